@@ -1,0 +1,34 @@
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test lint format clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+# One stamp per environment: it is made again only when the project's needs change.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## set everything up and explain the sample images into camcli-out/
+	$(BIN)/camcli explain sample_images --model squeezenet1_1 --weights none \
+		--method gradcam --method gradcam++ --method guided
+
+test: $(VENV)/.installed ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and what was made
+	rm -rf $(VENV) build *.egg-info camcli-out

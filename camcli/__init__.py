@@ -1,0 +1,38 @@
+"""camcli: where did the network look?
+
+The public names are imported when first used (PEP 562), so that `import camcli` and
+`camcli --help` stay quick: neither imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camcli.engine import Explanation, explain
+    from camcli.errors import CamcliError
+    from camcli.methods import METHODS
+    from camcli.models import Model, load
+
+__version__ = "0.1.0"
+__all__ = ["METHODS", "CamcliError", "Explanation", "Model", "__version__", "explain", "load"]
+
+_HOME = {
+    "METHODS": "camcli.methods",
+    "CamcliError": "camcli.errors",
+    "Explanation": "camcli.engine",
+    "Model": "camcli.models",
+    "explain": "camcli.engine",
+    "load": "camcli.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'camcli' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

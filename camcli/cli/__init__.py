@@ -1,0 +1,72 @@
+"""The command line: parse, call, echo, exit code. Commands load when they are used."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from typing import Any
+
+import click
+
+from camcli import __version__
+from camcli.errors import CamcliError, CamcliWarning
+
+COMMANDS = ("explain",)
+"""Each is a module of this package with a command of its own name."""
+
+DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"camcli.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "CAMCLI"})
+@click.version_option(__version__, prog_name="camcli")
+def camcli() -> None:
+    """Where did the network look? Heatmaps for image networks."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit; anything a user can cause is one line on stderr."""
+    warnings.simplefilter("once", CamcliWarning)
+    warnings.showwarning = _show_warning  # type: ignore[assignment] # the rest is passed on
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: list[str] | None) -> int:
+    try:
+        return int(camcli.main(arguments, prog_name="camcli", standalone_mode=False) or DONE)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return WRONG_USAGE
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
+        return WRONG_USAGE
+    except CamcliError as error:
+        click.echo(f"Error: {error}", err=True)
+        return WRONG_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    if issubclass(category, CamcliWarning):
+        click.echo(f"Warning: {message}", err=True)
+    else:
+        _python_showwarning(message, category, *place)
+
+
+_python_showwarning = warnings.showwarning

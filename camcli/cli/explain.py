@@ -1,0 +1,197 @@
+"""`camcli explain`: images in, overlays and raw maps out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camcli.cli import DONE, SOME_FAILED
+from camcli.cli.options import Name, Names, model_options
+from camcli.errors import CamcliError
+from camcli.images import FITS, find
+from camcli.methods import METHODS
+from camcli.outputs import SAVES, to_json
+
+if TYPE_CHECKING:
+    from camcli.pipeline import Job
+
+
+@click.command(no_args_is_help=True)
+@click.argument("paths", nargs=-1, required=True)
+@model_options
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=["gradcam"],
+    type=Name("method", list(METHODS)),
+    help="How to explain; repeatable.  [default: gradcam]",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    default=["pred"],
+    metavar="T",
+    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name."
+    "  [default: pred]",
+)
+@click.option(
+    "--layer",
+    default="auto",
+    show_default=True,
+    metavar="L",
+    help="The layer to look at: auto, or a dotted path such as layer3.2.conv1.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="camcli-out",
+    show_default=True,
+    metavar="DIR",
+    help="The folder to write to.",
+)
+@click.option(
+    "--save",
+    "saves",
+    default="overlay,map",
+    show_default=True,
+    metavar="WHAT",
+    type=Names("output", list(SAVES)),
+    help=f"What to write, with commas between: {', '.join(SAVES)}.",
+)
+@click.option(
+    "--fit",
+    default="preset",
+    show_default=True,
+    type=Name("fit", FITS),
+    help="How the image meets the network: by the weights' own resize and centre crop, whole but "
+    "squashed, or whole in its own shape.",
+)
+@click.option(
+    "--colormap",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
+)
+@click.option("--alpha", default=0.5, show_default=True, metavar="A", help="Heat opacity, 0 to 1.")
+@click.option(
+    "--window",
+    type=int,
+    metavar="PX",
+    help="Side of occlusion's square.  [default: a 7th of the input]",
+)
+@click.option(
+    "--stride", type=int, metavar="PX", help="Step of occlusion's square.  [default: half of it]"
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images at once."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads for reading, and as many for writing.  [default: one a core]",
+)
+@click.option(
+    "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest's rows as they are done.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+def explain(paths: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> int:
+    """Write a heatmap for each image in PATHS: files, folders, globs, or - for standard input."""
+    job = _job(paths, quiet, **options)
+    from tqdm import tqdm  # not before the run: --help stays quick
+
+    from camcli.pipeline import run
+
+    counts: Counter[str] = Counter()
+    hidden = quiet or not sys.stderr.isatty()
+    with tqdm(total=len(job.sources), unit="image", leave=False, disable=hidden) as progress:
+        for rows in run(job):
+            counts.update({row["status"] for row in rows})
+            progress.clear()
+            for line in dict.fromkeys(row["error"] for row in rows if row["error"]):
+                click.echo(f"Error: {line}", err=True)
+            for row in rows:
+                if as_json:
+                    click.echo(to_json(row), nl=False)
+                elif not quiet and not row["error"]:
+                    click.echo(_line(row, job.output))
+            progress.update()
+    if not quiet:
+        click.echo(_summary(len(job.sources), counts, job.output), err=True)
+    return SOME_FAILED if counts["error"] else DONE
+
+
+def _job(
+    paths: tuple[str, ...],
+    quiet: bool,
+    *,
+    model_name: str,
+    weights: str,
+    labels: str | None,
+    device: str,
+    methods: tuple[str, ...],
+    targets: tuple[str, ...],
+    layer: str,
+    output: Path,
+    saves: tuple[str, ...],
+    fit: str,
+    colormap: str,
+    alpha: float,
+    window: int | None,
+    stride: int | None,
+    batch_size: int,
+    workers: int | None,
+    recursive: bool,
+) -> Job:
+    sources = find(paths, recursive=recursive, skip=output)
+    if not sources:
+        raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
+    from camcli.capture import Window
+    from camcli.models import find_layer, load
+    from camcli.pipeline import Job
+    from camcli.render import Style
+
+    style = Style(colormap, alpha)
+    model = load(model_name, weights, labels=labels, device=device)
+    if weights == "none" and not quiet:
+        click.echo(f"Note: {model_name} has {model.weights}: it has learnt nothing.", err=True)
+    return Job(
+        sources=sources,
+        model=model,
+        methods=tuple(dict.fromkeys(methods)),
+        targets=tuple(dict.fromkeys(targets)),
+        layer=None if layer == "auto" else find_layer(model.module, layer),
+        output=output,
+        saves=saves,
+        fit=fit,
+        style=style,
+        window=Window(window, stride, batch_size),
+        batch_size=batch_size,
+        workers=workers or os.cpu_count() or 1,
+    )
+
+
+def _line(row: dict[str, Any], output: Path) -> str:
+    """A result for people: the image, what was explained, and where to look."""
+    name = row["class_name"] or f"class {row['class_index']}"
+    file = row["overlay"] or row["map"]
+    where = f"  {output / file}" if file else ""
+    empty = "  (empty: nothing speaks for it)" if row["status"] == "empty" else ""
+    return f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%}){where}{empty}"
+
+
+def _summary(images: int, counts: Counter[str], output: Path) -> str:
+    failed, empty = counts["error"], counts["empty"]
+    marks = [f"{failed} failed"] * bool(failed) + [f"{empty} with an empty map"] * bool(empty)
+    return f"{images} image{'s'[: images != 1]} -> {output}" + f" ({', '.join(marks)})" * bool(
+        marks
+    )

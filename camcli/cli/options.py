@@ -1,0 +1,79 @@
+"""Options and option types that commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from camcli.errors import unknown
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Name(click.Choice[str]):
+    """One of some names; anything else is answered with the nearest ones."""
+
+    def __init__(self, what: str, choices: Sequence[str]) -> None:
+        super().__init__(choices)
+        self.what = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            self.fail(unknown(self.what, value, self.choices), param, ctx)
+        return value
+
+
+class Names(Name):
+    """Several names in one value, separated by commas, as a tuple."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(
+            dict.fromkeys(super(Names, self).convert(p.strip(), param, ctx) for p in parts)
+        )
+
+
+def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in the order in which --help shows them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+model_options = stack(
+    click.option(
+        "--model",
+        "model_name",
+        default="resnet50",
+        show_default=True,
+        metavar="NAME",
+        help="A torchvision classification model.",
+    ),
+    click.option(
+        "--weights",
+        default="DEFAULT",
+        show_default=True,
+        metavar="W",
+        help="A torchvision weights name, a .pth or .safetensors file, or none (random).",
+    ),
+    click.option(
+        "--labels",
+        metavar="FILE",
+        help="Class names for a custom head: text with one a line, or a JSON list.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="D",
+        help="auto, cpu, cuda, cuda:N or mps.",
+    ),
+)

@@ -1,0 +1,192 @@
+"""Images on their way in: finding, decoding, preprocessing, and the geometry to find back."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from camcli.errors import ImageError, one_line
+
+Pixels = NDArray[np.uint8]
+"""An RGB image, (H,W,3), 0 to 255."""
+
+STDIN = Path("-")
+FITS = ("preset", "squash", "full")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to read, and its name below the output folder (relative, with its suffix)."""
+
+    path: Path
+    name: Path
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of an image that the network saw, in original pixels; x1 and y1 are exclusive."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The crop as an index into an array (H,W,...)."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model's own preprocessing: resize the shorter side, cut the centre, scale, normalise."""
+
+    resize: int = 256
+    crop: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    bicubic: bool = False
+
+
+def find(paths: Iterable[str], *, recursive: bool = True, skip: Path | None = None) -> list[Source]:
+    """The images that files, folders and globs stand for, each once, in a stable order.
+
+    A folder gives every file in it with an image's suffix, sorted, named relative to the folder;
+    hidden files, camcli's own output folders and the folder `skip` are left out. `-` is standard
+    input. A path that is not there is kept: reading it will say so.
+    """
+    found: dict[str, Source] = {}
+    for given in paths:
+        for source in _expand(given, recursive, skip):
+            found.setdefault(os.path.realpath(source.path), source)
+    return list(found.values())
+
+
+def decode(source: Path | BinaryIO) -> Pixels:
+    """An image file as RGB, upright (EXIF orientation applied), transparency laid on white.
+
+    Raises ImageError with one line for anything that is not a whole image.
+    """
+    name = source if isinstance(source, Path) else "standard input"
+    if source == STDIN:
+        source = io.BytesIO(sys.stdin.buffer.read())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on metadata say nothing to a user
+            with Image.open(source) as image:
+                return upright(image)
+    except UnidentifiedImageError:
+        empty = isinstance(source, Path) and source.stat().st_size == 0
+        reason = "the file is empty" if empty else "not an image that Pillow can read"
+        raise ImageError(f"{name}: {reason}") from None
+    except OSError as error:
+        raise ImageError(f"{name}: {error.strerror or one_line(error)}") from None
+    except (ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{name}: damaged image ({one_line(error)})") from None
+
+
+def upright(image: Image.Image) -> Pixels:
+    """A Pillow image as RGB, with its EXIF orientation applied and transparency laid on white."""
+    return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+
+
+def preprocess(pixels: Pixels, preset: Preset, fit: str = "preset") -> tuple[Any, Crop]:
+    """The network's input, a tensor (3,h,w), and the part of the image that it shows.
+
+    `preset` resizes the shorter side and cuts the centre, as torchvision's presets do; `squash`
+    brings the whole image to the preset's square; `full` keeps the whole image and its shape, the
+    shorter side at the preset's size. Values as after torchvision's ImageClassification.
+    """
+    import torch  # here, so that a command's --help can name FITS at once
+
+    small, crop = _fitted(pixels, preset, fit)
+    scaled = torch.from_numpy(small.transpose(2, 0, 1).astype(np.float32)).div_(255)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preset.mean, preset.std))
+    return scaled.sub_(mean).div_(std), crop
+
+
+def _expand(given: str, recursive: bool, skip: Path | None) -> Iterator[Source]:
+    path = Path(given)
+    if given == str(STDIN):
+        yield Source(STDIN, Path("stdin"))
+    elif path.is_dir():
+        yield from _in_folder(path, recursive, skip)
+    elif not path.exists() and (matches := sorted(glob.glob(given, recursive=True))):
+        for match in matches:
+            yield from _expand(match, recursive, skip)
+    else:
+        yield Source(path, Path(path.name))
+
+
+def _in_folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator[Source]:
+    suffixes = Image.registered_extensions()
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen or _is_output(Path(parent)) or (skip and Path(real) == skip.resolve()):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
+        for file in sorted(files):
+            if not file.startswith(".") and Path(file).suffix.lower() in suffixes:
+                path = Path(parent, file)
+                yield Source(path, path.relative_to(folder))
+
+
+def _is_output(folder: Path) -> bool:
+    return (folder / "manifest.jsonl").exists() and (folder / "run.json").exists()
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I;16", "I")):
+        # Pillow clips 16-bit grey at 255: scale it instead.
+        return Image.fromarray((np.asarray(image, np.float32) / 257).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        above = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")
+    return image.convert("RGB")
+
+
+def _fitted(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
+    height, width = pixels.shape[:2]
+    filter_ = Image.Resampling.BICUBIC if preset.bicubic else Image.Resampling.BILINEAR
+    image, whole = Image.fromarray(pixels), Crop(0, 0, width, height)
+    if fit == "squash":
+        return np.asarray(image.resize((preset.crop, preset.crop), filter_)), whole
+    shorter = preset.resize if fit == "preset" else preset.crop
+    # torchvision rounds down the longer side and rounds the centre's corner to even.
+    size_x, size_y = (max(shorter, shorter * n // min(height, width)) for n in (width, height))
+    if fit == "full":
+        return np.asarray(image.resize((size_x, size_y), filter_)), whole
+    left, top = round((size_x - preset.crop) / 2.0), round((size_y - preset.crop) / 2.0)
+    scale_x, scale_y = width / size_x, height / size_y
+    # Only what the crop shows is resized, with a margin that the filter's edge may spoil: a long
+    # thin image would otherwise grow without bound.
+    margin_x, margin_y = (4 + int(4 / scale) for scale in (scale_x, scale_y))
+    x0, y0 = max(0, left - margin_x), max(0, top - margin_y)
+    x1 = min(size_x, left + preset.crop + margin_x)
+    y1 = min(size_y, top + preset.crop + margin_y)
+    box = (x0 * scale_x, y0 * scale_y, min(width, x1 * scale_x), min(height, y1 * scale_y))
+    part = np.asarray(image.resize((x1 - x0, y1 - y0), filter_, box=box))
+    small = part[top - y0 : top - y0 + preset.crop, left - x0 : left - x0 + preset.crop]
+    seen = Crop(
+        round(left * scale_x),
+        round(top * scale_y),
+        max(round(left * scale_x) + 1, round((left + preset.crop) * scale_x)),
+        max(round(top * scale_y) + 1, round((top + preset.crop) * scale_y)),
+    )
+    return small, seen

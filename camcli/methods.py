@@ -1,0 +1,162 @@
+"""The methods, each a pure function of tensors, and METHODS, their one registry.
+
+A parameter's name says what the method needs, and EVIDENCE says what may be asked for. Everything
+else follows from that: a method which does not ask for `grads` never starts a backward pass, and
+nothing else lists the methods. A new method is one function here and one oracle test.
+
+torch is imported only for types, so that the command line can list the methods at once.
+
+Letters: N images, C channels of the layer, h w its map, H W the network's input, r c window
+positions. A is the layer's activations, S the pre-softmax score of the target, g = dS/dA.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EVIDENCE = MappingProxyType(
+    {
+        "acts": "A, the target layer's output (N,C,h,w)",
+        "grads": "g, the gradient of the score with respect to A (N,C,h,w)",
+        "pooled": "the map that the network's head averages over space (N,C,h,w)",
+        "weights": "the head's weights for the target, one per channel of `pooled` (N,C)",
+        "bias": "what a convolutional head adds at each position, zero for a linear one (N,)",
+        "guided": "gradient of the score at the input under the guided ReLU rule (N,3,H,W)",
+        "score": "S on the whole image (N,)",
+        "occluded": "S with the window grey, at each of its positions (N,r,c)",
+        "rows": "1 where the window at a vertical position covers a row, else 0 (r,H)",
+        "columns": "1 where the window at a horizontal position covers a column, else 0 (c,W)",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method.
+
+    `needs` are the names in EVIDENCE that it asks for; `signed` says that negative values carry
+    meaning, so that it is drawn around zero; `image` that its result is (N,3,H,W) at the input's
+    size and not a map (N,h,w).
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    source: str
+    needs: frozenset[str]
+    signed: bool
+    image: bool
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+
+
+_methods: dict[str, Method] = {}
+METHODS = MappingProxyType(_methods)
+
+
+def register(
+    name: str, *, source: str, signed: bool = False, image: bool = False
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Add a function to METHODS under `name`; its parameter names must be in EVIDENCE."""
+
+    def add(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        needs = frozenset(inspect.signature(function).parameters)
+        if name in _methods:
+            raise ValueError(f"method {name!r} is registered twice")
+        if unheard := needs - EVIDENCE.keys():
+            raise ValueError(
+                f"method {name!r} asks for {sorted(unheard)}; there is {list(EVIDENCE)}"
+            )
+        _methods[name] = Method(name, function, source, needs, signed, image)
+        return function
+
+    return add
+
+
+@register("cam", source="Zhou et al. 2016, arXiv:1512.04150, eq. 2", signed=True)
+def cam(pooled: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
+    """Class Activation Mapping: the pooled map weighted by the class's own weights.
+
+    `M_c(x,y) = sum_k w_k^c f_k(x,y)`, signed. Behind a convolutional head that is the class's
+    output channel, bias and all, before any ReLU. (N,C,h,w), (N,C), (N,) -> (N,h,w)
+    """
+    return (pooled * weights[:, :, None, None]).sum(1) + bias[:, None, None]
+
+
+@register("gradcam", source="Selvaraju et al. 2017, arXiv:1610.02391, eq. 1-2")
+def gradcam(acts: Tensor, grads: Tensor) -> Tensor:
+    """Grad-CAM: activations weighted by their mean gradient, positive part.
+
+    `ReLU(sum_k a_k A_k)` with `a_k = (1/Z) sum_ij g_ij`. (N,C,h,w), (N,C,h,w) -> (N,h,w) >= 0
+    """
+    weights = grads.mean((2, 3), keepdim=True)
+    return (weights * acts).sum(1).relu()
+
+
+@register("gradcam++", source="Chattopadhay et al. 2018, arXiv:1710.11063, eq. 5, 10-11, 19")
+def gradcam_plusplus(acts: Tensor, grads: Tensor) -> Tensor:
+    """Grad-CAM++: every pixel's positive gradient is weighted by its own alpha.
+
+    `ReLU(sum_k w_k A_k)`, `w_k = sum_ij alpha_ij ReLU(g_ij)`, and for Y = exp(S) and a piecewise
+    linear network `alpha = g^2 / (2 g^2 + sum_ab A_ab g^3)`, which for g != 0 is
+    `1 / (2 + g sum_ab A_ab)`: written so, nothing is divided by a small number, and channels with
+    tiny gradients keep their weight. The factor exp(S) > 0, common to all weights, is left out: it
+    overflows, and any scaling of the map cancels it. (N,C,h,w), (N,C,h,w) -> (N,h,w) >= 0
+
+    The paper assumes A >= 0, which puts alpha into (0, 1/2] wherever g > 0. Where a layer's sum is
+    negative we take it as zero, so alpha stays at most 1/2 and never meets its pole.
+    """
+    total = acts.sum((2, 3), keepdim=True).relu()
+    positive = grads.relu()
+    weights = (positive / (2 + positive * total)).sum((2, 3), keepdim=True)
+    return (weights * acts).sum(1).relu()
+
+
+@register(
+    "guided-backprop",
+    source="Springenberg et al. 2015, arXiv:1412.6806, sec. 3.4",
+    signed=True,
+    image=True,
+)
+def guided_backprop(guided: Tensor) -> Tensor:
+    """Guided Backpropagation: the input's gradient through positive paths alone.
+
+    At every ReLU `R_in = 1[x > 0] 1[R_out > 0] R_out`. (N,3,H,W) -> (N,3,H,W), signed
+    """
+    return guided
+
+
+@register(
+    "guided", source="Selvaraju et al. 2017, arXiv:1610.02391, sec. 3.2", signed=True, image=True
+)
+def guided_gradcam(acts: Tensor, grads: Tensor, guided: Tensor) -> Tensor:
+    """Guided Grad-CAM: Guided Backpropagation times Grad-CAM, upsampled bilinearly.
+
+    (N,C,h,w), (N,C,h,w), (N,3,H,W) -> (N,3,H,W), signed
+    """
+    from torch.nn.functional import interpolate
+
+    coarse = gradcam(acts, grads)[:, None]
+    return guided * interpolate(coarse, size=guided.shape[2:], mode="bilinear", align_corners=False)
+
+
+@register("occlusion", source="Zeiler & Fergus 2014, arXiv:1311.2901, sec. 4.2", signed=True)
+def occlusion(score: Tensor, occluded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Occlusion: how far the score falls when a grey square covers the pixel.
+
+    The paper plots the score itself, low where the evidence is; this is its fall `S - S_occluded`,
+    high where the evidence is, like every other method here. Each pixel holds the mean over the
+    windows that cover it. (N,), (N,r,c), (r,H), (c,W) -> (N,H,W), signed, in units of the score
+    """
+    fall = score[:, None, None] - occluded
+    coverage = rows.sum(0)[:, None] * columns.sum(0)
+    return rows.mT @ fall @ columns / coverage

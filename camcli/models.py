@@ -1,0 +1,393 @@
+"""Models: torchvision's by name, weights by name or from a file, and the facts about families."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.error import URLError
+
+import safetensors.torch
+import torch
+import torchvision.models as zoo
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from camcli.capture import Call, Head
+from camcli.errors import ModelError, nearest, one_line, unknown
+from camcli.images import Preset
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What has to be known of a family of networks, and cannot be asked of torchvision.
+
+    `layer` is the last feature map before the head; a negative number counts a Sequential's parts
+    from the end. `head` is the linear map of a GAP head (see capture.Head), or None where the head
+    is another one and CAM undefined. `build` are arguments for the constructor; weights whose key
+    starts with one of `unused` serve training alone; `renamed` mends the keys of old files.
+    """
+
+    layer: str
+    head: str | None = None
+    rectified: bool = False
+    build: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: Mapping[str, Any] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    renamed: tuple[str, str] | None = None
+
+
+SPECS: Mapping[str, ModelSpec] = MappingProxyType(
+    {
+        "alexnet": ModelSpec("features.-2"),
+        "vgg": ModelSpec("features.-2", build={"init_weights": False}),
+        "resnet": ModelSpec("layer4", head="fc"),
+        "squeezenet": ModelSpec("features", head="classifier.1"),
+        "densenet": ModelSpec(
+            "features",
+            head="classifier",
+            rectified=True,
+            renamed=(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),
+        ),
+        "googlenet": ModelSpec(
+            "inception5b",
+            head="fc",
+            build={"aux_logits": False, "init_weights": False},
+            pretrained={"transform_input": True},
+            unused=("aux1.", "aux2."),
+        ),
+        "mobilenetv2": ModelSpec("features", head="classifier.1"),
+        "shufflenetv2": ModelSpec("conv5", head="fc"),
+    }
+)
+"""Facts by family: the torchvision module that a model's builder lives in. For every other network,
+and for modules that a caller built, `survey` finds layer and head in a traced forward pass."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready to explain images: in evaluation mode, with its own preprocessing.
+
+    `weights` says where they came from; `layer` is the automatic target layer and `head` the head
+    that CAM reads, both None where only a traced forward pass can tell.
+    """
+
+    module: nn.Module
+    name: str = "custom"
+    weights: str = "given"
+    preset: Preset = field(default_factory=Preset)
+    class_names: tuple[str, ...] | None = None
+    num_classes: int | None = None
+    layer: str | None = None
+    head: Head | None = None
+    weights_hash: str | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
+
+def load(
+    name: str,
+    weights: str | Path = "DEFAULT",
+    *,
+    labels: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> Model:
+    """A torchvision classification model by name.
+
+    `weights`: `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
+    `.pth` or `.safetensors` file (read without executing anything in it), or `none` for random
+    ones from `seed`. The number of classes follows the file. `labels`: class names for a custom
+    head, a text file with one a line or a JSON list. Raises ModelError.
+    """
+    if name not in model_names():
+        raise ModelError(unknown("model", name, model_names()))
+    to, published = pick_device(device), zoo.get_model_weights(name)
+    weights = str(weights)
+    if weights == "none":
+        module, used, entry = _random(name, seed), f"none (random, seed {seed})", published.DEFAULT
+        digest = None
+    else:
+        file, used, entry = _locate(name, weights, published)
+        module, digest = _assembled(name, _read(file), weights), _sha256(file)
+    module.to(to, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    spec = _spec(name)
+    num_classes = _classifier(module)[1].shape[0]
+    return Model(
+        module=module,
+        name=name,
+        weights=used,
+        weights_hash=digest,
+        preset=_preset(entry),
+        class_names=_class_names(labels, num_classes, entry),
+        num_classes=num_classes,
+        layer=_resolved(module, spec.layer) if spec else None,
+        head=Head(module.get_submodule(spec.head), spec.rectified) if spec and spec.head else None,
+    )
+
+
+def model_names() -> list[str]:
+    """The names of torchvision's classification models."""
+    return list(zoo.list_models(module=zoo))
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """The device of a name; `auto` takes CUDA, then MPS, then the CPU. Raises ModelError."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = one_line(error)
+        raise ModelError(f"device '{name}' is not to be had here: {reason}") from None
+    return device
+
+
+def find_layer(module: nn.Module, path: str) -> str:
+    """The canonical path of a layer given by a user. Raises ModelError with the nearest paths."""
+    try:
+        return _resolved(module, path)
+    except (AttributeError, IndexError):
+        paths = [known for known, _ in module.named_modules() if known]
+        line = f"unknown layer '{path}': did you mean {nearest(path, paths)}?"
+        raise ModelError(line) from None
+
+
+def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
+    """The target layer and the CAM head of an unknown network, from a traced forward pass.
+
+    The layer is the last feature map before the head that is not merely pooled or dropped out. The
+    head is one that CAM's derivation holds for: class scores that are a linear map of the layer's
+    spatial mean, or the spatial mean of a linear map; both are checked on the numbers.
+    """
+    scores = output[0] if isinstance(output, Tensor) and output.ndim == 2 else None
+    makers: dict[int, Call] = {}
+    for call in calls:
+        makers.setdefault(id(call.output), call)
+    # A container's output is often its last part's: whoever made the tensor decides what it is.
+    maps = [
+        call
+        for call in calls
+        if call.spatial and not isinstance(makers[id(call.output)].module, _PASSING)
+    ]
+    class_maps = [call for call in maps if scores is not None and _either_mean(call, scores)]
+    features = [call for call in maps if call not in class_maps]
+    if not features:
+        raise ModelError("found no feature map (N,C,h,w) in this network: name a layer")
+    layer = features[-1]
+    for call in class_maps:
+        if isinstance(call.module, nn.Conv2d) and call.module.kernel_size == (1, 1):
+            return layer.path, Head(call.module)
+    for call in reversed(calls):
+        if isinstance(call.module, nn.Linear) and call.given is not None and scores is not None:
+            if _close(call.given, layer.mean):
+                return layer.path, Head(call.module)
+            if _close(call.given, layer.rectified_mean):
+                return layer.path, Head(call.module, rectified=True)
+    return layer.path, None
+
+
+_PASSING = (
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.dropout._DropoutNd,
+    nn.Identity,
+)
+
+
+def _either_mean(call: Call, scores: Tensor) -> bool:
+    return _close(call.mean, scores) or _close(call.rectified_mean, scores)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(b.abs().max()))
+
+
+def _resolved(module: nn.Module, path: str) -> str:
+    parts: list[str] = []
+    for part in path.split("."):
+        if isinstance(module, nn.Sequential) and re.fullmatch(r"-\d+", part):
+            part = list(dict(module.named_children()))[int(part)]
+        module = module.get_submodule(part)
+        parts.append(part)
+    return ".".join(parts)
+
+
+def _spec(name: str) -> ModelSpec | None:
+    return SPECS.get(zoo.get_model_builder(name).__module__.rpartition(".")[2])
+
+
+def _built(name: str, **arguments: Any) -> nn.Module:
+    spec = _spec(name)
+    module: nn.Module = zoo.get_model(name, **{**(spec.build if spec else {}), **arguments})
+    return module
+
+
+def _random(name: str, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _built(name)
+
+
+def _assembled(name: str, state: dict[str, Tensor], given: str) -> nn.Module:
+    """The network with these weights, built without initialising anything first."""
+    spec = _spec(name) or ModelSpec("")
+    state = {_key(key, spec): value for key, value in state.items()}
+    state = {key: value for key, value in state.items() if not key.startswith(spec.unused or "\0")}
+    with torch.device("meta"):
+        module = _built(name, **spec.pretrained)
+        head = state.get(f"{_classifier(module)[0]}.weight")
+        if head is not None and head.ndim and len(head) != _classifier(module)[1].shape[0]:
+            module = _built(name, **spec.pretrained, num_classes=len(head))
+    expected = module.state_dict()
+    for key in expected.keys() - state.keys():
+        if key.endswith("num_batches_tracked"):  # absent from old files, and of no use here
+            state[key] = torch.zeros((), dtype=torch.long)
+    if problems := _differences(expected, state):
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ModelError(f"weights '{given}' do not fit {name}: {'; '.join(problems[:3])}{more}")
+    floats = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
+    module.load_state_dict(floats, assign=True)
+    return module
+
+
+def _key(key: str, spec: ModelSpec) -> str:
+    key = key.removeprefix("module.")  # left there by DataParallel
+    return re.sub(*spec.renamed, key) if spec.renamed else key
+
+
+def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    shapes = [
+        f"{key} is {tuple(given[key].shape)}, expected {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    missing = [f"no {key} {tuple(v.shape)}" for key, v in expected.items() if key not in given]
+    return shapes + missing + [f"unexpected {key}" for key in given if key not in expected]
+
+
+def _classifier(module: nn.Module) -> tuple[str, Tensor]:
+    """Path and weight of the last linear map, whose rows are the classes."""
+    return [
+        (path, part.weight)
+        for path, part in module.named_modules()
+        if isinstance(part, nn.Linear | nn.Conv2d)
+    ][-1]
+
+
+def _locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
+    """The weights' file, what to call it, and the published entry whose preset goes with it."""
+    if weights in published.__members__:
+        entry = published[weights]
+        return _downloaded(entry, name), entry.name, entry
+    if Path(weights).is_file():
+        return Path(weights), Path(weights).name, published.DEFAULT
+    if Path(weights).suffix or "/" in weights:
+        raise ModelError(f"weights '{weights}': no such file")
+    names = ", ".join([*published.__members__, "none"])
+    raise ModelError(f"unknown weights '{weights}' for {name}: expected a file, DEFAULT, {names}")
+
+
+def _downloaded(entry: Any, name: str) -> Path:
+    file = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
+    if not file.exists():
+        digest = re.search(r"-([0-9a-f]{8,})\.", file.name)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(
+                entry.url, str(file), digest and digest[1], progress=sys.stderr.isatty()
+            )
+        except (URLError, OSError, RuntimeError) as error:
+            reason = one_line(getattr(error, "reason", error))
+            raise ModelError(
+                f"cannot download {entry} for {name} ({reason}): give --weights FILE, "
+                f"or --weights none for random ones"
+            ) from None
+    return file
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file; nothing in it is executed."""
+    try:
+        if file.suffix == ".safetensors":
+            tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
+            return tensors
+        content = _unpickled(file)
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"weights '{file}': holds more than tensors, which could run code when read; "
+            "expected a state_dict saved by torch.save, or .safetensors"
+        ) from None
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
+        raise ModelError(f"weights '{file}': not readable ({one_line(error)})") from None
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ModelError(f"weights '{file}': expected a state_dict, a mapping of names to tensors")
+    return dict(content)
+
+
+def _unpickled(file: Path) -> Any:
+    mapped = zipfile.is_zipfile(file)  # files from before torch 1.6 cannot be mapped
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _preset(entry: Any) -> Preset:
+    transform = entry.transforms()
+    return Preset(
+        resize=transform.resize_size[0],
+        crop=transform.crop_size[0],
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        bicubic=transform.interpolation.value == "bicubic",
+    )
+
+
+def _class_names(labels: str | Path | None, count: int, entry: Any) -> tuple[str, ...] | None:
+    if labels is None:
+        names = tuple(entry.meta["categories"])
+        return names if len(names) == count else None
+    names = _read_labels(Path(labels))
+    if len(names) != count:
+        raise ModelError(f"labels '{labels}': {len(names)} names, the model has {count} classes")
+    return names
+
+
+def _read_labels(file: Path) -> tuple[str, ...]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix != ".json":
+            return tuple(line.strip() for line in text.splitlines() if line.strip())
+        names = json.loads(text)
+    except OSError as error:
+        raise ModelError(f"labels '{file}': {error.strerror}") from None
+    except ValueError as error:
+        raise ModelError(f"labels '{file}': not readable ({one_line(error)})") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelError(f"labels '{file}': expected a JSON list of names")
+    return tuple(names)

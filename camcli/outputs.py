@@ -1,0 +1,87 @@
+"""What is written: names, whole files or none, and the two records of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from camcli.errors import OutputError
+from camcli.images import Source
+
+MANIFEST = "manifest.jsonl"
+RUN = "run.json"
+SAVES = {"overlay": ".png", "map": ".npy", "heatmap": ".heatmap.png", "panel": ".panel.png"}
+"""What can be saved, and how its file name ends."""
+
+
+def name_of(source: Source, method: str, target: str, what: str) -> Path:
+    """Where a result goes below the output folder: `<stem>.<method>[.<target>]<ending>`.
+
+    The target is left out for `pred`; what a file name cannot hold becomes `_`.
+    """
+    part = "" if target == "pred" else "." + re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", target)
+    return source.name.with_name(f"{source.name.stem}.{method}{part}{SAVES[what]}")
+
+
+def check_names(sources: Sequence[Source], methods: Sequence[str], targets: Sequence[str]) -> None:
+    """Refuse a run in which two results would be written to the same file. Raises OutputError."""
+    parts = [name_of(sources[0], m, t, "map") for m in methods for t in targets] if sources else []
+    if len(set(parts)) < len(parts):
+        twice = next(part for part in parts if parts.count(part) > 1)
+        raise OutputError(f"two methods or targets would write the same file '{twice}'")
+    first: dict[Path, Source] = {}
+    for source in sources:
+        other = first.setdefault(source.name.with_suffix(""), source)
+        if other is not source:
+            raise OutputError(
+                f"'{other.path}' and '{source.path}' would write the same files: "
+                f"explain them into two output folders, or give a folder that holds both"
+            )
+
+
+def prepare(folder: Path) -> None:
+    """Make the output folder and see that it can be written to. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write to '{folder}': {error.strerror}") from None
+
+
+def write(file: Path, data: bytes) -> None:
+    """Write a whole file or none: a temporary one beside it, renamed when complete."""
+    temporary = file.with_name(f".camcli-{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write '{file}': {error.strerror}") from None
+
+
+def to_json(value: Any, indent: int | None = None) -> bytes:
+    """JSON as it is written and printed; a file name's undecodable bytes become `\\udcXX`."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+    return text.encode(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def manifest(folder: Path) -> Iterator[BinaryIO]:
+    """The manifest to write rows into; it takes its name when the run ends, however it ends."""
+    partial = folder / f".{MANIFEST}.part"
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+    finally:
+        partial.replace(folder / MANIFEST)

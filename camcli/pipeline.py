@@ -1,0 +1,294 @@
+"""From paths to files: decode threads -> batches -> engine -> writer threads, in input order.
+
+Decoding and writing run in threads of their own (Pillow and OpenCV let go of the interpreter lock)
+while the calling thread runs the network. Each side is at most one batch ahead, so memory is
+bounded by the batch size and the largest images. Stages are generators, each pulling from the one
+before it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from camcli import __version__, outputs, render
+from camcli.capture import Window
+from camcli.engine import Explanation, explain, surveyed
+from camcli.errors import CamcliError, ImageError, one_line
+from camcli.images import Crop, Pixels, Source, decode, preprocess
+from camcli.methods import METHODS
+from camcli.models import Model
+from camcli.render import Style, Values
+from camcli.targets import parse_target
+
+Row = dict[str, Any]
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides a run's results: images, model, what to explain, what to write."""
+
+    sources: Sequence[Source]
+    model: Model
+    methods: Sequence[str]
+    targets: Sequence[str]
+    output: Path
+    layer: str | None = None
+    saves: Sequence[str] = ("overlay", "map")
+    fit: str = "preset"
+    style: Style = field(default_factory=Style)
+    window: Window = field(default_factory=Window)
+    batch_size: int = 16
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+    def check(self) -> None:
+        """Refuse before any work what no image can change. Raises CamcliError."""
+        for target in self.targets:
+            parse_target(target, self.model.class_names, self.model.num_classes)
+        outputs.check_names(self.sources, self.methods, self.targets)
+        outputs.prepare(self.output)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source, decoded and preprocessed, or the reason why not."""
+
+    source: Source
+    pixels: Pixels
+    input: Tensor
+    crop: Crop
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A source that could not be explained, and the reason."""
+
+    source: Source
+    error: CamcliError
+
+
+@dataclass(frozen=True)
+class Result:
+    """One method's and target's result for one image, on the host."""
+
+    method: str
+    target: str
+    layer: str | None
+    values: Values
+    score: float
+    class_index: int
+    probability: float
+
+
+def run(job: Job) -> Iterator[list[Row]]:
+    """Explain every source; yields the manifest's rows image by image, in input order.
+
+    What fails for one image becomes its rows' error and the others go on; what is wrong with the
+    model, method or target raises CamcliError. The manifest and run.json are written at the end,
+    also when the caller stops early.
+    """
+    job.check()
+    started, clock, counts = datetime.now(timezone.utc), time.monotonic(), Counter[str]()
+    decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
+    try:
+        with outputs.manifest(job.output) as manifest:
+            loaded = _ordered(decoding, partial(_load, job), job.sources, job.batch_size)
+            explained = _explained(job, loaded)
+            for rows in _ordered(writing, partial(_written, job), explained, job.batch_size):
+                counts.update(row["status"] for row in rows)
+                manifest.writelines(map(outputs.to_json, rows))
+                yield rows
+    finally:
+        for executor in (decoding, writing):
+            executor.shutdown(cancel_futures=True)
+        record = {
+            **_record(job),
+            "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+        }
+        outputs.write(job.output / outputs.RUN, outputs.to_json(record, indent=2))
+
+
+def _ordered(
+    executor: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], ahead: int
+) -> Iterator[Out]:
+    """`map` in threads, in order, at most `ahead` items before the consumer."""
+    waiting: deque[Future[Out]] = deque()
+    for item in items:
+        waiting.append(executor.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _load(job: Job, source: Source) -> Loaded | Failed:
+    try:
+        pixels = decode(source.path)
+        return Loaded(source, pixels, *preprocess(pixels, job.model.preset, job.fit))
+    except ImageError as error:
+        return Failed(source, error)
+
+
+def _explained(
+    job: Job, loaded: Iterable[Loaded | Failed]
+) -> Iterator[tuple[Loaded, list[Result]] | Failed]:
+    model = job.model
+    for batch in _batches(loaded, job.batch_size):
+        if isinstance(batch, Failed):
+            yield batch
+            continue
+        stacked = torch.stack([item.input for item in batch])
+        inputs = stacked.to(model.device, memory_format=torch.channels_last)
+        try:
+            model = surveyed(model, (inputs,))
+            found = explain(model, inputs, job.methods, job.targets, job.layer, window=job.window)
+        except RuntimeError as error:  # of torch: an input too small for the network, no memory
+            for item in batch:
+                reason = f"{item.source.path}: {model.name} failed ({one_line(error)})"
+                yield Failed(item.source, ImageError(reason))
+            continue
+        yield from zip(batch, _results(found), strict=True)
+
+
+def _batches(loaded: Iterable[Loaded | Failed], size: int) -> Iterator[list[Loaded] | Failed]:
+    """Runs of images of one shape, at most `size` long; failures in their places between them."""
+
+    def kind(item: Loaded | Failed) -> Any:
+        return item.input.shape if isinstance(item, Loaded) else None
+
+    for _, same in itertools.groupby(loaded, kind):
+        while chunk := list(itertools.islice(same, size)):
+            if isinstance(chunk[0], Failed):
+                yield from (item for item in chunk if isinstance(item, Failed))
+            else:
+                yield [item for item in chunk if isinstance(item, Loaded)]
+
+
+def _results(found: Sequence[Explanation]) -> Iterator[list[Result]]:
+    """Image by image from explanations batch by batch, each brought to the host as a whole."""
+    hosted = [_hosted(shown) for shown in found]
+    return (list(of_one_image) for of_one_image in zip(*hosted, strict=True))
+
+
+def _hosted(shown: Explanation) -> list[Result]:
+    assert shown.classes is not None  # the command line explains classes, never functions
+    assert shown.probabilities is not None
+    columns = (shown.scores, shown.classes, shown.probabilities)
+    facts = zip(*(column.tolist() for column in columns), strict=True)
+    maps = shown.maps.float().cpu().numpy()
+    return [
+        Result(shown.method, shown.target, shown.layer, values, *fact)
+        for values, fact in zip(maps, facts, strict=True)
+    ]
+
+
+def _written(job: Job, item: tuple[Loaded, list[Result]] | Failed) -> list[Row]:
+    if isinstance(item, Failed):
+        wanted = itertools.product(job.methods, job.targets)
+        return [_row(item.source, m, t, status="error", error=str(item.error)) for m, t in wanted]
+    loaded, results = item
+    return [_write_one(job, loaded, result) for result in results]
+
+
+def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
+    names = job.model.class_names
+    facts: Row = {
+        "class_index": result.class_index,
+        "class_name": names[result.class_index] if names else None,
+        "score": result.score,
+        "probability": result.probability,
+        "layer": result.layer,
+        "map_shape": list(result.values.shape),
+        "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
+    }
+    row = partial(_row, loaded.source, result.method, result.target)
+    if not np.isfinite(result.values).all():
+        error = f"{loaded.source.path}: the {result.method} map holds NaN or infinity"
+        return row(**facts | {"score": None, "probability": None}, status="error", error=error)
+    files = {
+        what: outputs.name_of(loaded.source, result.method, result.target, what)
+        for what in job.saves
+    }
+    try:
+        for what, file in files.items():
+            outputs.write(job.output / file, _contents(job, loaded, result, what))
+    except CamcliError as error:
+        return row(**facts, status="error", error=str(error))
+    return row(
+        **facts,
+        map_min=float(result.values.min()),
+        map_max=float(result.values.max()),
+        map=files["map"].as_posix() if "map" in files else None,
+        overlay=files["overlay"].as_posix() if "overlay" in files else None,
+        status="ok" if result.values.any() else "empty",
+    )
+
+
+def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
+    if what == "map":
+        buffer = BytesIO()
+        np.save(buffer, result.values)
+        return buffer.getvalue()
+    signed, size = METHODS[result.method].signed, (loaded.pixels.shape[0], loaded.pixels.shape[1])
+    if what == "heatmap":
+        return render.png(render.heatmap(result.values, loaded.crop, size, job.style, signed))
+    draw = render.panel if what == "panel" else render.overlay
+    return render.png(draw(loaded.pixels, result.values, loaded.crop, job.style, signed))
+
+
+_FIELDS = (
+    *("image", "method", "target", "class_index", "class_name", "score", "probability", "layer"),
+    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "status", "error"),
+)
+
+
+def _row(source: Source, method: str, target: str, **facts: Any) -> Row:
+    """A manifest row: the same fields in the same order, null where there is nothing to say."""
+    known = {"image": source.name.as_posix(), "method": method, "target": target, **facts}
+    return {field: known.get(field) for field in _FIELDS}
+
+
+def _record(job: Job) -> Row:
+    model = job.model
+    packages = ("torch", "torchvision", "numpy", "pillow", "opencv-python")
+    return {
+        "model": model.name,
+        "weights": model.weights,
+        "weights_hash": model.weights_hash,
+        "layer": job.layer or "auto",
+        "methods": list(job.methods),
+        "targets": list(job.targets),
+        "fit": job.fit,
+        "saves": list(job.saves),
+        "colormap": job.style.colormap,
+        "alpha": job.style.alpha,
+        "window": job.window.size,
+        "stride": job.window.stride,
+        "batch_size": job.batch_size,
+        "device": str(model.device),
+        "versions": {
+            "camcli": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }

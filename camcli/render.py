@@ -1,0 +1,148 @@
+"""From raw maps to pictures: the only place where a map is scaled. RGB end to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camcli.errors import CamcliError, one_line, unknown
+from camcli.images import Crop, Pixels
+
+try:
+    import cv2
+except ImportError as error:  # a missing system library, not a missing package
+    raise CamcliError(
+        f"OpenCV cannot be loaded ({one_line(error)}): install the system library "
+        "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), or pip install "
+        "opencv-python-headless in place of opencv-python"
+    ) from None
+
+Values = NDArray[np.float32]
+"""A raw map (h,w), or an image of signed gradients (3,H,W)."""
+
+COLORMAPS = ("auto", "diverging", *sorted(
+    name.removeprefix("COLORMAP_").lower() for name in dir(cv2) if name.startswith("COLORMAP_")
+))  # fmt: skip
+DIM = 0.35
+"""What is left of the brightness where the network did not look."""
+
+_DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
+
+
+@dataclass(frozen=True)
+class Style:
+    """How maps are drawn: a name in COLORMAPS, and the heat's opacity from 0 to 1.
+
+    `auto` is turbo for maps from zero up, and blue-white-red around zero for signed ones.
+    """
+
+    colormap: str = "auto"
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.colormap not in COLORMAPS:
+            raise CamcliError(unknown("colormap", self.colormap, COLORMAPS))
+        if not 0 <= self.alpha <= 1:
+            raise CamcliError(f"alpha {self.alpha}: expected 0 (photo only) to 1 (heat only)")
+
+    def diverging(self, signed: bool) -> bool:
+        """Whether such a map is drawn blue for negative and red for positive values."""
+        return self.colormap == "diverging" or (self.colormap == "auto" and signed)
+
+    def table(self, signed: bool) -> NDArray[np.uint8]:
+        """The 256 colours for such a map, (256,3) RGB."""
+        if self.diverging(signed):
+            steps, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(_DIVERGING))
+            channels = [np.interp(steps, stops, c) for c in zip(*_DIVERGING, strict=True)]
+            return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+        name = "turbo" if self.colormap == "auto" else self.colormap
+        ramp = np.arange(256, dtype=np.uint8)[:, None]
+        coloured = cv2.applyColorMap(ramp, getattr(cv2, f"COLORMAP_{name.upper()}"))
+        return np.ascontiguousarray(coloured[:, 0, ::-1])
+
+
+def scaled(values: Values, *, signed: bool) -> Values:
+    """The map in [0, 1]: 0 to its maximum, or if signed, symmetric with zero at one half.
+
+    A map without any value but zero stays at its zero.
+    """
+    if signed:
+        return np.asarray(values / (2 * (np.abs(values).max() or 1)) + 0.5, np.float32)
+    positive = values.clip(min=0)
+    return np.asarray(positive / (positive.max() or 1), np.float32)
+
+
+def heatmap(
+    values: Values, crop: Crop, size: tuple[int, int], style: Style, signed: bool
+) -> Pixels:
+    """The coloured map where the network saw it, on black, (H,W,3) for an original of size (H,W).
+
+    An image of gradients (3,H,W) is shown as it is, grey at zero.
+    """
+    canvas = np.zeros((*size, 3), np.uint8)
+    image = values.ndim == 3
+    canvas[crop.slices] = (
+        _gradients(values, crop) if image else _coloured(values, crop, style, signed)
+    )
+    return canvas
+
+
+def overlay(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
+    """The map over its part of the original (H,W,3); what the network did not see is dimmed.
+
+    The heat covers evenly with the style's opacity; in diverging colours it covers the more, the
+    further the map is from zero, so that the photo shows where nothing speaks for or against. An
+    image of gradients replaces its part. A map that is zero everywhere leaves the photo as it is.
+    """
+    drawn = (pixels * np.float32(DIM)).astype(np.uint8)
+    photo = pixels[crop.slices]
+    if not values.any():
+        drawn[crop.slices] = photo
+    elif values.ndim == 3:
+        drawn[crop.slices] = _gradients(values, crop)
+    elif style.diverging(signed):
+        level = 2 * _level(values, crop, signed) - 1
+        table = style.table(signed)
+        ends = np.where(level[..., None] < 0, table[0], table[-1])
+        opacity = np.abs(level)[..., None] * np.float32(min(1, 1.6 * style.alpha))
+        drawn[crop.slices] = np.rint(photo + (ends - photo) * opacity).astype(np.uint8)
+    else:
+        colour = _coloured(values, crop, style, signed)
+        drawn[crop.slices] = cv2.addWeighted(photo, 1 - style.alpha, colour, style.alpha, 0)
+    return drawn
+
+
+def panel(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
+    """Original, heatmap and overlay side by side, (H, 3 W + gaps, 3)."""
+    gap = np.full((len(pixels), max(2, pixels.shape[1] // 64), 3), 255, np.uint8)
+    hot = heatmap(values, crop, (pixels.shape[0], pixels.shape[1]), style, signed)
+    return np.hstack([pixels, gap, hot, gap, overlay(pixels, values, crop, style, signed)])
+
+
+def png(pixels: Pixels) -> bytes:
+    """The image as a PNG file."""
+    # Level 1: photographs hardly shrink further, and take several times as long.
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings)
+    if not done:
+        raise CamcliError(f"OpenCV cannot encode a PNG of shape {pixels.shape}")
+    return data.tobytes()
+
+
+def _level(values: Values, crop: Crop, signed: bool) -> Values:
+    size = (crop.x1 - crop.x0, crop.y1 - crop.y0)
+    return np.asarray(cv2.resize(scaled(values, signed=signed), size), np.float32)
+
+
+def _coloured(values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
+    return style.table(signed)[np.rint(_level(values, crop, signed) * 255).astype(np.uint8)]
+
+
+def _gradients(values: Values, crop: Crop) -> Pixels:
+    # The few largest gradients would leave all others grey.
+    limit = float(np.quantile(np.abs(values), 0.999)) or float(np.abs(values).max())
+    shown = scaled(values.clip(-limit, limit).transpose(1, 2, 0), signed=True)
+    size = (crop.x1 - crop.x0, crop.y1 - crop.y0)
+    return np.asarray(cv2.resize(np.rint(shown * 255).astype(np.uint8), size), np.uint8)
