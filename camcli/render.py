@@ -105,7 +105,7 @@ def overlay(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bo
     elif style.diverging(signed):
         level = 2 * _level(values, crop, signed) - 1
         table = style.table(signed)
-        ends = np.where(level[..., None] < 0, table[0], table[-1])
+        ends = np.where(level[..., None] < 0, table[0], table[-1]).astype(np.float32)
         opacity = np.abs(level)[..., None] * np.float32(min(1, 1.6 * style.alpha))
         drawn[crop.slices] = np.rint(photo + (ends - photo) * opacity).astype(np.uint8)
     else:
