@@ -192,6 +192,11 @@ def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
     if not features:
         raise ModelError("found no feature map (N,C,h,w) in this network: name a layer")
     layer = features[-1]
+    if any(call.output.ndim == 3 for call in calls[calls.index(layer) :]):
+        raise ModelError(
+            f"this network goes on in tokens (N,T,C) behind its last feature map, '{layer.path}', "
+            f"which is too early to tell classes apart: use occlusion"
+        )
     for call in class_maps:
         if isinstance(call.module, nn.Conv2d) and call.module.kernel_size == (1, 1):
             return layer.path, Head(call.module)

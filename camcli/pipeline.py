@@ -208,7 +208,7 @@ def _hosted(shown: Explanation) -> list[Result]:
     assert shown.probabilities is not None
     columns = (shown.scores, shown.classes, shown.probabilities)
     facts = zip(*(column.tolist() for column in columns), strict=True)
-    maps = shown.maps.float().cpu().numpy()
+    maps = shown.maps.float().contiguous().cpu().numpy()
     return [
         Result(shown.method, shown.target, shown.layer, values, *fact)
         for values, fact in zip(maps, facts, strict=True)

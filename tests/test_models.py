@@ -80,6 +80,21 @@ def test_cam_adds_up_to_the_score(name: str) -> None:
     torch.testing.assert_close(total, shown.scores, rtol=1e-4, atol=1e-5)
 
 
+def test_tokens_are_not_taken_for_a_feature_map() -> None:
+    """A ViT's only feature map is its first layer's: no map is better than one of that."""
+    vit = zoo.VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=4)
+    images = torch.randn(2, 3, 32, 32)
+    with pytest.raises(ModelError, match=r"goes on in tokens .* 'conv_proj'.*: use occlusion"):
+        explain(vit, images)
+    assert explain(vit, images, "occlusion", 1).maps.shape == (2, 32, 32)
+
+
+def test_a_layout_with_channels_last_is_brought_round() -> None:
+    model = load("swin_t", "none")
+    shown = explain(model, torch.randn(1, 3, 64, 64), ["gradcam", "cam"], 7)
+    assert {(e.layer, e.maps.shape) for e in shown} == {("permute", (1, 2, 2))}
+
+
 def test_squeezenet_cam_is_its_heads_channel() -> None:
     model = load("squeezenet1_1", "none")
     image = torch.randn(1, 3, 96, 96)
