@@ -91,11 +91,13 @@ def borrowed(module: nn.Module) -> Iterator[None]:
 
 
 class Tap:
-    """Takes the activations of one layer out of a forward pass."""
+    """Takes the activations of one layer out of a forward pass.
 
-    def __init__(self, path: str, *, cut: bool) -> None:
+    A layer that no graph leads to, as in every pass but a guided one, becomes a leaf.
+    """
+
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.cut = cut
         self.acts: Tensor | None = None
 
     def __call__(self, _layer: nn.Module, _args: object, output: object) -> Tensor:
@@ -104,8 +106,7 @@ class Tap:
         if not isinstance(output, Tensor) or output.ndim != 4:
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ModelError(f"layer '{self.path}' gives {given}, not a feature map (N,C,h,w)")
-        connected = output.requires_grad and not self.cut
-        self.acts = output if connected else output.detach().requires_grad_()
+        self.acts = output if output.requires_grad else output.detach().requires_grad_()
         return self.acts.clone()
 
 
@@ -225,7 +226,7 @@ class Pass:
         if self.watch.layer is None:
             yield
             return
-        self.tap = Tap(self.watch.layer, cut=not self.watch.guided)
+        self.tap = Tap(self.watch.layer)
         layer = self.watch.module.get_submodule(self.watch.layer)
         handle = layer.register_forward_hook(self.tap)
         try:
