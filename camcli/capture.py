@@ -54,8 +54,8 @@ class Window:
         The last position overhangs the edge where the stride does not divide, so that every
         pixel is covered. Raises MethodError for a window that leaves gaps or does not fit.
         """
-        size = self.size or max(1, min(height, width) // 7)
-        stride = self.stride or max(1, size // 2)
+        size = max(1, min(height, width) // 7) if self.size is None else self.size
+        stride = max(1, size // 2) if self.stride is None else self.stride
         if not 1 <= stride <= size <= min(height, width):
             raise MethodError(
                 f"occlusion window {size}, stride {stride}: expected 1 <= stride <= window <= "
@@ -75,7 +75,7 @@ def _covered(length: int, size: int, stride: int) -> Tensor:
 def borrowed(module: nn.Module) -> Iterator[None]:
     """A caller's model in evaluation mode, parameters frozen, gradients enabled; restored after."""
     modes = [(part, part.training) for part in module.modules()]
-    frozen = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    frozen = [p for p in module.parameters() if p.requires_grad and not p.is_inference()]
     try:
         for part, _ in modes:
             part.training = False
@@ -107,7 +107,8 @@ class Tap:
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ModelError(f"layer '{self.path}' gives {given}, not a feature map (N,C,h,w)")
         self.acts = output if output.requires_grad else output.detach().requires_grad_()
-        return self.acts.clone()
+        with torch.enable_grad():  # a trunk that runs without gradients has one head to reach yet
+            return self.acts.clone()
 
 
 class GuidedReLU(TorchFunctionMode):
@@ -136,8 +137,8 @@ class GuidedReLU(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "").rstrip("_")
-        if name in ("relu", "relu6") or (name == "hardtanh" and _lower_bound(args, kwargs) == 0):
+        name = getattr(func, "__name__", "").strip("_")
+        if _is_relu(name, args, kwargs or {}):
             self.relus += 1
             if result.requires_grad:
                 result.register_hook(self._rule)
@@ -165,8 +166,18 @@ class GuidedReLU(TorchFunctionMode):
             )
 
 
-def _lower_bound(args: Sequence[Any], kwargs: dict[str, Any] | None) -> Any:
-    return args[1] if len(args) > 1 else (kwargs or {}).get("min_val")
+def _is_relu(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a function of torch, called so, is zero below zero and linear above it."""
+
+    def given(position: int, keyword: str) -> object:
+        return args[position] if len(args) > position else kwargs.get(keyword)
+
+    if name == "clamp":
+        return given(1, "min") == 0 and given(2, "max") is None
+    if name == "threshold":
+        return given(1, "threshold") == 0 and given(2, "value") == 0
+    bounds = {"hardtanh": "min_val", "clamp_min": "min"}
+    return name in ("relu", "relu6") or (name in bounds and given(1, bounds[name]) == 0)
 
 
 @dataclass(frozen=True)
@@ -185,7 +196,8 @@ class Pass:
 
     `inputs` are the model's positional arguments; the first image batch (N,C,H,W) among them is
     the one that Guided Backpropagation differentiates and occlusion covers. Use it inside
-    `borrowed(module)`.
+    `borrowed(module)`, and `close` it: a pass and its evidence know each other, and would keep
+    their graph until the garbage collector finds them.
     """
 
     def __init__(self, watch: Watch, inputs: tuple[Any, ...], targets: Sequence[Target]) -> None:
@@ -197,6 +209,10 @@ class Pass:
             self.image.requires_grad_()
         self.output = self._forward()
         self.evidence = [Evidence(self, target) for target in targets]
+
+    def close(self) -> None:
+        """Let go of the evidence, and with it of the graph."""
+        self.evidence.clear()
 
     @cached_property
     def position(self) -> int:
@@ -214,10 +230,9 @@ class Pass:
         watch = self.watch
         if not watch.guided:
             with self._tapped():
-                return watch.module(*self.inputs)
+                return watch.module(*_copied(self.inputs))
         with self._tapped(), self.rule:
-            # A clone, since a leaf that requires grad must not meet an in-place first layer.
-            output = watch.module(*_replaced(self.inputs, self.position, self.image.clone()))
+            output = watch.module(*_copied(self.inputs))
         self.rule.check()
         return output
 
@@ -292,6 +307,10 @@ class Evidence:
         self.target = target
         self.classes = target.classes(run.output)
         self.live_score = target.score(run.output, self.classes)
+        if len(self.live_score) != (images := _batch_size(run.inputs)):
+            raise TypeError(
+                f"target '{target.spec}' gives {len(self.live_score)} scores for {images} images"
+            )
 
     def scores_of(self, output: Any, which: Tensor) -> Tensor:
         """The target's scores in another output, whose rows are images `which` of the pass."""
@@ -371,7 +390,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Call:
-    """One module's run in a traced forward pass. Means are over space, of the first image (C,)."""
+    """One module's run in a traced forward pass, for the first image.
+
+    `mean` and `rectified_mean` are of the output over space (C,), `given` is of a linear module's
+    input, likewise.
+    """
 
     path: str
     module: nn.Module
@@ -392,32 +415,52 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
     runs: Counter[str] = Counter()
 
     def note(path: str) -> Callable[..., None]:
-        def hook(part: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        def hook(part: nn.Module, args: Any, kwargs: dict[str, Any], output: object) -> None:
             runs[path] += 1
-            if isinstance(output, Tensor) and output.ndim in (2, 3, 4):
-                flat = output[0].flatten(1) if output.ndim > 2 else output[0][:, None]
-                spatial = output.ndim == 4 and flat.shape[1] > 1
-                given = args[0][0] if isinstance(part, nn.Linear) else None
-                means = flat.mean(1), flat.relu().mean(1)
-                calls.append(Call(path, part, output, spatial, *means, given))
+            if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+                return
+            if not output.is_floating_point():
+                return
+            flat = _flat(output)
+            spatial = output.ndim == 4 and flat.shape[1] > 1
+            linear = isinstance(part, nn.Linear | nn.Conv2d)
+            given = _flat(args[0] if args else kwargs["input"]).mean(1) if linear else None
+            means = flat.mean(1), flat.relu().mean(1)
+            calls.append(Call(path, part, output, spatial, *means, given))
 
         return hook
 
     handles = [
-        part.register_forward_hook(note(path)) for path, part in module.named_modules() if path
+        part.register_forward_hook(note(path), with_kwargs=True)
+        for path, part in module.named_modules()
+        if path
     ]
     try:
-        first = (x[:1] if isinstance(x, Tensor) and x.ndim else x for x in inputs)
-        output = module(*first)
+        first = [x[:1] if isinstance(x, Tensor) and x.ndim else x for x in inputs]
+        output = module(*_copied(first))
     finally:
         for handle in handles:
             handle.remove()
     return [call for call in calls if runs[call.path] == 1], output
 
 
+def _copied(inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """The arguments for one run of a model, which may work on them in place."""
+    return tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
+
+
+def _batch_size(inputs: Sequence[Any]) -> int:
+    return next(len(x) for x in inputs if isinstance(x, Tensor) and x.ndim)
+
+
 def _own(x: Tensor) -> Tensor:
     """The same values without the caller's graph; a tensor of inference mode has to be copied."""
     return x.clone() if x.is_inference() else x.detach()
+
+
+def _flat(x: Tensor) -> Tensor:
+    """The first image of (N,C), (N,T,C) or (N,C,h,w) as (C, positions); tokens as they come."""
+    return x[0].flatten(1) if x.ndim > 2 else x[0][:, None]
 
 
 def _image_position(inputs: Sequence[Any]) -> int:

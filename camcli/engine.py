@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, SupportsIndex, TypeAlias, overload
 
 import torch
 from PIL import Image
@@ -23,7 +24,7 @@ from camcli.targets import Score, Target, parse_target
 
 Inputs: TypeAlias = Any
 """Tensor (N,3,H,W); a tuple, the model's arguments; or a PIL image, a path, or a list of these."""
-TargetLike: TypeAlias = str | int | Score
+TargetLike: TypeAlias = str | SupportsIndex | Score
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Explanation:
     """Where the network looked, for one method and one target over a batch.
 
     `maps` (N,h,w) at the layer's resolution, or (N,3,H,W) for methods that give images: raw,
-    unscaled, float32. `scores` (N,) are the pre-softmax scores explained, `classes` (N,) the class
-    indices and `probabilities` (N,) their softmax; these two are None for a function as target.
-    All are detached and on the model's device.
+    unscaled, in the model's own precision. `scores` (N,) are the pre-softmax scores explained,
+    `classes` (N,) the class indices and `probabilities` (N,) their softmax; these two are None for
+    a function as target. All are detached and on the model's device.
     """
 
     method: str
@@ -99,7 +100,7 @@ def explain(
     """
     model = model if isinstance(model, Model) else Model(model)
     methods = [method] if isinstance(method, str) else list(method)
-    single = isinstance(target, str | int) or callable(target)
+    single = isinstance(target, str | SupportsIndex) or callable(target)
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
     batch = as_inputs(model, inputs)
@@ -120,13 +121,15 @@ def as_inputs(model: Model, inputs: Inputs) -> tuple[Any, ...]:
     if isinstance(inputs, tuple):
         return tuple(x.to(model.device) if isinstance(x, Tensor) else x for x in inputs)
     if isinstance(inputs, Tensor):
-        if inputs.ndim != 4:
+        if inputs.ndim != 4 or not len(inputs):
             raise ValueError(f"expected images (N,3,H,W), got a tensor {tuple(inputs.shape)}")
         return (inputs.to(model.device),)
     images = inputs if isinstance(inputs, list) else [inputs]
     if not images:
         raise ValueError("no images given")
-    return (torch.stack([_prepared(model, image) for image in images]).to(model.device),)
+    batch = torch.stack([_prepared(model, image) for image in images])
+    dtype = next((p.dtype for p in model.module.parameters()), batch.dtype)
+    return (batch.to(model.device, dtype),)
 
 
 def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
@@ -138,6 +141,12 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
     return replace(model, layer=layer, head=head)
 
 
+def needs_survey(methods: Sequence[Method], layer: str | None) -> bool:
+    """Whether these methods ask for the automatic layer, or for the head that CAM reads."""
+    needs = _needs(methods)
+    return "pooled" in needs or (layer is None and bool(needs & _AT_LAYER))
+
+
 def _explain(
     model: Model,
     inputs: tuple[Any, ...],
@@ -146,8 +155,8 @@ def _explain(
     layer: str | None,
     window: Window,
 ) -> list[Explanation]:
-    needs = frozenset[str]().union(*(method.needs for method in methods))
-    if "pooled" in needs or (layer is None and needs & _AT_LAYER):
+    needs = _needs(methods)
+    if needs_survey(methods, layer):
         model = surveyed(model, inputs)
     path = model.layer if layer is None else find_layer(model.module, layer)
     if "pooled" in needs:
@@ -155,8 +164,7 @@ def _explain(
     watch = Watch(
         model.module, path if needs & _AT_LAYER else None, model.head, "guided" in needs, window
     )
-    with capture.borrowed(model.module):
-        run = Pass(watch, inputs, targets)
+    with capture.borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
         return [
             Explanation(
                 method=method.name,
@@ -172,6 +180,10 @@ def _explain(
 
 
 _AT_LAYER = frozenset({"acts", "grads", "pooled"})
+
+
+def _needs(methods: Sequence[Method]) -> frozenset[str]:
+    return frozenset[str]().union(*(method.needs for method in methods))
 
 
 def _check_cam(model: Model, path: str | None) -> None:

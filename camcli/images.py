@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import struct
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -16,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from camcli.errors import ImageError, one_line
+from camcli.errors import CamcliError, ImageError, one_line
 
 Pixels = NDArray[np.uint8]
 """An RGB image, (H,W,3), 0 to 255."""
 
 STDIN = Path("-")
+_DAMAGE = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
+"""What Pillow's readers raise on damaged files, besides OSError."""
 FITS = ("preset", "squash", "full")
 
 
@@ -78,21 +81,22 @@ def decode(source: Path | BinaryIO) -> Pixels:
 
     Raises ImageError with one line for anything that is not a whole image.
     """
-    name = source if isinstance(source, Path) else "standard input"
+    name = source if isinstance(source, Path) and source != STDIN else "standard input"
     if source == STDIN:
-        source = io.BytesIO(sys.stdin.buffer.read())
+        source = io.BytesIO(sys.stdin.buffer.read() if sys.stdin else b"")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on metadata say nothing to a user
             with Image.open(source) as image:
                 return upright(image)
     except UnidentifiedImageError:
-        empty = isinstance(source, Path) and source.stat().st_size == 0
+        size = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
+        empty = size == 0
         reason = "the file is empty" if empty else "not an image that Pillow can read"
         raise ImageError(f"{name}: {reason}") from None
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror or one_line(error)}") from None
-    except (ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise ImageError(f"{name}: damaged image ({one_line(error)})") from None
 
 
@@ -118,11 +122,17 @@ def preprocess(pixels: Pixels, preset: Preset, fit: str = "preset") -> tuple[Any
 
 def _expand(given: str, recursive: bool, skip: Path | None) -> Iterator[Source]:
     path = Path(given)
+    if not given:
+        raise CamcliError("an empty path: expected files, folders, globs, or - for standard input")
     if given == str(STDIN):
         yield Source(STDIN, Path("stdin"))
-    elif path.is_dir():
+    elif os.path.isdir(given):
+        if _is_output(path) or (skip and os.path.realpath(given) == os.path.realpath(skip)):
+            raise CamcliError(
+                f"'{given}' is an output folder: name its images, or write to another folder"
+            )
         yield from _in_folder(path, recursive, skip)
-    elif not path.exists() and (matches := sorted(glob.glob(given, recursive=True))):
+    elif not os.path.lexists(given) and (matches := sorted(glob.glob(given, recursive=True))):
         for match in matches:
             yield from _expand(match, recursive, skip)
     else:
@@ -132,9 +142,10 @@ def _expand(given: str, recursive: bool, skip: Path | None) -> Iterator[Source]:
 def _in_folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator[Source]:
     suffixes = Image.registered_extensions()
     seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    unreadable: list[OSError] = []
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable.append):
         real = os.path.realpath(parent)
-        if real in seen or _is_output(Path(parent)) or (skip and Path(real) == skip.resolve()):
+        if real in seen or _is_output(Path(parent)) or (skip and real == os.path.realpath(skip)):
             folders.clear()
             continue
         seen.add(real)
@@ -143,18 +154,21 @@ def _in_folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator[Sou
             if not file.startswith(".") and Path(file).suffix.lower() in suffixes:
                 path = Path(parent, file)
                 yield Source(path, path.relative_to(folder))
+    for error in unreadable:  # reading it will say why
+        path = Path(str(error.filename))
+        yield Source(path, path.relative_to(folder) if path != folder else Path(path.name))
 
 
 def _is_output(folder: Path) -> bool:
-    return (folder / "manifest.jsonl").exists() and (folder / "run.json").exists()
+    return all(os.path.exists(folder / name) for name in ("manifest.jsonl", "run.json"))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I;16", "I")):
-        # Pillow clips 16-bit grey at 255: scale it instead.
-        return Image.fromarray((np.asarray(image, np.float32) / 257).astype(np.uint8)).convert(
-            "RGB"
-        )
+    if image.mode.startswith("I") or image.mode == "F":
+        # Pillow would clip these at 255: whole numbers are taken as 16-bit, fractions as 0 to 1.
+        values = np.nan_to_num(np.asarray(image, np.float32))
+        unit = values / (65535 if image.mode.startswith("I") else max(1, values.max()))
+        return Image.fromarray((unit.clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         above = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import pickle
 import re
 import sys
@@ -23,8 +25,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from camcli.capture import Call, Head
-from camcli.errors import ModelError, nearest, one_line, unknown
+from camcli.errors import ModelError, TargetError, nearest, one_line, unknown
 from camcli.images import Preset
+from camcli.targets import logits
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
             build={"aux_logits": False, "init_weights": False},
             pretrained={"transform_input": True},
             unused=("aux1.", "aux2."),
+        ),
+        "inception": ModelSpec(
+            "Mixed_7c",
+            head="fc",
+            build={"aux_logits": False, "init_weights": False},
+            pretrained={"transform_input": True},
+            unused=("AuxLogits.",),
         ),
         "mobilenetv2": ModelSpec("features", head="classifier.1"),
         "shufflenetv2": ModelSpec("conv5", head="fc"),
@@ -149,10 +159,12 @@ def pick_device(name: str | torch.device) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if str(name).partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise ModelError(f"unknown device '{name}': expected auto, cpu, cuda, cuda:N or mps")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = one_line(error)
         raise ModelError(f"device '{name}' is not to be had here: {reason}") from None
     return device
@@ -175,7 +187,7 @@ def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
     head is one that CAM's derivation holds for: class scores that are a linear map of the layer's
     spatial mean, or the spatial mean of a linear map; both are checked on the numbers.
     """
-    scores = output[0] if isinstance(output, Tensor) and output.ndim == 2 else None
+    scores = _scores(output)
     makers: dict[int, Call] = {}
     for call in calls:
         makers.setdefault(id(call.output), call)
@@ -197,16 +209,29 @@ def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
             f"this network goes on in tokens (N,T,C) behind its last feature map, '{layer.path}', "
             f"which is too early to tell classes apart: use occlusion"
         )
-    for call in class_maps:
-        if isinstance(call.module, nn.Conv2d) and call.module.kernel_size == (1, 1):
-            return layer.path, Head(call.module)
-    for call in reversed(calls):
-        if isinstance(call.module, nn.Linear) and call.given is not None and scores is not None:
+    for call in calls:
+        gives_scores = call in class_maps or (scores is not None and _close(call.mean, scores))
+        if call.given is not None and gives_scores and _is_linear_map(call.module):
             if _close(call.given, layer.mean):
                 return layer.path, Head(call.module)
             if _close(call.given, layer.rectified_mean):
                 return layer.path, Head(call.module, rectified=True)
     return layer.path, None
+
+
+def _scores(output: Any) -> Tensor | None:
+    """The class scores of the first image (K,), if the output holds such."""
+    try:
+        return logits(output)[0]
+    except TargetError:
+        return None
+
+
+def _is_linear_map(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        shape = (module.kernel_size, module.stride, module.padding, module.groups)
+        return shape == ((1, 1), (1, 1), (0, 0), 1)
+    return isinstance(module, nn.Linear)
 
 
 _PASSING = (
@@ -224,7 +249,12 @@ def _either_mean(call: Call, scores: Tensor) -> bool:
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(b.abs().max()))
+    scale = float(b.abs().max())
+    return (
+        a.shape == b.shape
+        and math.isfinite(scale)
+        and torch.allclose(a, b, rtol=1e-3, atol=1e-5 * scale)
+    )
 
 
 def _resolved(module: nn.Module, path: str) -> str:
@@ -282,12 +312,16 @@ def _key(key: str, spec: ModelSpec) -> str:
 
 def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
     shapes = [
-        f"{key} is {tuple(given[key].shape)}, expected {tuple(value.shape)}"
+        f"{key} is {_kind(given[key])}, expected {_kind(value)}"
         for key, value in expected.items()
-        if key in given and given[key].shape != value.shape
+        if key in given and _kind(given[key]) != _kind(value)
     ]
     missing = [f"no {key} {tuple(v.shape)}" for key, v in expected.items() if key not in given]
     return shapes + missing + [f"unexpected {key}" for key in given if key not in expected]
+
+
+def _kind(value: Tensor) -> str:
+    return f"{tuple(value.shape)}{'' if value.is_floating_point() else ' of whole numbers'}"
 
 
 def _classifier(module: nn.Module) -> tuple[str, Tensor]:
@@ -304,8 +338,11 @@ def _locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
     if weights in published.__members__:
         entry = published[weights]
         return _downloaded(entry, name), entry.name, entry
-    if Path(weights).is_file():
-        return Path(weights), Path(weights).name, published.DEFAULT
+    if os.path.isfile(weights):
+        # A published file under its own name comes with its own preprocessing.
+        by_file = {entry.url.rpartition("/")[2]: entry for entry in published}
+        file = Path(weights)
+        return file, file.name, by_file.get(file.name, published.DEFAULT)
     if Path(weights).suffix or "/" in weights:
         raise ModelError(f"weights '{weights}': no such file")
     names = ", ".join([*published.__members__, "none"])
@@ -347,7 +384,9 @@ def _read(file: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise ModelError(f"weights '{file}': expected a state_dict, a mapping of names to tensors")
     return dict(content)
 
@@ -390,13 +429,13 @@ def _class_names(labels: str | Path | None, count: int, entry: Any) -> tuple[str
 
 def _read_labels(file: Path) -> tuple[str, ...]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         if file.suffix != ".json":
             return tuple(line.strip() for line in text.splitlines() if line.strip())
         names = json.loads(text)
     except OSError as error:
         raise ModelError(f"labels '{file}': {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"labels '{file}': not readable ({one_line(error)})") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelError(f"labels '{file}': expected a JSON list of names")

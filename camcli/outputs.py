@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -30,8 +31,13 @@ def name_of(source: Source, method: str, target: str, what: str) -> Path:
     return source.name.with_name(f"{source.name.stem}.{method}{part}{SAVES[what]}")
 
 
-def check_names(sources: Sequence[Source], methods: Sequence[str], targets: Sequence[str]) -> None:
-    """Refuse a run in which two results would be written to the same file. Raises OutputError."""
+def check_names(
+    folder: Path, sources: Sequence[Source], methods: Sequence[str], targets: Sequence[str]
+) -> None:
+    """Refuse a run in which two results, or a result and an input, are the same file.
+
+    Raises OutputError.
+    """
     parts = [name_of(sources[0], m, t, "map") for m in methods for t in targets] if sources else []
     if len(set(parts)) < len(parts):
         twice = next(part for part in parts if parts.count(part) > 1)
@@ -43,6 +49,13 @@ def check_names(sources: Sequence[Source], methods: Sequence[str], targets: Sequ
             raise OutputError(
                 f"'{other.path}' and '{source.path}' would write the same files: "
                 f"explain them into two output folders, or give a folder that holds both"
+            )
+    inputs = {os.path.realpath(source.path) for source in sources}
+    for source, method, target, what in itertools.product(sources, methods, targets, SAVES):
+        file = folder / name_of(source, method, target, what)
+        if os.path.abspath(file) in inputs:
+            raise OutputError(
+                f"'{file}' is an input and would be written over: name another folder"
             )
 
 
@@ -82,7 +95,7 @@ def manifest(folder: Path) -> Iterator[BinaryIO]:
 
     Without a single row it does not, and the manifest of an earlier run stays.
     """
-    partial = folder / f".{MANIFEST}.part"
+    partial = folder / f".camcli-{os.getpid()}.{MANIFEST}"
     try:
         with partial.open("wb") as stream:
             yield stream

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from camcli import __version__, outputs, render
 from camcli.capture import Window
-from camcli.engine import Explanation, explain, surveyed
+from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
 from camcli.errors import CamcliError, ImageError, one_line
 from camcli.images import Crop, Pixels, Source, decode, preprocess
 from camcli.methods import METHODS
@@ -64,7 +64,7 @@ class Job:
         """Refuse before any work what no image can change. Raises CamcliError."""
         for target in self.targets:
             parse_target(target, self.model.class_names, self.model.num_classes)
-        outputs.check_names(self.sources, self.methods, self.targets)
+        outputs.check_names(self.output, self.sources, self.methods, self.targets)
         outputs.prepare(self.output)
 
 
@@ -167,9 +167,15 @@ def _write_behind(
     for item in items:
         waiting.append(executor.submit(function, item))
         while waiting and (len(waiting) > behind or waiting[0].done()):
-            yield waiting.popleft().result()
+            yield _next_of(waiting)
     while waiting:
-        yield waiting.popleft().result()
+        yield _next_of(waiting)
+
+
+def _next_of(waiting: Queue[Out]) -> Out:
+    result = waiting[0].result()  # still in the queue if waiting for it is interrupted
+    waiting.popleft()
+    return result
 
 
 def _load(job: Job, source: Source) -> Loaded | Failed:
@@ -191,7 +197,8 @@ def _explained(
         stacked = torch.stack([item.input for item in batch])
         inputs = stacked.to(model.device, memory_format=torch.channels_last)
         try:
-            model = surveyed(model, (inputs,))
+            if needs_survey(pick_methods(job.methods), job.layer):
+                model = surveyed(model, (inputs,))
             found = explain(model, inputs, job.methods, job.targets, job.layer, window=job.window)
         except RuntimeError as error:  # of torch: an input too small for the network, no memory
             for item in batch:
@@ -253,8 +260,8 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
     }
     row = partial(_row, loaded.source, result.method, result.target)
-    if not np.isfinite(result.values).all():
-        error = f"{loaded.source.path}: the {result.method} map holds NaN or infinity"
+    if not np.isfinite(result.values).all() or not np.isfinite(result.score):
+        error = f"{loaded.source.path}: the {result.method} map or its score holds NaN or infinity"
         return row(**facts | {"score": None, "probability": None}, status="error", error=error)
     files = {
         what: outputs.name_of(loaded.source, result.method, result.target, what)
@@ -264,7 +271,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         for what, file in files.items():
             outputs.write(job.output / file, _contents(job, loaded, result, what))
     except CamcliError as error:
-        return row(**facts, status="error", error=str(error))
+        return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
     return row(
         **facts,
         map_min=float(result.values.min()),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class Target:
 
 
 def parse_target(
-    spec: str | int | Score, names: Sequence[str] | None = None, count: int | None = None
+    spec: str | SupportsIndex | Score, names: Sequence[str] | None = None, count: int | None = None
 ) -> Target:
     """A target from `pred`, `topK`, a class index, a class name or a function.
 
@@ -62,7 +63,7 @@ def parse_target(
     """
     if callable(spec):
         return Target(getattr(spec, "__name__", "score"), function=spec)
-    spec = str(spec).strip()
+    spec = spec.strip() if isinstance(spec, str) else str(index(spec))
     if spec == "pred":
         return Target(spec, rank=1)
     if match := re.fullmatch(r"top(\d+)", spec):
@@ -72,7 +73,8 @@ def parse_target(
         return Target(spec, rank=rank)
     if re.fullmatch(r"-?\d+", spec):
         if int(spec) < 0 or (count is not None and int(spec) >= count):
-            raise TargetError(f"target {spec}: expected a class index from 0 to {(count or 0) - 1}")
+            upto = "" if count is None else f" to {count - 1}"
+            raise TargetError(f"target {spec}: expected a class index from 0{upto}")
         return Target(spec, index=int(spec))
     return Target(spec, index=_index_of(spec, names))
 

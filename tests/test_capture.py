@@ -154,6 +154,11 @@ class Functional(nn.Module):
         lambda x: (x.relu_(), x)[1],
         nn.ReLU(),
         nn.ReLU(inplace=True),
+        nn.Threshold(0, 0),
+        lambda x: x.clamp(min=0),
+        lambda x: torch.clamp(x, 0),
+        lambda x: x.clamp_min(0),
+        lambda x: x.clamp_min_(0),
     ],
 )
 def test_guided_backprop_knows_every_relu(

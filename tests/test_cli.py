@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -117,7 +116,7 @@ def test_images_that_fail(run: Run, photo: Path, tmp_path: Path) -> None:
         (["--target", "top0"], "target 'top0': expected top1 to top1000"),
         (["--labels", "none.txt"], "labels 'none.txt': No such file or directory"),
         (["--weights", "none.pth"], "weights 'none.pth': no such file"),
-        (["--device", "gpu"], "device 'gpu' is not to be had here"),
+        (["--device", "gpu"], "unknown device 'gpu': expected auto, cpu, cuda, cuda:N or mps"),
         (["--save", "overlay,pictures"], "unknown output 'pictures': did you mean"),
         (["--fit", "crop"], "unknown fit 'crop': did you mean"),
         (["--alpha", "2"], "alpha 2.0: expected 0 (photo only) to 1 (heat only)"),
@@ -166,11 +165,14 @@ def test_guided_methods_warn_or_refuse(run: Run, photo: Path, tmp_path: Path) ->
     assert "needs ReLUs and this network has none" in text(found.stderr_bytes)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_no_permission(run: Run, photo: Path, tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    found = run("explain", photo, *TINY, "--output", locked / "out")
+def test_no_permission(
+    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", locked)
+    found = run("explain", photo, *TINY, "--output", tmp_path / "out")
     assert found.exit_code == 2
     assert "Permission denied" in text(found.stderr_bytes)
 
@@ -178,11 +180,23 @@ def test_no_permission(run: Run, photo: Path, tmp_path: Path) -> None:
 def test_environment(
     run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CAMCLI_EXPLAIN_METHOD", "cam occlusion")
+    monkeypatch.setenv("CAMCLI_EXPLAIN_METHOD", "cam,occlusion")
+    monkeypatch.setenv("CAMCLI_EXPLAIN_TARGET", "pred,German shepherd")
     monkeypatch.setenv("CAMCLI_EXPLAIN_WINDOW", "112")
     monkeypatch.setenv("CAMCLI_EXPLAIN_OUTPUT", str(tmp_path / "out"))
     assert run("explain", photo, *TINY).exit_code == 0
-    assert [row["method"] for row in manifest(tmp_path / "out")] == ["cam", "occlusion"]
+    assert [(row["method"], row["target"]) for row in manifest(tmp_path / "out")] == [
+        (method, target)
+        for method in ("cam", "occlusion")
+        for target in ("pred", "German shepherd")
+    ]
+
+
+def test_networks_of_tokens_still_take_occlusion(run: Run, photo: Path, tmp_path: Path) -> None:
+    arguments = ("explain", photo, "--model", "vit_b_32", "--weights", "none", "--window", "112")
+    found = run(*arguments, "--stride", "112", "--method", "occlusion", "--output", tmp_path)
+    assert found.exit_code == 0, found.stderr_bytes
+    assert run(*arguments, "--output", tmp_path).exit_code == 2
 
 
 def test_standard_input(photo: Path, tmp_path: Path) -> None:

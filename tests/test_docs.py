@@ -32,10 +32,16 @@ def test_every_command_and_option(command: click.Command) -> None:
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
-def test_every_option_has_its_name_in_the_environment(command: click.Command) -> None:
+def test_every_option_has_its_name_in_the_environment(
+    command: click.Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for parameter in command.params:
-        if isinstance(parameter, click.Option) and not parameter.secondary_opts:
-            assert f"--{(parameter.name or '').replace('_', '-')}" in parameter.opts
+        if isinstance(parameter, click.Option):
+            name = parameter.opts[0].removeprefix("--").replace("-", "_").upper()
+            context = click.Context(command, auto_envvar_prefix=f"CAMCLI_{command.name}".upper())
+            assert (parameter.name or "").upper() == name
+            monkeypatch.setenv(f"CAMCLI_{command.name}_{name}".upper(), "1")
+            assert parameter.resolve_envvar_value(context) == "1"
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)

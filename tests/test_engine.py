@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -68,6 +71,7 @@ def test_targets_of_each_kind(gap_net: GapNet, images: Tensor) -> None:
         "top1": order[:, 0],
         "top5": order[:, 4],
         2: torch.full((3,), 2),
+        np.int64(2): torch.full((3,), 2),
         "2": torch.full((3,), 2),
         "sea cat": torch.full((3,), 2),
         "SEA_CAT": torch.full((3,), 2),
@@ -148,9 +152,68 @@ def test_images_paths_and_tensors_agree(gap_net: GapNet, photo: Path) -> None:
         torch.testing.assert_close(explain(model, [image, photo]).maps[1:], by_path)
 
 
+def test_a_model_that_works_in_place_on_its_input(gap_net: GapNet, images: Tensor) -> None:
+    class Normalising(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = gap_net
+
+        def forward(self, x: Tensor) -> Tensor:
+            x -= 0.5
+            x /= 0.25
+            return self.net(x)
+
+    before = images.clone()
+    for name in ("gradcam", "guided", "occlusion"):
+        found = explain(Normalising(), images, name, 1, window=Window(8, 8))
+        torch.testing.assert_close(found.scores, gap_net((before - 0.5) / 0.25)[:, 1].detach())
+        assert torch.equal(images, before)
+
+
+def test_a_pass_is_let_go_at_once(gap_net: GapNet, images: Tensor) -> None:
+    alive = weakref.WeakSet[Tensor]()
+    gap_net.last.register_forward_hook(lambda _m, _a, output: alive.add(output))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            explain(gap_net, images, ["gradcam", "guided", "occlusion"], window=Window(8, 8))
+        assert not alive
+    finally:
+        gc.enable()
+
+
+def test_models_of_every_habit(gap_net: GapNet, images: Tensor) -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.best = gap_net, Best()
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.no_grad():  # a frozen backbone
+                features = self.net.last(self.net.trunk(x))
+            scores = self.net.fc(input=self.net.pool(features).flatten(1))
+            return scores, self.best(scores)
+
+    class Best(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.argmax(1, keepdim=True)
+
+    for name in ("cam", "gradcam"):
+        found = explain(Odd(), images, name, 1)
+        assert found.layer == "net.last"
+        torch.testing.assert_close(found.maps, explain(gap_net, images, name, 1).maps)
+
+
 def test_misuse_is_refused(gap_net: GapNet, images: Tensor) -> None:
     with pytest.raises(ValueError, match=r"expected images \(N,3,H,W\), got a tensor \(3, 30"):
         explain(gap_net, images[0])
+    with pytest.raises(ValueError, match=r"expected images \(N,3,H,W\), got a tensor \(0, 3"):
+        explain(gap_net, images[:0])
+    with pytest.raises(TypeError, match="gives 5 scores for 3 images"):
+        explain(gap_net, images, target=lambda output: output[0])
+    with pytest.raises(TargetError, match=r"target -1: expected a class index from 0$"):
+        explain(gap_net, images, target=-1)
     with pytest.raises(ValueError, match="no images given"):
         explain(gap_net, [])
     with pytest.raises(TypeError, match="expected a tensor, a PIL image or a path, got int"):

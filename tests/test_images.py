@@ -13,7 +13,7 @@ import torch
 import torchvision.models as zoo
 from PIL import Image
 
-from camcli.errors import ImageError
+from camcli.errors import CamcliError, ImageError
 from camcli.images import FITS, Crop, Preset, decode, find, preprocess
 from camcli.models import load
 from tests.conftest import SAMPLES, make_photo
@@ -49,6 +49,31 @@ def test_globs_and_stranger_names(tree: Path) -> None:
     odd = make_photo(tree / "odd [1] *.jpg")
     assert names(odd) == ["odd [1] *.jpg"], "a name that is there is no pattern"
     assert names(tree / "none*.jpg") == ["none*.jpg"], "kept, for reading it to say so"
+
+
+def test_an_output_folder_is_no_input(tree: Path) -> None:
+    with pytest.raises(CamcliError, match="is an output folder: name its images"):
+        names(tree, skip=tree / "sub" / "..")
+    (tree / "manifest.jsonl").touch()
+    (tree / "run.json").touch()
+    with pytest.raises(CamcliError, match="is an output folder: name its images"):
+        names(tree)
+    with pytest.raises(CamcliError, match="an empty path"):
+        names("")
+
+
+def test_a_folder_that_cannot_be_read_is_not_forgotten(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def locked(path: str) -> object:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    assert names(tree) == ["a.PNG", "b.jpg", "sub/c.webp", "sub/deep"]
 
 
 def test_outputs_and_loops_are_not_inputs(tree: Path) -> None:
@@ -94,6 +119,8 @@ def test_modes(tmp_path: Path) -> None:
         "1": Image.fromarray(grey).convert("1"),
         "CMYK": Image.fromarray(np.stack([grey] * 3, -1)).convert("CMYK"),
         "I;16": Image.fromarray(grey.astype(np.uint16) * 257),
+        "I": Image.fromarray(grey.astype(np.int32) * 257),
+        "F": Image.fromarray(grey.astype(np.float32) / 255),
         "LA": Image.merge("LA", [Image.fromarray(grey)] * 2),
         "RGBA": Image.merge("RGBA", [Image.fromarray(grey)] * 4),
     }
@@ -103,7 +130,7 @@ def test_modes(tmp_path: Path) -> None:
         pixels = decode(file)
         assert pixels.shape == (8, 16, 3), mode
         assert pixels.dtype == np.uint8
-        if mode in ("L", "I;16", "P", "CMYK"):
+        if mode in ("L", "I;16", "I", "F", "P", "CMYK"):
             assert np.abs(pixels[0, :, 0].astype(int) - ramp).max() <= 1, mode
         if mode in ("LA", "RGBA"):
             assert pixels[0, 0].tolist() == [255, 255, 255], "transparent is white"
@@ -121,6 +148,7 @@ def test_what_cannot_be_read(tmp_path: Path, photo: Path) -> None:
         "short.jpg": "image file is truncated",
         "folder.jpg": "Is a directory",
         "missing.jpg": "No such file or directory",
+        f"{'long' * 99}.jpg": "File name too long",
     }.items():
         with pytest.raises(ImageError, match=rf"{name}: .*{message}"):
             decode(tmp_path / name)
@@ -132,6 +160,22 @@ def test_standard_input(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = find(["-"])
     assert source.name == Path("stdin")
     assert np.array_equal(decode(source.path), decode(photo))
+    with pytest.raises(ImageError, match="standard input: the file is empty"):
+        decode(source.path)
+
+
+def test_a_reader_that_breaks_down_is_one_bad_image(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (RuntimeError("Failed to decode"), NotImplementedError("DXT9"), MemoryError()):
+
+        def load(_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Image.Image, "load", load)
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+        with pytest.raises(ImageError, match=r"photo.jpg: damaged image"):
+            decode(photo)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -12,11 +13,12 @@ from urllib.error import URLError
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 import torchvision.models as zoo
 from torch import Tensor, nn
 
 from camcli import METHODS, capture, explain, load
-from camcli.capture import Window
+from camcli.capture import Head, Window
 from camcli.errors import CamcliWarning, MethodError, ModelError
 from camcli.models import find_layer, model_names, pick_device, survey
 from tests.conftest import ZOO
@@ -93,6 +95,71 @@ def test_a_layout_with_channels_last_is_brought_round() -> None:
     model = load("swin_t", "none")
     shown = explain(model, torch.randn(1, 3, 64, 64), ["gradcam", "cam"], 7)
     assert {(e.layer, e.maps.shape) for e in shown} == {("permute", (1, 2, 2))}
+
+
+class ConvHead(nn.Module):
+    """A 1x1 convolution to class maps, behind something, and their mean."""
+
+    def __init__(self, between: Callable[[Tensor], Tensor], head: nn.Conv2d) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        self.between, self.head = between, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.between(self.trunk(x))).mean((2, 3))
+
+
+@pytest.mark.parametrize("between", [lambda x: x, F.relu, F.dropout2d, nn.ReLU()])
+def test_cam_of_a_convolutional_head(between: Callable[[Tensor], Tensor]) -> None:
+    if between is F.dropout2d:
+        between = nn.Dropout2d()
+    shown = explain(ConvHead(between, nn.Conv2d(8, 4, 1)), torch.randn(2, 3, 12, 12), "cam", 2)
+    torch.testing.assert_close(shown.maps.mean((1, 2)), shown.scores)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        ConvHead(lambda x: x * x, nn.Conv2d(8, 4, 1)),
+        ConvHead(lambda x: F.max_pool2d(x, 2), nn.Conv2d(8, 4, 1)),
+        ConvHead(F.relu, nn.Conv2d(8, 4, 1, padding=1)),
+        ConvHead(F.relu, nn.Conv2d(8, 4, 1, groups=2)),
+        ConvHead(F.relu, nn.Conv2d(8, 4, 3)),
+        nn.Sequential(
+            *(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            *(nn.Linear(8, 3), nn.ReLU(), nn.Linear(3, 10)),
+        ),
+        nn.Sequential(
+            *(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+            nn.Linear(8, 10),
+        ),
+    ],
+)
+def test_cam_is_refused_where_it_would_not_add_up(net: nn.Module) -> None:
+    with pytest.raises(MethodError, match="cam needs a network that ends in global average"):
+        explain(net, torch.randn(2, 3, 12, 12), "cam", 2)
+
+
+def test_cam_of_mobilenet_v3_is_refused() -> None:
+    """Its pooled map goes through two linear layers."""
+    with pytest.raises(MethodError, match="mobilenet_v3_small does not"):
+        explain(load("mobilenet_v3_small", "none"), torch.randn(1, 3, 64, 64), "cam", 2)
+
+
+def test_inception(tmp_path: Path) -> None:
+    full = zoo.inception_v3(weights=None, init_weights=False, transform_input=True)
+    model = load("inception_v3", save(full.state_dict(), tmp_path / "i.pth"))
+    image = torch.randn(1, 3, 128, 128)
+    torch.testing.assert_close(model.module(image), full.eval()(image), rtol=1e-4, atol=1e-4)
+    with capture.borrowed(model.module):
+        found = survey(*capture.trace(model.module, (image,)))
+    assert found == (model.layer, model.head) == ("Mixed_7c", Head(model.module.fc))
+
+
+def test_a_published_file_has_its_own_preset(tmp_path: Path) -> None:
+    state = zoo.resnet50(weights=None).state_dict()
+    assert load("resnet50", save(state, tmp_path / "mine.pth")).preset.resize == 232
+    assert load("resnet50", save(state, tmp_path / "resnet50-0676ba61.pth")).preset.resize == 256
 
 
 def test_squeezenet_cam_is_its_heads_channel() -> None:
@@ -180,6 +247,7 @@ def test_the_number_of_classes_follows_the_file(name: str, tmp_path: Path) -> No
         ("labels.json", '{"a": 1}', "expected a JSON list of names"),
         ("labels.json", "[1, 2]", "expected a JSON list of names"),
         ("labels.json", "[", r"not readable \(Expecting value"),
+        ("labels.json", "[" * 100_000, "not readable"),
         ("missing.txt", None, "No such file or directory"),
     ],
 )
@@ -244,10 +312,18 @@ def test_files_that_hold_no_weights(name: str, content: bytes, tmp_path: Path) -
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_of_something_else(tmp_path: Path) -> None:
-    torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ModelError, match="expected a state_dict"):
-        load("squeezenet1_1", tmp_path / "list.pth")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "expected a state_dict"),
+        ({1: torch.zeros(1)}, "expected a state_dict"),
+        ({"features.0.weight": torch.zeros(64, 3, 3, 3, dtype=torch.long)}, "of whole numbers"),
+    ],
+)
+def test_a_file_of_something_else(content: object, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=message):
+        load("squeezenet1_1", tmp_path / "x.pth")
 
 
 def test_unknown_names(tmp_path: Path) -> None:
@@ -257,7 +333,7 @@ def test_unknown_names(tmp_path: Path) -> None:
         load("resnet18", "nothing.pth")
     with pytest.raises(ModelError, match=r"expected a file or one of IMAGENET1K_V1, DEFAULT, none"):
         load("resnet18", "IMAGENET")
-    with pytest.raises(ModelError, match="device 'gpu' is not to be had here"):
+    with pytest.raises(ModelError, match="unknown device 'gpu'"):
         pick_device("gpu")
     module = load("resnet18", "none").module
     with pytest.raises(ModelError, match="unknown layer 'layer5': did you mean 'layer1'"):

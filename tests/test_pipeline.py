@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from dataclasses import replace
@@ -196,6 +197,30 @@ def test_a_run_that_is_refused_leaves_an_earlier_one(job: Job) -> None:
     with pytest.raises(MethodError, match="needs ReLUs"):
         list(pipeline.run(no_relu))
     assert files(job.output) == before
+
+
+def test_an_input_is_not_written_over(job: Job, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    other = make_photo(folder / "z.gradcam.png")
+    sources = find([str(folder / "z.png"), str(other)])
+    job = replace(job, sources=sources, methods=("gradcam",), targets=("pred",), output=folder)
+    before = other.read_bytes()
+    with pytest.raises(OutputError, match=r"z.gradcam.png' is an input and would be written over"):
+        next(pipeline.run(job))
+    assert other.read_bytes() == before
+
+
+def test_a_score_that_is_not_finite_is_an_error(job: Job) -> None:
+    nn.init.constant_(job.model.module.fc.bias, float("inf"))  # type: ignore[union-attr, arg-type]
+    list(pipeline.run(job))
+    assert {row["status"] for row in manifest(job.output)} == {"error"}
+
+
+def test_two_runs_at_once_keep_their_manifests_apart(job: Job) -> None:
+    with outputs.manifest(job.sources[0].path.parent) as one:
+        one.write(b"x")
+        names = [p.name for p in job.sources[0].path.parent.iterdir() if "manifest" in p.name]
+    assert names == [f".camcli-{os.getpid()}.manifest.jsonl"]
 
 
 def test_wrong_targets_stop_the_run(job: Job) -> None:

@@ -42,8 +42,7 @@ def test_heat_tells_the_cat_from_the_dog(
     cat, dog = (np.load(tmp_path / f"cat_dog.{name}.{t}.npy").clip(min=0) for t in (CAT, DOG))
     if name == "guided-backprop":
         # It is no more than edges: known, and the reason for Guided Grad-CAM (sec. 3.2).
-        left = [m.reshape(3, -1, 2, m.shape[-1] // 2).sum((0, 1, 3)) for m in (cat, dog)]
-        assert all(half.min() > 0 for half in left)
+        assert np.corrcoef(cat.ravel(), dog.ravel())[0, 1] > 0.5
         return
     half = cat.shape[-1] // 2
     share_left = [float(m[..., :half].sum() / m.sum()) for m in (cat, dog)]

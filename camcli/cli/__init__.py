@@ -57,6 +57,9 @@ def _exit_code(arguments: list[str] | None) -> int:
     except CamcliError as error:
         click.echo(f"Error: {error}", err=True)
         return WRONG_USAGE
+    except OSError as error:  # of what is written to: a full disk, an output folder that went away
+        click.echo(f"Error: {error}", err=True)
+        return SOME_FAILED
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE, SOME_FAILED
-from camcli.cli.options import Name, Names, model_options
+from camcli.cli.options import Name, Names, Text, model_options
 from camcli.errors import CamcliError
 from camcli.images import FITS, find
 from camcli.methods import METHODS
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     "--target",
     multiple=True,
     default=["pred"],
+    type=Text(),
     metavar="T",
     help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name."
     "  [default: pred]",
@@ -115,7 +116,7 @@ def explain(paths: tuple[str, ...], *, json: bool, quiet: bool, **options: Any) 
             counts.update({row["status"] for row in rows})
             progress.clear()
             for line in dict.fromkeys(row["error"] for row in rows if row["error"]):
-                click.echo(f"Error: {line}", err=True)
+                click.echo("Error: " + line.replace("\n", "\\n"), err=True)
             for row in rows:
                 if json:
                     click.echo(to_json(row), nl=False)

@@ -15,6 +15,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Name(click.Choice[str]):
     """One of some names; anything else is answered with the nearest ones."""
 
+    envvar_list_splitter = ","
+
     def __init__(self, what: str, choices: Sequence[str]) -> None:
         super().__init__(choices)
         self.what = what
@@ -23,6 +25,12 @@ class Name(click.Choice[str]):
         if value not in self.choices:
             self.fail(unknown(self.what, value, self.choices), param, ctx)
         return value
+
+
+class Text(click.types.StringParamType):
+    """Any text; in the environment, commas stand between several."""
+
+    envvar_list_splitter = ","
 
 
 class Names(Name):
