@@ -21,7 +21,7 @@ from camcli.images import Pixels
 Batch: TypeAlias = NDArray[np.uint8]
 """Images of one size, (N,S,S,3), 0 to 255."""
 
-_ENLARGING = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+_ENLARGING = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -51,8 +51,8 @@ def _view(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
 
 
 def _widened(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """One image in five with reflected borders of up to a quarter, so that objects get smaller."""
-    if rng.random() >= 0.2:
+    """One image in seven with reflected borders of up to a quarter, so that objects get smaller."""
+    if rng.random() >= 0.15:
         return pixels
     height, width = pixels.shape[:2]
     top, bottom, left, right = rng.uniform(0, 0.25, 4) * (height, height, width, width)
@@ -61,26 +61,26 @@ def _widened(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _part(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A random rectangle: 40 to 100 % of the largest square, 3:4 to 4:3, within the image."""
+    """A random rectangle: 50 to 100 % of the largest square, 4:5 to 5:4, within the image."""
     height, width = pixels.shape[:2]
-    side = min(height, width) * np.sqrt(rng.uniform(0.4, 1.0))
-    stretch = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)) / 2)
+    side = min(height, width) * np.sqrt(rng.uniform(0.5, 1.0))
+    stretch = np.exp(rng.uniform(np.log(4 / 5), np.log(5 / 4)) / 2)
     h, w = (max(1, round(n)) for n in (min(height, side / stretch), min(width, side * stretch)))
     y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
     return pixels[y : y + h, x : x + w]
 
 
 def _detail(batch: Batch, rng: np.random.Generator) -> None:
-    """Turn the fine detail of three in ten images up, down or off; lay others' over a quarter.
+    """Turn the fine detail of some images up, down or off, and lay that of others over some.
 
-    The guests' detail comes from the sharpest eighth of the batch, so that "sharp" says nothing
+    The lent detail comes from the sharpest eighth of the batch, so that "sharp" says nothing
     of the class. Changes the batch.
     """
     n = len(batch)
     steps = np.abs(np.diff(batch[:, ::4, :, 1].astype(np.int16), axis=2)).mean((1, 2))
     sharpest = np.argsort(-steps, kind="stable")[: max(1, n // 8)]
     lent = [_fine(batch[i], rng) for i in sharpest]
-    for i in np.flatnonzero(rng.random(n) < 0.3):
+    for i in np.flatnonzero(rng.random(n) < 0.2):
         _add(batch[i], _fine(batch[i], rng), rng.uniform(-1, 1))
     for i in np.flatnonzero(rng.random(n) < 0.25):
         _add(batch[i], lent[rng.integers(len(lent))], rng.uniform(0.3, 1))
@@ -101,12 +101,12 @@ def _add(image: Pixels, fine: NDArray[np.int16], strength: float) -> None:
 
 
 def _colour(image: Pixels, rng: np.random.Generator) -> None:
-    """Change brightness, contrast and saturation by up to 30 % each way; one in twenty is grey.
+    """Change brightness, contrast and saturation by up to a quarter each way; one in twenty is grey.
 
     Saturation is about the pixel's grey and contrast about the image's: together one affine map
     of the colours. In place.
     """
-    bright, contrast, vivid = rng.uniform(0.7, 1.3, 3)
+    bright, contrast, vivid = rng.uniform(0.75, 1.25, 3)
     vivid *= rng.random() >= 0.05
     grey = np.tile(_LUMA, (3, 1))
     mean = float(image[::4, ::4].mean((0, 1)) @ _LUMA)
@@ -116,8 +116,8 @@ def _colour(image: Pixels, rng: np.random.Generator) -> None:
 
 
 def _erase(image: Pixels, rng: np.random.Generator) -> None:
-    """Put a grey rectangle, a fifth to two fifths of each side, on one image in ten."""
-    if rng.random() >= 0.1:
+    """Put a grey rectangle, a fifth to two fifths of each side, on one image in twenty."""
+    if rng.random() >= 0.05:
         return
     size = len(image)
     h, w = (int(size * rng.uniform(0.2, 0.4)) for _ in range(2))

@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Source:
+class Dataset:
     """The images of one folder or zip, in the order of their names.
 
     `names` are `<class>/<image>`, `labels` (N,) index `classes`, the sorted names of the classes;
@@ -44,19 +44,19 @@ class Source:
         """A hash of the images' names, by which a resumed run knows its data."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
-    def subset(self, chosen: NDArray[np.bool_]) -> Source:
+    def subset(self, chosen: NDArray[np.bool_]) -> Dataset:
         """The images where `chosen` (N,) is true; the classes stay."""
         where = np.flatnonzero(chosen)
         names, pixels = (tuple(part[i] for i in where) for part in (self.names, self.pixels))
-        return Source(self.name, self.classes, names, self.labels[where], pixels)  # type: ignore[arg-type]
+        return Dataset(self.name, self.classes, names, self.labels[where], pixels)  # type: ignore[arg-type]
 
 
-def read(path: Path, shorter: int | None = None) -> Source:
+def read(path: Path, shorter: int | None = None) -> Dataset:
     """The images of a folder or zip of `<class>/<image>` files, decoded.
 
     The class is the name of the folder that the image lies in. Images whose shorter side exceeds
-    `shorter` are reduced to it, so that they fit in memory. Raises TrainingError, and ImageError for
-    an image that cannot be read.
+    `shorter` are reduced to it, so that they fit in memory. Raises TrainingError, and ImageError
+    for an image that cannot be read.
     """
     files = sorted(_files(path), key=lambda file: str(file[0]))
     if not files:
@@ -71,19 +71,19 @@ def read(path: Path, shorter: int | None = None) -> Source:
     of = [name.parent.name for name, _ in files]
     classes = tuple(sorted(set(of)))
     labels = np.array([classes.index(name) for name in of], np.int64)
-    return Source(path.name, classes, tuple(names), labels, decoded)
+    return Dataset(path.name, classes, tuple(names), labels, decoded)
 
 
-def among(source: Source, classes: Sequence[str]) -> Source:
+def among(source: Dataset, classes: Sequence[str]) -> Dataset:
     """The same images with labels that index `classes`. Raises TrainingError for another class."""
     if strange := [name for name in source.classes if name not in classes]:
         expected = ", ".join(classes[:12]) + ", ..." * (len(classes) > 12)
         raise TrainingError(f"'{source.name}' has the class '{strange[0]}': expected {expected}")
     to = np.array([list(classes).index(name) for name in source.classes], np.int64)
-    return Source(source.name, tuple(classes), source.names, to[source.labels], source.pixels)
+    return Dataset(source.name, tuple(classes), source.names, to[source.labels], source.pixels)
 
 
-def split(source: Source, fraction: float, most: int = 1000) -> tuple[Source, Source]:
+def split(source: Dataset, fraction: float, most: int = 1000) -> tuple[Dataset, Dataset]:
     """Images to train on, and a `fraction` of them, but about `most`, to validate on.
 
     Which is which follows from the hash of each image's name alone: it is the same on every
@@ -94,7 +94,7 @@ def split(source: Source, fraction: float, most: int = 1000) -> tuple[Source, So
     return source.subset(~held), source.subset(held)
 
 
-def shares(sources: Sequence[Source], balance: float = 0.5) -> list[tuple[Indices, float]]:
+def shares(sources: Sequence[Dataset], balance: float = 0.5) -> list[tuple[Indices, float]]:
     """The groups to draw from, one for each class of each source, and the share of each.
 
     Indices run over the sources' images one after another. A group of n images is drawn in

@@ -60,16 +60,16 @@ def explained(
     *,
     differentiable: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Scores (N,K) and maps (N,h,w) for the classes `labels` (N,), both in float32.
+    """Scores (N,K) and maps (N,h,w) for the classes `labels` (N,), in float32 at least.
 
     With `differentiable` the maps can be trained on, through the activations and their gradients.
     """
     with capture.tapped(module, layer, cut=False) as tap:
-        scores = logits(module(images)).float()
+        scores = _full(logits(module(images)))
     assert tap.acts is not None
     of_class = scores.gather(1, labels[:, None])[:, 0]
     grads = capture.gradient(of_class, tap.acts, differentiable=differentiable)
-    return scores, method.function(acts=tap.acts.float(), grads=grads.float())
+    return scores, method.function(acts=_full(tap.acts), grads=_full(grads))
 
 
 def explanation_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -92,6 +92,11 @@ def soft_distance(student: Tensor, teacher: Tensor, temperature: float) -> Tenso
     """Hinton's term `T^2 KL(teacher || student)` of scores (N,K) (arXiv:1503.02531, sec. 2)."""
     logs = [(scores / temperature).log_softmax(1) for scores in (student, teacher)]
     return temperature**2 * F.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
+
+
+def _full(x: Tensor) -> Tensor:
+    """Half precision as float32; the rest as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _unit(maps: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import copy
 import io
 import json
 import math
+import pickle
 import platform
 import time
 from collections import defaultdict, deque
@@ -28,7 +29,7 @@ import torchvision
 from torch import Tensor, nn
 
 from camcli import __version__, augment, outputs
-from camcli.data import Source, draw, shares
+from camcli.data import Dataset, draw, shares
 from camcli.distillation import EXPLAINERS, Distillation
 from camcli.engine import surveyed
 from camcli.errors import TrainingError, one_line
@@ -94,9 +95,9 @@ class Data:
     """Sources whose labels index the same `classes`: to train on, to choose by, to test on."""
 
     classes: tuple[str, ...]
-    train: tuple[Source, ...]
-    val: tuple[Source, ...]
-    test: tuple[Source, ...] = ()
+    train: tuple[Dataset, ...]
+    val: tuple[Dataset, ...]
+    test: tuple[Dataset, ...] = ()
 
 
 @dataclass
@@ -150,7 +151,7 @@ def train(
 
 
 def accuracy(
-    module: nn.Module, source: Source, preset: Preset, device: torch.device, batch_size: int = 64
+    module: nn.Module, source: Dataset, preset: Preset, device: torch.device, batch_size: int = 64
 ) -> float:
     """The share of a source's images whose class scores highest, preprocessed as in `explain`."""
     right = 0
@@ -225,6 +226,8 @@ def _distillation(
             f"teacher {teacher.name} has {teacher.num_classes} classes ({theirs}, ...), the data "
             f"{len(classes)} ({', '.join(classes[:3])}, ...): expected the same ones"
         )
+    if (teacher.preset.mean, teacher.preset.std) != (Preset.mean, Preset.std):
+        raise TrainingError(f"teacher {teacher.name} takes its colours on another scale than ours")
     size = recipe.phases[-1].size
     example = (torch.zeros(1, 3, size, size),)
     here, there = (surveyed(m, tuple(x.to(m.device) for x in example)) for m in (student, teacher))
@@ -389,7 +392,10 @@ def _save(run: Run, output: Path) -> None:
 def _resume(run: Run, file: Path) -> None:
     if not file.exists():
         return
-    content = torch.load(file, map_location=run.device, weights_only=True)
+    try:
+        content = torch.load(file, map_location=run.device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"checkpoint '{file}': not readable ({one_line(error)})") from None
     ours = json.loads(json.dumps(_configuration(run)))
     theirs = json.loads(content["configuration"])
     for name in ours.keys() | theirs.keys():

@@ -15,7 +15,7 @@ from camcli.errors import TrainingError
 from camcli.outputs import to_json
 
 if TYPE_CHECKING:
-    from camcli.data import Source
+    from camcli.data import Dataset
     from camcli.training import Data, Phase
 
 
@@ -208,7 +208,7 @@ def _data(
     sources = [read(path, shorter) for path in paths]
     classes = tuple(sorted(set().union(*(source.classes for source in sources))))
 
-    def fitting(source: Source) -> Source:
+    def fitting(source: Dataset) -> Dataset:
         return among(source, classes)
 
     held = [fitting(read(Path(val), shorter)) for val in vals if not _is_share(val)]
