@@ -101,7 +101,7 @@ def _add(image: Pixels, fine: NDArray[np.int16], strength: float) -> None:
 
 
 def _colour(image: Pixels, rng: np.random.Generator) -> None:
-    """Change brightness, contrast and saturation by up to a quarter each way; one in twenty is grey.
+    """Change brightness, contrast and saturation by up to a quarter; one in twenty is grey.
 
     Saturation is about the pixel's grey and contrast about the image's: together one affine map
     of the colours. In place.

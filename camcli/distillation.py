@@ -14,9 +14,9 @@ from camcli.methods import METHODS, Method
 from camcli.targets import logits
 
 EXPLAINERS: Mapping[str, Method] = {
-    name: method for name, method in METHODS.items() if method.needs == {"acts", "grads"}
+    name: method for name, method in METHODS.items() if method.trainable
 }
-"""Methods that can be trained on: maps made of a layer's activations and their gradients."""
+"""The methods that can be trained on."""
 
 
 @dataclass(frozen=True)

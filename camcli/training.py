@@ -102,7 +102,10 @@ class Data:
 
 @dataclass
 class Run:
-    """A run between two epochs: the network, the average of its weights, and what was measured."""
+    """A run between two epochs: the network, the average of its weights, and what was measured.
+
+    `teacher` is its name and the hash of its weights, by which a resumed run knows it.
+    """
 
     recipe: Recipe
     data: Data
@@ -110,7 +113,8 @@ class Run:
     average: nn.Module
     optimizer: torch.optim.Optimizer
     device: torch.device
-    teacher: Distillation | None = None
+    distillation: Distillation | None = None
+    teacher: str | None = None
     epoch: int = 0
     step: int = 0
     rows: list[Row] = field(default_factory=list)
@@ -186,16 +190,10 @@ def _prepared(recipe: Recipe, data: Data, device: torch.device, teacher: Model |
     average = copy.deepcopy(module).eval().requires_grad_(False)
     matrices = [p for p in module.parameters() if p.ndim > 1]
     vectors = [p for p in module.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(
-        groups,
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-    )
-    return Run(recipe, data, module, average, optimizer, device, distillation)
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    known = f"{teacher.name} {teacher.weights_hash or teacher.weights}" if teacher else None
+    return Run(recipe, data, module, average, optimizer, device, distillation, known)
 
 
 def _check_size(student: Model, size: int) -> None:
@@ -331,9 +329,9 @@ def _step(run: Run, batch: Tensor, labels: Tensor, fraction: float) -> dict[str,
 
 
 def _forward(run: Run, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    if run.teacher is None:
+    if run.distillation is None:
         return logits(run.module(batch)).float(), {}
-    terms = run.teacher.terms(run.module, batch, labels)
+    terms = run.distillation.terms(run.module, batch, labels)
     return terms.pop("scores"), terms
 
 
@@ -370,7 +368,7 @@ def _configuration(run: Run) -> Row:
         "classes": list(run.data.classes),
         "data": {source.name: f"{len(source)} {source.digest}" for source in run.data.train},
         "val": {source.name: f"{len(source)} {source.digest}" for source in run.data.val},
-        "teacher": run.teacher is not None,
+        "teacher": run.teacher,
     }
 
 
@@ -439,7 +437,7 @@ def _card(run: Run) -> Row:
         "accuracy": {"validation": row["val"]},
         "epoch": row["epoch"],
         "seed": run.recipe.seed,
-        "training": {**asdict(run.recipe), "distilled": run.teacher is not None},
+        "training": {**asdict(run.recipe), "teacher": run.teacher},
         "images": {source.name: len(source) for source in run.data.train},
         "versions": {
             "camcli": __version__,

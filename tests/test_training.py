@@ -30,11 +30,12 @@ from camcli import data as reading
 from camcli.cli import main
 from camcli.data import Dataset
 from camcli.distillation import EXPLAINERS, explained, explanation_distance, soft_distance
+from camcli.engine import explain
 from camcli.errors import CamcliError
 from camcli.folding import NormedConv, folded, rectify, with_aids
 from camcli.images import Preset
-from camcli.methods import Method
-from camcli.models import Model, load, untrained
+from camcli.methods import METHODS, Method
+from camcli.models import MINI, Model, load, untrained
 from camcli.training import Data, Phase, Recipe, Row, accuracy, one_cycle, train
 
 CPU = torch.device("cpu")
@@ -109,7 +110,7 @@ def test_the_split_follows_each_name_alone(folder: Path) -> None:
     part, held = reading.split(every, 0.25)
     assert sorted(part.names + held.names) == sorted(every.names)
     assert 18 <= len(held) <= 42  # of 120, by hash
-    fewer = every.subset(np.arange(len(every)) % 3 > 0)
+    fewer = every.subset(np.arange(len(every)) > 50)
     assert set(reading.split(fewer, 0.25)[1].names) == set(held.names) & set(fewer.names)
     assert set(reading.split(every, 0.1)[1].names) < set(held.names)
     assert len(reading.split(every, 0.9, most=12)[1]) < 30
@@ -155,8 +156,8 @@ def test_sharpness_says_little_of_where_an_image_came_from() -> None:
     batch = augment.views([noise] * 40 + [ramp] * 120, 64, rng).astype(np.float32)
     steps = np.abs(np.diff(batch[..., 1], axis=2)).mean((1, 2))
     sharp, smooth = steps[:40], steps[40:]
-    assert sharp.min() < np.median(sharp) / 2, "no sharp image was blurred"
-    assert (smooth > np.median(sharp) / 4).mean() > 0.1, "no smooth image was lent detail"
+    assert (sharp < 0.4 * sharp.max()).mean() > 0.25, "too few sharp images were blurred"
+    assert (smooth > 0.1 * sharp.max()).mean() > 0.1, "too few smooth images were lent detail"
 
 
 # ---------------------------------------------------------------- networks and losses
@@ -493,3 +494,19 @@ def test_a_damaged_card_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CamcliError, match=r"model\.json is not readable") as caught:
         load(str(folder))
     assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- the bundled model
+
+
+@pytest.mark.skipif(not (MINI / "model.json").exists(), reason="the bundled model is not here")
+def test_the_bundled_model_is_small_and_its_map_is_not() -> None:
+    model = load("mini")
+    assert model.class_names == tuple(
+        "airplane automobile bird cat deer dog frog horse ship truck".split()
+    )
+    assert sum(file.stat().st_size for file in MINI.iterdir()) < 5_000_000
+    size = model.preset.crop
+    explanations = explain(model, torch.zeros(1, 3, size, size), list(METHODS))
+    for shown in explanations:
+        assert shown.maps.shape[-1] >= 7, shown.method

@@ -12,6 +12,7 @@ import click
 from camcli.cli import DONE
 from camcli.cli.options import Name
 from camcli.errors import TrainingError
+from camcli.methods import METHODS
 from camcli.outputs import to_json
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     "--explain-method",
     default="gradcam++",
     show_default=True,
-    type=Name("method", ("gradcam++", "gradcam")),
+    type=Name("method", [name for name, method in METHODS.items() if method.trainable]),
     help="Whose maps the student shares with its teacher.",
 )
 @click.option(
@@ -203,8 +204,8 @@ def _data(
     from camcli.data import among, read, split
     from camcli.training import Data
 
-    # A view shows a third of an image at least: a little more than the input's size is enough.
-    shorter = round(1.25 * size)
+    # Twice the input's size is enough for any view, and to measure by.
+    shorter = 2 * size
     sources = [read(path, shorter) for path in paths]
     classes = tuple(sorted(set().union(*(source.classes for source in sources))))
 
