@@ -420,8 +420,8 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
     def note(path: str) -> Callable[..., None]:
         def hook(part: nn.Module, args: tuple[Any, ...], output: object) -> None:
             runs[path] += 1
-            if isinstance(output, Tensor) and output.ndim in (2, 4):
-                flat = output[0].flatten(1) if output.ndim == 4 else output[0][:, None]
+            if isinstance(output, Tensor) and output.ndim in (2, 3, 4):
+                flat = output[0].flatten(1) if output.ndim > 2 else output[0][:, None]
                 spatial = output.ndim == 4 and flat.shape[1] > 1
                 given = args[0][0] if isinstance(part, nn.Linear) else None
                 means = flat.mean(1), flat.relu().mean(1)

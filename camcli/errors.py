@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
+from heapq import nsmallest
 
 
 class CamcliError(Exception):
@@ -39,15 +40,15 @@ class CamcliWarning(UserWarning):
 
 
 def nearest(given: str, choices: Iterable[str], count: int = 3) -> str:
-    """The choices most like `given`, as `'a', 'b' or 'c'`; empty if there are no choices."""
-    by_folded: dict[str, str] = {}
-    for choice in choices:
-        by_folded.setdefault(choice.casefold(), choice)
+    """The choices most like `given`, those that contain it first, as `'a', 'b' or 'c'`."""
     folded = given.casefold()
-    inside = [key for key in by_folded if folded in key or key in folded]
-    alike = get_close_matches(folded, by_folded, n=count, cutoff=0.0)
-    best = list(dict.fromkeys([*get_close_matches(folded, inside, n=count, cutoff=0.0), *alike]))
-    return _either([repr(by_folded[key]) for key in best[:count]])
+
+    def distance(choice: str) -> tuple[bool, float]:
+        key = choice.casefold()
+        return folded not in key, -SequenceMatcher(None, folded, key).ratio()
+
+    best = [repr(choice) for choice in nsmallest(count, dict.fromkeys(choices), key=distance)]
+    return " or ".join(filter(None, [", ".join(best[:-1]), *best[-1:]]))
 
 
 def unknown(what: str, given: str, choices: Iterable[str]) -> str:
@@ -58,7 +59,3 @@ def unknown(what: str, given: str, choices: Iterable[str]) -> str:
 def one_line(error: BaseException) -> str:
     """The first line of an error's text, or its type's name where it has none."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _either(names: list[str]) -> str:
-    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

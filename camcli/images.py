@@ -174,9 +174,12 @@ def _fitted(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
         return np.asarray(image.resize((size_x, size_y), filter_)), whole
     left, top = round((size_x - preset.crop) / 2.0), round((size_y - preset.crop) / 2.0)
     scale_x, scale_y = width / size_x, height / size_y
-    # Only what the crop shows is resized, with a margin that the filter's edge may spoil: a long
-    # thin image would otherwise grow without bound.
-    margin_x, margin_y = (4 + int(4 / scale) for scale in (scale_x, scale_y))
+    # The whole is resized and then cut, as torchvision does. Of a long thin image, which would grow
+    # without bound, only the part of the crop is, with a margin that the filter's edge may spoil.
+    slender = max(size_x, size_y) > 8 * shorter
+    margin_x, margin_y = (
+        4 + int(4 / scale) if slender else max(size_x, size_y) for scale in (scale_x, scale_y)
+    )
     x0, y0 = max(0, left - margin_x), max(0, top - margin_y)
     x1 = min(size_x, left + preset.crop + margin_x)
     y1 = min(size_y, top + preset.crop + margin_y)

@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import sys
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -207,17 +208,24 @@ def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
     makers: dict[int, Call] = {}
     for call in calls:
         makers.setdefault(id(call.output), call)
-    # A container's output is often its last part's: whoever made the tensor decides what it is.
+    # A container's output is often its last part's, so whoever made the tensor counts as well.
     maps = [
         call
         for call in calls
-        if call.spatial and not isinstance(makers[id(call.output)].module, _PASSING)
+        if call.spatial
+        and not isinstance(call.module, _PASSING)
+        and not isinstance(makers[id(call.output)].module, _PASSING)
     ]
     class_maps = [call for call in maps if scores is not None and _either_mean(call, scores)]
     features = [call for call in maps if call not in class_maps]
     if not features:
         raise ModelError("found no feature map (N,C,h,w) in this network: name a layer")
     layer = features[-1]
+    if any(call.output.ndim == 3 for call in calls[calls.index(layer) :]):
+        raise ModelError(
+            f"this network goes on in tokens (N,T,C) behind its last feature map, '{layer.path}', "
+            f"which is too early to tell classes apart: use occlusion"
+        )
     for call in class_maps:
         if isinstance(call.module, nn.Conv2d) and call.module.kernel_size == (1, 1):
             return layer.path, Head(call.module)
@@ -367,7 +375,7 @@ def _locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
     if Path(weights).suffix or "/" in weights:
         raise ModelError(f"weights '{weights}': no such file")
     names = ", ".join([*published.__members__, "none"])
-    raise ModelError(f"unknown weights '{weights}' for {name}: expected a file, DEFAULT, {names}")
+    raise ModelError(f"unknown weights '{weights}' for {name}: expected a file or one of {names}")
 
 
 def _downloaded(entry: Any, name: str) -> Path:
@@ -412,7 +420,9 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 def _unpickled(file: Path) -> Any:
     mapped = zipfile.is_zipfile(file)  # files from before torch 1.6 cannot be mapped
-    return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a remark on the pickle's age; what is wrong will raise
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
 
 
 def _sha256(file: Path) -> str:

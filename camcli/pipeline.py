@@ -21,7 +21,7 @@ from functools import partial
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -37,9 +37,10 @@ from camcli.models import Model
 from camcli.render import Style, Values
 from camcli.targets import parse_target
 
-Row = dict[str, Any]
 In = TypeVar("In")
 Out = TypeVar("Out")
+Row: TypeAlias = dict[str, Any]
+Queue: TypeAlias = deque[Future[Out]]
 
 
 @dataclass(frozen=True)
@@ -108,34 +109,46 @@ def run(job: Job) -> Iterator[list[Row]]:
     job.check()
     started, clock, counts = datetime.now(timezone.utc), time.monotonic(), Counter[str]()
     decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
-    try:
-        with outputs.manifest(job.output) as manifest:
-            loaded = _ordered(decoding, partial(_load, job), job.sources, job.batch_size)
+    reads: Queue[Loaded | Failed] = deque()
+    writes: Queue[list[Row]] = deque()
+    with outputs.manifest(job.output) as manifest:
+
+        def recorded(rows: list[Row]) -> list[Row]:
+            counts.update(row["status"] for row in rows)
+            manifest.writelines(map(outputs.to_json, rows))
+            return rows
+
+        try:
+            loaded = _ordered(decoding, partial(_load, job), job.sources, job.batch_size, reads)
             explained = _explained(job, loaded)
-            for rows in _ordered(writing, partial(_written, job), explained, job.batch_size):
-                counts.update(row["status"] for row in rows)
-                manifest.writelines(map(outputs.to_json, rows))
-                yield rows
-    finally:
-        for executor in (decoding, writing):
-            executor.shutdown(cancel_futures=True)
-        record = {
-            **_record(job),
-            "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - clock, 3),
-        }
-        outputs.write(job.output / outputs.RUN, outputs.to_json(record, indent=2))
+            written = _ordered(writing, partial(_written, job), explained, job.batch_size, writes)
+            yield from map(recorded, written)
+        finally:
+            decoding.shutdown(cancel_futures=True)
+            writing.shutdown(cancel_futures=True)
+            for future in writes:  # after an interruption: written, but not yet asked for
+                if not future.cancelled() and not future.exception():
+                    recorded(future.result())
+            record = {
+                **_record(job),
+                "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
+                "started": started.isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - clock, 3),
+            }
+            outputs.write(job.output / outputs.RUN, outputs.to_json(record, indent=2))
 
 
 def _ordered(
-    executor: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], ahead: int
+    executor: ThreadPoolExecutor,
+    function: Callable[[In], Out],
+    items: Iterable[In],
+    ahead: int,
+    waiting: Queue[Out],
 ) -> Iterator[Out]:
-    """`map` in threads, in order, at most `ahead` items before the consumer."""
-    waiting: deque[Future[Out]] = deque()
+    """`map` in threads, in order; `waiting` holds what is under way, at most `ahead` items."""
     for item in items:
         waiting.append(executor.submit(function, item))
-        if len(waiting) > ahead:
+        while waiting and (len(waiting) > ahead or waiting[0].done()):
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
@@ -195,7 +208,7 @@ def _hosted(shown: Explanation) -> list[Result]:
     assert shown.probabilities is not None
     columns = (shown.scores, shown.classes, shown.probabilities)
     facts = zip(*(column.tolist() for column in columns), strict=True)
-    maps = shown.maps.float().cpu().numpy()
+    maps = shown.maps.float().contiguous().cpu().numpy()
     return [
         Result(shown.method, shown.target, shown.layer, values, *fact)
         for values, fact in zip(maps, facts, strict=True)

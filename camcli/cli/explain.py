@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 @model_options
 @click.option(
     "--method",
-    "methods",
     multiple=True,
     default=["gradcam"],
     type=Name("method", list(METHODS)),
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--target",
-    "targets",
     multiple=True,
     default=["pred"],
     metavar="T",
@@ -58,7 +56,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--save",
-    "saves",
     default="overlay,map",
     show_default=True,
     metavar="WHAT",
@@ -102,9 +99,9 @@ if TYPE_CHECKING:
 @click.option(
     "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest's rows as they are done.")
+@click.option("--json", is_flag=True, help="Print the manifest's rows as they are done.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-def explain(paths: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> int:
+def explain(paths: tuple[str, ...], *, json: bool, quiet: bool, **options: Any) -> int:
     """Write a heatmap for each image in PATHS: files, folders, globs, or - for standard input."""
     job = _job(paths, quiet, **options)
     from tqdm import tqdm  # not before the run: --help stays quick
@@ -120,7 +117,7 @@ def explain(paths: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) 
             for line in dict.fromkeys(row["error"] for row in rows if row["error"]):
                 click.echo(f"Error: {line}", err=True)
             for row in rows:
-                if as_json:
+                if json:
                     click.echo(to_json(row), nl=False)
                 elif not quiet and not row["error"]:
                     click.echo(_line(row, job.output))
@@ -134,15 +131,15 @@ def _job(
     paths: tuple[str, ...],
     quiet: bool,
     *,
-    model_name: str,
+    model: str,
     weights: str,
     labels: str | None,
     device: str,
-    methods: tuple[str, ...],
-    targets: tuple[str, ...],
+    method: tuple[str, ...],
+    target: tuple[str, ...],
     layer: str,
     output: Path,
-    saves: tuple[str, ...],
+    save: tuple[str, ...],
     fit: str,
     colormap: str,
     alpha: float,
@@ -161,17 +158,17 @@ def _job(
     from camcli.render import Style
 
     style = Style(colormap, alpha)
-    model = load(model_name, weights, labels=labels, device=device)
+    network = load(model, weights, labels=labels, device=device)
     if weights == "none" and not quiet:
-        click.echo(f"Note: {model_name} has {model.weights}: it has learnt nothing.", err=True)
+        click.echo(f"Note: {model} has {network.weights}: it has learnt nothing.", err=True)
     return Job(
         sources=sources,
-        model=model,
-        methods=tuple(dict.fromkeys(methods)),
-        targets=tuple(dict.fromkeys(targets)),
-        layer=None if layer == "auto" else find_layer(model.module, layer),
+        model=network,
+        methods=tuple(dict.fromkeys(method)),
+        targets=tuple(dict.fromkeys(target)),
+        layer=None if layer == "auto" else find_layer(network.module, layer),
         output=output,
-        saves=saves,
+        saves=save,
         fit=fit,
         style=style,
         window=Window(window, stride, batch_size),

@@ -51,7 +51,6 @@ def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command
 model_options = stack(
     click.option(
         "--model",
-        "model_name",
         default="resnet50",
         show_default=True,
         metavar="NAME",

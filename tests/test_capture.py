@@ -1,0 +1,209 @@
+"""Nothing of a caller's model is changed, and everything a caller may do with it still works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from camcli import METHODS, CamcliError, explain
+from camcli.capture import Pass, Watch, Window, borrowed
+from camcli.errors import CamcliWarning, MethodError, ModelError
+from camcli.targets import parse_target
+from tests.conftest import GapNet
+
+
+def state(module: nn.Module) -> list[object]:
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [
+        *(
+            (part.training, *(len(getattr(part, name)) for name in hooks))
+            for part in module.modules()
+        ),
+        *(getattr(part, "inplace", None) for part in module.modules()),
+        *((p.requires_grad, p.grad) for p in module.parameters()),
+        *(value.clone().flatten().tolist() for value in module.state_dict().values()),
+    ]
+
+
+@pytest.fixture
+def odd(gap_net: GapNet) -> GapNet:
+    """A model in a mixed state: training, one part in evaluation, one parameter frozen."""
+    gap_net.train()
+    gap_net.last.eval()
+    gap_net.fc.bias.requires_grad_(False)
+    return gap_net
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_model_is_unchanged(name: str, odd: GapNet, images: Tensor) -> None:
+    before, inputs = state(odd), images.clone()
+    explain(odd, images, name)
+    assert state(odd) == before
+    assert torch.equal(images, inputs)
+    assert not images.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [(name, where) for name in METHODS for where in ("forward", "score") if name != "cam"]
+    + [("cam", "forward")],
+)
+def test_model_is_unchanged_after_an_exception(
+    name: str, where: str, odd: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state(odd)
+
+    def broken(*_: object) -> Tensor:
+        raise RuntimeError("injected")
+
+    if where == "forward":
+        monkeypatch.setattr(odd.fc, "forward", broken)
+    with pytest.raises(RuntimeError, match="injected"):
+        explain(odd, images, name, 0 if where == "forward" else broken)
+    assert state(odd) == before
+
+
+def test_cam_explains_classes_only(odd: GapNet, images: Tensor) -> None:
+    before = state(odd)
+    with pytest.raises(MethodError, match="explains a class, not a function"):
+        explain(odd, images, "cam", lambda output: output.sum(1))
+    assert state(odd) == before
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_works_frozen_and_without_gradients(
+    name: str, context: Callable[[], torch.no_grad], gap_net: GapNet, images: Tensor
+) -> None:
+    expected = explain(gap_net, images, name, window=Window(8, 8)).maps
+    gap_net.requires_grad_(False)
+    with context():
+        found = explain(gap_net, images.clone(), name, window=Window(8, 8)).maps
+        assert not torch.is_grad_enabled()
+    assert torch.equal(found, expected)
+
+
+def test_results_carry_no_graph(gap_net: GapNet, images: Tensor) -> None:
+    for shown in explain(gap_net, images, list(METHODS), 1):
+        for value in (shown.maps, shown.scores, shown.classes, shown.probabilities):
+            assert value is not None
+            assert not value.requires_grad, shown.method
+
+
+def test_the_trunk_builds_no_graph(gap_net: GapNet, images: Tensor) -> None:
+    with borrowed(gap_net):
+        run = Pass(Watch(gap_net, "last"), (images,), [parse_target("pred")])
+    names, queue = set(), [run.output.grad_fn]
+    while queue:
+        node = queue.pop()
+        names.add(type(node).__name__)
+        queue += [parent for parent, _ in node.next_functions if parent]
+    assert "AddmmBackward0" in names
+    assert not any("Convolution" in name for name in names)
+
+
+def test_cam_runs_no_backward_pass(
+    gap_net: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.autograd, "grad", lambda *_, **__: pytest.fail("a backward pass"))
+    explain(gap_net, images, "cam")
+
+
+class Functional(nn.Module):
+    """The layers of a GapNet, with ReLUs that are functions."""
+
+    def __init__(self, net: GapNet, relu: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second, self.fc, self.relu = net.trunk[0], net.last[0], net.fc, relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.relu(self.second(self.relu(self.first(x)))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "relu",
+    [
+        F.relu,
+        torch.relu,
+        Tensor.relu,
+        lambda x: F.relu(x, inplace=True),
+        torch.relu_,
+        Tensor.relu_,
+        lambda x: (x.relu_(), x)[1],
+        nn.ReLU(),
+        nn.ReLU(inplace=True),
+    ],
+)
+def test_guided_backprop_knows_every_relu(
+    relu: Callable[[Tensor], Tensor], gap_net: GapNet, images: Tensor
+) -> None:
+    expected = explain(gap_net, images, "guided-backprop", 1).maps
+    found = explain(Functional(gap_net, relu), images, "guided-backprop", 1).maps
+    assert torch.equal(found, expected)
+    plain = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(gap_net(plain)[:, 1].sum(), plain)
+    assert not torch.allclose(found, gradient), "guided is not the plain gradient"
+
+
+@pytest.mark.parametrize("act", [nn.ReLU6, lambda: nn.Hardtanh(0, 6)])
+def test_guided_backprop_guides_relu6(act: Callable[[], nn.Module], images: Tensor) -> None:
+    torch.manual_seed(0)
+    net = GapNet(act=act).double()
+    torch.manual_seed(0)
+    same = GapNet().double()  # no activation comes near 6
+    found = explain(net, images, "guided-backprop", 1).maps
+    assert torch.equal(found, explain(same, images, "guided-backprop", 1).maps)
+
+
+@pytest.mark.parametrize("name", ["guided", "guided-backprop"])
+def test_guided_backprop_refuses_a_network_without_relu(name: str, images: Tensor) -> None:
+    net = GapNet(act=nn.SiLU).double()
+    with pytest.raises(MethodError, match=r"has none \(2 silu\): use gradcam or occlusion"):
+        explain(net, images, name)
+
+
+def test_guided_backprop_warns_of_other_activations(gap_net: GapNet, images: Tensor) -> None:
+    gap_net.last[1] = nn.SiLU()
+    with pytest.warns(CamcliWarning, match=r"1 ReLUs, but not its other activations \(1 silu\)"):
+        explain(gap_net, images, "guided-backprop")
+
+
+def test_plain_gradients_stay_plain_beside_guided_ones(gap_net: GapNet, images: Tensor) -> None:
+    alone = explain(gap_net, images, "gradcam", 2, layer="trunk").maps
+    together = explain(gap_net, images, ["guided", "gradcam"], 2, layer="trunk")[1].maps
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("pool.0", "unknown layer 'pool.0': did you mean 'pool'"),
+        ("fc", r"layer 'fc' gives \(3, 5\), not a feature map \(N,C,h,w\)"),
+        ("unused", "layer 'unused' does not run in the forward pass"),
+        ("twice", "layer 'twice' runs more than once: choose one that runs once"),
+        ("aside", "layer 'aside' has no path to the score"),
+    ],
+)
+def test_layers_that_cannot_be_targeted(layer: str, message: str, images: Tensor) -> None:
+    class Odd(GapNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused, self.twice = nn.Identity(), nn.Identity()
+            self.aside = nn.Conv2d(3, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.aside(x)
+            return super().forward(self.twice(self.twice(x)))
+
+    with pytest.raises(ModelError, match=message):
+        explain(Odd().double(), images, "gradcam", 0, layer=layer)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(40, 4), (8, 9), (-8, 1), (8, -1)])
+def test_windows_that_do_not_fit(size: int, stride: int, gap_net: GapNet, images: Tensor) -> None:
+    with pytest.raises(CamcliError, match=r"expected 1 <= stride <= window <= 26"):
+        explain(gap_net, images, "occlusion", window=Window(size, stride))

@@ -1,0 +1,213 @@
+"""The command as a user types it: what is printed where, exit codes, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from tests.conftest import SAMPLES, make_photo, manifest
+
+Run = Callable[..., Result]
+TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu")
+
+
+def text(found: bytes) -> str:
+    return found.decode()
+
+
+def test_importing_camcli_or_asking_for_help_is_cheap() -> None:
+    for code in (
+        "import camcli",
+        "import camcli.cli; camcli.cli.camcli.main(['--help'], standalone_mode=False)",
+        "import camcli.cli; camcli.cli.camcli.main(['explain', '--help'], standalone_mode=False)",
+        "import camcli; list(camcli.METHODS)",
+    ):
+        check = f"import sys; {code}; assert not {{'torch', 'cv2'}} & set(sys.modules)"
+        subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_module_and_version() -> None:
+    command = [sys.executable, "-m", "camcli", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("camcli, version ")
+
+
+def test_one_image(run: Run, photo: Path, tmp_path: Path) -> None:
+    found = run("explain", photo, *TINY, "--output", tmp_path / "out")
+    assert found.exit_code == 0
+    assert "photo.jpg  gradcam  " in text(found.stdout_bytes)
+    assert text(found.stdout_bytes).rstrip().endswith("out/photo.gradcam.png")
+    notes = text(found.stderr_bytes).splitlines()
+    assert notes[0] == "Note: squeezenet1_1 has none (random, seed 0): it has learnt nothing."
+    assert notes[-1] == f"1 image -> {tmp_path}/out"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        *("manifest.jsonl", "photo.gradcam.npy", "photo.gradcam.png", "run.json")
+    ]
+
+
+def test_every_option(run: Run, tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.jpg")
+    make_photo(tmp_path / "in" / "sub" / "b.jpg")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"thing {i}\n" for i in range(1000)))
+    found = run(
+        *("explain", tmp_path / "in", *TINY, "--labels", labels, "--no-recursive", "--quiet"),
+        *("--method", "occlusion", "--method", "gradcam++", "--method", "occlusion"),
+        *("--target", "Thing 7", "--target", "top3", "--target", 12),
+        *("--layer", "features.-3", "--output", tmp_path / "out", "--fit", "squash"),
+        *("--save", "overlay,map,heatmap,panel", "--colormap", "viridis", "--alpha", 0.3),
+        *("--window", 100, "--stride", 50, "--batch-size", 2, "--workers", 1),
+    )
+    assert (found.exit_code, found.stdout_bytes, found.stderr_bytes) == (0, b"", b"")
+    rows = manifest(tmp_path / "out")
+    assert [(r["image"], r["method"], r["target"], r["layer"]) for r in rows] == [
+        *(("a.jpg", "occlusion", t, None) for t in ("Thing 7", "top3", "12")),
+        *(("a.jpg", "gradcam++", t, "features.10") for t in ("Thing 7", "top3", "12")),
+    ]
+    assert [r["class_name"] for r in rows[::2]] == ["thing 7", "thing 12", rows[4]["class_name"]]
+    for row in rows:
+        for ending in ("npy", "png", "heatmap.png", "panel.png"):
+            assert (tmp_path / "out" / f"a.{row['method']}.{row['target']}.{ending}").exists()
+
+
+def test_json_is_the_manifest(run: Run, tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "ünï ☃.jpg")
+    (tmp_path / "in" / "bad.jpg").touch()
+    found = run("explain", tmp_path / "in", *TINY, "--json", "--output", tmp_path / "out")
+    assert found.exit_code == 1
+    assert found.stdout_bytes == (tmp_path / "out" / "manifest.jsonl").read_bytes()
+    rows = [json.loads(line) for line in found.stdout_bytes.splitlines()]
+    assert [row["status"] for row in rows] == ["error", "ok"]
+
+
+def test_images_that_fail(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("x")
+    missing = tmp_path / "missing.jpg"
+    found = run("explain", tmp_path / "text.jpg", photo, missing, *TINY, "--output", tmp_path / "o")
+    assert found.exit_code == 1
+    errors = [line for line in text(found.stderr_bytes).splitlines() if line.startswith("Error")]
+    assert errors == [
+        f"Error: {tmp_path}/text.jpg: not an image that Pillow can read",
+        f"Error: {missing}: No such file or directory",
+    ]
+    assert text(found.stderr_bytes).endswith("3 images -> " + f"{tmp_path}/o (2 failed)\n")
+    assert (tmp_path / "o" / "photo.gradcam.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "resnet19"], "unknown model 'resnet19': did you mean 'resnet18'"),
+        (["--method", "gradcamm"], "unknown method 'gradcamm': did you mean 'gradcam'"),
+        (["--layer", "feature"], "unknown layer 'feature': did you mean 'features'"),
+        (["--colormap", "jett"], "unknown colormap 'jett': did you mean 'jet'"),
+        (["--target", "tabbi"], "unknown target 'tabbi': did you mean 'tabby'"),
+        (["--target", "1000"], "target 1000: expected a class index from 0 to 999"),
+        (["--target", "top0"], "target 'top0': expected top1 to top1000"),
+        (["--labels", "none.txt"], "labels 'none.txt': No such file or directory"),
+        (["--weights", "none.pth"], "weights 'none.pth': no such file"),
+        (["--device", "gpu"], "device 'gpu' is not to be had here"),
+        (["--save", "overlay,pictures"], "unknown output 'pictures': did you mean"),
+        (["--fit", "crop"], "unknown fit 'crop': did you mean"),
+        (["--alpha", "2"], "alpha 2.0: expected 0 (photo only) to 1 (heat only)"),
+        (["--alpha", "half"], "'half' is not a valid float"),
+        (["--batch-size", "0"], "0 is not in the range x>=1"),
+        (["--output", "/proc/none"], "cannot write to '/proc/none': "),
+        (
+            ["--model", "vgg11", "--method", "cam"],
+            "cam needs a network that ends in global average",
+        ),
+        (
+            ["--method", "occlusion", "--window", "500"],
+            "occlusion window 500, stride 250: expected",
+        ),
+        (["--nonsense"], "No such option"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], message: str, run: Run, photo: Path, tmp_path: Path
+) -> None:
+    found = run("explain", photo, *TINY, "--output", tmp_path / "out", "--quiet", *arguments)
+    assert found.exit_code == 2
+    assert found.stdout_bytes == b""
+    lines = text(found.stderr_bytes).splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("Error: ")
+    assert message in lines[0]
+
+
+def test_nothing_to_do(run: Run, tmp_path: Path) -> None:
+    found = run("explain", tmp_path, *TINY)
+    assert found.exit_code == 2
+    assert text(found.stderr_bytes) == f"Error: no images in {tmp_path}: nothing to do\n"
+    assert run().exit_code == 2
+    assert run("explain").exit_code == 2
+    assert run("explian").exit_code == 2
+
+
+def test_guided_methods_warn_or_refuse(run: Run, photo: Path, tmp_path: Path) -> None:
+    arguments = ("explain", photo, "--weights", "none", "--method", "guided", "--output", tmp_path)
+    found = run(*arguments, "--model", "mobilenet_v3_small")
+    assert found.exit_code == 0
+    assert "Warning: guided backpropagation guides this" in text(found.stderr_bytes)
+    found = run(*arguments, "--model", "efficientnet_b0")
+    assert found.exit_code == 2
+    assert "needs ReLUs and this network has none" in text(found.stderr_bytes)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_no_permission(run: Run, photo: Path, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    found = run("explain", photo, *TINY, "--output", locked / "out")
+    assert found.exit_code == 2
+    assert "Permission denied" in text(found.stderr_bytes)
+
+
+def test_environment(
+    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAMCLI_EXPLAIN_METHOD", "cam occlusion")
+    monkeypatch.setenv("CAMCLI_EXPLAIN_WINDOW", "112")
+    monkeypatch.setenv("CAMCLI_EXPLAIN_OUTPUT", str(tmp_path / "out"))
+    assert run("explain", photo, *TINY).exit_code == 0
+    assert [row["method"] for row in manifest(tmp_path / "out")] == ["cam", "occlusion"]
+
+
+def test_standard_input(photo: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "camcli", "explain", "-", *TINY, "--output", str(tmp_path)]
+    subprocess.run(command, check=True, input=photo.read_bytes(), capture_output=True)
+    assert np.load(tmp_path / "stdin.gradcam.npy").shape == (13, 13)
+
+
+def test_interrupting_keeps_whole_files(tmp_path: Path) -> None:
+    for i in range(400):
+        shutil.copy(SAMPLES / "chelsea.jpg", make_photo(tmp_path / "in" / f"{i:03}.jpg"))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "camcli", "explain", str(tmp_path / "in"), *TINY]
+    process = subprocess.Popen(
+        [*command, "--output", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while not (out / "003.gradcam.npy").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.decode().splitlines()[-1] == "Interrupted."
+    rows = manifest(out)
+    assert 0 < len(rows) < 400
+    for row in rows:
+        assert np.load(out / row["map"]).shape == (13, 13)
+    assert not list(out.glob(".camcli*"))

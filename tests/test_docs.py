@@ -1,0 +1,75 @@
+"""The README says everything, and what it says is true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from camcli.cli import COMMANDS, camcli
+from camcli.methods import METHODS, Method
+from tests.conftest import ROOT, SAMPLES
+
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[click.Command]:
+    context = click.Context(camcli)
+    found = [camcli.get_command(context, name) for name in COMMANDS]
+    return [command for command in found if command]
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
+def test_every_command_and_option(command: click.Command) -> None:
+    assert f"camcli {command.name}" in README
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{parameter.name} has no help"
+            for name in (*parameter.opts, *parameter.secondary_opts):
+                assert f"`{name}" in README or f" {name} " in README, f"{name} is not in the README"
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
+def test_every_option_has_its_name_in_the_environment(command: click.Command) -> None:
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.secondary_opts:
+            assert f"--{(parameter.name or '').replace('_', '-')}" in parameter.opts
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+def test_every_method(method: Method) -> None:
+    gives = ("signed " if method.signed else "") + ("image" if method.image else "map")
+    assert f"| `{method.name}` | {method.summary} | {gives} | {method.source} |" in README
+
+
+def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run as they stand, one after the other, on a network that needs no download."""
+    import camcli
+    from camcli import methods
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "a", "b"):
+        (tmp_path / f"{name}.jpg").symlink_to(SAMPLES / "chelsea.jpg")
+    load = camcli.load
+    monkeypatch.setattr(camcli, "load", lambda name: load("squeezenet1_1", "none"), raising=False)
+    names: dict[str, object] = {}
+    try:
+        for example in re.findall(r"```python\n(.*?)```", README, flags=re.S):
+            exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own README
+    finally:
+        methods._methods.pop("gradient-norm", None)
+    assert names["shown"].maps.shape == (2, 30, 30)  # type: ignore[attr-defined]
+
+
+def test_links_and_pictures_are_there() -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_make_targets() -> None:
+    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), flags=re.M)
+    assert {"help", "demo", "test", "lint"} <= set(targets)
+    for target in targets:
+        assert f"make {target}" in README

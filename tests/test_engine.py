@@ -1,0 +1,205 @@
+"""explain(): batches, targets, inputs of every kind, on small and on torchvision's networks."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import camcli
+from camcli import METHODS, Model, explain, load
+from camcli.capture import Window
+from camcli.errors import MethodError, TargetError
+from camcli.images import Preset
+from tests.conftest import DeepHead, GapNet
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_is_its_images_one_by_one(name: str, gap_net: GapNet, images: Tensor) -> None:
+    together = explain(gap_net, images, name, "top2", window=Window(7, 3))
+    for i, image in enumerate(images):
+        alone = explain(gap_net, image[None], name, "top2", window=Window(7, 3))
+        torch.testing.assert_close(together.maps[i], alone.maps[0], rtol=1e-9, atol=1e-12)
+        assert together.classes is not None
+        assert alone.classes is not None
+        assert together.classes[i] == alone.classes[0]
+        torch.testing.assert_close(together.scores[i], alone.scores[0])
+
+
+def test_methods_and_targets_share_one_forward_pass(gap_net: GapNet, images: Tensor) -> None:
+    runs = []
+    gap_net.trunk.register_forward_hook(lambda *_: runs.append(1))
+    model = Model(gap_net, layer="last", head=None)
+    methods = ["gradcam", "gradcam++", "guided", "guided-backprop"]
+    found = explain(model, images, methods, target=["pred", "top2", 4])
+    assert len(runs) == 1
+    assert [(e.method, e.target) for e in found] == [
+        (m, t) for m in methods for t in ("pred", "top2", "4")
+    ]
+    for shown in found:
+        spec: Any = int(shown.target) if shown.target.isdigit() else shown.target
+        alone = explain(model, images, shown.method, spec)
+        torch.testing.assert_close(shown.maps, alone.maps, rtol=1e-12, atol=1e-15)
+
+
+def test_all_targets_of_occlusion_share_their_forwards(gap_net: GapNet, images: Tensor) -> None:
+    sizes: list[int] = []
+    gap_net.fc.register_forward_hook(lambda _m, args, _o: sizes.append(len(args[0])))
+    one = explain(gap_net, images, "occlusion", window=Window(8, 8, batch_size=10))
+    counted, windows = len(sizes), len(images) * 4 * 4
+    assert sum(sizes) == len(images) + windows
+    assert max(sizes) == 10
+    many = explain(gap_net, images, ["occlusion"], ["pred", 0, 1], window=Window(8, 8, 10))
+    assert len(sizes) == 2 * counted
+    assert torch.equal(many[0].maps, one.maps)
+
+
+def test_targets_of_each_kind(gap_net: GapNet, images: Tensor) -> None:
+    scores = gap_net(images).detach()
+    order = scores.argsort(dim=1, descending=True)
+    model = Model(gap_net, class_names=("ant", "bee", "Sea Cat", "dog", "elk"), num_classes=5)
+    for target, classes in {
+        "pred": order[:, 0],
+        "top1": order[:, 0],
+        "top5": order[:, 4],
+        2: torch.full((3,), 2),
+        "2": torch.full((3,), 2),
+        "sea cat": torch.full((3,), 2),
+        "SEA_CAT": torch.full((3,), 2),
+    }.items():
+        shown = explain(model, images, target=target)
+        assert shown.classes is not None
+        assert torch.equal(shown.classes, classes)
+        torch.testing.assert_close(shown.scores, scores.gather(1, classes[:, None])[:, 0])
+        odds = scores.softmax(1).gather(1, classes[:, None])[:, 0]
+        torch.testing.assert_close(shown.probabilities, odds)
+
+
+def test_names_that_are_no_target(gap_net: GapNet, images: Tensor) -> None:
+    names = ("crane", "bee", "Crane", "dog", "elk")
+    for class_names, target, message in (
+        (names, "crane", "target 'crane' names 2 classes: give one of the indices 0, 2"),
+        (names, "bea", "unknown target 'bea': did you mean 'bee'"),
+        (names, "5", "target 5: expected a class index from 0 to 4"),
+        (names, -1, "target -1: expected a class index from 0 to 4"),
+        (None, "bee", "target 'bee': this model has no class names"),
+    ):
+        model = Model(gap_net, class_names=class_names, num_classes=5)
+        with pytest.raises(TargetError, match=message):
+            explain(model, images, target=target)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"cam"}))
+def test_a_function_as_target(name: str, gap_net: GapNet, images: Tensor) -> None:
+    by_class = explain(gap_net, images, name, 3, window=Window(8, 8))
+    by_score = explain(gap_net, images, name, lambda out: out[:, 3], window=Window(8, 8))
+    assert torch.equal(by_score.maps, by_class.maps)
+    assert by_score.classes is None
+    assert by_score.probabilities is None
+
+
+def test_a_function_must_give_one_score_per_image(gap_net: GapNet, images: Tensor) -> None:
+    with pytest.raises(TypeError, match=r"must return a tensor \(N,\), got \(3, 5\)"):
+        explain(gap_net, images, target=lambda output: output)
+
+
+class Answers(nn.Module):
+    """A toy of visual question answering: an image, a question's index, scores in a dict."""
+
+    def __init__(self, net: GapNet) -> None:
+        super().__init__()
+        self.net, self.questions = net, nn.Embedding(7, 5).double()
+
+    def forward(self, question: Tensor, image: Tensor) -> dict[str, Tensor]:
+        return {"answers": self.net(image) * self.questions(question)}
+
+
+@pytest.mark.parametrize("name", ["gradcam", "guided", "occlusion"])
+def test_any_model_any_inputs_any_score(name: str, gap_net: GapNet, images: Tensor) -> None:
+    net, question = Answers(gap_net), torch.tensor([4, 0, 2])
+    window = Window(8, 8)
+
+    def answer(output: dict[str, Tensor]) -> Tensor:
+        return output["answers"][:, 1]
+
+    found = explain(net, (question, images), name, answer, "net.last", window=window)
+    for i, image in enumerate(images):
+        question_i = question[i : i + 1]
+        alone = explain(net, (question_i, image[None]), name, answer, "net.last", window=window)
+        torch.testing.assert_close(found.maps[i], alone.maps[0], rtol=1e-9, atol=1e-12)
+
+    nn.init.ones_(net.questions.weight)  # a question that changes nothing: a plain class score
+    found = explain(net, (question, images), name, answer, "net.last", window=window)
+    plain = explain(gap_net, images, name, 1, window=window)
+    torch.testing.assert_close(found.maps, plain.maps, rtol=1e-9, atol=1e-12)
+
+
+def test_images_paths_and_tensors_agree(gap_net: GapNet, photo: Path) -> None:
+    model = Model(copy.deepcopy(gap_net).float(), preset=Preset(resize=32, crop=28))
+    by_path = explain(model, photo).maps
+    assert torch.equal(explain(model, str(photo)).maps, by_path)
+    with Image.open(photo) as image:
+        assert torch.equal(explain(model, image).maps, by_path)
+        torch.testing.assert_close(explain(model, [image, photo]).maps[1:], by_path)
+
+
+def test_misuse_is_refused(gap_net: GapNet, images: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"expected images \(N,3,H,W\), got a tensor \(3, 30"):
+        explain(gap_net, images[0])
+    with pytest.raises(ValueError, match="no images given"):
+        explain(gap_net, [])
+    with pytest.raises(TypeError, match="expected a tensor, a PIL image or a path, got int"):
+        explain(gap_net, 7)
+    with pytest.raises(
+        MethodError,
+        match=r"unknown method 'grad-cam': did you mean 'gradcam', 'gradcam\+\+' or 'cam'\?",
+    ):
+        explain(gap_net, images, "grad-cam")
+    with pytest.raises(TargetError, match="needs 100 classes; the model has 5"):
+        explain(gap_net, images, target=99)
+
+
+def test_cam_refuses_other_heads_and_layers(
+    gap_net: GapNet, deep_head: DeepHead, images: Tensor
+) -> None:
+    with pytest.raises(MethodError, match=r"global average pooling and one linear layer.*gradcam"):
+        explain(deep_head, images, "cam")
+    with pytest.raises(
+        MethodError, match="reads the layer before the pooling, 'last', not 'trunk'"
+    ):
+        explain(gap_net, images, "cam", layer="trunk")
+    assert explain(gap_net, images, "cam", layer="last").layer == "last"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_dtype_and_shape(name: str, gap_net: GapNet, images: Tensor) -> None:
+    shown = explain(gap_net.float(), images.float(), name)
+    assert shown.maps.dtype == torch.float32
+    sizes = {"occlusion": (3, 30, 26)} | dict.fromkeys(
+        ["guided", "guided-backprop"], (3, 3, 30, 26)
+    )
+    assert tuple(shown.maps.shape) == sizes.get(name, (3, 6, 5))
+    assert shown.maps.isfinite().all()
+
+
+def test_negative_layers_and_vanishing_gradients_stay_finite(images: Tensor) -> None:
+    net = GapNet(act=nn.GELU).double()
+    for name in ("gradcam", "gradcam++", "cam", "occlusion"):
+        assert explain(net, images, name).maps.isfinite().all()
+    nn.init.zeros_(net.fc.weight)
+    for name in ("gradcam", "gradcam++", "cam"):
+        assert not explain(net, images, name).maps.any()
+
+
+def test_public_names() -> None:
+    assert set(camcli.__all__) <= set(dir(camcli))
+    for name in camcli.__all__:
+        assert getattr(camcli, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = camcli.nothing
+    assert load is camcli.load

@@ -1,0 +1,241 @@
+"""Each method against a slow re-implementation of its paper in float64."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from camcli import explain
+from camcli.capture import Evidence, Window
+from camcli.methods import EVIDENCE, METHODS, cam, gradcam, gradcam_plusplus, register
+from tests.conftest import DeepHead, GapNet
+
+CLASS = 3
+
+
+def split(net: GapNet, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Activations of the last layer, as a leaf, and the class's scores computed from them."""
+    acts = net.last(net.trunk(images)).detach().requires_grad_()
+    return acts, net.fc(net.pool(acts).flatten(1))[:, CLASS]
+
+
+def plain_gradient(net: GapNet, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    acts, scores = split(net, images)
+    (grads,) = torch.autograd.grad(scores.sum(), acts)
+    return acts.detach().numpy(), grads.numpy()
+
+
+def bilinear(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear upsampling with half-pixel centres, written out."""
+    h, w = values.shape
+    out = np.zeros((height, width))
+    for i in range(height):
+        for j in range(width):
+            y = min(max((i + 0.5) * h / height - 0.5, 0), h - 1)
+            x = min(max((j + 0.5) * w / width - 0.5, 0), w - 1)
+            y0, x0 = int(y), int(x)
+            y1, x1 = min(y0 + 1, h - 1), min(x0 + 1, w - 1)
+            top = values[y0, x0] * (1 - x + x0) + values[y0, x1] * (x - x0)
+            bottom = values[y1, x0] * (1 - x + x0) + values[y1, x1] * (x - x0)
+            out[i, j] = top * (1 - y + y0) + bottom * (y - y0)
+    return out
+
+
+def paper_cam(net: GapNet, images: Tensor) -> np.ndarray:
+    acts, weights = split(net, images)[0].detach().numpy(), net.fc.weight.detach().numpy()
+    maps = np.zeros((len(acts), *acts.shape[2:]))
+    for n in range(acts.shape[0]):
+        for k in range(acts.shape[1]):
+            maps[n] += weights[CLASS, k] * acts[n, k]
+    return maps
+
+
+def paper_gradcam(net: GapNet, images: Tensor) -> np.ndarray:
+    acts, grads = plain_gradient(net, images)
+    maps = np.zeros((len(acts), *acts.shape[2:]))
+    for n in range(acts.shape[0]):
+        for k in range(acts.shape[1]):
+            alpha = sum(grads[n, k].flat) / grads[n, k].size
+            maps[n] += alpha * acts[n, k]
+    return np.maximum(maps, 0)
+
+
+def paper_gradcam_plusplus(net: GapNet, images: Tensor) -> np.ndarray:
+    """Equation 10 with Y = exp(S) and the true derivatives of Y, one pixel at a time."""
+    maps = []
+    for image in images:
+        acts, score = split(net, image[None])
+        y = score.exp()
+        (first,) = torch.autograd.grad(y, acts, create_graph=True)
+        weights = []
+        for k in range(acts.shape[1]):
+            total, weight = acts[0, k].sum().item(), 0.0
+            for i, j in np.ndindex(*acts.shape[2:]):
+                d1 = first[0, k, i, j]
+                d2 = torch.autograd.grad(d1, acts, create_graph=True)[0][0, k, i, j]
+                d3 = torch.autograd.grad(d2, acts, retain_graph=True)[0][0, k, i, j]
+                denominator = (2 * d2 + total * d3).item()
+                alpha = d2.item() / denominator if denominator else 0.0
+                weight += alpha * max(d1.item(), 0)
+            weights.append(weight)
+        summed = sum(w * a for w, a in zip(weights, acts[0].detach().numpy(), strict=True))
+        maps.append(np.maximum(summed, 0) / y.item())  # exp(S), the factor common to all weights
+    return np.stack(maps)
+
+
+def paper_guided_backprop(net: GapNet, images: Tensor) -> np.ndarray:
+    """Equation of sec. 3.4 layer by layer, the convolutions transposed by hand."""
+    first, second = net.trunk[0], net.last[0]
+    below = first(images)
+    above = second(below.relu())
+    _, grads = plain_gradient(net, images)
+    signal = torch.from_numpy(grads)
+    signal = signal * (above > 0) * (signal > 0)
+    signal = transposed(second, signal, below)
+    signal = signal * (below > 0) * (signal > 0)
+    return transposed(first, signal, images).detach().numpy()
+
+
+def transposed(conv: torch.nn.Conv2d, signal: Tensor, below: Tensor) -> Tensor:
+    out = F.conv_transpose2d(signal, conv.weight, stride=conv.stride)
+    return F.pad(out, (0, below.shape[3] - out.shape[3], 0, below.shape[2] - out.shape[2]))
+
+
+def paper_guided(net: GapNet, images: Tensor) -> np.ndarray:
+    coarse = paper_gradcam(net, images)
+    fine = np.stack([bilinear(m, *images.shape[2:]) for m in coarse])
+    return paper_guided_backprop(net, images) * fine[:, None]
+
+
+def paper_occlusion(net: GapNet, images: Tensor, window: int, stride: int) -> np.ndarray:
+    """A grey square at every position, and for each pixel the mean over those that cover it."""
+    height, width = images.shape[2:]
+    score = net(images)[:, CLASS].detach().numpy()
+    total, count = np.zeros((len(images), height, width)), np.zeros((height, width))
+    for top in range(0, height - window + stride, stride):
+        for left in range(0, width - window + stride, stride):
+            covered = images.clone()
+            covered[:, :, top : top + window, left : left + window] = 0
+            fall = score - net(covered)[:, CLASS].detach().numpy()
+            total[:, top : top + window, left : left + window] += fall[:, None, None]
+            count[top : top + window, left : left + window] += 1
+    assert count.min() >= 1
+    return total / count
+
+
+ORACLES = {
+    "cam": paper_cam,
+    "gradcam": paper_gradcam,
+    "gradcam++": paper_gradcam_plusplus,
+    "guided-backprop": paper_guided_backprop,
+    "guided": paper_guided,
+    "occlusion": lambda net, images: paper_occlusion(net, images, window=7, stride=3),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_is_its_paper(name: str, gap_net: GapNet, images: Tensor) -> None:
+    expected = ORACLES[name](gap_net, images)
+    found = explain(gap_net, images, name, CLASS, window=Window(7, 3)).maps.numpy()
+    assert found.shape == expected.shape
+    assert np.abs(expected).max() > 0, "an oracle of zeros would prove nothing"
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["gradcam", "gradcam++"])
+def test_gradient_methods_need_no_linear_head(
+    name: str, deep_head: DeepHead, images: Tensor
+) -> None:
+    expected = ORACLES[name](deep_head, images)
+    found = explain(deep_head, images, name, CLASS, layer="last").maps.numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_cam_is_gradcam_times_its_pixels_before_the_relu(gap_net: GapNet, images: Tensor) -> None:
+    acts, grads = (torch.from_numpy(x) for x in plain_gradient(gap_net, images))
+    summed = (grads.mean((2, 3), keepdim=True) * acts).sum(1)
+    found = explain(gap_net, images, "cam", CLASS).maps
+    torch.testing.assert_close(found, summed * acts[0, 0].numel(), rtol=1e-12, atol=1e-14)
+    assert (found < 0).any(), "CAM is signed"
+
+
+def test_cam_adds_the_bias_of_a_convolutional_head() -> None:
+    acts, weights, bias = torch.rand(2, 4, 5, 5), torch.randn(2, 4), torch.randn(2)
+    head = F.conv2d(acts, weights[:, :, None, None], bias)
+    found = cam(acts, weights, bias)
+    torch.testing.assert_close(found, torch.stack([head[0, 0], head[1, 1]]))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.08, 0.02, 0.006, 1e-6, 1e-12])
+def test_gradcam_plusplus_keeps_the_weight_of_faint_channels(scale: float) -> None:
+    """In a GAP network `w_k = ReLU(w) / (2 + w F_k)` up to a common factor, however small w is."""
+    weights = torch.tensor([1.0, 0.5, -0.3, 0.8]) * scale
+    # Each channel lights up alone, so that the map's values are its weights.
+    acts = torch.zeros(1, 4, 7, 7)
+    acts[0, range(4), range(4), range(4)] = 2.0
+    grads = (weights / 49)[None, :, None, None].expand_as(acts)
+    found = gradcam_plusplus(acts, grads)[0].diagonal()[:4].double()
+    mean = 2.0 / 49
+    expected = [2.0 * max(w, 0) / (2 + w * mean) for w in weights.double().tolist()]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_gradcam_plusplus_on_negative_activations_is_finite() -> None:
+    """Where the sum of A is negative, `2 + g sum A` would meet zero: here at g = 1/8 exactly."""
+    acts = torch.full((1, 1, 4, 4), -1.0)
+    acts[0, 0, 0, 0] = 4.0
+    total = float(acts.sum())
+    assert total < 0
+    for gradient in (-2 / total, -2.0000001 / total, -20 / total):
+        grads = torch.full_like(acts, gradient)
+        found = gradcam_plusplus(acts, grads)
+        # alpha stays at 1/2, as for a sum of zero.
+        torch.testing.assert_close(found, (acts[:, 0] * 16 * gradient / 2).relu())
+        assert found.isfinite().all()
+
+
+def test_gradcam_plusplus_of_zero_gradients_is_zero() -> None:
+    acts = torch.rand(2, 3, 4, 4)
+    assert not gradcam_plusplus(acts, torch.zeros_like(acts)).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 26), (7, 7), (33, 8)])
+@pytest.mark.parametrize(("size", "stride"), [(7, 7), (7, 1), (5, 3)])
+def test_every_pixel_is_occluded(height: int, width: int, size: int, stride: int) -> None:
+    rows, columns = Window(size, stride).covering(height, width)
+    assert rows.shape[1] == height
+    assert columns.shape[1] == width
+    assert rows.any(0).all()
+    assert columns.any(0).all()
+
+
+def test_methods_do_not_touch_their_arguments() -> None:
+    arguments = {name: torch.randn(2, 3, 4, 4) for name in ("acts", "grads", "guided", "pooled")}
+    arguments |= {"weights": torch.randn(2, 3), "bias": torch.randn(2), "score": torch.randn(2)}
+    arguments |= {"occluded": torch.randn(2, 2, 3)}
+    arguments |= {"rows": torch.ones(2, 4), "columns": torch.ones(3, 5)}
+    before = {name: value.clone() for name, value in arguments.items()}
+    for method in METHODS.values():
+        method.function(**{name: arguments[name] for name in method.needs})
+    for name, value in arguments.items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_registry() -> None:
+    assert set(ORACLES) == set(METHODS), "every method has its oracle"
+    with pytest.raises(ValueError, match="registered twice"):
+        register("gradcam", source="")(gradcam)
+    with pytest.raises(ValueError, match=r"asks for \['activations'\]"):
+        register("new", source="")(lambda activations: activations)
+    assert "new" not in METHODS
+    for name in EVIDENCE:
+        assert hasattr(Evidence, name), f"capture provides {name}"
+    for method in METHODS.values():
+        assert "arXiv:" in method.source
+        assert method.summary.endswith(".")
+        assert "->" in (inspect.getdoc(method.function) or ""), f"{method.name} gives its shapes"

@@ -1,0 +1,307 @@
+"""torchvision's networks: layers, heads, weights from every kind of file, labels, devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision.models as zoo
+from torch import Tensor, nn
+
+from camcli import METHODS, capture, explain, load
+from camcli.capture import Window
+from camcli.errors import CamcliWarning, MethodError, ModelError
+from camcli.models import find_layer, model_names, pick_device, survey
+from tests.conftest import ZOO
+
+LAYERS = {
+    "resnet18": ("layer4", (512, 7, 7)),
+    "resnet50": ("layer4", (2048, 7, 7)),
+    "vgg16": ("features.29", (512, 14, 14)),
+    "alexnet": ("features.11", (256, 13, 13)),
+    "squeezenet1_0": ("features", (512, 13, 13)),
+    "squeezenet1_1": ("features", (512, 13, 13)),
+    "densenet121": ("features", (1024, 7, 7)),
+    "googlenet": ("inception5b", (1024, 7, 7)),
+    "mobilenet_v2": ("features", (1280, 7, 7)),
+    "shufflenet_v2_x1_0": ("conv5", (1024, 7, 7)),
+}
+NO_CAM = {"vgg16", "alexnet"}
+
+
+@pytest.mark.filterwarnings("ignore::camcli.errors.CamcliWarning")
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo(name: str) -> None:
+    """Layer, shape and head are right, and a traced pass would have found the same."""
+    model = load(name, "none")
+    image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    layer, (channels, *size) = LAYERS[name]
+    assert model.layer == layer
+    assert (model.num_classes, len(model.class_names or ())) == (1000, 1000)
+
+    with capture.borrowed(model.module):
+        calls, output = capture.trace(model.module, (image,))
+    assert survey(calls, output) == (model.layer, model.head)
+    assert next(c.output.shape for c in calls if c.path == layer)[1] == channels
+
+    methods = sorted(METHODS.keys() - {"cam"})
+    found = explain(model, image, methods, 7, window=Window(112, 112))
+    if name in NO_CAM:
+        with pytest.raises(MethodError, match=f"{name} does not: use gradcam"):
+            explain(model, image, "cam", 7)
+    else:
+        found.append(explain(model, image, "cam", 7))
+    for shown in found:
+        images = {"guided": (3, 224, 224), "guided-backprop": (3, 224, 224)}
+        shape = {**images, "occlusion": (224, 224)}.get(shown.method, tuple(size))
+        assert tuple(shown.maps.shape) == (1, *shape), shown.method
+        assert shown.maps.isfinite().all(), shown.method
+
+
+@pytest.mark.parametrize("name", sorted(set(ZOO) - NO_CAM))
+def test_cam_adds_up_to_the_score(name: str) -> None:
+    """The mean of the class map, and the bias that CAM leaves out, are the score itself."""
+    model = load(name, "none")
+    shown = explain(model, torch.randn(2, 3, 96, 96), "cam", 5)
+    assert model.head is not None
+    if isinstance(model.head.linear, nn.Conv2d):
+        total = shown.maps.relu().mean((1, 2))  # SqueezeNet's head ends in a ReLU
+    else:
+        bias = model.head.linear.bias
+        assert isinstance(bias, Tensor)
+        total = shown.maps.mean((1, 2)) + bias[5]
+    torch.testing.assert_close(total, shown.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_are_not_taken_for_a_feature_map() -> None:
+    """A ViT's only feature map is its first layer's: no map is better than one of that."""
+    vit = zoo.VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=4)
+    images = torch.randn(2, 3, 32, 32)
+    with pytest.raises(ModelError, match=r"goes on in tokens .* 'conv_proj'.*: use occlusion"):
+        explain(vit, images)
+    assert explain(vit, images, "occlusion", 1).maps.shape == (2, 32, 32)
+
+
+def test_a_layout_with_channels_last_is_brought_round() -> None:
+    model = load("swin_t", "none")
+    shown = explain(model, torch.randn(1, 3, 64, 64), ["gradcam", "cam"], 7)
+    assert {(e.layer, e.maps.shape) for e in shown} == {("permute", (1, 2, 2))}
+
+
+def test_squeezenet_cam_is_its_heads_channel() -> None:
+    model = load("squeezenet1_1", "none")
+    image = torch.randn(1, 3, 96, 96)
+    expected = model.module.classifier[1](model.module.features(image))[:, 11]
+    torch.testing.assert_close(explain(model, image, "cam", 11).maps, expected.detach())
+
+
+def test_cam_is_gradcam_on_a_resnet() -> None:
+    """CAM equals Z times Grad-CAM's weighted sum; a ReLU of either is the same up to Z."""
+    model = load("resnet18", "none")
+    cam, gradcam = explain(model, torch.randn(2, 3, 96, 96), ["cam", "gradcam"], 5)
+    torch.testing.assert_close(cam.maps.relu(), 9 * gradcam.maps, rtol=1e-4, atol=1e-5)
+
+
+def test_random_weights_follow_the_seed() -> None:
+    state = torch.random.get_rng_state()
+    one, same, other = (load("squeezenet1_1", "none", seed=seed) for seed in (0, 0, 1))
+    first = [m.module.state_dict()["features.0.weight"] for m in (one, same, other)]
+    assert torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], first[2])
+    assert one.weights == "none (random, seed 0)"
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def save(state: dict[str, Tensor], file: Path) -> Path:
+    if file.suffix == ".safetensors":
+        safetensors.torch.save_file(state, file)
+    else:
+        torch.save(state, file, _use_new_zipfile_serialization=file.suffix != ".old")
+    return file
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors", ".old"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_weights_from_a_file(ending: str, wrapped: bool, tmp_path: Path) -> None:
+    state = load("shufflenet_v2_x1_0", "none", seed=3).module.state_dict()
+    given: dict[str, Any] = {k: v.contiguous() for k, v in state.items()}
+    if wrapped and ending != ".safetensors":
+        given = {"state_dict": {f"module.{k}": v for k, v in given.items()}, "epoch": 3}
+    model = load("shufflenet_v2_x1_0", save(given, tmp_path / f"w{ending}"))
+    assert model.weights == f"w{ending}"
+    assert (model.weights_hash or "").startswith("sha256:")
+    for key, value in model.module.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    assert not model.module.training
+
+
+def test_half_precision_weights_are_computed_in_single(tmp_path: Path) -> None:
+    state = load("squeezenet1_1", "none").module.state_dict()
+    file = save({k: v.half().contiguous() for k, v in state.items()}, tmp_path / "h.safetensors")
+    assert next(load("squeezenet1_1", file).module.parameters()).dtype == torch.float32
+
+
+def test_old_densenet_keys_and_googlenets_training_heads(tmp_path: Path) -> None:
+    """Published files: DenseNet's has keys of another age, GoogLeNet's has auxiliary heads."""
+    state = load("densenet121", "none").module.state_dict()
+    old = {k.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v for k, v in state.items()}
+    assert old.keys() != state.keys()
+    load("densenet121", save(old, tmp_path / "d.pth"))
+
+    full = zoo.googlenet(weights=None, init_weights=False, aux_logits=True, transform_input=True)
+    model = load("googlenet", save(full.state_dict(), tmp_path / "g.pth"))
+    image = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(model.module(image), full.eval()(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vgg11", "densenet121"])
+def test_the_number_of_classes_follows_the_file(name: str, tmp_path: Path) -> None:
+    state = zoo.get_model(name, weights=None, num_classes=4).state_dict()
+    labels = tmp_path / "labels.txt"
+    labels.write_text("ant\nbee\n\ncat\ndog\n")
+    file = save(state, tmp_path / "w.pth")
+    model = load(name, file, labels=labels)
+    assert (model.num_classes, model.class_names) == (4, ("ant", "bee", "cat", "dog"))
+    assert load(name, file).class_names is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.txt", "a\nb\n", "2 names, the model has 1000 classes"),
+        ("labels.json", '["a", "b"]', "2 names, the model has 1000 classes"),
+        ("labels.json", '{"a": 1}', "expected a JSON list of names"),
+        ("labels.json", "[1, 2]", "expected a JSON list of names"),
+        ("labels.json", "[", r"not readable \(Expecting value"),
+        ("missing.txt", None, "No such file or directory"),
+    ],
+)
+def test_labels_that_do_not_fit(
+    name: str, content: str | None, message: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError, match=message):
+        load("squeezenet1_1", "none", labels=tmp_path / name)
+
+
+def test_json_labels(tmp_path: Path) -> None:
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps([f"name {i}" for i in range(1000)]))
+    assert (load("squeezenet1_1", "none", labels=file).class_names or ())[7] == "name 7"
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    state = load("resnet18", "none").module.state_dict()
+    for key in ("layer1.0.conv1.weight", "layer1.0.conv2.weight", "layer1.1.conv1.weight"):
+        state[key] = state[key][:3]
+    del state["bn1.bias"]
+    state["extra"] = torch.zeros(1)
+    message = (
+        r"weights '.*w.pth' do not fit resnet18: "
+        r"layer1.0.conv1.weight is \(3, 64, 3, 3\), expected \(64, 64, 3, 3\); "
+        r"layer1.0.conv2.weight is .*; layer1.1.conv1.weight is .* and 2 more"
+    )
+    with pytest.raises(ModelError, match=message):
+        load("resnet18", save(state, tmp_path / "w.pth"))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    for name, dump in {
+        "new.pth": lambda file: torch.save({"weight": Evil()}, file),
+        "old.pth": lambda file: Path(file).write_bytes(pickle.dumps({"weight": Evil()})),
+    }.items():
+        dump(tmp_path / name)
+        with pytest.raises(ModelError, match=r"(which could run code when read|not readable)"):
+            load("squeezenet1_1", tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("w.pth", b""),
+        ("w.pth", b"no weights"),
+        ("w.safetensors", b""),
+        ("w.safetensors", b"x" * 99),
+    ],
+)
+def test_files_that_hold_no_weights(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"weights '.*{name}'") as raised:
+        load("squeezenet1_1", tmp_path / name)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ModelError, match="expected a state_dict"):
+        load("squeezenet1_1", tmp_path / "list.pth")
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="unknown model 'resnet-50': did you mean 'resnet50'"):
+        load("resnet-50")
+    with pytest.raises(ModelError, match=r"weights 'nothing.pth': no such file"):
+        load("resnet18", "nothing.pth")
+    with pytest.raises(ModelError, match=r"expected a file or one of IMAGENET1K_V1, DEFAULT, none"):
+        load("resnet18", "IMAGENET")
+    with pytest.raises(ModelError, match="device 'gpu' is not to be had here"):
+        pick_device("gpu")
+    module = load("resnet18", "none").module
+    with pytest.raises(ModelError, match="unknown layer 'layer5': did you mean 'layer1'"):
+        find_layer(module, "layer5")
+    assert find_layer(module, "layer4.-1") == "layer4.1"
+
+
+def test_a_download_that_fails_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    message = r"cannot download .*IMAGENET1K_V1.* \(no route to host\): give --weights FILE"
+    with pytest.raises(ModelError, match=message):
+        load("resnet18")
+
+
+def test_published_weights_come_from_torch_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in the cache is used as it is, under its published name and preset."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    entry = zoo.ResNet50_Weights.IMAGENET1K_V2
+    state = zoo.resnet50(weights=None).state_dict()
+    torch.save(state, cache / entry.url.rpartition("/")[2])
+    model = load("resnet50")
+    assert (model.weights, model.preset.resize) == ("IMAGENET1K_V2", 232)
+    assert torch.equal(model.module.state_dict()["fc.bias"], state["fc.bias"])
+
+
+def test_every_name_is_torchvisions() -> None:
+    assert set(ZOO) <= set(model_names())
+    assert len(model_names()) >= 80
+
+
+def test_mobilenet_warns_of_nothing() -> None:
+    """ReLU6 is guided like a ReLU, so there is no other activation to warn of."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CamcliWarning)
+        explain(load("mobilenet_v2", "none"), torch.randn(1, 3, 64, 64), "guided-backprop", 1)

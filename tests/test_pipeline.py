@@ -1,0 +1,247 @@
+"""From paths to files: order, names, records, and what happens to images that cannot be done."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from camcli import Model, explain, outputs, pipeline
+from camcli.errors import OutputError, TargetError
+from camcli.images import Preset, Source, find
+from camcli.pipeline import Job
+from camcli.render import Style, overlay
+from tests.conftest import GapNet, make_photo, manifest
+
+NAMES = ("ant", "bee", "cat", "e:f", "e/f")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """Seven photos in two folders, of two shapes, and a small network."""
+    torch.manual_seed(0)
+    folder = tmp_path / "in"
+    for i in range(6):
+        make_photo(folder / f"sub{i % 2}" / f"photo {i}.jpg", 60 + 10 * i, 50)
+    make_photo(folder / "z.png", 40, 40)
+    model = Model(GapNet(), preset=Preset(40, 32), class_names=NAMES, num_classes=5)
+    return Job(
+        sources=find([str(folder)]),
+        model=model,
+        methods=("gradcam++", "guided"),
+        targets=("pred", "top2", "4"),
+        output=tmp_path / "out",
+        batch_size=3,
+        workers=2,
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_files_and_rows(job: Job) -> None:
+    yielded = list(pipeline.run(job))
+    rows = manifest(job.output)
+    assert [row for rows in yielded for row in rows] == rows
+    assert len(rows) == 7 * 2 * 3
+    order = [(r["image"], r["method"], r["target"]) for r in rows]
+    assert order == [
+        (source.name.as_posix(), method, target)
+        for source in job.sources
+        for method in job.methods
+        for target in job.targets
+    ]
+    assert order[0][0] == "z.png", "a folder's own files come before its subfolders'"
+    for row in rows:
+        part = "" if row["target"] == "pred" else f".{row['target']}"
+        stem = row["image"].rpartition(".")[0]
+        assert row["map"] == f"{stem}.{row['method']}{part}.npy"
+        assert row["overlay"] == f"{stem}.{row['method']}{part}.png"
+        values = np.load(job.output / row["map"])
+        assert values.dtype == np.float32
+        assert row["map_shape"] == list(values.shape)
+        assert (row["map_min"], row["map_max"]) == (values.min(), values.max())
+        assert row["status"] in ("ok", "empty")
+        assert row["class_name"] == NAMES[row["class_index"]]
+    written = {row[what] for row in rows for what in ("map", "overlay")}
+    assert set(files(job.output)) == written | {"manifest.jsonl", "run.json"}
+
+
+def test_maps_are_the_engines(job: Job) -> None:
+    list(pipeline.run(job))
+    for row in manifest(job.output):
+        path = job.sources[0].path.parent / row["image"]
+        target = int(row["target"]) if row["target"].isdigit() else row["target"]
+        shown = explain(job.model, path, row["method"], target)
+        values = np.load(job.output / row["map"])
+        np.testing.assert_allclose(values, shown.maps[0].numpy(), rtol=1e-4, atol=1e-6)
+        assert row["score"] == pytest.approx(shown.scores.item(), rel=1e-5)
+        assert shown.probabilities is not None
+        assert row["probability"] == pytest.approx(shown.probabilities.item(), rel=1e-5)
+        with Image.open(path) as image, Image.open(job.output / row["overlay"]) as drawn:
+            assert drawn.size == image.size
+
+
+def test_the_overlay_is_the_map_on_its_crop(job: Job) -> None:
+    list(pipeline.run(replace(job, methods=("gradcam",), targets=("pred",))))
+    row = manifest(job.output)[1]
+    crop = pipeline.Crop(*row["crop"])
+    with Image.open(job.sources[1].path) as image:
+        pixels = np.asarray(image)
+    expected = overlay(pixels, np.load(job.output / row["map"]), crop, Style(), signed=False)
+    with Image.open(job.output / row["overlay"]) as drawn:
+        assert np.array_equal(np.asarray(drawn), expected)
+
+
+@pytest.mark.parametrize("change", [{"workers": 1}, {"workers": 7}, {}])
+def test_runs_repeat_to_the_byte(job: Job, change: dict[str, int], tmp_path: Path) -> None:
+    list(pipeline.run(job))
+    list(pipeline.run(replace(job, output=tmp_path / "again", **change)))
+    first, again = files(job.output), files(tmp_path / "again")
+    first.pop("run.json"), again.pop("run.json")
+    assert first == again
+
+
+def test_run_record(job: Job) -> None:
+    list(pipeline.run(job))
+    record = json.loads((job.output / "run.json").read_text())
+    assert record["methods"] == ["gradcam++", "guided"]
+    assert record["counts"]["images"] == 7
+    assert record["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert record["seconds"] > 0
+
+
+def damaged(job: Job) -> Job:
+    """The job with a text file, an empty and a truncated one, and a missing one among the rest."""
+    folder = job.sources[0].path.parent
+    whole = job.sources[1].path.read_bytes()
+    (folder / "a-text.jpg").write_text("no image")
+    (folder / "b-empty.jpg").touch()
+    (folder / "c-short.jpg").write_bytes(whole[: len(whole) // 2])
+    return replace(job, sources=find([str(folder), str(folder / "missing.jpg")]))
+
+
+def test_bad_images_fail_alone(job: Job, tmp_path: Path) -> None:
+    list(pipeline.run(job))
+    list(pipeline.run(replace(damaged(job), output=tmp_path / "again")))
+    good, all_rows = manifest(job.output), manifest(tmp_path / "again")
+    bad = [row for row in all_rows if row["status"] == "error"]
+    assert {row["image"] for row in bad} == {
+        *("a-text.jpg", "b-empty.jpg", "c-short.jpg", "missing.jpg")
+    }
+    assert len(bad) == 4 * 6, "one row for each method and target"
+    for row in bad:
+        assert row["image"] in row["error"]
+        assert row["map"] is row["overlay"] is row["score"] is None
+        assert list(row) == list(good[0])
+    assert [r["image"] for r in all_rows if r["status"] != "error"] == [r["image"] for r in good]
+
+
+def test_an_input_the_network_cannot_take_fails_alone(job: Job) -> None:
+    class Picky(GapNet):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[3] > 50:
+                raise RuntimeError("too wide\nand more")
+            return super().forward(x)
+
+    model = replace(job.model, module=Picky())
+    rows = [r for rows in pipeline.run(replace(job, model=model, fit="full")) for r in rows]
+    failed = {row["image"] for row in rows if row["status"] == "error"}
+    assert failed == {"sub0/photo 2.jpg", "sub0/photo 4.jpg"} | {
+        f"sub1/photo {i}.jpg" for i in (1, 3, 5) if 32 * (60 + 10 * i) // 50 > 50
+    } - {"sub0/photo 0.jpg"}
+    assert all("too wide" in row["error"] for row in rows if row["status"] == "error")
+    assert [r["image"] for r in rows[::6]] == [s.name.as_posix() for s in job.sources]
+
+
+def test_maps_without_meaning_are_marked(job: Job) -> None:
+    nn.init.zeros_(job.model.module.fc.weight)  # type: ignore[union-attr, arg-type]
+    job = replace(job, methods=("gradcam",), targets=("pred",))
+    list(pipeline.run(job))
+    assert {row["status"] for row in manifest(job.output)} == {"empty"}
+    nn.init.constant_(job.model.module.fc.weight, float("nan"))  # type: ignore[union-attr, arg-type]
+    list(pipeline.run(job))
+    for row in manifest(job.output):
+        assert row["status"] == "error"
+        assert "NaN or infinity" in row["error"]
+        assert row["map"] is row["overlay"] is None
+
+
+def test_names_that_collide_stop_the_run(job: Job, tmp_path: Path) -> None:
+    one, other = make_photo(tmp_path / "1" / "x.jpg"), make_photo(tmp_path / "2" / "x.png")
+    with pytest.raises(OutputError, match=r"1/x.jpg' and '.*2/x.png' would write the same files"):
+        next(pipeline.run(replace(job, sources=find([str(one), str(other)]))))
+    with pytest.raises(OutputError, match=r"would write the same file '.*gradcam\.e_f\.npy'"):
+        next(pipeline.run(replace(job, methods=("gradcam",), targets=("e/f", "e:f"))))
+    assert not job.output.exists()
+
+
+def test_wrong_targets_stop_the_run(job: Job) -> None:
+    with pytest.raises(TargetError, match="unknown target 'cow'"):
+        next(pipeline.run(replace(job, targets=("pred", "cow"))))
+    assert not job.output.exists()
+
+
+def test_outputs_stay_below_their_folder() -> None:
+    name = outputs.name_of(Source(Path("x"), Path("a/x.jpg")), "cam", "../../etc/e\n", "map")
+    assert name == Path("a/x.cam..._.._etc_e_.npy")
+
+
+def test_an_output_folder_that_cannot_be_written(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot write to '.*file/out': Not a directory"):
+        next(pipeline.run(replace(job, output=tmp_path / "file" / "out")))
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs.write(tmp_path / "x.npy", b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match=r"cannot write '.*x.npy': No space left on device"):
+        outputs.write(tmp_path / "x.npy", b"new")
+    assert files(tmp_path) == {"x.npy": b"old"}
+
+
+def test_stopping_early_keeps_what_is_done(job: Job) -> None:
+    run = pipeline.run(job)
+    done = [next(run), next(run)]
+    run.close()
+    rows = manifest(job.output)
+    assert rows[: 2 * len(done[0])] == [row for rows in done for row in rows]
+    recorded = {row[what] for row in rows for what in ("map", "overlay")}
+    assert set(files(job.output)) == recorded | {"manifest.jsonl", "run.json"}
+    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+
+
+def test_reading_stays_a_batch_ahead(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer that has seen one image has made the readers read a bounded number."""
+    read = []
+    decode = pipeline.decode
+
+    def counting(path: Path) -> np.ndarray:
+        read.append(path)
+        return decode(path)
+
+    monkeypatch.setattr(pipeline, "decode", counting)
+    many = [replace(job.sources[0], name=Path(f"{i}.png")) for i in range(60)]
+    run = pipeline.run(replace(job, sources=many, methods=("gradcam",), targets=("pred",)))
+    next(run)
+    time.sleep(0.3)
+    assert len(read) <= 5 * job.batch_size
+    run.close()
