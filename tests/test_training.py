@@ -502,9 +502,8 @@ def test_a_damaged_card_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (MINI / "model.json").exists(), reason="the bundled model is not here")
 def test_the_bundled_model_is_small_and_its_map_is_not() -> None:
     model = load("mini")
-    assert model.class_names == tuple(
-        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    )
+    animals = ("bird", "cat", "deer", "dog", "frog", "horse")
+    assert model.class_names == ("airplane", "automobile", *animals, "ship", "truck")
     assert sum(file.stat().st_size for file in MINI.iterdir()) < 5_000_000
     size = model.preset.crop
     explanations = explain(model, torch.zeros(1, 3, size, size), list(METHODS))

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--val",
-    "vals",
     multiple=True,
     default=["0.1"],
     metavar="SHARE|PATH",
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--test",
-    "tests",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
@@ -105,7 +103,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--image-size",
-    "sizes",
     default="128",
     show_default=True,
     metavar="PX[:EPOCHS],...",
@@ -153,16 +150,16 @@ def _train(
     output: Path,
     device: str,
     *,
-    vals: tuple[str, ...],
-    tests: tuple[Path, ...],
+    val: tuple[str, ...],
+    test: tuple[Path, ...],
     model: str,
     teacher: str | None,
     teacher_weights: str,
     epochs: int,
-    sizes: str,
+    image_size: str,
     **settings: Any,
 ) -> int:
-    phases = _phases(sizes, epochs)
+    phases = _phases(image_size, epochs)
     from tqdm import tqdm  # not before the run: --help stays quick
 
     from camcli.models import load, pick_device
@@ -171,7 +168,7 @@ def _train(
 
     recipe = Recipe(model=model, phases=phases, **settings)
     on = pick_device(device)
-    images = _data(data, vals, tests, max(phase.size for phase in phases))
+    images = _data(data, val, test, max(phase.size for phase in phases))
     taught = load(teacher, teacher_weights, device=on) if teacher else None
     with tqdm(unit="batch", leave=False, disable=not sys.stderr.isatty()) as bar:
 
