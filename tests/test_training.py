@@ -1,7 +1,6 @@
 """Training for real, on shapes drawn here: data, losses, a distillation run, resuming, the command.
 
-The runs are small: three classes of coloured squares, a small network, one thread (which also
-keeps the sums in one order).
+The runs are small: three classes of coloured squares and a small network.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,14 +38,6 @@ from camcli.training import Data, Phase, Recipe, Row, accuracy, one_cycle, train
 
 CPU = torch.device("cpu")
 COLOURS = {"blue": (40, 60, 220), "green": (40, 190, 60), "red": (220, 40, 40)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
