@@ -91,11 +91,13 @@ def borrowed(module: nn.Module) -> Iterator[None]:
 
 
 class Tap:
-    """Takes the activations of one layer out of a forward pass."""
+    """Takes the activations of one layer out of a forward pass.
 
-    def __init__(self, path: str, *, cut: bool) -> None:
+    A layer that no graph leads to, as in every pass but a guided one, becomes a leaf.
+    """
+
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.cut = cut
         self.acts: Tensor | None = None
 
     def __call__(self, _layer: nn.Module, _args: object, output: object) -> Tensor:
@@ -104,20 +106,18 @@ class Tap:
         if not isinstance(output, Tensor) or output.ndim != 4:
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ModelError(f"layer '{self.path}' gives {given}, not a feature map (N,C,h,w)")
-        connected = output.requires_grad and not self.cut
-        self.acts = output if connected else output.detach().requires_grad_()
+        self.acts = output if output.requires_grad else output.detach().requires_grad_()
         return self.acts.clone()
 
 
 @contextmanager
-def tapped(module: nn.Module, layer: str, *, cut: bool) -> Iterator[Tap]:
+def tapped(module: nn.Module, layer: str) -> Iterator[Tap]:
     """A tap on `layer` for one forward pass inside; `acts` (N,C,h,w) hold its output after it.
 
-    With `cut` the output is a leaf and nothing before it is differentiated. Without, it stays part
-    of the graph, so that what is made of it can be trained on; where the layer builds no graph,
-    as in a frozen teacher, it is a leaf all the same. Raises ModelError.
+    Of a network whose parameters are trained `acts` stay part of the graph, so that what is made
+    of them can be trained on; of a borrowed one they are a leaf. Raises ModelError.
     """
-    tap = Tap(layer, cut=cut)
+    tap = Tap(layer)
     handle = module.get_submodule(layer).register_forward_hook(tap)
     try:
         yield tap
@@ -258,8 +258,7 @@ class Pass:
         if self.watch.layer is None:
             yield
             return
-        cut = not self.watch.guided
-        with tapped(self.watch.module, self.watch.layer, cut=cut) as self.tap:
+        with tapped(self.watch.module, self.watch.layer) as self.tap:
             yield
 
     def gradient(self, score: Tensor, of: Tensor, name: str) -> Tensor:

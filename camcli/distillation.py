@@ -64,7 +64,7 @@ def explained(
 
     With `differentiable` the maps can be trained on, through the activations and their gradients.
     """
-    with capture.tapped(module, layer, cut=False) as tap:
+    with capture.tapped(module, layer) as tap:
         scores = _full(logits(module(images)))
     assert tap.acts is not None
     of_class = scores.gather(1, labels[:, None])[:, 0]

@@ -78,10 +78,16 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
 
 @contextlib.contextmanager
 def manifest(folder: Path) -> Iterator[BinaryIO]:
-    """The manifest to write rows into; it takes its name when the run ends, however it ends."""
+    """The manifest to write rows into; it takes its name when the run ends, however it ends.
+
+    Without a single row it does not, and the manifest of an earlier run stays.
+    """
     partial = folder / f".{MANIFEST}.part"
     try:
         with partial.open("wb") as stream:
             yield stream
     finally:
-        partial.replace(folder / MANIFEST)
+        if partial.stat().st_size:
+            partial.replace(folder / MANIFEST)
+        else:
+            partial.unlink()

@@ -104,12 +104,11 @@ def run(job: Job) -> Iterator[list[Row]]:
 
     What fails for one image becomes its rows' error and the others go on; what is wrong with the
     model, method or target raises CamcliError. The manifest and run.json are written at the end,
-    also when the caller stops early.
+    also when the caller stops early; where nothing was done, those of an earlier run stay.
     """
     job.check()
     started, clock, counts = datetime.now(timezone.utc), time.monotonic(), Counter[str]()
     decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
-    reads: Queue[Loaded | Failed] = deque()
     writes: Queue[list[Row]] = deque()
     with outputs.manifest(job.output) as manifest:
 
@@ -119,9 +118,11 @@ def run(job: Job) -> Iterator[list[Row]]:
             return rows
 
         try:
-            loaded = _ordered(decoding, partial(_load, job), job.sources, job.batch_size, reads)
+            loaded = _read_ahead(decoding, partial(_load, job), job.sources, job.batch_size)
             explained = _explained(job, loaded)
-            written = _ordered(writing, partial(_written, job), explained, job.batch_size, writes)
+            written = _write_behind(
+                writing, partial(_written, job), explained, job.batch_size, writes
+            )
             yield from map(recorded, written)
         finally:
             decoding.shutdown(cancel_futures=True)
@@ -135,20 +136,37 @@ def run(job: Job) -> Iterator[list[Row]]:
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - clock, 3),
             }
-            outputs.write(job.output / outputs.RUN, outputs.to_json(record, indent=2))
+            if counts:
+                outputs.write(job.output / outputs.RUN, outputs.to_json(record, indent=2))
 
 
-def _ordered(
+def _read_ahead(
+    executor: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], ahead: int
+) -> Iterator[Out]:
+    """`map` in threads, in order, with the next `ahead` items under way or ready."""
+    waiting: Queue[Out] = deque()
+    for item in items:
+        waiting.append(executor.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _write_behind(
     executor: ThreadPoolExecutor,
     function: Callable[[In], Out],
     items: Iterable[In],
-    ahead: int,
+    behind: int,
     waiting: Queue[Out],
 ) -> Iterator[Out]:
-    """`map` in threads, in order; `waiting` holds what is under way, at most `ahead` items."""
+    """`map` in threads, in order, each as soon as it is done; `behind` items at most in `waiting`.
+
+    What is still in `waiting` when the caller stops is for the caller to look after.
+    """
     for item in items:
         waiting.append(executor.submit(function, item))
-        while waiting and (len(waiting) > ahead or waiting[0].done()):
+        while waiting and (len(waiting) > behind or waiting[0].done()):
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -85,6 +86,23 @@ def test_works_frozen_and_without_gradients(
         found = explain(gap_net, images.clone(), name, window=Window(8, 8)).maps
         assert not torch.is_grad_enabled()
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("layer", ["trunk.0", "last.0"])
+def test_an_in_place_relu_behind_the_layer_does_no_harm(
+    layer: str, gap_net: GapNet, images: Tensor
+) -> None:
+    safe = copy.deepcopy(gap_net)
+    for part in safe.modules():
+        if isinstance(part, nn.ReLU):
+            part.inplace = False
+    methods = ["gradcam", "gradcam++", "guided"]
+    for found, expected in zip(
+        explain(gap_net, images, methods, 1, layer=layer),
+        explain(safe, images, methods, 1, layer=layer),
+        strict=True,
+    ):
+        assert torch.equal(found.maps, expected.maps), found.method
 
 
 def test_results_carry_no_graph(gap_net: GapNet, images: Tensor) -> None:

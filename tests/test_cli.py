@@ -49,7 +49,7 @@ def test_one_image(run: Run, photo: Path, tmp_path: Path) -> None:
     assert "photo.jpg  gradcam  " in text(found.stdout_bytes)
     assert text(found.stdout_bytes).rstrip().endswith("out/photo.gradcam.png")
     notes = text(found.stderr_bytes).splitlines()
-    assert notes[0] == "Note: squeezenet1_1 has none (random, seed 0): it has learnt nothing."
+    assert notes[0] == "Note: squeezenet1_1 with weights none (random, seed 0) has learnt nothing."
     assert notes[-1] == f"1 image -> {tmp_path}/out"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         *("manifest.jsonl", "photo.gradcam.npy", "photo.gradcam.png", "run.json")

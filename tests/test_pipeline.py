@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camcli import Model, explain, outputs, pipeline
-from camcli.errors import OutputError, TargetError
+from camcli.errors import MethodError, OutputError, TargetError
 from camcli.images import Preset, Source, find
 from camcli.pipeline import Job
 from camcli.render import Style, overlay
@@ -187,6 +187,15 @@ def test_names_that_collide_stop_the_run(job: Job, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"would write the same file '.*gradcam\.e_f\.npy'"):
         next(pipeline.run(replace(job, methods=("gradcam",), targets=("e/f", "e:f"))))
     assert not job.output.exists()
+
+
+def test_a_run_that_is_refused_leaves_an_earlier_one(job: Job) -> None:
+    list(pipeline.run(job))
+    before = files(job.output)
+    no_relu = replace(job, model=replace(job.model, module=GapNet(act=nn.SiLU)))
+    with pytest.raises(MethodError, match="needs ReLUs"):
+        list(pipeline.run(no_relu))
+    assert files(job.output) == before
 
 
 def test_wrong_targets_stop_the_run(job: Job) -> None:

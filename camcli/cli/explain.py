@@ -160,7 +160,7 @@ def _job(
     style = Style(colormap, alpha)
     network = load(model, weights, labels=labels, device=device)
     if weights == "none" and not quiet:
-        click.echo(f"Note: {model} has {network.weights}: it has learnt nothing.", err=True)
+        click.echo(f"Note: {model} with weights {network.weights} has learnt nothing.", err=True)
     return Job(
         sources=sources,
         model=network,
