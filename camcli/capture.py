@@ -111,6 +111,38 @@ class Tap:
             return self.acts.clone()
 
 
+@contextmanager
+def tapped(module: nn.Module, layer: str) -> Iterator[Tap]:
+    """A tap on `layer` for one forward pass inside; `acts` (N,C,h,w) hold its output after it.
+
+    Of a network whose parameters are trained `acts` stay part of the graph, so that what is made
+    of them can be trained on; of a borrowed one they are a leaf. Raises ModelError.
+    """
+    tap = Tap(layer)
+    handle = module.get_submodule(layer).register_forward_hook(tap)
+    try:
+        yield tap
+    finally:
+        handle.remove()
+    if tap.acts is None:
+        raise ModelError(f"layer '{layer}' does not run in the forward pass")
+
+
+def gradient(score: Tensor, acts: Tensor, *, differentiable: bool) -> Tensor:
+    """The gradient of each image's score (N,) at `acts` (N,C,h,w), in the shape of `acts`.
+
+    `differentiable` makes it part of the graph, for a loss on an explanation (second order). Where
+    a normalisation in training mode lies between the two, the images of a batch are not quite
+    independent, and neither are their gradients. Raises ModelError.
+    """
+    (found,) = torch.autograd.grad(
+        score.sum(), acts, retain_graph=True, create_graph=differentiable, allow_unused=True
+    )
+    if found is None:
+        raise ModelError("the layer has no path to the score: choose one before the head")
+    return found
+
+
 class GuidedReLU(TorchFunctionMode):
     """Puts the guided rule on every ReLU of a forward pass, as module, function or in place.
 
@@ -241,15 +273,8 @@ class Pass:
         if self.watch.layer is None:
             yield
             return
-        self.tap = Tap(self.watch.layer)
-        layer = self.watch.module.get_submodule(self.watch.layer)
-        handle = layer.register_forward_hook(self.tap)
-        try:
+        with tapped(self.watch.module, self.watch.layer) as self.tap:
             yield
-        finally:
-            handle.remove()
-        if self.tap.acts is None:
-            raise ModelError(f"layer '{self.watch.layer}' does not run in the forward pass")
 
     def gradient(self, score: Tensor, of: Tensor, name: str) -> Tensor:
         """The gradient of each image's score, in the shape of `of`; the graph is kept."""

@@ -31,6 +31,10 @@ class OutputError(CamcliError):
     """An output cannot be written, or two would be written to the same file."""
 
 
+class TrainingError(CamcliError):
+    """Training data, a recipe or a teacher cannot be used."""
+
+
 class CamcliWarning(UserWarning):
     """The run goes on, but its result needs this to be read rightly."""
 

@@ -58,6 +58,11 @@ class Method:
         """The first sentence of the function's docstring."""
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
 
+    @property
+    def trainable(self) -> bool:
+        """Whether a loss can be put on its maps: they need a layer and its gradients alone."""
+        return self.needs == {"acts", "grads"}
+
 
 _methods: dict[str, Method] = {}
 METHODS = MappingProxyType(_methods)

@@ -12,7 +12,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -83,6 +83,12 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
 and for modules that a caller built, `survey` finds layer and head in a traced forward pass."""
 
 
+MINI = Path(__file__).parent / "assets" / "mini"
+"""The folder of the bundled model."""
+CARD = "model.json"
+"""What makes a folder a trained model: its architecture, preprocessing, classes and accuracy."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A network ready to explain images: in evaluation mode, with its own preprocessing.
@@ -115,15 +121,20 @@ def load(
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> Model:
-    """A torchvision classification model by name.
+    """A torchvision classification model by name, `mini`, or the folder of a trained one.
+
+    `mini` is the model that camcli brings along; a folder is what `camcli train` writes, and both
+    come with their own weights, preprocessing and class names.
 
     `weights`: `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
     `.pth` or `.safetensors` file (read without executing anything in it), or `none` for random
     ones from `seed`. The number of classes follows the file. `labels`: class names for a custom
     head, a text file with one a line or a JSON list. Raises ModelError.
     """
+    if (folder := _trained(name)) is not None:
+        return _from_folder(folder, weights, labels, device)
     if name not in model_names():
-        raise ModelError(unknown("model", name, model_names()))
+        raise ModelError(unknown("model", name, [*model_names(), MINI.name]))
     to, published = pick_device(device), zoo.get_model_weights(name)
     weights = str(weights)
     if weights == "none":
@@ -145,6 +156,24 @@ def load(
         num_classes=num_classes,
         layer=_resolved(module, spec.layer) if spec else None,
         head=Head(module.get_submodule(spec.head), spec.rectified) if spec and spec.head else None,
+    )
+
+
+def untrained(name: str, class_names: Sequence[str], seed: int = 0) -> Model:
+    """A torchvision model with random weights from `seed`, for these classes. Raises ModelError."""
+    if name not in model_names():
+        raise ModelError(unknown("model", name, model_names()))
+    spec = _spec(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = _built(name, num_classes=len(class_names))
+    return Model(
+        module=module,
+        name=name,
+        weights=f"none (random, seed {seed})",
+        class_names=tuple(class_names),
+        num_classes=len(class_names),
+        layer=_resolved(module, spec.layer) if spec else None,
     )
 
 
@@ -265,6 +294,43 @@ def _resolved(module: nn.Module, path: str) -> str:
         module = module.get_submodule(part)
         parts.append(part)
     return ".".join(parts)
+
+
+def _trained(name: str) -> Path | None:
+    """The folder of a trained model that `name` stands for, or None where it stands for none."""
+    if name == MINI.name:
+        folder = MINI
+    elif name in model_names() or not Path(name).is_dir():
+        return None
+    else:
+        folder = Path(name)
+    if not (folder / CARD).is_file():
+        raise ModelError(f"model '{name}': no {CARD} in it; expected a folder of `camcli train`")
+    return folder
+
+
+def _from_folder(
+    folder: Path, weights: str | Path, labels: str | Path | None, device: str | torch.device
+) -> Model:
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        architecture, preset = str(card["architecture"]), _preset_of(card["preprocessing"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise ModelError(f"model '{folder}': {CARD} is not readable ({reason})") from None
+    file = folder / "weights.safetensors" if str(weights) == "DEFAULT" else weights
+    model = load(architecture, file, labels=labels or folder / "labels.txt", device=device)
+    return replace(model, name=folder.name, preset=preset)
+
+
+def _preset_of(values: Mapping[str, Any]) -> Preset:
+    return Preset(
+        resize=int(values["resize"]),
+        crop=int(values["crop"]),
+        mean=tuple(map(float, values["mean"])),
+        std=tuple(map(float, values["std"])),
+        bicubic=bool(values["bicubic"]),
+    )
 
 
 def _spec(name: str) -> ModelSpec | None:

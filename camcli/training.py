@@ -1,0 +1,461 @@
+"""Training and distilling small classifiers: `train` runs a recipe, epoch by epoch.
+
+All randomness of an epoch follows from the seed and the epoch's number, and a checkpoint holds all
+that one epoch hands to the next: an interrupted run that goes on equals one that never stopped,
+bit for bit. What is written after an epoch can be used: `camcli explain --model DIR`.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import pickle
+import platform
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from camcli import __version__, augment, outputs
+from camcli.data import Dataset, draw, shares
+from camcli.distillation import EXPLAINERS, Distillation
+from camcli.engine import surveyed
+from camcli.errors import TrainingError, one_line
+from camcli.folding import folded, rectify, with_aids
+from camcli.images import Preset, preprocess
+from camcli.models import CARD, Model, load, untrained
+from camcli.targets import logits
+
+CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
+Row = dict[str, Any]
+"""What an epoch came to, as it is printed and kept in metrics.jsonl."""
+Progress = Callable[[int, int, int], None]
+"""Told the epoch, the batches done and the batches in the epoch."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """So many epochs at one input size, in pixels."""
+
+    size: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a run comes to, but for its data and its teacher's weights.
+
+    `lr` is AdamW's highest learning rate, in one cycle of linear warm-up and cosine descent over
+    all phases; `ema` the decay of the weights' moving average, which is what is measured and kept.
+    """
+
+    model: str
+    phases: tuple[Phase, ...] = (Phase(128, 10),)
+    batch_size: int = 128
+    lr: float = 4e-3
+    weight_decay: float = 0.05
+    smoothing: float = 0.05
+    dropout: float = 0.1
+    ema: float = 0.998
+    balance: float = 0.5
+    precision: str = "fp32"
+    seed: int = 0
+    explain_method: str = "gradcam++"
+    alpha: float = 0.01
+    kd_weight: float = 0.0
+    kd_temperature: float = 4.0
+
+    @property
+    def epochs(self) -> int:
+        return sum(phase.epochs for phase in self.phases)
+
+    def size(self, epoch: int) -> int:
+        """The input size in an epoch, counted from 0."""
+        for phase in self.phases:
+            if epoch < phase.epochs:
+                return phase.size
+            epoch -= phase.epochs
+        raise ValueError("there is no such epoch in this recipe")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Sources whose labels index the same `classes`: to train on, to choose by, to test on."""
+
+    classes: tuple[str, ...]
+    train: tuple[Dataset, ...]
+    val: tuple[Dataset, ...]
+    test: tuple[Dataset, ...] = ()
+
+
+@dataclass
+class Run:
+    """A run between two epochs: the network, the average of its weights, and what was measured.
+
+    `teacher` is its name and the hash of its weights, by which a resumed run knows it.
+    """
+
+    recipe: Recipe
+    data: Data
+    module: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    distillation: Distillation | None = None
+    teacher: str | None = None
+    epoch: int = 0
+    step: int = 0
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def preset(self) -> Preset:
+        """The preprocessing that goes with the latest epoch's size."""
+        size = self.recipe.size(max(0, self.epoch - 1))
+        return Preset(resize=size, crop=size)
+
+
+def train(
+    recipe: Recipe,
+    data: Data,
+    output: Path,
+    *,
+    device: torch.device,
+    teacher: Model | None = None,
+    progress: Progress = lambda *_: None,
+) -> Iterator[Row]:
+    """Train, writing into `output` after each epoch; yields a row each epoch, and one at the end.
+
+    Goes on from the checkpoint in `output`, where there is one of the same recipe and data. The
+    last row holds the accuracy of what was written on `data.test`. Raises TrainingError.
+    """
+    _check(data)
+    outputs.prepare(output)
+    run = _prepared(recipe, data, device, teacher)
+    _resume(run, output / CHECKPOINT)
+    while run.epoch < recipe.epochs:
+        row = _one_epoch(run, progress)
+        run.rows.append(row)
+        if _is_best(run.rows):
+            _write_model(run, output)
+        _save(run, output)
+        yield row
+    yield _finished(run, output)
+
+
+def accuracy(
+    module: nn.Module, source: Dataset, preset: Preset, device: torch.device, batch_size: int = 64
+) -> float:
+    """The share of a source's images whose class scores highest, preprocessed as in `explain`."""
+    right = 0
+    with torch.no_grad():
+        for start in range(0, len(source), batch_size):
+            some = source.pixels[start : start + batch_size]
+            batch = torch.stack([preprocess(pixels, preset)[0] for pixels in some]).to(device)
+            found = logits(module(batch.contiguous(memory_format=torch.channels_last))).argmax(1)
+            right += int((found.cpu().numpy() == source.labels[start : start + batch_size]).sum())
+    return right / len(source)
+
+
+def _check(data: Data) -> None:
+    if len(data.classes) < 2:
+        raise TrainingError(f"only one class, '{data.classes[0]}': expected two folders or more")
+    if not any(len(source) for source in data.val):
+        raise TrainingError("no images to validate on: give --val a larger share, or a folder")
+    if not any(len(source) for source in data.train):
+        raise TrainingError("no images left to train on: give --val a smaller share")
+
+
+def _prepared(recipe: Recipe, data: Data, device: torch.device, teacher: Model | None) -> Run:
+    student = untrained(recipe.model, data.classes, recipe.seed)
+    for phase in recipe.phases:
+        _check_size(student, phase.size)
+    distillation = _distillation(recipe, student, teacher, data.classes, device)
+    module = with_aids(student.module)
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = recipe.dropout
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(module).eval().requires_grad_(False)
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    known = f"{teacher.name} {teacher.weights_hash or teacher.weights}" if teacher else None
+    return Run(recipe, data, module, average, optimizer, device, distillation, known)
+
+
+def _check_size(student: Model, size: int) -> None:
+    """See that a network takes images of this size at all."""
+    student.module.eval()
+    try:
+        with torch.no_grad():
+            logits(student.module(torch.zeros(1, 3, size, size)))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = one_line(error)
+        raise TrainingError(
+            f"{student.name} does not take images of {size} pixels ({reason})"
+        ) from None
+
+
+def _distillation(
+    recipe: Recipe,
+    student: Model,
+    teacher: Model | None,
+    classes: Sequence[str],
+    device: torch.device,
+) -> Distillation | None:
+    if teacher is None:
+        return None
+    if teacher.num_classes != len(classes) or (teacher.class_names or classes) != classes:
+        theirs = ", ".join((teacher.class_names or ())[:3])
+        raise TrainingError(
+            f"teacher {teacher.name} has {teacher.num_classes} classes ({theirs}, ...), the data "
+            f"{len(classes)} ({', '.join(classes[:3])}, ...): expected the same ones"
+        )
+    if (teacher.preset.mean, teacher.preset.std) != (Preset.mean, Preset.std):
+        raise TrainingError(f"teacher {teacher.name} takes its colours on another scale than ours")
+    size = recipe.phases[-1].size
+    example = (torch.zeros(1, 3, size, size),)
+    here, there = (surveyed(m, tuple(x.to(m.device) for x in example)) for m in (student, teacher))
+    assert here.layer is not None
+    assert there.layer is not None
+    return Distillation(
+        teacher=teacher.module.to(device),
+        layer=there.layer,
+        student_layer=here.layer,
+        method=EXPLAINERS[recipe.explain_method],
+        alpha=recipe.alpha,
+        kd_weight=recipe.kd_weight,
+        kd_temperature=recipe.kd_temperature,
+    )
+
+
+def _one_epoch(run: Run, progress: Progress) -> Row:
+    """Train for an epoch and measure: the row to report."""
+    recipe, began = run.recipe, time.monotonic()
+    size = recipe.size(run.epoch)
+    sums: dict[str, float] = defaultdict(float)
+    seen = 0
+    run.module.train()
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
+        torch.manual_seed(recipe.seed * 1_000_003 + run.epoch)
+        order = _order(run)
+        steps = max(1, len(order) // recipe.batch_size)
+        for step, (batch, labels) in enumerate(_batches(run, order, steps, size)):
+            fraction = (run.epoch + step / steps) / recipe.epochs
+            for name, value in _step(run, batch, labels, fraction).items():
+                sums[name] += value * len(labels)
+            seen += len(labels)
+            progress(run.epoch, step + 1, steps)
+    run.epoch += 1
+    by_source = {
+        source.name: round(accuracy(run.average, source, run.preset, run.device), 4)
+        for source in run.data.val
+        if len(source)
+    }
+    return {
+        "epoch": run.epoch,
+        "size": size,
+        **{name: round(total / seen, 5) for name, total in sums.items()},
+        "val": by_source,
+        "val_accuracy": round(sum(by_source.values()) / len(by_source), 4),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _order(run: Run) -> Any:
+    rng = np.random.default_rng([run.recipe.seed, run.epoch])
+    count = sum(map(len, run.data.train))
+    return draw(shares(run.data.train, run.recipe.balance), count, rng)
+
+
+def _batches(run: Run, order: Any, steps: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images (N,3,S,S), normalised, and labels (N,), made by a thread ahead of their use."""
+    pixels = [image for source in run.data.train for image in source.pixels]
+    labels = np.concatenate([source.labels for source in run.data.train])
+    seed, epoch, n = run.recipe.seed, run.epoch, run.recipe.batch_size
+
+    def make(step: int) -> tuple[Any, Any]:
+        rng = np.random.default_rng([seed, epoch, step])
+        chosen = order[step * n : (step + 1) * n]
+        return augment.views([pixels[i] for i in chosen], size, rng), labels[chosen]
+
+    mean, std = (
+        torch.tensor(values, device=run.device).mul(255)[:, None, None]
+        for values in (run.preset.mean, run.preset.std)
+    )
+    with ThreadPoolExecutor(1) as thread:
+        ahead = deque(thread.submit(make, step) for step in range(min(4, steps)))
+        for step in range(steps):
+            images, of = ahead.popleft().result()
+            if step + 4 < steps:
+                ahead.append(thread.submit(make, step + 4))
+            batch = torch.from_numpy(images).to(run.device).permute(0, 3, 1, 2).float()
+            yield batch.sub_(mean).div_(std), torch.from_numpy(of).to(run.device)
+
+
+def _step(run: Run, batch: Tensor, labels: Tensor, fraction: float) -> dict[str, float]:
+    """One step of the optimiser, at a `fraction` of the whole run: the terms of the loss."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.recipe.lr * one_cycle(fraction)
+    rectify(run.module, fraction)
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.recipe.precision == "bf16"):
+        scores, terms = _forward(run, batch, labels)
+    terms["ce"] = F.cross_entropy(scores, labels, label_smoothing=run.recipe.smoothing)
+    weights = {"ce": 1.0, "explanation": run.recipe.alpha, "kd": run.recipe.kd_weight}
+    loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    run.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    run.optimizer.step()
+    run.step += 1
+    _follow(run.average, run.module, min(run.recipe.ema, (1 + run.step) / (10 + run.step)))
+    right = (scores.argmax(1) == labels).float().mean()
+    values = {"loss": loss, **terms, "accuracy": right}
+    if not math.isfinite(loss.item()):
+        raise TrainingError(f"the loss is {loss.item()}: try a lower --lr, or --precision fp32")
+    return {name: value.item() for name, value in values.items()}
+
+
+def _forward(run: Run, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    if run.distillation is None:
+        return logits(run.module(batch)).float(), {}
+    terms = run.distillation.terms(run.module, batch, labels)
+    return terms.pop("scores"), terms
+
+
+def one_cycle(fraction: float, warm_up: float = 0.15) -> float:
+    """The learning rate's share of its maximum at a fraction of the run: up, then a cosine down."""
+    if fraction < warm_up:
+        return max(0.02, fraction / warm_up)
+    return 0.5 * (1 + math.cos(math.pi * (fraction - warm_up) / (1 - warm_up)))
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move the average's weights and running statistics towards the network's."""
+    for mean, value in zip(
+        average.state_dict().values(), module.state_dict().values(), strict=True
+    ):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def _is_best(rows: Sequence[Row]) -> bool:
+    """Whether the latest row is the best of its size; a new size, a new model, begins anew."""
+    latest = rows[-1]
+    alike = [row["val_accuracy"] for row in rows if row["size"] == latest["size"]]
+    return bool(latest["val_accuracy"] >= max(alike))
+
+
+def _configuration(run: Run) -> Row:
+    """What must be the same for a run to go on. Names only, so that folders may move."""
+    return {
+        **asdict(run.recipe),
+        "classes": list(run.data.classes),
+        "data": {source.name: f"{len(source)} {source.digest}" for source in run.data.train},
+        "val": {source.name: f"{len(source)} {source.digest}" for source in run.data.val},
+        "teacher": run.teacher,
+    }
+
+
+def _save(run: Run, output: Path) -> None:
+    content = {
+        "configuration": json.dumps(_configuration(run)),
+        "rows": json.dumps(run.rows),
+        "step": run.step,
+        "module": run.module.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+    }
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    outputs.write(output / METRICS, b"".join(map(outputs.to_json, run.rows)))
+    outputs.write(output / CHECKPOINT, stream.getvalue())
+
+
+def _resume(run: Run, file: Path) -> None:
+    if not file.exists():
+        return
+    try:
+        content = torch.load(file, map_location=run.device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"checkpoint '{file}': not readable ({one_line(error)})") from None
+    ours = json.loads(json.dumps(_configuration(run)))
+    theirs = json.loads(content["configuration"])
+    for name in ours.keys() | theirs.keys():
+        if ours.get(name) != theirs.get(name):
+            raise TrainingError(
+                f"'{file.parent}' holds another run ({name} {theirs.get(name)}, now "
+                f"{ours.get(name)}): give another --output, or delete its {file.name}"
+            )
+    run.module.load_state_dict(content["module"])
+    run.average.load_state_dict(content["average"])
+    run.optimizer.load_state_dict(content["optimizer"])
+    run.rows = json.loads(content["rows"])
+    run.epoch, run.step = len(run.rows), content["step"]
+
+
+def _write_model(run: Run, output: Path) -> None:
+    """Write the average as a folder that `models.load` takes.
+
+    Matrices are stored in half precision; vectors, among them variances, stay as they are.
+    """
+    state = folded(run.average, dict(run.average.state_dict()))
+    stored = {
+        key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
+        for key, value in state.items()
+    }
+    outputs.write(output / "weights.safetensors", safetensors.torch.save(stored))
+    outputs.write(output / "labels.txt", "".join(f"{c}\n" for c in run.data.classes).encode())
+    _write_card(output, _card(run))
+
+
+def _write_card(output: Path, card: Row) -> None:
+    outputs.write(output / CARD, outputs.to_json(card, indent=2))
+
+
+def _card(run: Run) -> Row:
+    row = run.rows[-1]
+    return {
+        "architecture": run.recipe.model,
+        "preprocessing": asdict(run.preset),
+        "classes": list(run.data.classes),
+        "accuracy": {"validation": row["val"]},
+        "epoch": row["epoch"],
+        "seed": run.recipe.seed,
+        "training": {**asdict(run.recipe), "teacher": run.teacher},
+        "images": {source.name: len(source) for source in run.data.train},
+        "versions": {
+            "camcli": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+    }
+
+
+def _finished(run: Run, output: Path) -> Row:
+    """Measure what was written on the test sources, through `load` as a user would."""
+    model = load(str(output), device=run.device)
+    test = {
+        source.name: round(accuracy(model.module, source, model.preset, run.device), 4)
+        for source in run.data.test
+    }
+    card = json.loads((output / CARD).read_text(encoding="utf-8"))
+    card["accuracy"] = {"validation": card["accuracy"]["validation"], "test": test}
+    _write_card(output, card)
+    return {"finished": run.epoch, "best_epoch": card["epoch"], **card["accuracy"]}
