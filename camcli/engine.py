@@ -19,7 +19,8 @@ from camcli.capture import Pass, Watch, Window
 from camcli.errors import MethodError, unknown
 from camcli.images import decode, preprocess, upright
 from camcli.methods import METHODS, Method
-from camcli.models import Model, find_layer, survey
+from camcli.models import Model, find_layer
+from camcli.survey import survey
 from camcli.targets import Score, Target, parse_target
 
 Inputs: TypeAlias = Any

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import os
-import pickle
 import re
-import sys
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.error import URLError
 
-import safetensors.torch
 import torch
 import torchvision.models as zoo
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from camcli.capture import Call, Head
-from camcli.errors import ModelError, TargetError, nearest, one_line, unknown
+from camcli.capture import Head
+from camcli.errors import ModelError, nearest, one_line, unknown
 from camcli.images import Preset
-from camcli.targets import logits
+from camcli.weights import locate, read_tensors, sha256
 
 
 @dataclass(frozen=True)
@@ -141,8 +131,8 @@ def load(
         module, used, entry = _random(name, seed), f"none (random, seed {seed})", published.DEFAULT
         digest = None
     else:
-        file, used, entry = _locate(name, weights, published)
-        module, digest = _assembled(name, _read(file), weights), _sha256(file)
+        file, used, entry = locate(name, weights, published)
+        module, digest = _assembled(name, read_tensors(file), weights), sha256(file)
     module.to(to, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     spec = _spec(name)
     num_classes = _classifier(module)[1].shape[0]
@@ -207,83 +197,6 @@ def find_layer(module: nn.Module, path: str) -> str:
         paths = [known for known, _ in module.named_modules() if known]
         line = f"unknown layer '{path}': did you mean {nearest(path, paths)}?"
         raise ModelError(line) from None
-
-
-def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
-    """The target layer and the CAM head of an unknown network, from a traced forward pass.
-
-    The layer is the last feature map before the head that is not merely pooled or dropped out. The
-    head is one that CAM's derivation holds for: class scores that are a linear map of the layer's
-    spatial mean, or the spatial mean of a linear map; both are checked on the numbers.
-    """
-    scores = _scores(output)
-    makers: dict[int, Call] = {}
-    for call in calls:
-        makers.setdefault(id(call.output), call)
-    # A container's output is often its last part's, so whoever made the tensor counts as well.
-    maps = [
-        call
-        for call in calls
-        if call.spatial
-        and not isinstance(call.module, _PASSING)
-        and not isinstance(makers[id(call.output)].module, _PASSING)
-    ]
-    class_maps = [call for call in maps if scores is not None and _either_mean(call, scores)]
-    features = [call for call in maps if call not in class_maps]
-    if not features:
-        raise ModelError("found no feature map (N,C,h,w) in this network: name a layer")
-    layer = features[-1]
-    if any(call.output.ndim == 3 for call in calls[calls.index(layer) :]):
-        raise ModelError(
-            f"this network goes on in tokens (N,T,C) behind its last feature map, '{layer.path}', "
-            f"which is too early to tell classes apart: use occlusion"
-        )
-    for call in calls:
-        gives_scores = call in class_maps or (scores is not None and _close(call.mean, scores))
-        if call.given is not None and gives_scores and _is_linear_map(call.module):
-            if _close(call.given, layer.mean):
-                return layer.path, Head(call.module)
-            if _close(call.given, layer.rectified_mean):
-                return layer.path, Head(call.module, rectified=True)
-    return layer.path, None
-
-
-def _scores(output: Any) -> Tensor | None:
-    """The class scores of the first image (K,), if the output holds such."""
-    try:
-        return logits(output)[0]
-    except TargetError:
-        return None
-
-
-def _is_linear_map(module: nn.Module) -> bool:
-    if isinstance(module, nn.Conv2d):
-        shape = (module.kernel_size, module.stride, module.padding, module.groups)
-        return shape == ((1, 1), (1, 1), (0, 0), 1)
-    return isinstance(module, nn.Linear)
-
-
-_PASSING = (
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.dropout._DropoutNd,
-    nn.Identity,
-)
-
-
-def _either_mean(call: Call, scores: Tensor) -> bool:
-    return _close(call.mean, scores) or _close(call.rectified_mean, scores)
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    scale = float(b.abs().max())
-    return (
-        a.shape == b.shape
-        and math.isfinite(scale)
-        and torch.allclose(a, b, rtol=1e-3, atol=1e-5 * scale)
-    )
 
 
 def _resolved(module: nn.Module, path: str) -> str:
@@ -397,79 +310,6 @@ def _classifier(module: nn.Module) -> tuple[str, Tensor]:
         for path, part in module.named_modules()
         if isinstance(part, nn.Linear | nn.Conv2d)
     ][-1]
-
-
-def _locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
-    """The weights' file, what to call it, and the published entry whose preset goes with it."""
-    if weights in published.__members__:
-        entry = published[weights]
-        return _downloaded(entry, name), entry.name, entry
-    if os.path.isfile(weights):
-        # A published file under its own name comes with its own preprocessing.
-        by_file = {entry.url.rpartition("/")[2]: entry for entry in published}
-        file = Path(weights)
-        return file, file.name, by_file.get(file.name, published.DEFAULT)
-    if Path(weights).suffix or "/" in weights:
-        raise ModelError(f"weights '{weights}': no such file")
-    names = ", ".join([*published.__members__, "none"])
-    raise ModelError(f"unknown weights '{weights}' for {name}: expected a file or one of {names}")
-
-
-def _downloaded(entry: Any, name: str) -> Path:
-    file = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
-    if not file.exists():
-        digest = re.search(r"-([0-9a-f]{8,})\.", file.name)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(
-                entry.url, str(file), digest and digest[1], progress=sys.stderr.isatty()
-            )
-        except (URLError, OSError, RuntimeError) as error:
-            reason = one_line(getattr(error, "reason", error))
-            raise ModelError(
-                f"cannot download {entry} for {name} ({reason}): give --weights FILE, "
-                f"or --weights none for random ones"
-            ) from None
-    return file
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file; nothing in it is executed."""
-    try:
-        if file.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
-            return tensors
-        content = _unpickled(file)
-    except pickle.UnpicklingError:
-        raise ModelError(
-            f"weights '{file}': holds more than tensors, which could run code when read; "
-            "expected a state_dict saved by torch.save, or .safetensors"
-        ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        raise ModelError(f"weights '{file}': not readable ({one_line(error)})") from None
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise ModelError(f"weights '{file}': expected a state_dict, a mapping of names to tensors")
-    return dict(content)
-
-
-def _unpickled(file: Path) -> Any:
-    mapped = zipfile.is_zipfile(file)  # files from before torch 1.6 cannot be mapped
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a remark on the pickle's age; what is wrong will raise
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _preset(entry: Any) -> Preset:

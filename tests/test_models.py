@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from camcli import METHODS, capture, explain, load
 from camcli.capture import Head, Window
 from camcli.errors import CamcliWarning, MethodError, ModelError
-from camcli.models import find_layer, model_names, pick_device, survey
+from camcli.models import find_layer, model_names, pick_device
+from camcli.survey import survey
 from tests.conftest import ZOO
 
 LAYERS = {

@@ -1,0 +1,82 @@
+"""The guided rule of Springenberg et al. 2015, put on a forward pass from outside."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from camcli.errors import CamcliWarning, MethodError
+
+
+class GuidedReLU(TorchFunctionMode):
+    """Puts the guided rule on every ReLU of a forward pass, as module, function or in place.
+
+    While `active`, a backward pass lets only positive gradients into a ReLU from above; the ReLU's
+    own derivative does the rest. ReLU6 is a ReLU too: its derivative is zero above 6. `relus` and
+    `others` count the activation functions that ran.
+    """
+
+    OTHERS = frozenset(
+        {
+            *("celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu"),
+            *("logsigmoid", "mish", "prelu", "rrelu", "selu", "sigmoid", "silu", "softplus"),
+            *("softsign", "tanh"),
+        }
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active = False
+        self.relus = 0
+        self.others: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "").strip("_")
+        if _is_relu(name, args, kwargs or {}):
+            self.relus += 1
+            if result.requires_grad:
+                result.register_hook(self._rule)
+        elif name in self.OTHERS:
+            self.others[name] += 1
+        return result
+
+    def _rule(self, gradient: Tensor) -> Tensor:
+        return gradient.relu() if self.active else gradient
+
+    def check(self) -> None:
+        """Refuse a network without a ReLU; warn of one that has other activations as well."""
+        others = ", ".join(f"{count} {name}" for name, count in sorted(self.others.items()))
+        if not self.relus:
+            raise MethodError(
+                "guided backpropagation needs ReLUs and this network has none "
+                f"({others or 'no activation function'}): use gradcam or occlusion"
+            )
+        if others:
+            warnings.warn(
+                f"guided backpropagation guides this network's {self.relus} ReLUs, "
+                f"but not its other activations ({others})",
+                CamcliWarning,
+                stacklevel=2,
+            )
+
+
+def _is_relu(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a function of torch, called so, is zero below zero and linear above it."""
+
+    def given(position: int, keyword: str) -> object:
+        return args[position] if len(args) > position else kwargs.get(keyword)
+
+    if name == "clamp":
+        return given(1, "min") == 0 and given(2, "max") is None
+    if name == "threshold":
+        return given(1, "threshold") == 0 and given(2, "value") == 0
+    bounds = {"hardtanh": "min_val", "clamp_min": "min"}
+    return name in ("relu", "relu6") or (name in bounds and given(1, bounds[name]) == 0)

@@ -1,0 +1,83 @@
+"""Borrowing a model, tapping a layer of it, and gradients at that layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from camcli.errors import ModelError
+
+
+@contextmanager
+def borrowed(module: nn.Module) -> Iterator[None]:
+    """A caller's model in evaluation mode, parameters frozen, gradients enabled; restored after."""
+    modes = [(part, part.training) for part in module.modules()]
+    frozen = [p for p in module.parameters() if p.requires_grad and not p.is_inference()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+
+
+class Tap:
+    """Takes the activations of one layer out of a forward pass.
+
+    A layer that no graph leads to, as in every pass but a guided one, becomes a leaf.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.acts: Tensor | None = None
+
+    def __call__(self, _layer: nn.Module, _args: object, output: object) -> Tensor:
+        if self.acts is not None:
+            raise ModelError(f"layer '{self.path}' runs more than once: choose one that runs once")
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ModelError(f"layer '{self.path}' gives {given}, not a feature map (N,C,h,w)")
+        self.acts = output if output.requires_grad else output.detach().requires_grad_()
+        with torch.enable_grad():  # a trunk that runs without gradients has one head to reach yet
+            return self.acts.clone()
+
+
+@contextmanager
+def tapped(module: nn.Module, layer: str) -> Iterator[Tap]:
+    """A tap on `layer` for one forward pass inside; `acts` (N,C,h,w) hold its output after it.
+
+    Of a network whose parameters are trained `acts` stay part of the graph, so that what is made
+    of them can be trained on; of a borrowed one they are a leaf. Raises ModelError.
+    """
+    tap = Tap(layer)
+    handle = module.get_submodule(layer).register_forward_hook(tap)
+    try:
+        yield tap
+    finally:
+        handle.remove()
+    if tap.acts is None:
+        raise ModelError(f"layer '{layer}' does not run in the forward pass")
+
+
+def gradient(score: Tensor, acts: Tensor, *, differentiable: bool) -> Tensor:
+    """The gradient of each image's score (N,) at `acts` (N,C,h,w), in the shape of `acts`.
+
+    `differentiable` makes it part of the graph, for a loss on an explanation (second order). Where
+    a normalisation in training mode lies between the two, the images of a batch are not quite
+    independent, and neither are their gradients. Raises ModelError.
+    """
+    (found,) = torch.autograd.grad(
+        score.sum(), acts, retain_graph=True, create_graph=differentiable, allow_unused=True
+    )
+    if found is None:
+        raise ModelError("the layer has no path to the score: choose one before the head")
+    return found

@@ -1,0 +1,41 @@
+"""Where the occluding square goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from camcli.errors import MethodError
+
+
+@dataclass(frozen=True)
+class Window:
+    """The occluding square, in input pixels. None: a seventh of the shorter side, half of that."""
+
+    size: int | None = None
+    stride: int | None = None
+    batch_size: int = 16
+
+    def covering(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Which rows (r,H) and columns (c,W) the window covers at each of its positions.
+
+        The last position overhangs the edge where the stride does not divide, so that every
+        pixel is covered. Raises MethodError for a window that leaves gaps or does not fit.
+        """
+        size = max(1, min(height, width) // 7) if self.size is None else self.size
+        stride = max(1, size // 2) if self.stride is None else self.stride
+        if not 1 <= stride <= size <= min(height, width):
+            raise MethodError(
+                f"occlusion window {size}, stride {stride}: expected 1 <= stride <= window <= "
+                f"{min(height, width)}, the input's shorter side"
+            )
+        rows, columns = (_covered(length, size, stride) for length in (height, width))
+        return rows, columns
+
+
+def _covered(length: int, size: int, stride: int) -> Tensor:
+    positions = -(-(length - size) // stride) + 1
+    offset = torch.arange(length) - stride * torch.arange(positions)[:, None]
+    return (offset >= 0) & (offset < size)

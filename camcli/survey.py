@@ -1,0 +1,91 @@
+"""Finding target layer and CAM head of a network of which nothing is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camcli.capture import Call, Head
+from camcli.errors import ModelError, TargetError
+from camcli.targets import logits
+
+
+def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
+    """The target layer and the CAM head of an unknown network, from a traced forward pass.
+
+    The layer is the last feature map before the head that is not merely pooled or dropped out. The
+    head is one that CAM's derivation holds for: class scores that are a linear map of the layer's
+    spatial mean, or the spatial mean of a linear map; both are checked on the numbers.
+    """
+    scores = _scores(output)
+    makers: dict[int, Call] = {}
+    for call in calls:
+        makers.setdefault(id(call.output), call)
+    # A container's output is often its last part's, so whoever made the tensor counts as well.
+    maps = [
+        call
+        for call in calls
+        if call.spatial
+        and not isinstance(call.module, _PASSING)
+        and not isinstance(makers[id(call.output)].module, _PASSING)
+    ]
+    class_maps = [call for call in maps if scores is not None and _either_mean(call, scores)]
+    features = [call for call in maps if call not in class_maps]
+    if not features:
+        raise ModelError("found no feature map (N,C,h,w) in this network: name a layer")
+    layer = features[-1]
+    if any(call.output.ndim == 3 for call in calls[calls.index(layer) :]):
+        raise ModelError(
+            f"this network goes on in tokens (N,T,C) behind its last feature map, '{layer.path}', "
+            f"which is too early to tell classes apart: use occlusion"
+        )
+    for call in calls:
+        gives_scores = call in class_maps or (scores is not None and _close(call.mean, scores))
+        if call.given is not None and gives_scores and _is_linear_map(call.module):
+            if _close(call.given, layer.mean):
+                return layer.path, Head(call.module)
+            if _close(call.given, layer.rectified_mean):
+                return layer.path, Head(call.module, rectified=True)
+    return layer.path, None
+
+
+def _scores(output: Any) -> Tensor | None:
+    """The class scores of the first image (K,), if the output holds such."""
+    try:
+        return logits(output)[0]
+    except TargetError:
+        return None
+
+
+def _is_linear_map(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        shape = (module.kernel_size, module.stride, module.padding, module.groups)
+        return shape == ((1, 1), (1, 1), (0, 0), 1)
+    return isinstance(module, nn.Linear)
+
+
+_PASSING = (
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.dropout._DropoutNd,
+    nn.Identity,
+)
+
+
+def _either_mean(call: Call, scores: Tensor) -> bool:
+    return _close(call.mean, scores) or _close(call.rectified_mean, scores)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    scale = float(b.abs().max())
+    return (
+        a.shape == b.shape
+        and math.isfinite(scale)
+        and torch.allclose(a, b, rtol=1e-3, atol=1e-5 * scale)
+    )
