@@ -205,10 +205,10 @@ def test_presets_follow_the_weights() -> None:
 
 
 @pytest.mark.parametrize("fit", FITS)
-@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (17, 90), (224, 224), (640, 480)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (4000, 1), (17, 90), (224, 224), (640, 480)])
 def test_crop_lies_in_the_image(fit: str, size: tuple[int, int]) -> None:
-    if fit == "full" and max(size) > 1000:
-        pytest.skip("a line 224 times as wide as the input is a picture of a million columns")
+    if fit == "full":
+        size = (min(size[0], 90), size[1])  # in its own shape, a long line is a large picture
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     inputs, crop = preprocess(pixels, Preset(), fit)
     assert 0 <= crop.x0 < crop.x1 <= size[0]
