@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,8 +74,6 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
 and for modules that a caller built, `survey` finds layer and head in a traced forward pass."""
 
 
-MINI = Path(__file__).parent / "assets" / "mini"
-"""The folder of the bundled model."""
 CARD = "model.json"
 """What makes a folder a trained model: its architecture, preprocessing, classes and accuracy."""
 
@@ -111,10 +110,9 @@ def load(
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> Model:
-    """A torchvision classification model by name, `mini`, or the folder of a trained one.
+    """A torchvision classification model by name, or the folder of a trained one.
 
-    `mini` is the model that camcli brings along; a folder is what `camcli train` writes, and both
-    come with their own weights, preprocessing and class names.
+    A folder is what `camcli train` writes; its weights, preprocessing and class names are its own.
 
     `weights`: `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
     `.pth` or `.safetensors` file (read without executing anything in it), or `none` for random
@@ -124,7 +122,7 @@ def load(
     if (folder := _trained(name)) is not None:
         return _from_folder(folder, weights, labels, device)
     if name not in model_names():
-        raise ModelError(unknown("model", name, [*model_names(), MINI.name]))
+        raise ModelError(unknown("model", name, model_names()))
     to, published = pick_device(device), zoo.get_model_weights(name)
     weights = str(weights)
     if weights == "none":
@@ -211,12 +209,9 @@ def _resolved(module: nn.Module, path: str) -> str:
 
 def _trained(name: str) -> Path | None:
     """The folder of a trained model that `name` stands for, or None where it stands for none."""
-    if name == MINI.name:
-        folder = MINI
-    elif name in model_names() or not Path(name).is_dir():
+    if name in model_names() or not os.path.isdir(name):
         return None
-    else:
-        folder = Path(name)
+    folder = Path(name)
     if not (folder / CARD).is_file():
         raise ModelError(f"model '{name}': no {CARD} in it; expected a folder of `camcli train`")
     return folder
@@ -231,9 +226,15 @@ def _from_folder(
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise ModelError(f"model '{folder}': {CARD} is not readable ({reason})") from None
+    if architecture not in model_names():
+        raise ModelError(
+            f"model '{folder}': {unknown('architecture', architecture, model_names())}"
+        )
+    if str(weights) == "none":
+        raise ModelError(f"model '{folder}' comes with its weights: leave them on DEFAULT")
     file = folder / "weights.safetensors" if str(weights) == "DEFAULT" else weights
     model = load(architecture, file, labels=labels or folder / "labels.txt", device=device)
-    return replace(model, name=folder.name, preset=preset)
+    return replace(model, name=folder.resolve().name, preset=preset)
 
 
 def _preset_of(values: Mapping[str, Any]) -> Preset:

@@ -28,12 +28,11 @@ from camcli import data as reading
 from camcli.cli import main
 from camcli.data import Dataset
 from camcli.distillation import EXPLAINERS, explained, explanation_distance, soft_distance
-from camcli.engine import explain
 from camcli.errors import CamcliError
 from camcli.folding import NormedConv, folded, rectify, with_aids
 from camcli.images import Preset
-from camcli.methods import METHODS, Method
-from camcli.models import MINI, Model, load, untrained
+from camcli.methods import Method
+from camcli.models import Model, load, untrained
 from camcli.training import Data, Phase, Recipe, Row, accuracy, one_cycle, train
 
 CPU = torch.device("cpu")
@@ -480,22 +479,13 @@ def _write_teacher(folder: Path, classes: list[str]) -> Path:
 def test_a_damaged_card_is_one_line(tmp_path: Path) -> None:
     folder = _write_teacher(tmp_path / "model", ["a", "b"])
     assert load(str(folder)).class_names == ("a", "b")
+    with pytest.raises(CamcliError, match="comes with its weights: leave them on DEFAULT"):
+        load(str(folder), "none")
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"architecture": str(folder)}))
+    with pytest.raises(CamcliError, match="unknown architecture"):
+        load(str(folder))
     (folder / "model.json").write_text('{"architecture": "squeezenet1_1"}')
     with pytest.raises(CamcliError, match=r"model\.json is not readable") as caught:
         load(str(folder))
     assert "\n" not in str(caught.value)
-
-
-# ---------------------------------------------------------------- the bundled model
-
-
-@pytest.mark.skipif(not (MINI / "model.json").exists(), reason="the bundled model is not here")
-def test_the_bundled_model_is_small_and_its_map_is_not() -> None:
-    model = load("mini")
-    animals = ("bird", "cat", "deer", "dog", "frog", "horse")
-    assert model.class_names == ("airplane", "automobile", *animals, "ship", "truck")
-    assert sum(file.stat().st_size for file in MINI.iterdir()) < 5_000_000
-    size = model.preset.crop
-    explanations = explain(model, torch.zeros(1, 3, size, size), list(METHODS))
-    for shown in explanations:
-        assert shown.maps.shape[-1] >= 7, shown.method
