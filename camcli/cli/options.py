@@ -56,13 +56,21 @@ def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command
     return decorate
 
 
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="D",
+    help="auto, cpu, cuda, cuda:N or mps.",
+)
+
 model_options = stack(
     click.option(
         "--model",
         default="resnet50",
         show_default=True,
         metavar="NAME",
-        help="A torchvision classification model.",
+        help="A torchvision classification model, or a folder of camcli train.",
     ),
     click.option(
         "--weights",
@@ -76,11 +84,5 @@ model_options = stack(
         metavar="FILE",
         help="Class names for a custom head: text with one a line, or a JSON list.",
     ),
-    click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        metavar="D",
-        help="auto, cpu, cuda, cuda:N or mps.",
-    ),
+    device_option,
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
-from camcli.cli.options import Name
+from camcli.cli.options import Name, device_option
 from camcli.errors import TrainingError
 from camcli.methods import METHODS
 from camcli.outputs import to_json
@@ -115,13 +115,7 @@ if TYPE_CHECKING:
     type=Name("precision", ("fp32", "bf16")),
     help="bf16 is quicker where the hardware has it.",
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="D",
-    help="auto, cpu, cuda, cuda:N or mps.",
-)
+@device_option
 @click.option(
     "--seed",
     default=0,
