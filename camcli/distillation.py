@@ -68,7 +68,7 @@ def explained(
         scores = _full(logits(module(images)))
     assert tap.acts is not None
     of_class = scores.gather(1, labels[:, None])[:, 0]
-    grads = capture.gradient(of_class, tap.acts, differentiable=differentiable)
+    grads = capture.gradient(of_class, tap.acts, f"layer '{layer}'", differentiable=differentiable)
     return scores, method.function(acts=_full(tap.acts), grads=_full(grads))
 
 

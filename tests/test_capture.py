@@ -172,6 +172,19 @@ def test_guided_backprop_knows_every_relu(
     assert not torch.allclose(found, gradient), "guided is not the plain gradient"
 
 
+@pytest.mark.parametrize(
+    "bounds", [{"max": 5.0}, {"min": 0, "max": 5.0}, {"min": 0.1}, {"min": torch.zeros(1, 1, 1, 1)}]
+)
+def test_a_clamp_that_is_no_relu_is_left_alone(
+    bounds: dict[str, float], gap_net: GapNet, images: Tensor
+) -> None:
+    """Also one with a tensor for a bound, which is not asked whether it is zero everywhere."""
+    net = Functional(gap_net, lambda x: x.clamp(**bounds).relu())
+    with borrowed(net):
+        run = Pass(Watch(net, "second", guided=True), (images,), [parse_target("pred")])
+    assert run.rule.relus == 2
+
+
 @pytest.mark.parametrize("act", [nn.ReLU6, lambda: nn.Hardtanh(0, 6)])
 def test_guided_backprop_guides_relu6(act: Callable[[], nn.Module], images: Tensor) -> None:
     torch.manual_seed(0)

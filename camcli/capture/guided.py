@@ -71,12 +71,13 @@ class GuidedReLU(TorchFunctionMode):
 def _is_relu(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether a function of torch, called so, is zero below zero and linear above it."""
 
-    def given(position: int, keyword: str) -> object:
-        return args[position] if len(args) > position else kwargs.get(keyword)
+    def zero(position: int, keyword: str) -> bool:
+        given = args[position] if len(args) > position else kwargs.get(keyword)
+        return isinstance(given, int | float) and given == 0
 
     if name == "clamp":
-        return given(1, "min") == 0 and given(2, "max") is None
+        return zero(1, "min") and len(args) < 3 and kwargs.get("max") is None
     if name == "threshold":
-        return given(1, "threshold") == 0 and given(2, "value") == 0
+        return zero(1, "threshold") and zero(2, "value")
     bounds = {"hardtanh": "min_val", "clamp_min": "min"}
-    return name in ("relu", "relu6") or (name in bounds and given(1, bounds[name]) == 0)
+    return name in ("relu", "relu6") or (name in bounds and zero(1, bounds[name]))

@@ -68,16 +68,19 @@ def tapped(module: nn.Module, layer: str) -> Iterator[Tap]:
         raise ModelError(f"layer '{layer}' does not run in the forward pass")
 
 
-def gradient(score: Tensor, acts: Tensor, *, differentiable: bool) -> Tensor:
-    """The gradient of each image's score (N,) at `acts` (N,C,h,w), in the shape of `acts`.
+def gradient(score: Tensor, of: Tensor, name: str, *, differentiable: bool = False) -> Tensor:
+    """The gradient of each image's score (N,) at `of` (N,...), in its shape; the graph is kept.
 
-    `differentiable` makes it part of the graph, for a loss on an explanation (second order). Where
-    a normalisation in training mode lies between the two, the images of a batch are not quite
-    independent, and neither are their gradients. Raises ModelError.
+    `name` is what a refusal calls `of`. `differentiable` makes the gradient part of the graph, for
+    a loss on an explanation (second order). Where a normalisation in training mode lies between
+    the two, the images of a batch are not quite independent, and neither are their gradients.
+    Raises ModelError.
     """
-    (found,) = torch.autograd.grad(
-        score.sum(), acts, retain_graph=True, create_graph=differentiable, allow_unused=True
-    )
+    found = None
+    if score.requires_grad:
+        (found,) = torch.autograd.grad(
+            score.sum(), of, retain_graph=True, create_graph=differentiable, allow_unused=True
+        )
     if found is None:
-        raise ModelError("the layer has no path to the score: choose one before the head")
+        raise ModelError(f"{name} has no path to the score: choose a layer before the head")
     return found

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from camcli.capture.guided import GuidedReLU
-from camcli.capture.hooks import Tap, tapped
+from camcli.capture.hooks import Tap, gradient, tapped
 from camcli.capture.windows import Window
-from camcli.errors import MethodError, ModelError
+from camcli.errors import MethodError
 from camcli.targets import Target, logits
 
 
@@ -94,15 +94,6 @@ class Pass:
         with tapped(self.watch.module, self.watch.layer) as self.tap:
             yield
 
-    def gradient(self, score: Tensor, of: Tensor, name: str) -> Tensor:
-        """The gradient of each image's score, in the shape of `of`; the graph is kept."""
-        found = None
-        if score.requires_grad:
-            (found,) = torch.autograd.grad(score.sum(), of, retain_graph=True, allow_unused=True)
-        if found is None:
-            raise ModelError(f"{name} has no path to the score: choose a layer before the head")
-        return found
-
     @cached_property
     def covering(self) -> tuple[Tensor, Tensor]:
         """Rows and columns that the window covers, as 0 and 1 in the image's type."""
@@ -131,11 +122,11 @@ class Pass:
         seen = 1 - rows[row, None, :, None] * columns[column, None, None, :]
         # Grey is 0: the mean colour that the preprocessing subtracted.
         covered = (image[which] * seen).contiguous(memory_format=_format_of(image))
-        others = [
+        arguments = [
             x[which] if isinstance(x, Tensor) and x.ndim and len(x) == len(image) else x
-            for x in self.inputs
+            for x in _replaced(self.inputs, self.position, None)
         ]
-        output = self.watch.module(*_replaced(others, self.position, covered))
+        output = self.watch.module(*_replaced(arguments, self.position, covered))
         return torch.stack([shown.scores_of(output, which) for shown in self.evidence])
 
 
@@ -177,7 +168,7 @@ class Evidence:
 
     @cached_property
     def grads(self) -> Tensor:
-        return self.run.gradient(self.live_score, self._tapped, f"layer '{self.run.watch.layer}'")
+        return gradient(self.live_score, self._tapped, f"layer '{self.run.watch.layer}'")
 
     @property
     def pooled(self) -> Tensor:
@@ -196,7 +187,7 @@ class Evidence:
     def guided(self) -> Tensor:
         self.run.rule.active = True
         try:
-            return self.run.gradient(self.live_score, self.run.image, "the input image")
+            return gradient(self.live_score, self.run.image, "the input image")
         finally:
             self.run.rule.active = False
 
@@ -253,7 +244,7 @@ def _image_position(inputs: Sequence[Any]) -> int:
     raise ValueError(f"no image batch (N,C,H,W) of a floating type among the inputs: {shapes}")
 
 
-def _replaced(inputs: Sequence[Any], position: int, value: Tensor) -> tuple[Any, ...]:
+def _replaced(inputs: Sequence[Any], position: int, value: Tensor | None) -> tuple[Any, ...]:
     return (*inputs[:position], value, *inputs[position + 1 :])
 
 
