@@ -165,10 +165,12 @@ def _is_output(folder: Path) -> bool:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        # Pillow would clip these at 255: whole numbers are taken as 16-bit, fractions as 0 to 1.
+        # Pillow would clip these at 255. Whole numbers are taken as 16-bit; floats as the first
+        # of the usual ranges that holds them.
         values = np.nan_to_num(np.asarray(image, np.float32))
-        unit = values / (65535 if image.mode.startswith("I") else max(1, values.max()))
-        return Image.fromarray((unit.clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
+        ranges = (65535,) if image.mode.startswith("I") else (1, 255, 65535)
+        white = next((top for top in ranges if values.max() <= top), ranges[-1])
+        return Image.fromarray((values / white * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         above = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above).convert("RGB")

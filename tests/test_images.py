@@ -121,6 +121,7 @@ def test_modes(tmp_path: Path) -> None:
         "I;16": Image.fromarray(grey.astype(np.uint16) * 257),
         "I": Image.fromarray(grey.astype(np.int32) * 257),
         "F": Image.fromarray(grey.astype(np.float32) / 255),
+        "F;255": Image.fromarray(grey.astype(np.float32) * 0.8),
         "LA": Image.merge("LA", [Image.fromarray(grey)] * 2),
         "RGBA": Image.merge("RGBA", [Image.fromarray(grey)] * 4),
     }
@@ -132,6 +133,8 @@ def test_modes(tmp_path: Path) -> None:
         assert pixels.dtype == np.uint8
         if mode in ("L", "I;16", "I", "F", "P", "CMYK"):
             assert np.abs(pixels[0, :, 0].astype(int) - ramp).max() <= 1, mode
+        if mode == "F;255":
+            assert np.abs(pixels[0, :, 0] - 0.8 * ramp).max() <= 1, "dark stays dark"
         if mode in ("LA", "RGBA"):
             assert pixels[0, 0].tolist() == [255, 255, 255], "transparent is white"
 
