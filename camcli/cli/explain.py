@@ -188,8 +188,9 @@ def _line(row: dict[str, Any], output: Path) -> str:
 
 
 def _summary(images: int, counts: Counter[str], output: Path) -> str:
-    failed, empty = counts["error"], counts["empty"]
-    marks = [f"{failed} failed"] * bool(failed) + [f"{empty} with an empty map"] * bool(empty)
-    return f"{images} image{'s'[: images != 1]} -> {output}" + f" ({', '.join(marks)})" * bool(
-        marks
+    words = {"error": "failed", "empty": "with an empty map"}
+    marks = ", ".join(
+        f"{counts[status]} {word}" for status, word in words.items() if counts[status]
     )
+    noun = "image" if images == 1 else "images"
+    return f"{images} {noun} -> {output}" + (f" ({marks})" if marks else "")
