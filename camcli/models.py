@@ -154,7 +154,7 @@ def untrained(name: str, class_names: Sequence[str], seed: int = 0) -> Model:
     spec = _spec(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = _built(name, num_classes=len(class_names))
+        module = _built(name, **(spec.pretrained if spec else {}), num_classes=len(class_names))
     return Model(
         module=module,
         name=name,
@@ -163,6 +163,23 @@ def untrained(name: str, class_names: Sequence[str], seed: int = 0) -> Model:
         num_classes=len(class_names),
         layer=_resolved(module, spec.layer) if spec else None,
     )
+
+
+def with_classes(model: Model, class_names: Sequence[str]) -> Model:
+    """A trained model for other classes: its last linear map is made anew, with zeros.
+
+    One that has these very classes is given back as it is. The module is changed in place.
+    """
+    if model.class_names == tuple(class_names):
+        return model
+    path, weight = _classifier(model.module)
+    is_conv = isinstance(model.module.get_submodule(path), nn.Conv2d)
+    shape = weight.shape[1], len(class_names)
+    new: nn.Module = nn.Conv2d(*shape, kernel_size=1) if is_conv else nn.Linear(*shape)
+    for parameter in new.parameters():
+        nn.init.zeros_(parameter)
+    model.module.set_submodule(path, new)
+    return replace(model, class_names=tuple(class_names), num_classes=len(class_names), head=None)
 
 
 def model_names() -> list[str]:

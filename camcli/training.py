@@ -32,10 +32,10 @@ from camcli import __version__, augment, outputs
 from camcli.data import Dataset, draw, shares
 from camcli.distillation import EXPLAINERS, Distillation
 from camcli.engine import surveyed
-from camcli.errors import TrainingError, one_line
+from camcli.errors import ModelError, TrainingError, one_line, unknown
 from camcli.folding import folded, rectify, with_aids
 from camcli.images import Preset, preprocess
-from camcli.models import CARD, Model, load, untrained
+from camcli.models import CARD, Model, load, model_names, untrained, with_classes
 from camcli.targets import logits
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
@@ -59,10 +59,12 @@ class Recipe:
 
     `lr` is AdamW's highest learning rate, in one cycle of linear warm-up and cosine descent over
     all phases; `ema` the decay of the weights' moving average, which is what is measured and kept.
+    `weights` are what training starts from, as `models.load` takes them; `none` are random ones.
     """
 
     model: str
     phases: tuple[Phase, ...] = (Phase(128, 10),)
+    weights: str = "none"
     batch_size: int = 128
     lr: float = 4e-3
     weight_decay: float = 0.05
@@ -104,7 +106,8 @@ class Data:
 class Run:
     """A run between two epochs: the network, the average of its weights, and what was measured.
 
-    `teacher` is its name and the hash of its weights, by which a resumed run knows it.
+    `start` and `teacher` name the weights begun with and taught by, with their hash, by which a
+    resumed run knows them.
     """
 
     recipe: Recipe
@@ -113,6 +116,7 @@ class Run:
     average: nn.Module
     optimizer: torch.optim.Optimizer
     device: torch.device
+    start: str
     distillation: Distillation | None = None
     teacher: str | None = None
     epoch: int = 0
@@ -178,11 +182,11 @@ def _check(data: Data) -> None:
 
 
 def _prepared(recipe: Recipe, data: Data, device: torch.device, teacher: Model | None) -> Run:
-    student = untrained(recipe.model, data.classes, recipe.seed)
+    student, start = _student(recipe, data.classes)
     for phase in recipe.phases:
         _check_size(student, phase.size)
     distillation = _distillation(recipe, student, teacher, data.classes, device)
-    module = with_aids(student.module)
+    module = with_aids(student.module, _sample(recipe, data) if start != "none" else None)
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = recipe.dropout
@@ -192,8 +196,36 @@ def _prepared(recipe: Recipe, data: Data, device: torch.device, teacher: Model |
     vectors = [p for p in module.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    known = f"{teacher.name} {teacher.weights_hash or teacher.weights}" if teacher else None
-    return Run(recipe, data, module, average, optimizer, device, distillation, known)
+    known = _known(teacher) if teacher else None
+    return Run(recipe, data, module, average, optimizer, device, start, distillation, known)
+
+
+def _student(recipe: Recipe, classes: Sequence[str]) -> tuple[Model, str]:
+    """The network to train, and what its weights are called."""
+    if recipe.weights == "none":
+        return untrained(recipe.model, classes, recipe.seed), "none"
+    if recipe.model not in model_names():
+        raise ModelError(unknown("model", recipe.model, model_names()))
+    model = load(recipe.model, recipe.weights)
+    _check_colours(model)
+    return with_classes(model, classes), _known(model)
+
+
+def _sample(recipe: Recipe, data: Data, count: int = 256) -> Tensor:
+    """Some of the images to train on, (N,3,S,S), evenly taken and preprocessed as in `explain`."""
+    size = recipe.phases[0].size
+    pixels = [image for source in data.train for image in source.pixels]
+    some = pixels[:: -(-len(pixels) // count)]
+    return torch.stack([preprocess(image, Preset(size, size))[0] for image in some])
+
+
+def _known(model: Model) -> str:
+    return f"{model.name} {model.weights_hash or model.weights}"
+
+
+def _check_colours(model: Model) -> None:
+    if (model.preset.mean, model.preset.std) != (Preset.mean, Preset.std):
+        raise TrainingError(f"{model.name} takes its colours on another scale than ours")
 
 
 def _check_size(student: Model, size: int) -> None:
@@ -224,8 +256,7 @@ def _distillation(
             f"teacher {teacher.name} has {teacher.num_classes} classes ({theirs}, ...), the data "
             f"{len(classes)} ({', '.join(classes[:3])}, ...): expected the same ones"
         )
-    if (teacher.preset.mean, teacher.preset.std) != (Preset.mean, Preset.std):
-        raise TrainingError(f"teacher {teacher.name} takes its colours on another scale than ours")
+    _check_colours(teacher)
     size = recipe.phases[-1].size
     example = (torch.zeros(1, 3, size, size),)
     here, there = (surveyed(m, tuple(x.to(m.device) for x in example)) for m in (student, teacher))
@@ -365,6 +396,7 @@ def _configuration(run: Run) -> Row:
     """What must be the same for a run to go on. Names only, so that folders may move."""
     return {
         **asdict(run.recipe),
+        "weights": run.start,
         "classes": list(run.data.classes),
         "data": {source.name: f"{len(source)} {source.digest}" for source in run.data.train},
         "val": {source.name: f"{len(source)} {source.digest}" for source in run.data.val},
@@ -437,7 +469,7 @@ def _card(run: Run) -> Row:
         "accuracy": {"validation": row["val"]},
         "epoch": row["epoch"],
         "seed": run.recipe.seed,
-        "training": {**asdict(run.recipe), "teacher": run.teacher},
+        "training": {**asdict(run.recipe), "weights": run.start, "teacher": run.teacher},
         "images": {source.name: len(source) for source in run.data.train},
         "versions": {
             "camcli": __version__,

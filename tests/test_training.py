@@ -29,10 +29,10 @@ from camcli.cli import main
 from camcli.data import Dataset
 from camcli.distillation import EXPLAINERS, explained, explanation_distance, soft_distance
 from camcli.errors import CamcliError
-from camcli.folding import NormedConv, folded, rectify, with_aids
+from camcli.folding import NormedConv, NormedHead, folded, rectify, with_aids
 from camcli.images import Preset
 from camcli.methods import Method
-from camcli.models import Model, load, untrained
+from camcli.models import Model, load, untrained, with_classes
 from camcli.training import Data, Phase, Recipe, Row, accuracy, one_cycle, train
 
 CPU = torch.device("cpu")
@@ -167,6 +167,44 @@ def test_a_network_with_aids_folds_back_into_its_published_form() -> None:
         expected, found = aided.eval()(images), plain.eval()(images)
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_to_start_from_compute_with_aids_what_they_did() -> None:
+    images = torch.rand(4, 3, 70, 70, generator=torch.Generator().manual_seed(0))
+    plain, aided = (untrained("squeezenet1_1", ["a", "b"], seed=5).module for _ in range(2))
+    with torch.no_grad():
+        for part in (plain.get_submodule("features.0"), aided.get_submodule("features.0")):
+            part.weight *= 40  # published features may be of any size
+        with_aids(aided, images)
+        assert sum(isinstance(part, NormedConv) for part in aided.modules()) >= 5
+        assert sum(isinstance(part, NormedHead) for part in aided.modules()) == 1
+        head = aided.get_submodule("classifier.1")
+        heard: list[Tensor] = []
+        head.norm.register_forward_hook(lambda *call: heard.append(call[2]))
+        expected, found = plain.eval()(images), aided.eval()(images)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        assert 0.3 < heard[0].std() < 1.1
+        again = untrained("squeezenet1_1", ["a", "b"]).module.eval()
+        again.load_state_dict(folded(aided, aided.state_dict()))
+        torch.testing.assert_close(again(images), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vgg11"])
+def test_a_new_class_layer_starts_at_zero_and_an_old_one_stays(name: str) -> None:
+    model = untrained(name, ["a", "b"])
+    assert with_classes(model, ["a", "b"]) is model
+    trunk = {key: value.clone() for key, value in model.module.state_dict().items()}
+    new = with_classes(model, ["x", "y", "z"])
+    assert new.class_names == ("x", "y", "z")
+    with torch.no_grad():
+        scores = new.module.eval()(torch.rand(1, 3, 64, 64))
+    assert scores.tolist() == [[0, 0, 0]]
+    same = [
+        torch.equal(value, new.module.state_dict()[key])
+        for key, value in trunk.items()
+        if value.shape == new.module.state_dict()[key].shape
+    ]
+    assert len(trunk) - sum(same) == 2, "all but the class layer is as it was"
 
 
 def test_a_network_with_norms_of_its_own_is_trained_as_it_is() -> None:
@@ -307,6 +345,29 @@ def test_distillation_learns_and_looks_where_its_teacher_does(
     assert last[1.0] < 0.5 * last[0.0], "it goes down by itself"
 
 
+def test_training_goes_on_from_weights(
+    teacher: tuple[Model, list[Row]], data: Data, tmp_path: Path
+) -> None:
+    weights = tmp_path / "trained.pth"
+    torch.save(teacher[0].module.state_dict(), weights)
+    recipe = replace(RECIPE, phases=(Phase(50, 2),), weights=str(weights), lr=1e-3)
+    parted = Data(
+        ("b", "g", "r"),
+        *([replace(s, classes=("b", "g", "r")) for s in part] for part in (data.train, data.val)),
+    )
+    _, started, _ = train(recipe, parted, tmp_path / "started", device=CPU)
+    _, blank, _ = train(replace(recipe, weights="none"), parted, tmp_path / "blank", device=CPU)
+    assert started["ce"] < 0.8 * blank["ce"]
+    card = json.loads((tmp_path / "started" / "model.json").read_text())
+    assert card["training"]["weights"].startswith("squeezenet1_1 sha256:")
+    assert load(str(tmp_path / "started")).class_names == ("b", "g", "r")
+    with pytest.raises(CamcliError, match=r"holds another run \(weights squeezenet1_1 sha256"):
+        list(train(replace(recipe, weights="none"), parted, tmp_path / "started", device=CPU))
+    folder = str(tmp_path / "started")
+    with pytest.raises(CamcliError, match="unknown model"):
+        list(train(replace(recipe, model=folder), parted, tmp_path / "other", device=CPU))
+
+
 def _run(
     data: Data, output: Path, teacher: Model, stop_after: int | None = None, **changes: Any
 ) -> list[Row]:
@@ -438,6 +499,7 @@ def bad(folder: Path, tmp_path: Path) -> dict[str, Path]:
         (["{good}", "--val", "0"], "no images to validate on"),
         (["{good}", "--val", "{other}"], "has the class 'purple': expected blue, green, red"),
         (["{good}", "--model", "squeezenet1_9"], "unknown model 'squeezenet1_9'"),
+        (["{good}", "--weights", "{tmp}/missing.pth"], "missing.pth': no such file"),
         (["{good}", "--image-size", "64x10"], "expected PX or PX:EPOCHS"),
         (["{good}", "--image-size", "8"], "squeezenet1_1 does not take images of 8 pixels"),
         (["{good}", "--teacher", "{teacher}"], "has 2 classes"),

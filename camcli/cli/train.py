@@ -45,6 +45,13 @@ if TYPE_CHECKING:
     help="What to train: a torchvision classification model.",
 )
 @click.option(
+    "--weights",
+    default="none",
+    show_default=True,
+    metavar="W",
+    help="What to start from: DEFAULT or another torchvision name, a file, or none (random).",
+)
+@click.option(
     "--teacher",
     metavar="NAME",
     help="Distil from this model: a torchvision name or a folder of camcli train.",
