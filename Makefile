@@ -15,8 +15,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.installed ## set everything up and explain the sample images into camcli-out/
-	$(BIN)/camcli explain sample_images --model squeezenet1_1 --weights none \
-		--method gradcam --method gradcam++ --method guided
+	$(BIN)/camcli explain sample_images --method gradcam --method gradcam++ --method guided
 
 test: $(VENV)/.installed ## run the tests
 	$(BIN)/python -m pytest

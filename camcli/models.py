@@ -74,6 +74,8 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
 and for modules that a caller built, `survey` finds layer and head in a traced forward pass."""
 
 
+MINI = Path(__file__).parent / "assets" / "mini"
+"""The bundled model, which needs no download: ten everyday classes. Its model.md says the rest."""
 CARD = "model.json"
 """What makes a folder a trained model: its architecture, preprocessing, classes and accuracy."""
 
@@ -103,16 +105,17 @@ class Model:
 
 
 def load(
-    name: str,
+    name: str = "mini",
     weights: str | Path = "DEFAULT",
     *,
     labels: str | Path | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> Model:
-    """A torchvision classification model by name, or the folder of a trained one.
+    """A torchvision classification model by name, the folder of a trained one, or `mini`.
 
     A folder is what `camcli train` writes; its weights, preprocessing and class names are its own.
+    `mini` is the bundled one.
 
     `weights`: `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
     `.pth` or `.safetensors` file (read without executing anything in it), or `none` for random
@@ -122,7 +125,7 @@ def load(
     if (folder := _trained(name)) is not None:
         return _from_folder(folder, weights, labels, device)
     if name not in model_names():
-        raise ModelError(unknown("model", name, model_names()))
+        raise ModelError(unknown("model", name, ["mini", *model_names()]))
     to, published = pick_device(device), zoo.get_model_weights(name)
     weights = str(weights)
     if weights == "none":
@@ -226,6 +229,8 @@ def _resolved(module: nn.Module, path: str) -> str:
 
 def _trained(name: str) -> Path | None:
     """The folder of a trained model that `name` stands for, or None where it stands for none."""
+    if name == "mini":
+        return MINI
     if name in model_names() or not os.path.isdir(name):
         return None
     folder = Path(name)

@@ -50,7 +50,7 @@ def _downloaded(entry: Any, name: str) -> Path:
             reason = one_line(getattr(error, "reason", error))
             raise ModelError(
                 f"cannot download {entry} for {name} ({reason}): give --weights FILE, "
-                f"or --weights none for random ones"
+                f"or --model mini, which is here already"
             ) from None
     return file
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import Name, Names, Text, model_options
@@ -18,6 +19,7 @@ from camcli.methods import METHODS
 from camcli.outputs import SAVES, to_json
 
 if TYPE_CHECKING:
+    from camcli.models import Model
     from camcli.pipeline import Job
 
 
@@ -160,8 +162,8 @@ def _job(
 
     style = Style(colormap, alpha)
     network = load(model, weights, labels=labels, device=device)
-    if weights == "none" and not quiet:
-        click.echo(f"Note: {model} with weights {network.weights} has learnt nothing.", err=True)
+    if not quiet and (note := _note(network)):
+        click.echo(f"Note: {note}", err=True)
     return Job(
         sources=sources,
         model=network,
@@ -175,6 +177,18 @@ def _job(
         window=Window(window, stride, batch_size),
         batch_size=batch_size,
         workers=workers or os.cpu_count() or 1,
+    )
+
+
+def _note(network: Model) -> str:
+    """What one should know of a network before believing its maps."""
+    if network.weights.startswith("none"):
+        return f"{network.name} with weights {network.weights} has learnt nothing."
+    if click.get_current_context().get_parameter_source("model") is not ParameterSource.DEFAULT:
+        return ""
+    return (
+        f"by mini, the bundled model of {len(network.class_names or ())} classes; --model resnet50 "
+        f"and the like know ImageNet's 1000, and download their weights."
     )
 
 

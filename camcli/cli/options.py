@@ -67,10 +67,11 @@ device_option = click.option(
 model_options = stack(
     click.option(
         "--model",
-        default="resnet50",
+        default="mini",
         show_default=True,
         metavar="NAME",
-        help="A torchvision classification model, or a folder of camcli train.",
+        help="mini, the bundled model of ten everyday classes; a torchvision classification model; "
+        "or a folder of camcli train.",
     ),
     click.option(
         "--weights",
