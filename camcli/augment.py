@@ -20,34 +20,38 @@ from camcli.images import Pixels
 
 Batch: TypeAlias = NDArray[np.uint8]
 """Images of one size, (N,S,S,3), 0 to 255."""
+Fineness: TypeAlias = NDArray[np.int64]
+"""How many pixels of detail each view of a batch holds along its shorter side, (N,)."""
 
 _ENLARGING = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def views(images: Sequence[Pixels], size: int, rng: np.random.Generator) -> Batch:
-    """One random view of each image, (N,size,size,3)."""
-    batch = np.stack([_view(pixels, size, rng) for pixels in images])
+def views(images: Sequence[Pixels], size: int, rng: np.random.Generator) -> tuple[Batch, Fineness]:
+    """One random view of each image, (N,size,size,3), and how fine each is."""
+    made = [_view(pixels, size, rng) for pixels in images]
+    batch, fineness = np.stack([view for view, _ in made]), np.array([fine for _, fine in made])
     _detail(batch, rng)
     for image in batch:
         _colour(image, rng)
         _erase(image, rng)
-    return batch
+    return batch, fineness
 
 
-def _view(pixels: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+def _view(pixels: Pixels, size: int, rng: np.random.Generator) -> tuple[Pixels, int]:
     """A random part of an image (h,w,3), mirrored half of the time, as (size,size,3)."""
     part: Any = _part(_widened(pixels, rng), rng)
     if rng.random() < 0.5:
         part = part[:, ::-1]
     # Half of what is sharp is brought down to where small images are; nothing is left so large
     # that the next step would alias.
-    finest = int(np.exp(rng.uniform(np.log(24), np.log(64)))) if rng.random() < 0.5 else size
+    finest = int(np.exp(rng.uniform(np.log(24), np.log(40)))) if rng.random() < 0.5 else size
     finest = min(finest, size)
     if min(part.shape[:2]) > finest:
         part = cv2.resize(part, (finest, finest), interpolation=cv2.INTER_AREA)
     how = _ENLARGING[rng.integers(len(_ENLARGING))]
-    return np.asarray(cv2.resize(part, (size, size), interpolation=how), np.uint8)
+    fineness = min(part.shape[:2])
+    return np.asarray(cv2.resize(part, (size, size), interpolation=how), np.uint8), fineness
 
 
 def _widened(pixels: Pixels, rng: np.random.Generator) -> Pixels:

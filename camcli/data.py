@@ -40,6 +40,16 @@ class Dataset:
         return len(self.names)
 
     @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which of the classes it has images of, (K,)."""
+        return np.isin(np.arange(len(self.classes)), self.labels)
+
+    @property
+    def side(self) -> int:
+        """The median of its images' shorter sides, in pixels."""
+        return int(np.median([min(pixels.shape[:2]) for pixels in self.pixels]))
+
+    @property
     def digest(self) -> str:
         """A hash of the images' names, by which a resumed run knows its data."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
@@ -108,6 +118,21 @@ def shares(sources: Sequence[Dataset], balance: float = 0.5) -> list[tuple[Indic
         start += len(source)
     weights = np.array([len(group) ** balance for group in groups])
     return list(zip(groups, (weights / weights.sum()).tolist(), strict=True))
+
+
+def telling(sources: Sequence[Dataset]) -> tuple[NDArray[np.bool_], int]:
+    """What an image's label says of the other classes, by source, and up to which fineness all.
+
+    A label speaks for its class against the classes that its source holds too, (sources, K): that
+    a source of cats and dogs shows no ship says nothing of ships. Were it counted against them, all
+    by which that source differs, such as its sharpness, would count as evidence of cats and dogs.
+    Where another source holds every class, a view no finer (in pixels) than that source's images
+    cannot be told by its sharpness, and speaks against all.
+    """
+    complete = [source.side for source in sources if source.present.all()]
+    if not complete:
+        return np.ones((len(sources), len(sources[0].classes)), np.bool_), 0
+    return np.stack([source.present for source in sources]), round(1.25 * min(complete))
 
 
 def draw(groups: Sequence[tuple[Indices, float]], count: int, rng: np.random.Generator) -> Indices:

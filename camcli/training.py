@@ -24,12 +24,11 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
 from camcli import __version__, augment, outputs
-from camcli.data import Dataset, draw, shares
+from camcli.data import Dataset, draw, shares, telling
 from camcli.distillation import EXPLAINERS, Distillation
 from camcli.engine import surveyed
 from camcli.errors import ModelError, TrainingError, one_line, unknown
@@ -284,9 +283,9 @@ def _one_epoch(run: Run, progress: Progress) -> Row:
         torch.manual_seed(recipe.seed * 1_000_003 + run.epoch)
         order = _order(run)
         steps = max(1, len(order) // recipe.batch_size)
-        for step, (batch, labels) in enumerate(_batches(run, order, steps, size)):
+        for step, (batch, labels, rivals) in enumerate(_batches(run, order, steps, size)):
             fraction = (run.epoch + step / steps) / recipe.epochs
-            for name, value in _step(run, batch, labels, fraction).items():
+            for name, value in _step(run, batch, labels, rivals, fraction).items():
                 sums[name] += value * len(labels)
             seen += len(labels)
             progress(run.epoch, step + 1, steps)
@@ -312,16 +311,23 @@ def _order(run: Run) -> Any:
     return draw(shares(run.data.train, run.recipe.balance), count, rng)
 
 
-def _batches(run: Run, order: Any, steps: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (N,3,S,S), normalised, and labels (N,), made by a thread ahead of their use."""
+def _batches(run: Run, order: Any, steps: int, size: int) -> Iterator[tuple[Tensor, ...]]:
+    """Batches made by a thread ahead of their use.
+
+    Each is images (N,3,S,S), normalised, their labels (N,), and the classes (N,K) that a label
+    speaks for or against.
+    """
     pixels = [image for source in run.data.train for image in source.pixels]
     labels = np.concatenate([source.labels for source in run.data.train])
+    of = np.repeat(np.arange(len(run.data.train)), [len(source) for source in run.data.train])
+    told, coarse = telling(run.data.train)
     seed, epoch, n = run.recipe.seed, run.epoch, run.recipe.batch_size
 
-    def make(step: int) -> tuple[Any, Any]:
+    def make(step: int) -> tuple[Any, ...]:
         rng = np.random.default_rng([seed, epoch, step])
         chosen = order[step * n : (step + 1) * n]
-        return augment.views([pixels[i] for i in chosen], size, rng), labels[chosen]
+        images, fineness = augment.views([pixels[i] for i in chosen], size, rng)
+        return images, labels[chosen], told[of[chosen]] | (fineness <= coarse)[:, None]
 
     mean, std = (
         torch.tensor(values, device=run.device).mul(255)[:, None, None]
@@ -330,21 +336,24 @@ def _batches(run: Run, order: Any, steps: int, size: int) -> Iterator[tuple[Tens
     with ThreadPoolExecutor(1) as thread:
         ahead = deque(thread.submit(make, step) for step in range(min(4, steps)))
         for step in range(steps):
-            images, of = ahead.popleft().result()
+            made = (torch.from_numpy(x).to(run.device) for x in ahead.popleft().result())
+            images, truth, rivals = made
             if step + 4 < steps:
                 ahead.append(thread.submit(make, step + 4))
-            batch = torch.from_numpy(images).to(run.device).permute(0, 3, 1, 2).float()
-            yield batch.sub_(mean).div_(std), torch.from_numpy(of).to(run.device)
+            batch = images.permute(0, 3, 1, 2).float()
+            yield batch.sub_(mean).div_(std), truth, rivals
 
 
-def _step(run: Run, batch: Tensor, labels: Tensor, fraction: float) -> dict[str, float]:
+def _step(
+    run: Run, batch: Tensor, labels: Tensor, rivals: Tensor, fraction: float
+) -> dict[str, float]:
     """One step of the optimiser, at a `fraction` of the whole run: the terms of the loss."""
     for group in run.optimizer.param_groups:
         group["lr"] = run.recipe.lr * one_cycle(fraction)
     rectify(run.module, fraction)
     with torch.autocast(run.device.type, torch.bfloat16, enabled=run.recipe.precision == "bf16"):
         scores, terms = _forward(run, batch, labels)
-    terms["ce"] = F.cross_entropy(scores, labels, label_smoothing=run.recipe.smoothing)
+    terms["ce"] = cross_entropy(scores, labels, rivals, run.recipe.smoothing)
     weights = {"ce": 1.0, "explanation": run.recipe.alpha, "kd": run.recipe.kd_weight}
     loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     run.optimizer.zero_grad()
@@ -364,6 +373,17 @@ def _forward(run: Run, batch: Tensor, labels: Tensor) -> tuple[Tensor, dict[str,
         return logits(run.module(batch)).float(), {}
     terms = run.distillation.terms(run.module, batch, labels)
     return terms.pop("scores"), terms
+
+
+def cross_entropy(scores: Tensor, labels: Tensor, rivals: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy of scores (N,K) among each image's `rivals` (N,K), its class included.
+
+    `smoothing` spreads that share of each label evenly over the rivals.
+    """
+    logs = scores.masked_fill(~rivals, -math.inf).log_softmax(1)
+    of_class = logs.gather(1, labels[:, None])[:, 0]
+    spread = logs.masked_fill(~rivals, 0).sum(1) / rivals.sum(1)
+    return -((1 - smoothing) * of_class + smoothing * spread).mean()
 
 
 def one_cycle(fraction: float, warm_up: float = 0.15) -> float:

@@ -33,7 +33,7 @@ from camcli.folding import NormedConv, NormedHead, folded, rectify, with_aids
 from camcli.images import Preset
 from camcli.methods import Method
 from camcli.models import Model, load, untrained, with_classes
-from camcli.training import Data, Phase, Recipe, Row, accuracy, one_cycle, train
+from camcli.training import Data, Phase, Recipe, Row, accuracy, cross_entropy, one_cycle, train
 
 CPU = torch.device("cpu")
 COLOURS = {"blue": (40, 60, 220), "green": (40, 190, 60), "red": (220, 40, 40)}
@@ -126,9 +126,33 @@ def test_groups_are_drawn_in_proportion_to_the_root_of_their_size() -> None:
     assert not np.array_equal(drawn, reading.draw(groups, 350, np.random.default_rng(1)))
 
 
+def test_a_source_without_a_class_says_nothing_of_it() -> None:
+    every, some = _dataset("every", {0: 4, 1: 4}), _dataset("some", {1: 4})
+    told, coarse = reading.telling([every, some])
+    assert told.tolist() == [[True, True], [False, True]]
+    assert coarse == 2  # 1.25 times the 2 pixels of the complete source's images, as a whole number
+    told, _ = reading.telling([_dataset("one", {0: 4}), some])
+    assert told.all(), "where no source is complete, each label speaks against all other classes"
+
+
+def test_cross_entropy_among_rivals() -> None:
+    scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels, every = torch.tensor([0, 2, 1, 2]), torch.ones(4, 3, dtype=torch.bool)
+    expected = nn.functional.cross_entropy(scores, labels, label_smoothing=0.1)
+    torch.testing.assert_close(cross_entropy(scores, labels, every, 0.1), expected)
+    few = every.clone()
+    few[1, 0] = False
+    alone = nn.functional.cross_entropy(scores[1:2, 1:], labels[1:2] - 1, label_smoothing=0.1)
+    found = cross_entropy(scores[1:2], labels[1:2], few[1:2], 0.1)
+    torch.testing.assert_close(found, alone)
+    (gradient,) = torch.autograd.grad(found, scores)
+    assert gradient.isfinite().all()
+    assert gradient[1, 0] == 0
+
+
 def test_views_are_reproducible_and_differ(folder: Path) -> None:
     images = reading.read(folder).pixels[::7]
-    one, again, other = (augment.views(images, 24, np.random.default_rng(s)) for s in (5, 5, 6))
+    one, again, other = (augment.views(images, 24, np.random.default_rng(s))[0] for s in (5, 5, 6))
     assert one.shape == (len(images), 24, 24, 3)
     assert one.dtype == np.uint8
     assert np.array_equal(one, again)
@@ -142,8 +166,10 @@ def test_sharpness_says_little_of_where_an_image_came_from() -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)  # as sharp as can be
     ramp = np.broadcast_to(np.linspace(0, 255, 64).astype(np.uint8)[:, None], (64, 64, 3)).copy()
-    batch = augment.views([noise] * 40 + [ramp] * 120, 64, rng).astype(np.float32)
-    steps = np.abs(np.diff(batch[..., 1], axis=2)).mean((1, 2))
+    batch, fineness = augment.views([noise] * 40 + [ramp] * 120, 64, rng)
+    steps = np.abs(np.diff(batch[..., 1].astype(np.float32), axis=2)).mean((1, 2))
+    assert np.corrcoef(steps[:40], fineness[:40])[0, 1] > 0.8
+    assert (fineness <= 40).mean() == pytest.approx(0.5, abs=0.15)
     sharp, smooth = steps[:40], steps[40:]
     assert (sharp < 0.4 * sharp.max()).mean() > 0.25, "too few sharp images were blurred"
     assert (smooth > 0.1 * sharp.max()).mean() > 0.1, "too few smooth images were lent detail"

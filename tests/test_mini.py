@@ -1,0 +1,97 @@
+"""The bundled model: small, complete, right on what it was made for, and discriminative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+
+import camcli
+from camcli import data
+from camcli.methods import METHODS
+from camcli.models import MINI, Model, load, model_names
+from camcli.training import accuracy
+from tests.conftest import SAMPLES, SHARED, manifest
+
+CPU = torch.device("cpu")
+CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+PHOTOS = {
+    **{"cat": "cat", "chelsea": "cat", "dog": "dog"},
+    **{"duck": "bird", "owl": "bird", "horses": "horse"},
+}
+"""What is in each sample photo of one of its classes."""
+
+
+@pytest.fixture(scope="module")
+def mini() -> Model:
+    return load("mini")
+
+
+def test_it_is_the_default_and_small(mini: Model) -> None:
+    assert camcli.load().weights_hash == mini.weights_hash
+    assert mini.class_names == CLASSES
+    assert sum(file.stat().st_size for file in MINI.iterdir()) <= 5_000_000
+    assert "mini" not in model_names(), "the name would be torchvision's"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_it(method: str, mini: Model) -> None:
+    shown = camcli.explain(mini, SAMPLES / "cat.jpg", method, "cat")
+    assert shown.maps.isfinite().all()
+    assert shown.maps.any()
+    assert min(shown.maps.shape[-2:]) >= 7
+
+
+def test_every_sample_photo_is_right(run: Callable[..., Result], tmp_path: Path) -> None:
+    found = run("explain", SAMPLES, "--save", "map", "--output", tmp_path)
+    assert found.exit_code == 0
+    said = {Path(row["image"]).stem: row["class_name"] for row in manifest(tmp_path)}
+    assert {name: said[name] for name in PHOTOS} == PHOTOS
+    assert said["cat_dog"] in ("cat", "dog")
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "cam", "occlusion"])
+def test_heat_is_on_the_animal_asked_for(method: str, mini: Model) -> None:
+    """cat_dog.jpg: the cat is on the left half, the dog on the right."""
+    shown = camcli.explain(mini, SAMPLES / "cat_dog.jpg", method, ["cat", "dog"])
+    left = []
+    for maps in (one.maps[0].clamp(min=0) for one in shown):
+        half = maps.shape[-1] // 2
+        left.append(float(maps[:, :half].sum() / maps.sum()))
+    assert left[0] > 0.6 > 0.4 > left[1]
+
+
+def test_the_note_says_which_model_it_was(run: Callable[..., Result], tmp_path: Path) -> None:
+    arguments = ("explain", SAMPLES / "cat.jpg", "--save", "map", "--output", tmp_path)
+    (note, _) = run(*arguments).stderr_bytes.decode().splitlines()
+    assert note.startswith("Note: by mini, the bundled model of 10 classes; --model resnet50")
+    assert run(*arguments, "--model", "mini").stderr_bytes.decode().startswith("1 image")
+    assert run(*arguments, "--quiet").stderr_bytes == b""
+
+
+def _shared(name: str) -> data.Dataset:
+    path = SHARED / "train" / name
+    if not path.exists():
+        pytest.skip(f"needs real images: {name} is not in {SHARED.name}/train")
+    return data.among(data.read(path), CLASSES)
+
+
+def test_accuracy_on_small_pictures(mini: Model) -> None:
+    source = _shared("cifar10-test.zip")
+    tenth = source.subset(np.arange(len(source)) % 10 == 0)
+    reached = accuracy(mini.module, tenth, mini.preset, CPU)
+    assert reached >= 0.86
+
+
+def test_accuracy_on_photos_that_training_held_out(mini: Model) -> None:
+    held = data.split(_shared("photos.zip"), 0.1)[1]
+    ours = np.array(["/in" not in name for name in held.names])  # see the model's README
+    reached = accuracy(mini.module, held.subset(ours), mini.preset, CPU)
+    assert reached >= 0.9
