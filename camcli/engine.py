@@ -17,14 +17,17 @@ from torch import Tensor, nn
 from camcli import capture
 from camcli.capture import Pass, Watch, Window
 from camcli.errors import MethodError, unknown
-from camcli.images import decode, preprocess, upright
+from camcli.images import Preset, decode, preprocess, upright
 from camcli.methods import METHODS, Method
 from camcli.models import Model, find_layer
 from camcli.survey import survey
 from camcli.targets import Score, Target, parse_target
+from camcli.tasks import Reader
 
 Inputs: TypeAlias = Any
 """Tensor (N,3,H,W); a tuple, the model's arguments; or a PIL image, a path, or a list of these."""
+Region: TypeAlias = Tensor | Sequence[float]
+"""x0, y0, x1, y1, or a tensor of such (N,4)."""
 TargetLike: TypeAlias = str | SupportsIndex | Score
 
 
@@ -35,7 +38,8 @@ class Explanation:
     `maps` (N,h,w) at the layer's resolution, or (N,3,H,W) for methods that give images: raw,
     unscaled, in the model's own precision. `scores` (N,) are the pre-softmax scores explained,
     `classes` (N,) the class indices and `probabilities` (N,) their softmax; these two are None for
-    a function as target. All are detached and on the model's device.
+    a function as target. `boxes` (N,4) are the classes' best boxes, x0, y0, x1, y1 in input pixels,
+    of a detection network. All are detached and on the model's device.
     """
 
     method: str
@@ -45,6 +49,7 @@ class Explanation:
     scores: Tensor
     classes: Tensor | None
     probabilities: Tensor | None
+    boxes: Tensor | None = None
 
 
 @overload
@@ -56,6 +61,7 @@ def explain(
     layer: str | None = ...,
     *,
     window: Window = ...,
+    region: Region | None = ...,
 ) -> Explanation: ...
 @overload
 def explain(
@@ -66,6 +72,7 @@ def explain(
     layer: str | None = ...,
     *,
     window: Window = ...,
+    region: Region | None = ...,
 ) -> list[Explanation]: ...
 @overload
 def explain(
@@ -76,6 +83,7 @@ def explain(
     target: Sequence[TargetLike],
     layer: str | None = ...,
     window: Window = ...,
+    region: Region | None = ...,
 ) -> list[Explanation]: ...
 def explain(
     model: Model | nn.Module,
@@ -85,6 +93,7 @@ def explain(
     layer: str | None = None,
     *,
     window: Window = Window(),  # noqa: B008 - frozen
+    region: Region | None = None,
 ) -> Explanation | list[Explanation]:
     """Explain a model's scores on a batch.
 
@@ -93,7 +102,9 @@ def explain(
     explained; or, for a Model, a PIL image, a path, or a list of these. `method`: names in METHODS.
     `target`: `pred`, `topK`, a class index, a class name, or a function from the model's output to
     one score per image (N,). `layer`: a dotted path; None finds the last feature map before the
-    head. `window` is the square of the occlusion method.
+    head. `window` is the square of the occlusion method. `region`: for a segmentation network, the
+    x0, y0, x1, y1 in input pixels, one for all images or (N,4), over which the class's scores are
+    summed; None takes the pixels where it is the best class.
 
     One method and one target give an Explanation, a list of either gives a list, methods outermost;
     all share one forward pass. The model is unchanged afterwards. Raises CamcliError for a method,
@@ -105,7 +116,8 @@ def explain(
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
     batch = as_inputs(model, inputs)
-    found = _explain(model, batch, pick_methods(methods), parsed, layer, window)
+    reader = Reader(model.task, model.num_classes, _regions(region, batch))
+    found = _explain(model, batch, pick_methods(methods), parsed, layer, window, reader)
     return found[0] if single and isinstance(method, str) else found
 
 
@@ -133,6 +145,14 @@ def as_inputs(model: Model, inputs: Inputs) -> tuple[Any, ...]:
     return (batch.to(model.device, dtype),)
 
 
+def _regions(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:
+    """A region for each image, (N,4), on the images' device."""
+    if region is None:
+        return None
+    images = next(x for x in inputs if isinstance(x, Tensor) and x.ndim)
+    return torch.as_tensor(region, device=images.device).float().expand(len(images), 4)
+
+
 def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
     """The model with its automatic layer and its CAM head, found by a traced pass if not known."""
     if model.layer is not None:
@@ -155,6 +175,7 @@ def _explain(
     targets: Sequence[Target],
     layer: str | None,
     window: Window,
+    reader: Reader,
 ) -> list[Explanation]:
     needs = _needs(methods)
     if needs_survey(methods, layer):
@@ -163,7 +184,13 @@ def _explain(
     if "pooled" in needs:
         _check_cam(model, path)
     watch = Watch(
-        model.module, path if needs & _AT_LAYER else None, model.head, "guided" in needs, window
+        model.module,
+        path if needs & _AT_LAYER else None,
+        model.head,
+        "guided" in needs,
+        window,
+        reader,
+        grey=(0.0,) if any(model.preset.mean) else Preset.mean,
     )
     with capture.borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
         return [
@@ -175,6 +202,7 @@ def _explain(
                 scores=shown.score,
                 classes=shown.classes,
                 probabilities=shown.probability,
+                boxes=shown.box,
             )
             for method, shown in itertools.product(methods, run.evidence)
         ]

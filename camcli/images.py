@@ -22,6 +22,9 @@ from camcli.errors import CamcliError, ImageError, one_line
 Pixels = NDArray[np.uint8]
 """An RGB image, (H,W,3), 0 to 255."""
 
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""
+
 STDIN = Path("-")
 _DAMAGE = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
 """What Pillow's readers raise on damaged files, besides OSError."""
@@ -50,16 +53,34 @@ class Crop:
         """The crop as an index into an array (H,W,...)."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    def inward(self, box: Box, size: tuple[int, int]) -> Box:
+        """A box in original pixels in those of the input, which is `size` (width, height) large."""
+        x, y = size[0] / (self.x1 - self.x0), size[1] / (self.y1 - self.y0)
+        x0, y0, x1, y1 = box
+        return (x0 - self.x0) * x, (y0 - self.y0) * y, (x1 - self.x0) * x, (y1 - self.y0) * y
+
+    def outward(self, box: Box, size: tuple[int, int]) -> Box:
+        """A box in pixels of the input, which is `size` (width, height) large, in original ones."""
+        x, y = (self.x1 - self.x0) / size[0], (self.y1 - self.y0) / size[1]
+        x0, y0, x1, y1 = box
+        return x0 * x + self.x0, y0 * y + self.y0, x1 * x + self.x0, y1 * y + self.y0
+
 
 @dataclass(frozen=True)
 class Preset:
-    """A model's own preprocessing: resize the shorter side, cut the centre, scale, normalise."""
+    """A model's own preprocessing: resize the shorter side, cut the centre, scale, normalise.
+
+    Without `crop` the whole image is kept; its sides are then multiples of `multiple`, and at most
+    `longest`, pixels.
+    """
 
     resize: int = 256
-    crop: int = 224
+    crop: int | None = 224
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     bicubic: bool = False
+    multiple: int = 1
+    longest: int | None = None
 
 
 def find(paths: Iterable[str], *, recursive: bool = True, skip: Path | None = None) -> list[Source]:
@@ -181,13 +202,15 @@ def _fitted(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
     height, width = pixels.shape[:2]
     filter_ = Image.Resampling.BICUBIC if preset.bicubic else Image.Resampling.BILINEAR
     image, whole = Image.fromarray(pixels), Crop(0, 0, width, height)
+    square = preset.crop or preset.resize
     if fit == "squash":
-        return np.asarray(image.resize((preset.crop, preset.crop), filter_)), whole
-    shorter = preset.resize if fit == "preset" else preset.crop
+        return np.asarray(image.resize((square, square), filter_)), whole
+    shorter = preset.resize if fit == "preset" else square
     # torchvision rounds down the longer side and rounds the centre's corner to even.
     size_x, size_y = (max(shorter, shorter * n // min(height, width)) for n in (width, height))
-    if fit == "full":
-        return np.asarray(image.resize((size_x, size_y), filter_)), whole
+    if preset.crop is None or fit == "full":
+        size = _within((size_x, size_y), preset)
+        return np.asarray(image.resize(size, filter_)), whole
     left, top = round((size_x - preset.crop) / 2.0), round((size_y - preset.crop) / 2.0)
     scale_x, scale_y = width / size_x, height / size_y
     # The whole is resized and then cut, as torchvision does. Of a long thin image, which would grow
@@ -209,3 +232,10 @@ def _fitted(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
         max(round(top * scale_y) + 1, round((top + preset.crop) * scale_y)),
     )
     return small, seen
+
+
+def _within(size: tuple[int, int], preset: Preset) -> tuple[int, int]:
+    """The size, made smaller and even as a preset asks for."""
+    scale = min(1.0, (preset.longest or max(size)) / max(size))
+    width, height = (max(1, round(n * scale / preset.multiple)) * preset.multiple for n in size)
+    return width, height

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torchvision.models as zoo
 from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from camcli.capture import Head
 from camcli.errors import ModelError, nearest, one_line, unknown
@@ -28,7 +29,9 @@ class ModelSpec:
     `layer` is the last feature map before the head; a negative number counts a Sequential's parts
     from the end. `head` is the linear map of a GAP head (see capture.Head), or None where the head
     is another one and CAM undefined. `build` are arguments for the constructor; weights whose key
-    starts with one of `unused` serve training alone; `renamed` mends the keys of old files.
+    starts with one of `unused` serve training alone; `renamed` mends the keys of old files. `task`
+    is one of TASKS. `exact` are names whose first published weights were made with normalisations
+    that add nothing to the variance.
     """
 
     layer: str
@@ -38,6 +41,14 @@ class ModelSpec:
     pretrained: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     renamed: tuple[str, str] | None = None
+    task: str = "classification"
+    exact: tuple[str, ...] = ()
+
+
+TASKS = MappingProxyType(
+    {"classification": zoo, "segmentation": zoo.segmentation, "detection": zoo.detection}
+)
+"""What networks are for, and torchvision's module of each."""
 
 
 SPECS: Mapping[str, ModelSpec] = MappingProxyType(
@@ -68,6 +79,34 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
         ),
         "mobilenetv2": ModelSpec("features", head="classifier.1"),
         "shufflenetv2": ModelSpec("conv5", head="fc"),
+        **{
+            family: ModelSpec(
+                "backbone.-1",
+                build={"weights_backbone": None},
+                pretrained={"weights_backbone": None},
+                unused=("aux_classifier.",),
+                task="segmentation",
+            )
+            for family in ("fcn", "deeplabv3", "lraspp")
+        },
+        **{
+            family: ModelSpec(
+                layer,
+                build={"weights_backbone": None},
+                pretrained={"weights_backbone": None},
+                task="detection",
+                exact=exact,
+            )
+            for family, layer, exact in (
+                ("faster_rcnn", "backbone.body.-1", ("fasterrcnn_resnet50_fpn",)),
+                ("mask_rcnn", "backbone.body.-1", ("maskrcnn_resnet50_fpn",)),
+                ("keypoint_rcnn", "backbone.body.-1", ("keypointrcnn_resnet50_fpn",)),
+                ("retinanet", "backbone.body.-1", ("retinanet_resnet50_fpn",)),
+                ("fcos", "backbone.body.-1", ()),
+                ("ssd", "backbone.features", ()),
+                ("ssdlite", "backbone.features.0", ()),
+            )
+        },
     }
 )
 """Facts by family: the torchvision module that a model's builder lives in. For every other network,
@@ -97,6 +136,7 @@ class Model:
     layer: str | None = None
     head: Head | None = None
     weights_hash: str | None = None
+    task: str = "classification"
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +152,7 @@ def load(
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> Model:
-    """A torchvision classification model by name, the folder of a trained one, or `mini`.
+    """A torchvision model by name (for a task in TASKS), the folder of a trained one, or `mini`.
 
     A folder is what `camcli train` writes; its weights, preprocessing and class names are its own.
     `mini` is the bundled one.
@@ -124,8 +164,8 @@ def load(
     """
     if (folder := _trained(name)) is not None:
         return _from_folder(folder, weights, labels, device)
-    if name not in model_names():
-        raise ModelError(unknown("model", name, ["mini", *model_names()]))
+    if name not in (names := model_names(*TASKS)):
+        raise ModelError(unknown("model", name, ["mini", *names]))
     to, published = pick_device(device), zoo.get_model_weights(name)
     weights = str(weights)
     if weights == "none":
@@ -136,13 +176,19 @@ def load(
         module, digest = _assembled(name, read_tensors(file), weights), sha256(file)
     module.to(to, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     spec = _spec(name)
-    num_classes = _classifier(module)[1].shape[0]
+    task = spec.task if spec else "classification"
+    if task == "detection":
+        _prepare_detector(module, exact=used == "COCO_V1" and name in (spec.exact if spec else ()))
+        num_classes = len(entry.meta["categories"])
+    else:
+        num_classes = _classifier(module)[1].shape[0]
     return Model(
         module=module,
         name=name,
         weights=used,
         weights_hash=digest,
-        preset=_preset(entry),
+        preset=_preset(entry, module),
+        task=task,
         class_names=_class_names(labels, num_classes, entry),
         num_classes=num_classes,
         layer=_resolved(module, spec.layer) if spec else None,
@@ -185,9 +231,10 @@ def with_classes(model: Model, class_names: Sequence[str]) -> Model:
     return replace(model, class_names=tuple(class_names), num_classes=len(class_names), head=None)
 
 
-def model_names() -> list[str]:
-    """The names of torchvision's classification models."""
-    return list(zoo.list_models(module=zoo))
+def model_names(*tasks: str) -> list[str]:
+    """The names of torchvision's models for these tasks; without one, for classification."""
+    wanted = tasks or ("classification",)
+    return [name for task in wanted for name in zoo.list_models(module=TASKS[task])]
 
 
 def pick_device(name: str | torch.device) -> torch.device:
@@ -220,7 +267,7 @@ def find_layer(module: nn.Module, path: str) -> str:
 def _resolved(module: nn.Module, path: str) -> str:
     parts: list[str] = []
     for part in path.split("."):
-        if isinstance(module, nn.Sequential) and re.fullmatch(r"-\d+", part):
+        if isinstance(module, nn.Sequential | nn.ModuleDict) and re.fullmatch(r"-\d+", part):
             part = list(dict(module.named_children()))[int(part)]
         module = module.get_submodule(part)
         parts.append(part)
@@ -335,8 +382,31 @@ def _classifier(module: nn.Module) -> tuple[str, Tensor]:
     ][-1]
 
 
-def _preset(entry: Any) -> Preset:
+def _prepare_detector(module: nn.Module, *, exact: bool) -> None:
+    """Let a detector take images as they come, in multiples of 32 pixels (see `_preset`)."""
+    transform = module.transform
+    assert not isinstance(transform, Tensor)
+    if transform.fixed_size is None:
+        transform.max_size -= transform.max_size % _STRIDE
+    for part in module.modules():
+        if exact and isinstance(part, nn.BatchNorm2d):
+            part.eps = 0.0
+
+
+_STRIDE = 32
+"""Detectors pad their images to multiples of this; where there is no padding, maps fit exactly."""
+
+
+def _preset(entry: Any, module: nn.Module) -> Preset:
+    if isinstance(own := getattr(module, "transform", None), GeneralizedRCNNTransform):
+        # A detector resizes and normalises by itself: it is given what it would make, unnormalised.
+        if own.fixed_size is not None:
+            return Preset(own.fixed_size[0], None, mean=(0, 0, 0), std=(1, 1, 1))
+        shorter, longer = own.min_size[-1], own.max_size
+        return Preset(shorter, None, (0, 0, 0), (1, 1, 1), multiple=_STRIDE, longest=longer)
     transform = entry.transforms()
+    if not hasattr(transform, "crop_size"):  # of segmentation: the whole image
+        return Preset(transform.resize_size[0], None, tuple(transform.mean), tuple(transform.std))
     return Preset(
         resize=transform.resize_size[0],
         crop=transform.crop_size[0],

@@ -31,11 +31,12 @@ from camcli import __version__, outputs, render
 from camcli.capture import Window
 from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
 from camcli.errors import CamcliError, ImageError, one_line
-from camcli.images import Crop, Pixels, Source, decode, preprocess
+from camcli.images import Box, Crop, Pixels, Source, decode, preprocess
 from camcli.methods import METHODS
 from camcli.models import Model
 from camcli.render import Style, Values
 from camcli.targets import parse_target
+from camcli.tasks import Reader
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -59,11 +60,13 @@ class Job:
     window: Window = field(default_factory=Window)
     batch_size: int = 16
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    region: Box | None = None
 
     def check(self) -> None:
         """Refuse before any work what no image can change. Raises CamcliError."""
         for target in self.targets:
             parse_target(target, self.model.class_names, self.model.num_classes)
+        Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         outputs.check_names(self.output, self.sources, self.methods, self.targets)
         outputs.prepare(self.output)
 
@@ -76,6 +79,11 @@ class Loaded:
     pixels: Pixels
     input: Tensor
     crop: Crop
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the input."""
+        return self.input.shape[2], self.input.shape[1]
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ class Result:
     score: float
     class_index: int
     probability: float
+    box: Box | None
 
 
 def run(job: Job) -> Iterator[list[Row]]:
@@ -199,13 +208,28 @@ def _explained(
         try:
             if needs_survey(pick_methods(job.methods), job.layer):
                 model = surveyed(model, (inputs,))
-            found = explain(model, inputs, job.methods, job.targets, job.layer, window=job.window)
+            found = explain(
+                model,
+                inputs,
+                job.methods,
+                job.targets,
+                job.layer,
+                window=job.window,
+                region=_regions(job, batch),
+            )
         except RuntimeError as error:  # of torch: an input too small for the network, no memory
             for item in batch:
                 reason = f"{item.source.path}: {model.name} failed ({one_line(error)})"
                 yield Failed(item.source, ImageError(reason))
             continue
         yield from zip(batch, _results(found), strict=True)
+
+
+def _regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
+    """The job's region, in pixels of each original, in those of the inputs (N,4)."""
+    if job.region is None:
+        return None
+    return torch.tensor([item.crop.inward(job.region, item.size) for item in batch])
 
 
 def _batches(loaded: Iterable[Loaded | Failed], size: int) -> Iterator[list[Loaded] | Failed]:
@@ -232,7 +256,8 @@ def _hosted(shown: Explanation) -> list[Result]:
     assert shown.classes is not None  # the command line explains classes, never functions
     assert shown.probabilities is not None
     columns = (shown.scores, shown.classes, shown.probabilities)
-    facts = zip(*(column.tolist() for column in columns), strict=True)
+    boxes = [None] * len(shown.maps) if shown.boxes is None else shown.boxes.tolist()
+    facts = zip(*(column.tolist() for column in columns), boxes, strict=True)
     maps = shown.maps.float().contiguous().cpu().numpy()
     return [
         Result(shown.method, shown.target, shown.layer, values, *fact)
@@ -258,6 +283,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         "layer": result.layer,
         "map_shape": list(result.values.shape),
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
+        "box": _box(loaded, result),
     }
     row = partial(_row, loaded.source, result.method, result.target)
     if not np.isfinite(result.values).all() or not np.isfinite(result.score):
@@ -282,6 +308,13 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
     )
 
 
+def _box(loaded: Loaded, result: Result) -> list[int] | None:
+    """The box that was explained, in pixels of the original; None where there is none."""
+    if result.box is None or not any(result.box):
+        return None
+    return [round(side) for side in loaded.crop.outward(result.box, loaded.size)]
+
+
 def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
     if what == "map":
         buffer = BytesIO()
@@ -291,12 +324,16 @@ def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
     if what == "heatmap":
         return render.png(render.heatmap(result.values, loaded.crop, size, job.style, signed))
     draw = render.panel if what == "panel" else render.overlay
-    return render.png(draw(loaded.pixels, result.values, loaded.crop, job.style, signed))
+    picture = draw(loaded.pixels, result.values, loaded.crop, job.style, signed)
+    if (box := _box(loaded, result)) is not None:
+        # A panel ends with the overlay.
+        render.frame(picture[:, picture.shape[1] - size[1] :], box)
+    return render.png(picture)
 
 
 _FIELDS = (
     *("image", "method", "target", "class_index", "class_name", "score", "probability", "layer"),
-    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "status", "error"),
+    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "box", "status", "error"),
 )
 
 
@@ -322,6 +359,7 @@ def _record(job: Job) -> Row:
         "alpha": job.style.alpha,
         "window": job.window.size,
         "stride": job.window.stride,
+        "region": job.region,
         "batch_size": job.batch_size,
         "device": str(model.device),
         "versions": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +120,16 @@ def panel(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bool
     gap = np.full((len(pixels), max(2, pixels.shape[1] // 64), 3), 255, np.uint8)
     hot = heatmap(values, crop, (pixels.shape[0], pixels.shape[1]), style, signed)
     return np.hstack([pixels, gap, hot, gap, overlay(pixels, values, crop, style, signed)])
+
+
+def frame(pixels: Pixels, box: Sequence[int]) -> None:
+    """Draw a box (x0, y0, x1, y1) into an image, white with a dark edge, in place."""
+    x0, y0, x1, y1 = box
+    width = max(1, round(min(pixels.shape[:2]) / 200))
+    drawn = np.ascontiguousarray(pixels)
+    for colour, thickness in (((0, 0, 0), 3 * width), ((255, 255, 255), width)):
+        cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), colour, thickness)
+    pixels[...] = drawn
 
 
 def png(pixels: Pixels) -> bytes:

@@ -38,7 +38,8 @@ class Target:
             )
         if self.index is not None:
             return torch.full((len(scores),), self.index, device=scores.device)
-        return scores.detach().topk(highest, dim=1).indices[:, -1]
+        ranking: Tensor = getattr(output, "ranking", scores).detach()
+        return ranking.topk(highest, dim=1).indices[:, -1]
 
     def score(self, output: Any, classes: Tensor | None) -> Tensor:
         """The score of each image (N,): of the given classes, or the function's."""

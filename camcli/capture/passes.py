@@ -16,6 +16,7 @@ from camcli.capture.hooks import Tap, gradient, tapped
 from camcli.capture.windows import Window
 from camcli.errors import MethodError
 from camcli.targets import Target, logits
+from camcli.tasks import Reader, Reading
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,18 @@ class Head:
 
 @dataclass(frozen=True)
 class Watch:
-    """What to watch in a forward pass: the layer's path, and whether the input's gradient too."""
+    """What to watch in a forward pass: the layer's path, and whether the input's gradient too.
+
+    `grey` is the mean colour in the input's units, 0 where preprocessing has subtracted it.
+    """
 
     module: nn.Module
     layer: str | None
     head: Head | None = None
     guided: bool = False
     window: Window = field(default_factory=Window)
+    reader: Reader = field(default_factory=Reader)
+    grey: tuple[float, ...] = (0.0,)
 
 
 class Pass:
@@ -58,6 +64,7 @@ class Pass:
         if watch.guided:
             self.image.requires_grad_()
         self.output = self._forward()
+        self.reading = watch.reader(self.output)
         self.evidence = [Evidence(self, target) for target in targets]
 
     def close(self) -> None:
@@ -119,9 +126,11 @@ class Pass:
 
     def _scores_occluded(self, image: Tensor, which: Tensor, row: Tensor, column: Tensor) -> Tensor:
         rows, columns = self.covering
-        seen = 1 - rows[row, None, :, None] * columns[column, None, None, :]
-        # Grey is 0: the mean colour that the preprocessing subtracted.
-        covered = (image[which] * seen).contiguous(memory_format=_format_of(image))
+        hidden = rows[row, None, :, None] * columns[column, None, None, :]
+        grey = image.new_tensor(self.watch.grey)[:, None, None]
+        covered = (image[which] * (1 - hidden) + grey * hidden).contiguous(
+            memory_format=_format_of(image)
+        )
         arguments = [
             x[which] if isinstance(x, Tensor) and x.ndim and len(x) == len(image) else x
             for x in _replaced(self.inputs, self.position, None)
@@ -139,8 +148,9 @@ class Evidence:
     def __init__(self, run: Pass, target: Target) -> None:
         self.run = run
         self.target = target
-        self.classes = target.classes(run.output)
-        self.live_score = target.score(run.output, self.classes)
+        self.classes = target.classes(run.reading)
+        whole = run.output if self.classes is None else run.reading
+        self.live_score = target.score(whole, self.classes)
         if len(self.live_score) != (images := _batch_size(run.inputs)):
             raise TypeError(
                 f"target '{target.spec}' gives {len(self.live_score)} scores for {images} images"
@@ -148,7 +158,9 @@ class Evidence:
 
     def scores_of(self, output: Any, which: Tensor) -> Tensor:
         """The target's scores in another output, whose rows are images `which` of the pass."""
-        return self.target.score(output, None if self.classes is None else self.classes[which])
+        if self.classes is None:
+            return self.target.score(output, None)
+        return self.target.score(self.run.watch.reader(output, which), self.classes[which])
 
     @property
     def score(self) -> Tensor:
@@ -156,11 +168,19 @@ class Evidence:
 
     @property
     def probability(self) -> Tensor | None:
-        """Softmax of the score among the classes (N,); None where a function gives the score."""
+        """The class's probability (N,), by softmax; None where a function gives the score."""
         if self.classes is None:
             return None
-        every = logits(self.run.output).detach().softmax(1)
-        return every.gather(1, self.classes[:, None])[:, 0]
+        reading = self.run.reading
+        if not isinstance(reading, Reading):
+            return self._for_class(logits(reading).detach().softmax(1))
+        return self._for_class(reading.probabilities)
+
+    @property
+    def box(self) -> Tensor | None:
+        """The class's best box (N,4) in input pixels; None where the network gives no boxes."""
+        boxes = getattr(self.run.reading, "boxes", None)
+        return None if boxes is None or self.classes is None else self._for_class(boxes)
 
     @property
     def acts(self) -> Tensor:
@@ -213,6 +233,11 @@ class Evidence:
     def _head(self) -> Head:
         assert self.run.watch.head is not None
         return self.run.watch.head
+
+    def _for_class(self, values: Tensor) -> Tensor:
+        """The target's class out of (N,K,...), as (N,...)."""
+        assert self.classes is not None
+        return values[torch.arange(len(values), device=values.device), self.classes]
 
     def _of_class(self, name: str) -> Tensor:
         if self.classes is None:

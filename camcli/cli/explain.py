@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from camcli.cli import DONE, SOME_FAILED
-from camcli.cli.options import Name, Names, Text, model_options
+from camcli.cli.options import Corners, Name, Names, Text, model_options
 from camcli.errors import CamcliError
 from camcli.images import FITS, find
 from camcli.methods import METHODS
@@ -48,6 +48,13 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="L",
     help="The layer to look at: auto, or a dotted path such as layer3.2.conv1.",
+)
+@click.option(
+    "--region",
+    type=Corners(),
+    metavar="X0,Y0,X1,Y1",
+    help="Where a segmentation network is asked, in pixels of the original.  [default: wherever it "
+    "sees the class]",
 )
 @click.option(
     "--output",
@@ -141,6 +148,7 @@ def _job(
     method: tuple[str, ...],
     target: tuple[str, ...],
     layer: str,
+    region: tuple[float, float, float, float] | None,
     output: Path,
     save: tuple[str, ...],
     fit: str,
@@ -170,6 +178,7 @@ def _job(
         methods=tuple(dict.fromkeys(method)),
         targets=tuple(dict.fromkeys(target)),
         layer=None if layer == "auto" else find_layer(network.module, layer),
+        region=region,
         output=output,
         saves=save,
         fit=fit,

@@ -45,6 +45,23 @@ class Names(Name):
         )
 
 
+class Corners(click.types.StringParamType):
+    """A rectangle as x0,y0,x1,y1, not empty."""
+
+    name = "corners"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            x0, y0, x1, y1 = map(float, value.split(","))
+        except ValueError:
+            x0, y0, x1, y1 = 0.0, 0.0, 0.0, 0.0
+        if not (0 <= x0 < x1 and 0 <= y0 < y1):
+            self.fail(f"'{value}': expected x0,y0,x1,y1 with x0 < x1 and y0 < y1", param, ctx)
+        return x0, y0, x1, y1
+
+
 def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Several options as one decorator, in the order in which --help shows them."""
 
@@ -70,8 +87,8 @@ model_options = stack(
         default="mini",
         show_default=True,
         metavar="NAME",
-        help="mini, the bundled model of ten everyday classes; a torchvision classification model; "
-        "or a folder of camcli train.",
+        help="mini, the bundled model of ten everyday classes; a torchvision model for "
+        "classification, segmentation or detection; or a folder of camcli train.",
     ),
     click.option(
         "--weights",
