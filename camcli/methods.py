@@ -28,6 +28,8 @@ EVIDENCE = MappingProxyType(
         "pooled": "the map that the network's head averages over space (N,C,h,w)",
         "weights": "the head's weights for the target, one per channel of `pooled` (N,C)",
         "bias": "what a convolutional head adds at each position, zero for a linear one (N,)",
+        "masked": "S on the image seen through each channel, scaled to 0..1 (N,C)",
+        "ablated": "S with each channel of the layer zeroed in turn (N,C)",
         "guided": "gradient of the score at the input under the guided ReLU rule (N,3,H,W)",
         "score": "S on the whole image (N,)",
         "occluded": "S with the window grey, at each of its positions (N,r,c)",
@@ -35,6 +37,9 @@ EVIDENCE = MappingProxyType(
         "columns": "1 where the window at a horizontal position covers a column, else 0 (c,W)",
     }
 )
+
+AT_LAYER = frozenset({"acts", "grads", "pooled", "masked", "ablated"})
+"""The evidence that is taken at a layer."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ class Method:
     def summary(self) -> str:
         """The first sentence of the function's docstring."""
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+
+    @property
+    def at_layer(self) -> bool:
+        """Whether it explains by way of a layer."""
+        return bool(self.needs & AT_LAYER)
 
 
 _methods: dict[str, Method] = {}
@@ -188,6 +198,29 @@ def eigengradcam(acts: Tensor, grads: Tensor) -> Tensor:
     goes along with HiResCAM's sum. (N,C,h,w), (N,C,h,w) -> (N,h,w) >= 0
     """
     return _projected(grads * acts).relu()
+
+
+@register("scorecam", source="Wang et al. 2020, arXiv:1910.01279, alg. 1")
+def scorecam(acts: Tensor, masked: Tensor) -> Tensor:
+    """Score-CAM: activations weighted by the score of the image seen through each, no gradients.
+
+    `ReLU(sum_k w_k A_k)`, `w = softmax_k S(X s(U(A_k)))` for the image X, U bilinear upsampling and
+    s scaling to 0..1. The paper's weights are increases over the score of a black image; that one
+    number cancels in the softmax. (N,C,h,w), (N,C) -> (N,h,w) >= 0
+    """
+    return (masked.softmax(1)[:, :, None, None] * acts).sum(1).relu()
+
+
+@register("ablationcam", source="Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360")
+def ablationcam(acts: Tensor, score: Tensor, ablated: Tensor) -> Tensor:
+    """Ablation-CAM: activations weighted by the fall of the score without each, no gradients.
+
+    `ReLU(sum_k w_k A_k)`, `w_k = S - S_k` with S_k the score without channel k. The paper divides
+    all weights by S: any scaling of the map cancels that where S > 0, and where it is not it would
+    turn the map round or have no value. (N,C,h,w), (N,), (N,C) -> (N,h,w) >= 0
+    """
+    fall = score[:, None] - ablated
+    return (fall[:, :, None, None] * acts).sum(1).relu()
 
 
 @register(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from camcli import explain
-from camcli.capture import Evidence, Window
+from camcli import capture, explain
+from camcli.capture import Evidence, Pass, Watch, Window
 from camcli.methods import (
     EVIDENCE,
     METHODS,
@@ -23,6 +23,7 @@ from camcli.methods import (
     register,
     xgradcam,
 )
+from camcli.targets import parse_target
 from tests.conftest import DeepHead, GapNet
 
 CLASS = 3
@@ -147,6 +148,40 @@ def paper_eigengradcam(net: GapNet, images: Tensor) -> np.ndarray:
     return np.maximum(principal(acts * grads), 0)
 
 
+def paper_scorecam(net: GapNet, images: Tensor) -> np.ndarray:
+    """Algorithm 1, one channel at a time, black image and all."""
+    maps = []
+    for image in images:
+        acts = split(net, image[None])[0][0].detach().numpy()
+        black = net(torch.zeros_like(image)[None])[0, CLASS].item()
+        increases = []
+        for channel in acts:
+            mask = bilinear(channel, *image.shape[1:])
+            assert mask.max() > mask.min()
+            mask = (mask - mask.min()) / (mask.max() - mask.min())
+            score = net((image * torch.from_numpy(mask))[None])[0, CLASS].item()
+            increases.append(score - black)
+        weights = np.exp(increases) / np.exp(increases).sum()
+        maps.append(np.maximum(sum(w * a for w, a in zip(weights, acts, strict=True)), 0))
+    return np.stack(maps)
+
+
+def paper_ablationcam(net: GapNet, images: Tensor) -> np.ndarray:
+    """The paper's weights `(S - S_k) / S`, and the map times S, the factor common to all."""
+    maps = []
+    for image in images:
+        acts, score = (x.detach() for x in split(net, image[None]))
+        summed = torch.zeros(acts.shape[2:])
+        for k in range(acts.shape[1]):
+            without = acts.clone()
+            without[0, k] = 0
+            fallen = net.fc(net.pool(without).flatten(1))[0, CLASS]
+            weight = (score - fallen) / score
+            summed = summed + weight * acts[0, k] * score
+        maps.append(summed.relu().detach().numpy())
+    return np.stack(maps)
+
+
 def paper_guided_backprop(net: GapNet, images: Tensor) -> np.ndarray:
     """Equation of sec. 3.4 layer by layer, the convolutions transposed by hand."""
     first, second = net.trunk[0], net.last[0]
@@ -196,6 +231,8 @@ ORACLES = {
     "xgradcam": paper_xgradcam,
     "eigencam": paper_eigencam,
     "eigengradcam": paper_eigengradcam,
+    "scorecam": paper_scorecam,
+    "ablationcam": paper_ablationcam,
     "guided-backprop": paper_guided_backprop,
     "guided": paper_guided,
     "occlusion": lambda net, images: paper_occlusion(net, images, window=7, stride=3),
@@ -213,6 +250,7 @@ def test_method_is_its_paper(name: str, gap_net: GapNet, images: Tensor) -> None
 
 AT_ANY_LAYER = (
     *("gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigencam", "eigengradcam"),
+    *("scorecam", "ablationcam"),
 )
 
 
@@ -301,6 +339,28 @@ def test_xgradcam_of_an_empty_channel() -> None:
     assert not xgradcam(torch.zeros_like(acts), torch.ones_like(acts)).any()
 
 
+def test_scorecam_of_a_flat_channel(gap_net: GapNet, images: Tensor) -> None:
+    """A channel without contrast masks everything: the score is that of the black image."""
+    nn.init.zeros_(gap_net.last[0].weight[1])
+    nn.init.constant_(gap_net.last[0].bias, 0.3)
+    with capture.borrowed(gap_net):
+        run = Pass(Watch(gap_net, ("last",)), (images,), [parse_target(CLASS)])
+        masked = run.at_layers[0][0].masked
+    black = gap_net(torch.zeros_like(images))[:, CLASS].detach()
+    torch.testing.assert_close(masked[:, 1], black)
+    assert not torch.isclose(masked[:, 0], black).any()
+
+
+def test_ablationcam_of_a_negative_score(gap_net: GapNet, images: Tensor) -> None:
+    """A constant added to the scores changes no weight, be it one that turns their sign."""
+    expected = explain(gap_net, images, "ablationcam", CLASS)
+    for constant in (-100.0, -float(expected.scores[0])):
+        with torch.no_grad():
+            gap_net.fc.bias += constant
+        found = explain(gap_net, images, "ablationcam", CLASS).maps
+        torch.testing.assert_close(found, expected.maps, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 3, 4), (2, 20, 3, 3), (1, 1, 4, 4), (3, 4, 2, 2)])
 def test_the_principal_direction_is_numpys(shape: tuple[int, ...]) -> None:
     """With more channels than places and with fewer, for values of both signs."""
@@ -331,6 +391,7 @@ def test_every_pixel_is_occluded(height: int, width: int, size: int, stride: int
 def test_methods_do_not_touch_their_arguments() -> None:
     arguments = {name: torch.randn(2, 3, 4, 4) for name in ("acts", "grads", "guided", "pooled")}
     arguments |= {"weights": torch.randn(2, 3), "bias": torch.randn(2), "score": torch.randn(2)}
+    arguments |= {"masked": torch.randn(2, 3), "ablated": torch.randn(2, 3)}
     arguments |= {"occluded": torch.randn(2, 2, 3)}
     arguments |= {"rows": torch.ones(2, 4), "columns": torch.ones(3, 5)}
     before = {name: value.clone() for name, value in arguments.items()}
