@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camcli import capture
-from camcli.capture import Pass, Watch, Window
+from camcli.capture import Evidence, Pass, Watch, Window
 from camcli.errors import MethodError, unknown
 from camcli.images import Preset, decode, preprocess, upright
-from camcli.methods import METHODS, Method
+from camcli.methods import AT_LAYER, METHODS, Method
 from camcli.models import Model, find_layer
 from camcli.survey import survey
 from camcli.targets import Score, Target, parse_target
@@ -165,7 +165,7 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
 def needs_survey(methods: Sequence[Method], layer: str | None) -> bool:
     """Whether these methods ask for the automatic layer, or for the head that CAM reads."""
     needs = _needs(methods)
-    return "pooled" in needs or (layer is None and bool(needs & _AT_LAYER))
+    return "pooled" in needs or (layer is None and bool(needs & AT_LAYER))
 
 
 def _explain(
@@ -183,32 +183,28 @@ def _explain(
     path = model.layer if layer is None else find_layer(model.module, layer)
     if "pooled" in needs:
         _check_cam(model, path)
-    watch = Watch(
-        model.module,
-        path if needs & _AT_LAYER else None,
-        model.head,
-        "guided" in needs,
-        window,
-        reader,
-        grey=(0.0,) if any(model.preset.mean) else Preset.mean,
-    )
+    layers = (path,) if path is not None and needs & AT_LAYER else ()
+    grey = (0.0,) if any(model.preset.mean) else Preset.mean
+    watch = Watch(model.module, layers, model.head, "guided" in needs, window, reader, grey)
     with capture.borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
         return [
-            Explanation(
-                method=method.name,
-                target=shown.target.spec,
-                layer=path if method.needs & _AT_LAYER else None,
-                maps=method.function(**{name: getattr(shown, name) for name in method.needs}),
-                scores=shown.score,
-                classes=shown.classes,
-                probabilities=shown.probability,
-                boxes=shown.box,
-            )
-            for method, shown in itertools.product(methods, run.evidence)
+            _explanation(method, shown)
+            for method in methods
+            for shown in (itertools.chain(*run.at_layers) if method.at_layer else run.apart)
         ]
 
 
-_AT_LAYER = frozenset({"acts", "grads", "pooled"})
+def _explanation(method: Method, shown: Evidence) -> Explanation:
+    return Explanation(
+        method=method.name,
+        target=shown.aim.target.spec,
+        layer=shown.at.path if shown.at else None,
+        maps=method.function(**{name: getattr(shown, name) for name in method.needs}),
+        scores=shown.aim.score,
+        classes=shown.aim.classes,
+        probabilities=shown.aim.probability,
+        boxes=shown.aim.box,
+    )
 
 
 def _needs(methods: Sequence[Method]) -> frozenset[str]:

@@ -28,6 +28,8 @@ EVIDENCE = MappingProxyType(
         "pooled": "the map that the network's head averages over space (N,C,h,w)",
         "weights": "the head's weights for the target, one per channel of `pooled` (N,C)",
         "bias": "what a convolutional head adds at each position, zero for a linear one (N,)",
+        "masked": "S on the image seen through each channel, scaled to 0..1 (N,C)",
+        "ablated": "S with each channel of the layer zeroed in turn (N,C)",
         "guided": "gradient of the score at the input under the guided ReLU rule (N,3,H,W)",
         "score": "S on the whole image (N,)",
         "occluded": "S with the window grey, at each of its positions (N,r,c)",
@@ -36,6 +38,9 @@ EVIDENCE = MappingProxyType(
     }
 )
 
+AT_LAYER = frozenset({"acts", "grads", "pooled", "masked", "ablated"})
+"""The evidence that is taken at a layer."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -43,7 +48,8 @@ class Method:
 
     `needs` are the names in EVIDENCE that it asks for; `signed` says that negative values carry
     meaning, so that it is drawn around zero; `image` that its result is (N,3,H,W) at the input's
-    size and not a map (N,h,w).
+    size and not a map (N,h,w); `trainable` that a loss can be put on its maps, which takes one
+    of a layer and its gradients alone.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Method:
     needs: frozenset[str]
     signed: bool
     image: bool
+    trainable: bool
 
     @property
     def summary(self) -> str:
@@ -59,9 +66,9 @@ class Method:
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
 
     @property
-    def trainable(self) -> bool:
-        """Whether a loss can be put on its maps: they need a layer and its gradients alone."""
-        return self.needs == {"acts", "grads"}
+    def at_layer(self) -> bool:
+        """Whether it explains by way of a layer."""
+        return bool(self.needs & AT_LAYER)
 
 
 _methods: dict[str, Method] = {}
@@ -69,7 +76,7 @@ METHODS = MappingProxyType(_methods)
 
 
 def register(
-    name: str, *, source: str, signed: bool = False, image: bool = False
+    name: str, *, source: str, signed: bool = False, image: bool = False, trainable: bool = False
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Add a function to METHODS under `name`; its parameter names must be in EVIDENCE."""
 
@@ -81,7 +88,9 @@ def register(
             raise ValueError(
                 f"method {name!r} asks for {sorted(unheard)}; there is {list(EVIDENCE)}"
             )
-        _methods[name] = Method(name, function, source, needs, signed, image)
+        if trainable and needs != {"acts", "grads"}:
+            raise ValueError(f"method {name!r} needs more than a layer to be trained on")
+        _methods[name] = Method(name, function, source, needs, signed, image, trainable)
         return function
 
     return add
@@ -97,7 +106,7 @@ def cam(pooled: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
     return (pooled * weights[:, :, None, None]).sum(1) + bias[:, None, None]
 
 
-@register("gradcam", source="Selvaraju et al. 2017, arXiv:1610.02391, eq. 1-2")
+@register("gradcam", source="Selvaraju et al. 2017, arXiv:1610.02391, eq. 1-2", trainable=True)
 def gradcam(acts: Tensor, grads: Tensor) -> Tensor:
     """Grad-CAM: activations weighted by their mean gradient, positive part.
 
@@ -107,7 +116,11 @@ def gradcam(acts: Tensor, grads: Tensor) -> Tensor:
     return (weights * acts).sum(1).relu()
 
 
-@register("gradcam++", source="Chattopadhay et al. 2018, arXiv:1710.11063, eq. 5, 10-11, 19")
+@register(
+    "gradcam++",
+    source="Chattopadhay et al. 2018, arXiv:1710.11063, eq. 5, 10-11, 19",
+    trainable=True,
+)
 def gradcam_plusplus(acts: Tensor, grads: Tensor) -> Tensor:
     """Grad-CAM++: every pixel's positive gradient is weighted by its own alpha.
 
@@ -124,6 +137,90 @@ def gradcam_plusplus(acts: Tensor, grads: Tensor) -> Tensor:
     positive = grads.relu()
     weights = (positive / (2 + positive * total)).sum((2, 3), keepdim=True)
     return (weights * acts).sum(1).relu()
+
+
+@register("hirescam", source="Draelos & Carin 2020, arXiv:2011.08891")
+def hirescam(acts: Tensor, grads: Tensor) -> Tensor:
+    """HiResCAM: activations times their own gradients, positive part of the sum.
+
+    `ReLU(sum_k g_k A_k)`. (N,C,h,w), (N,C,h,w) -> (N,h,w) >= 0
+    """
+    return (grads * acts).sum(1).relu()
+
+
+@register("layercam", source="Jiang et al. 2021, doi:10.1109/TIP.2021.3089943")
+def layercam(acts: Tensor, grads: Tensor) -> Tensor:
+    """LayerCAM: activations times their own positive gradients, for early layers too.
+
+    `ReLU(sum_k ReLU(g_k) A_k)`. (N,C,h,w), (N,C,h,w) -> (N,h,w) >= 0
+    """
+    return (grads.relu() * acts).sum(1).relu()
+
+
+@register("xgradcam", source="Fu et al. 2020, arXiv:2008.02312")
+def xgradcam(acts: Tensor, grads: Tensor) -> Tensor:
+    """XGrad-CAM: Grad-CAM whose mean gradients are weighted by the activations.
+
+    `ReLU(sum_k w_k A_k)`, `w_k = sum_ij g_ij A_ij / sum_ij A_ij`. (N,C,h,w), (N,C,h,w) -> (N,h,w)
+    >= 0
+
+    The paper assumes A >= 0, where w is a mean of g weighted by A. We weight by |A|: that is the
+    same wherever a channel has one sign, be it the negative one, and where it has both, w stays
+    between the least and the greatest g instead of meeting a pole where the sum of A is zero. A
+    channel that is zero everywhere has w = 0.
+    """
+    size = acts.abs()
+    total = size.sum((2, 3), keepdim=True)
+    weights = (grads * size).sum((2, 3), keepdim=True) / total.where(total > 0, 1)
+    return (weights * acts).sum(1).relu()
+
+
+@register("eigencam", source="Muhammad & Yeasin 2020, arXiv:2008.00299")
+def eigencam(acts: Tensor) -> Tensor:
+    """Eigen-CAM: activations projected on their first principal direction, whatever the class.
+
+    `O V_1` for the singular value decomposition `O = U S V^T` of the activations as a matrix
+    (h w, C), not centred. Its sign, which the decomposition leaves open, is such that the
+    components of V_1 sum to zero or more: for A >= 0 the map then is >= 0 by itself. Elsewhere it
+    is the positive part. (N,C,h,w) -> (N,h,w) >= 0
+    """
+    return _projected(acts).relu()
+
+
+@register(
+    "eigengradcam",
+    source="Gildenblat 2021, pytorch-grad-cam, after arXiv:2008.00299",
+)
+def eigengradcam(acts: Tensor, grads: Tensor) -> Tensor:
+    """Eigen-Grad-CAM: activations times gradients, projected on their first principal direction.
+
+    Eigen-CAM of `g A`, and with that of the class. The sign is chosen likewise, so that the map
+    goes along with HiResCAM's sum. (N,C,h,w), (N,C,h,w) -> (N,h,w) >= 0
+    """
+    return _projected(grads * acts).relu()
+
+
+@register("scorecam", source="Wang et al. 2020, arXiv:1910.01279, alg. 1")
+def scorecam(acts: Tensor, masked: Tensor) -> Tensor:
+    """Score-CAM: activations weighted by the score of the image seen through each, no gradients.
+
+    `ReLU(sum_k w_k A_k)`, `w = softmax_k S(X s(U(A_k)))` for the image X, U bilinear upsampling and
+    s scaling to 0..1. The paper's weights are increases over the score of a black image; that one
+    number cancels in the softmax. (N,C,h,w), (N,C) -> (N,h,w) >= 0
+    """
+    return (masked.softmax(1)[:, :, None, None] * acts).sum(1).relu()
+
+
+@register("ablationcam", source="Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360")
+def ablationcam(acts: Tensor, score: Tensor, ablated: Tensor) -> Tensor:
+    """Ablation-CAM: activations weighted by the fall of the score without each, no gradients.
+
+    `ReLU(sum_k w_k A_k)`, `w_k = S - S_k` with S_k the score without channel k. The paper divides
+    all weights by S: any scaling of the map cancels that where S > 0, and where it is not it would
+    turn the map round or have no value. (N,C,h,w), (N,), (N,C) -> (N,h,w) >= 0
+    """
+    fall = score[:, None] - ablated
+    return (fall[:, :, None, None] * acts).sum(1).relu()
 
 
 @register(
@@ -165,3 +262,20 @@ def occlusion(score: Tensor, occluded: Tensor, rows: Tensor, columns: Tensor) ->
     fall = score[:, None, None] - occluded
     coverage = rows.sum(0)[:, None] * columns.sum(0)
     return rows.mT @ fall @ columns / coverage
+
+
+def _projected(maps: Tensor) -> Tensor:
+    """Maps (N,C,h,w) projected on their first right singular direction (N,C) -> (N,h,w)."""
+    import torch
+
+    flat = maps.flatten(2)
+    largest = flat.abs().amax((1, 2), keepdim=True)
+    # Squares of tiny gradients would underflow, and half precision has no eigenvectors.
+    even = (flat / largest.where(largest > 0, 1)).to(torch.promote_types(maps.dtype, torch.float32))
+    wide = even.shape[1] > even.shape[2]
+    # The smaller of the two Gram matrices has the same leading eigenvalues, and is the cheaper.
+    vector = torch.linalg.eigh(even.mT @ even if wide else even @ even.mT).eigenvectors[:, :, -1:]
+    direction = torch.nn.functional.normalize(even @ vector if wide else vector, dim=1)
+    sign = torch.where(direction.sum(1, keepdim=True) < 0, -1, 1)
+    projected: Tensor = (sign * direction).mT.to(maps.dtype) @ flat
+    return projected.view(len(maps), *maps.shape[2:])

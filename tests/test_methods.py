@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from camcli import explain
-from camcli.capture import Evidence, Window
-from camcli.methods import EVIDENCE, METHODS, cam, gradcam, gradcam_plusplus, register
+from camcli import capture, explain
+from camcli.capture import Evidence, Pass, Watch, Window
+from camcli.methods import (
+    EVIDENCE,
+    METHODS,
+    cam,
+    eigencam,
+    gradcam,
+    gradcam_plusplus,
+    register,
+    xgradcam,
+)
+from camcli.targets import parse_target
 from tests.conftest import DeepHead, GapNet
 
 CLASS = 3
@@ -88,6 +99,89 @@ def paper_gradcam_plusplus(net: GapNet, images: Tensor) -> np.ndarray:
     return np.stack(maps)
 
 
+def paper_hirescam(net: GapNet, images: Tensor) -> np.ndarray:
+    acts, grads = plain_gradient(net, images)
+    maps = np.zeros((len(acts), *acts.shape[2:]))
+    for n, k, i, j in np.ndindex(*acts.shape):
+        maps[n, i, j] += grads[n, k, i, j] * acts[n, k, i, j]
+    return np.maximum(maps, 0)
+
+
+def paper_layercam(net: GapNet, images: Tensor) -> np.ndarray:
+    acts, grads = plain_gradient(net, images)
+    maps = np.zeros((len(acts), *acts.shape[2:]))
+    for n, k, i, j in np.ndindex(*acts.shape):
+        maps[n, i, j] += max(grads[n, k, i, j], 0) * acts[n, k, i, j]
+    return np.maximum(maps, 0)
+
+
+def paper_xgradcam(net: GapNet, images: Tensor) -> np.ndarray:
+    acts, grads = plain_gradient(net, images)
+    maps = np.zeros((len(acts), *acts.shape[2:]))
+    for n in range(acts.shape[0]):
+        for k in range(acts.shape[1]):
+            total = acts[n, k].sum()
+            assert total > 0, "the formula of the paper holds"
+            maps[n] += (acts[n, k] / total * grads[n, k]).sum() * acts[n, k]
+    return np.maximum(maps, 0)
+
+
+def principal(maps: np.ndarray) -> np.ndarray:
+    """`O V_1` by NumPy's decomposition of each image's (h w, C)."""
+    found = []
+    for image in maps:
+        flat = image.reshape(len(image), -1).T
+        direction = np.linalg.svd(flat)[2][0]
+        direction = direction * (1 if direction.sum() >= 0 else -1)
+        found.append((flat @ direction).reshape(image.shape[1:]))
+    return np.stack(found)
+
+
+def paper_eigencam(net: GapNet, images: Tensor) -> np.ndarray:
+    maps = principal(plain_gradient(net, images)[0])
+    assert (maps >= 0).all(), "of positive activations the projection is positive by itself"
+    return maps
+
+
+def paper_eigengradcam(net: GapNet, images: Tensor) -> np.ndarray:
+    acts, grads = plain_gradient(net, images)
+    return np.maximum(principal(acts * grads), 0)
+
+
+def paper_scorecam(net: GapNet, images: Tensor) -> np.ndarray:
+    """Algorithm 1, one channel at a time, black image and all."""
+    maps = []
+    for image in images:
+        acts = split(net, image[None])[0][0].detach().numpy()
+        black = net(torch.zeros_like(image)[None])[0, CLASS].item()
+        increases = []
+        for channel in acts:
+            mask = bilinear(channel, *image.shape[1:])
+            assert mask.max() > mask.min()
+            mask = (mask - mask.min()) / (mask.max() - mask.min())
+            score = net((image * torch.from_numpy(mask))[None])[0, CLASS].item()
+            increases.append(score - black)
+        weights = np.exp(increases) / np.exp(increases).sum()
+        maps.append(np.maximum(sum(w * a for w, a in zip(weights, acts, strict=True)), 0))
+    return np.stack(maps)
+
+
+def paper_ablationcam(net: GapNet, images: Tensor) -> np.ndarray:
+    """The paper's weights `(S - S_k) / S`, and the map times S, the factor common to all."""
+    maps = []
+    for image in images:
+        acts, score = (x.detach() for x in split(net, image[None]))
+        summed = torch.zeros(acts.shape[2:])
+        for k in range(acts.shape[1]):
+            without = acts.clone()
+            without[0, k] = 0
+            fallen = net.fc(net.pool(without).flatten(1))[0, CLASS]
+            weight = (score - fallen) / score
+            summed = summed + weight * acts[0, k] * score
+        maps.append(summed.relu().detach().numpy())
+    return np.stack(maps)
+
+
 def paper_guided_backprop(net: GapNet, images: Tensor) -> np.ndarray:
     """Equation of sec. 3.4 layer by layer, the convolutions transposed by hand."""
     first, second = net.trunk[0], net.last[0]
@@ -132,6 +226,13 @@ ORACLES = {
     "cam": paper_cam,
     "gradcam": paper_gradcam,
     "gradcam++": paper_gradcam_plusplus,
+    "hirescam": paper_hirescam,
+    "layercam": paper_layercam,
+    "xgradcam": paper_xgradcam,
+    "eigencam": paper_eigencam,
+    "eigengradcam": paper_eigengradcam,
+    "scorecam": paper_scorecam,
+    "ablationcam": paper_ablationcam,
     "guided-backprop": paper_guided_backprop,
     "guided": paper_guided,
     "occlusion": lambda net, images: paper_occlusion(net, images, window=7, stride=3),
@@ -147,7 +248,13 @@ def test_method_is_its_paper(name: str, gap_net: GapNet, images: Tensor) -> None
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", ["gradcam", "gradcam++"])
+AT_ANY_LAYER = (
+    *("gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigencam", "eigengradcam"),
+    *("scorecam", "ablationcam"),
+)
+
+
+@pytest.mark.parametrize("name", AT_ANY_LAYER)
 def test_gradient_methods_need_no_linear_head(
     name: str, deep_head: DeepHead, images: Tensor
 ) -> None:
@@ -204,6 +311,73 @@ def test_gradcam_plusplus_of_zero_gradients_is_zero() -> None:
     assert not gradcam_plusplus(acts, torch.zeros_like(acts)).any()
 
 
+def test_gradcam_hirescam_and_xgradcam_agree_before_pooling(
+    gap_net: GapNet, images: Tensor
+) -> None:
+    found = explain(gap_net, images, ["gradcam", "hirescam", "xgradcam"], CLASS)
+    for shown in found[1:]:
+        torch.testing.assert_close(shown.maps, found[0].maps, rtol=1e-9, atol=1e-15)
+
+
+def test_xgradcam_of_negative_activations() -> None:
+    """One sign in a channel: the paper's formula. Both: a mean of g still, without a pole."""
+    grads = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    acts = -torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    paper = (grads * acts).sum() / acts.sum()
+    torch.testing.assert_close(xgradcam(acts, grads), (paper * acts[:, 0]).relu())
+    torch.testing.assert_close(xgradcam(acts, -grads), (-paper * acts[:, 0]).relu())
+    acts = torch.tensor([[3.0, -1.0], [-1.0, -1.0]])[None, None]
+    assert acts.sum() == 0
+    grads = torch.tensor([[5.0, 1.0], [2.0, 3.0]])[None, None]
+    mean = (3 * 5 + 1 + 2 + 3) / 6
+    torch.testing.assert_close(xgradcam(acts, grads), (mean * acts[:, 0]).relu())
+
+
+def test_xgradcam_of_an_empty_channel() -> None:
+    acts = torch.stack([torch.zeros(3, 3), torch.ones(3, 3)])[None]
+    torch.testing.assert_close(xgradcam(acts, torch.ones_like(acts)), torch.ones(1, 3, 3))
+    assert not xgradcam(torch.zeros_like(acts), torch.ones_like(acts)).any()
+
+
+def test_scorecam_of_a_flat_channel(gap_net: GapNet, images: Tensor) -> None:
+    """A channel without contrast masks everything: the score is that of the black image."""
+    nn.init.zeros_(gap_net.last[0].weight[1])
+    nn.init.constant_(gap_net.last[0].bias, 0.3)
+    with capture.borrowed(gap_net):
+        run = Pass(Watch(gap_net, ("last",)), (images,), [parse_target(CLASS)])
+        masked = run.at_layers[0][0].masked
+    black = gap_net(torch.zeros_like(images))[:, CLASS].detach()
+    torch.testing.assert_close(masked[:, 1], black)
+    assert not torch.isclose(masked[:, 0], black).any()
+
+
+def test_ablationcam_of_a_negative_score(gap_net: GapNet, images: Tensor) -> None:
+    """A constant added to the scores changes no weight, be it one that turns their sign."""
+    expected = explain(gap_net, images, "ablationcam", CLASS)
+    for constant in (-100.0, -float(expected.scores[0])):
+        with torch.no_grad():
+            gap_net.fc.bias += constant
+        found = explain(gap_net, images, "ablationcam", CLASS).maps
+        torch.testing.assert_close(found, expected.maps, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (2, 20, 3, 3), (1, 1, 4, 4), (3, 4, 2, 2)])
+def test_the_principal_direction_is_numpys(shape: tuple[int, ...]) -> None:
+    """With more channels than places and with fewer, for values of both signs."""
+    acts = torch.randn(shape, generator=torch.Generator().manual_seed(3)).double()
+    np.testing.assert_allclose(
+        eigencam(acts), principal(acts.numpy()).clip(min=0), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])
+def test_the_principal_direction_is_free_of_scale(scale: float) -> None:
+    acts = torch.rand(2, 6, 4, 4, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(eigencam(acts * scale) / scale, eigencam(acts))
+    assert not eigencam(acts * 0).any()
+    assert eigencam(acts.bfloat16()).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(("height", "width"), [(30, 26), (7, 7), (33, 8)])
 @pytest.mark.parametrize(("size", "stride"), [(7, 7), (7, 1), (5, 3)])
 def test_every_pixel_is_occluded(height: int, width: int, size: int, stride: int) -> None:
@@ -217,6 +391,7 @@ def test_every_pixel_is_occluded(height: int, width: int, size: int, stride: int
 def test_methods_do_not_touch_their_arguments() -> None:
     arguments = {name: torch.randn(2, 3, 4, 4) for name in ("acts", "grads", "guided", "pooled")}
     arguments |= {"weights": torch.randn(2, 3), "bias": torch.randn(2), "score": torch.randn(2)}
+    arguments |= {"masked": torch.randn(2, 3), "ablated": torch.randn(2, 3)}
     arguments |= {"occluded": torch.randn(2, 2, 3)}
     arguments |= {"rows": torch.ones(2, 4), "columns": torch.ones(3, 5)}
     before = {name: value.clone() for name, value in arguments.items()}
@@ -232,10 +407,13 @@ def test_registry() -> None:
         register("gradcam", source="")(gradcam)
     with pytest.raises(ValueError, match=r"asks for \['activations'\]"):
         register("new", source="")(lambda activations: activations)
+    with pytest.raises(ValueError, match="needs more than a layer"):
+        register("new", source="", trainable=True)(lambda acts: acts)
     assert "new" not in METHODS
+    assert {name for name in METHODS if METHODS[name].trainable} == {"gradcam", "gradcam++"}
     for name in EVIDENCE:
         assert hasattr(Evidence, name), f"capture provides {name}"
     for method in METHODS.values():
-        assert "arXiv:" in method.source
+        assert re.search(r"arXiv:|doi:", method.source)
         assert method.summary.endswith(".")
         assert "->" in (inspect.getdoc(method.function) or ""), f"{method.name} gives its shapes"

@@ -14,6 +14,8 @@ from camcli.methods import METHODS
 from tests.conftest import SAMPLES, SHARED, manifest
 
 CAT, DOG = "Egyptian cat", "German shepherd"
+MARGINS = {"gradcam++": 0.15, "xgradcam": 0.25}
+MARGINS |= dict.fromkeys(["eigengradcam", "scorecam", "ablationcam"], 0.15)
 
 
 def test_top1_on_imagenet(real: list[str], run: Callable[..., Result], tmp_path: Path) -> None:
@@ -40,6 +42,9 @@ def test_heat_tells_the_cat_from_the_dog(
     )
     assert found.exit_code == 0
     cat, dog = (np.load(tmp_path / f"cat_dog.{name}.{t}.npy").clip(min=0) for t in (CAT, DOG))
+    if name == "eigencam":
+        assert np.array_equal(cat, dog), "it knows no class"
+        return
     if name == "guided-backprop":
         # It is no more than edges: known, and the reason for Guided Grad-CAM (sec. 3.2).
         assert np.corrcoef(cat.ravel(), dog.ravel())[0, 1] > 0.5
@@ -47,8 +52,8 @@ def test_heat_tells_the_cat_from_the_dog(
     half = cat.shape[-1] // 2
     share_left = [float(m[..., :half].sum() / m.sum()) for m in (cat, dog)]
     # The network gives this photo's cat no chance, so some of its heat is on the dog's head;
-    # most of it for Grad-CAM++, which has eyes for positive gradients only.
-    assert share_left[0] > share_left[1] + (0.15 if name == "gradcam++" else 0.3)
+    # more of it for methods that follow strong activations or see positive gradients alone.
+    assert share_left[0] > share_left[1] + MARGINS.get(name, 0.3)
     assert share_left[1] < 0.3, "the dog's evidence is on the right"
 
 

@@ -12,13 +12,15 @@ an exception too; `.grad` is never written.
 
 from __future__ import annotations
 
+from camcli.capture.evidence import Aim, Evidence, Head
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, borrowed, gradient, tapped
-from camcli.capture.passes import Evidence, Head, Pass, Watch
+from camcli.capture.passes import Pass, Watch
 from camcli.capture.tracing import Call, trace
 from camcli.capture.windows import Window
 
 __all__ = [
+    "Aim",
     "Call",
     "Evidence",
     "GuidedReLU",

@@ -68,6 +68,20 @@ def tapped(module: nn.Module, layer: str) -> Iterator[Tap]:
         raise ModelError(f"layer '{layer}' does not run in the forward pass")
 
 
+@contextmanager
+def scaled(module: nn.Module, layer: str, factors: Tensor) -> Iterator[None]:
+    """The channels of `layer`'s output (N,C,h,w) multiplied by `factors` (C,) in passes inside."""
+
+    def hook(_layer: nn.Module, _args: object, output: Tensor) -> Tensor:
+        return output * factors[:, None, None]
+
+    handle = module.get_submodule(layer).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def gradient(score: Tensor, of: Tensor, name: str, *, differentiable: bool = False) -> Tensor:
     """The gradient of each image's score (N,) at `of` (N,...), in its shape; the graph is kept.
 

@@ -1,9 +1,9 @@
-"""One forward pass, watched, and the evidence that methods may ask it for."""
+"""One forward pass, watched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,35 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camcli.capture import reruns
+from camcli.capture.evidence import Aim, Evidence, Head, Site
 from camcli.capture.guided import GuidedReLU
-from camcli.capture.hooks import Tap, gradient, tapped
+from camcli.capture.hooks import Tap, tapped
+from camcli.capture.reruns import copied
 from camcli.capture.windows import Window
-from camcli.errors import MethodError
-from camcli.targets import Target, logits
-from camcli.tasks import Reader, Reading
-
-
-@dataclass(frozen=True)
-class Head:
-    """The last linear map of a network whose score is the mean of a class map.
-
-    `linear` is an `nn.Linear` behind the pooling or a 1x1 `nn.Conv2d` before it; `rectified` says
-    that a ReLU without a module of its own stands between the target layer and the pooling.
-    """
-
-    linear: nn.Module
-    rectified: bool = False
+from camcli.targets import Target
+from camcli.tasks import Reader
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What to watch in a forward pass: the layer's path, and whether the input's gradient too.
+    """What to watch in a forward pass: the layers' paths, and whether the input's gradient too.
 
     `grey` is the mean colour in the input's units, 0 where preprocessing has subtracted it.
     """
 
     module: nn.Module
-    layer: str | None
+    layers: tuple[str, ...] = ()
     head: Head | None = None
     guided: bool = False
     window: Window = field(default_factory=Window)
@@ -48,58 +38,47 @@ class Watch:
 
 
 class Pass:
-    """One watched forward pass over a batch; `evidence` holds what it shows for each target.
+    """One watched forward pass over a batch, and what it shows of each target.
+
+    `aims` are the targets and `sites` the layers. `apart` holds the evidence for each target that
+    is not taken at a layer, `at_layers` a list with that at each of the layers.
 
     `inputs` are the model's positional arguments; the first image batch (N,C,H,W) among them is
-    the one that Guided Backpropagation differentiates and occlusion covers. Use it inside
-    `borrowed(module)`, and `close` it: a pass and its evidence know each other, and would keep
-    their graph until the garbage collector finds them.
+    the one that Guided Backpropagation differentiates, and occlusion and Score-CAM cover. Use it
+    inside `borrowed(module)`, and `close` it: a pass and its evidence know each other, and would
+    keep their graph until the garbage collector finds them.
     """
 
     def __init__(self, watch: Watch, inputs: tuple[Any, ...], targets: Sequence[Target]) -> None:
         self.watch = watch
         self.inputs = tuple(_own(x) if isinstance(x, Tensor) else x for x in inputs)
         self.rule = GuidedReLU()
-        self.tap: Tap | None = None
+        self.taps: list[Tap] = []
         if watch.guided:
             self.image.requires_grad_()
         self.output = self._forward()
         self.reading = watch.reader(self.output)
-        self.evidence = [Evidence(self, target) for target in targets]
+        self.sites = [Site(self, tap) for tap in self.taps]
+        self.aims = [Aim(self, target) for target in targets]
+        self.apart = [Evidence(aim, None) for aim in self.aims]
+        self.at_layers = [[Evidence(aim, site) for site in self.sites] for aim in self.aims]
 
     def close(self) -> None:
         """Let go of the evidence, and with it of the graph."""
-        self.evidence.clear()
+        for held in (self.aims, self.sites, self.apart, self.at_layers):
+            held.clear()
 
-    @cached_property
-    def position(self) -> int:
-        """Which of the inputs is the image batch."""
-        return _image_position(self.inputs)
+    @property
+    def size(self) -> int:
+        """The number of images, N."""
+        return next(len(x) for x in self.inputs if isinstance(x, Tensor) and x.ndim)
 
     @property
     def image(self) -> Tensor:
         """The image batch among the inputs, (N,C,H,W)."""
-        image = self.inputs[self.position]
+        image = self.inputs[self._position]
         assert isinstance(image, Tensor)
         return image
-
-    def _forward(self) -> Any:
-        watch = self.watch
-        if not watch.guided:
-            with self._tapped():
-                return watch.module(*copied(self.inputs))
-        with self._tapped(), self.rule:
-            output = watch.module(*copied(self.inputs))
-        self.rule.check()
-        return output
-
-    @contextmanager
-    def _tapped(self) -> Iterator[None]:
-        if self.watch.layer is None:
-            yield
-            return
-        with tapped(self.watch.module, self.watch.layer) as self.tap:
-            yield
 
     @cached_property
     def covering(self) -> tuple[Tensor, Tensor]:
@@ -108,157 +87,38 @@ class Pass:
         return rows.to(self.image), columns.to(self.image)
 
     @cached_property
-    @torch.no_grad()
     def occluded(self) -> Tensor:
-        """Scores with the window at each position, for all targets of one set of forwards.
+        """Scores with the window at each position, (T,N,r,c) for T targets."""
+        return reruns.occluded(self)
 
-        (T,N,r,c) for T targets. The windows of all images are queued and run in batches.
-        """
-        rows, columns = self.covering
-        image = self.image.detach()
-        shape = (len(image), len(rows), len(columns))
-        queue = torch.cartesian_prod(*(torch.arange(n, device=image.device) for n in shape))
-        scores = [
-            self._scores_occluded(image, *chunk.unbind(1))
-            for chunk in torch.split(queue, max(self.watch.window.batch_size, len(image)))
-        ]
-        return torch.cat(scores, dim=1).view(-1, *shape)
-
-    def _scores_occluded(self, image: Tensor, which: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        rows, columns = self.covering
-        hidden = rows[row, None, :, None] * columns[column, None, None, :]
-        grey = image.new_tensor(self.watch.grey)[:, None, None]
-        covered = (image[which] * (1 - hidden) + grey * hidden).contiguous(
-            memory_format=_format_of(image)
-        )
+    def output_of(self, images: Tensor, which: Tensor) -> Any:
+        """The model's output for other images, each in the place of image `which` of the batch."""
         arguments = [
-            x[which] if isinstance(x, Tensor) and x.ndim and len(x) == len(image) else x
-            for x in _replaced(self.inputs, self.position, None)
+            x[which] if isinstance(x, Tensor) and x.ndim and len(x) == self.size else x
+            for x in _replaced(self.inputs, self._position, None)
         ]
-        output = self.watch.module(*_replaced(arguments, self.position, covered))
-        return torch.stack([shown.scores_of(output, which) for shown in self.evidence])
-
-
-class Evidence:
-    """What the methods may ask for, by the names in `methods.EVIDENCE`, for one target of a pass.
-
-    Each is computed when first asked for and then kept, so that methods share what they need.
-    """
-
-    def __init__(self, run: Pass, target: Target) -> None:
-        self.run = run
-        self.target = target
-        self.classes = target.classes(run.reading)
-        whole = run.output if self.classes is None else run.reading
-        self.live_score = target.score(whole, self.classes)
-        if len(self.live_score) != (images := _batch_size(run.inputs)):
-            raise TypeError(
-                f"target '{target.spec}' gives {len(self.live_score)} scores for {images} images"
-            )
-
-    def scores_of(self, output: Any, which: Tensor) -> Tensor:
-        """The target's scores in another output, whose rows are images `which` of the pass."""
-        if self.classes is None:
-            return self.target.score(output, None)
-        return self.target.score(self.run.watch.reader(output, which), self.classes[which])
-
-    @property
-    def score(self) -> Tensor:
-        return self.live_score.detach()
-
-    @property
-    def probability(self) -> Tensor | None:
-        """The class's probability (N,), by softmax; None where a function gives the score."""
-        if self.classes is None:
-            return None
-        reading = self.run.reading
-        if not isinstance(reading, Reading):
-            return self._for_class(logits(reading).detach().softmax(1))
-        return self._for_class(reading.probabilities)
-
-    @property
-    def box(self) -> Tensor | None:
-        """The class's best box (N,4) in input pixels; None where the network gives no boxes."""
-        boxes = getattr(self.run.reading, "boxes", None)
-        return None if boxes is None or self.classes is None else self._for_class(boxes)
-
-    @property
-    def acts(self) -> Tensor:
-        return self._tapped.detach()
+        images = images.contiguous(memory_format=_format_of(self.image))
+        return self.watch.module(*_replaced(arguments, self._position, images))
 
     @cached_property
-    def grads(self) -> Tensor:
-        return gradient(self.live_score, self._tapped, f"layer '{self.run.watch.layer}'")
+    def _position(self) -> int:
+        return _image_position(self.inputs)
 
-    @property
-    def pooled(self) -> Tensor:
-        return self.acts.relu() if self._head.rectified else self.acts
-
-    @property
-    def weights(self) -> Tensor:
-        return self._of_class("weight").flatten(1)
-
-    @property
-    def bias(self) -> Tensor:
-        bias = self._head.linear.bias if isinstance(self._head.linear, nn.Conv2d) else None
-        return torch.zeros_like(self.score) if bias is None else self._of_class("bias")
-
-    @cached_property
-    def guided(self) -> Tensor:
-        self.run.rule.active = True
-        try:
-            return gradient(self.live_score, self.run.image, "the input image")
-        finally:
-            self.run.rule.active = False
-
-    @property
-    def occluded(self) -> Tensor:
-        return self.run.occluded[self.run.evidence.index(self)]
-
-    @property
-    def rows(self) -> Tensor:
-        return self.run.covering[0]
-
-    @property
-    def columns(self) -> Tensor:
-        return self.run.covering[1]
-
-    @property
-    def _tapped(self) -> Tensor:
-        assert self.run.tap is not None
-        assert self.run.tap.acts is not None
-        return self.run.tap.acts
-
-    @property
-    def _head(self) -> Head:
-        assert self.run.watch.head is not None
-        return self.run.watch.head
-
-    def _for_class(self, values: Tensor) -> Tensor:
-        """The target's class out of (N,K,...), as (N,...)."""
-        assert self.classes is not None
-        return values[torch.arange(len(values), device=values.device), self.classes]
-
-    def _of_class(self, name: str) -> Tensor:
-        if self.classes is None:
-            raise MethodError("cam explains a class, not a function: use gradcam")
-        parameter = getattr(self._head.linear, name)
-        assert isinstance(parameter, Tensor)
-        return parameter.detach()[self.classes]
-
-
-def _batch_size(inputs: Sequence[Any]) -> int:
-    return next(len(x) for x in inputs if isinstance(x, Tensor) and x.ndim)
+    def _forward(self) -> Any:
+        watch = self.watch
+        with ExitStack() as stack:
+            self.taps = [stack.enter_context(tapped(watch.module, path)) for path in watch.layers]
+            if watch.guided:
+                stack.enter_context(self.rule)
+            output = watch.module(*copied(self.inputs))
+        if watch.guided:
+            self.rule.check()
+        return output
 
 
 def _own(x: Tensor) -> Tensor:
     """The same values without the caller's graph; a tensor of inference mode has to be copied."""
     return x.clone() if x.is_inference() else x.detach()
-
-
-def copied(inputs: Sequence[Any]) -> tuple[Any, ...]:
-    """The arguments for one run of a model, which may work on them in place."""
-    return tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
 
 
 def _image_position(inputs: Sequence[Any]) -> int:

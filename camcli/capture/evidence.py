@@ -1,0 +1,195 @@
+"""What a watched pass shows: of its targets, at its layers, and of each target at each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from camcli.capture import reruns
+from camcli.capture.hooks import Tap, gradient
+from camcli.errors import MethodError
+from camcli.targets import Target, logits
+from camcli.tasks import Reading
+
+if TYPE_CHECKING:
+    from camcli.capture.passes import Pass
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last linear map of a network whose score is the mean of a class map.
+
+    `linear` is an `nn.Linear` behind the pooling or a 1x1 `nn.Conv2d` before it; `rectified` says
+    that a ReLU without a module of its own stands between the target layer and the pooling.
+    """
+
+    linear: nn.Module
+    rectified: bool = False
+
+
+class Site:
+    """What a pass shows at one of its layers, for all targets at once."""
+
+    def __init__(self, run: Pass, tap: Tap) -> None:
+        assert tap.acts is not None
+        self.run = run
+        self.path = tap.path
+        self.live_acts = tap.acts
+
+    @property
+    def acts(self) -> Tensor:
+        """The layer's output (N,C,h,w)."""
+        return self.live_acts.detach()
+
+    @cached_property
+    def masked(self) -> Tensor:
+        """Scores of the images seen through each channel, (T,N,C) for T targets."""
+        return reruns.masked(self.run, self)
+
+    @cached_property
+    def ablated(self) -> Tensor:
+        """Scores without each channel, (T,N,C) for T targets."""
+        return reruns.ablated(self.run, self)
+
+
+class Aim:
+    """What a pass shows of one of its targets, whatever the layer."""
+
+    def __init__(self, run: Pass, target: Target) -> None:
+        self.run = run
+        self.target = target
+        self.classes = target.classes(run.reading)
+        whole = run.output if self.classes is None else run.reading
+        self.live_score = target.score(whole, self.classes)
+        if len(self.live_score) != run.size:
+            raise TypeError(
+                f"target '{target.spec}' gives {len(self.live_score)} scores for {run.size} images"
+            )
+
+    def scores_of(self, output: Any, which: Tensor) -> Tensor:
+        """The target's scores in another output, whose rows are images `which` of the pass."""
+        if self.classes is None:
+            return self.target.score(output, None)
+        return self.target.score(self.run.watch.reader(output, which), self.classes[which])
+
+    @property
+    def score(self) -> Tensor:
+        """The score of each image (N,)."""
+        return self.live_score.detach()
+
+    @property
+    def probability(self) -> Tensor | None:
+        """The class's probability (N,), by softmax; None where a function gives the score."""
+        if self.classes is None:
+            return None
+        reading = self.run.reading
+        if not isinstance(reading, Reading):
+            return self._of_class(logits(reading).detach().softmax(1))
+        return self._of_class(reading.probabilities)
+
+    @property
+    def box(self) -> Tensor | None:
+        """The class's best box (N,4) in input pixels; None where the network gives no boxes."""
+        boxes = getattr(self.run.reading, "boxes", None)
+        return None if boxes is None or self.classes is None else self._of_class(boxes)
+
+    @cached_property
+    def guided(self) -> Tensor:
+        """The score's gradient at the input under the guided rule (N,3,H,W)."""
+        self.run.rule.active = True
+        try:
+            return gradient(self.live_score, self.run.image, "the input image")
+        finally:
+            self.run.rule.active = False
+
+    def _of_class(self, values: Tensor) -> Tensor:
+        """The target's class out of (N,K,...), as (N,...)."""
+        assert self.classes is not None
+        return values[torch.arange(len(values), device=values.device), self.classes]
+
+
+class Evidence:
+    """What the methods may ask for, by the names in `methods.EVIDENCE`: a target at a layer.
+
+    Each is computed when first asked for and then kept, so that methods share what they need.
+    """
+
+    def __init__(self, aim: Aim, at: Site | None) -> None:
+        self.run = aim.run
+        self.aim = aim
+        self.at = at
+
+    @property
+    def acts(self) -> Tensor:
+        return self.site.acts
+
+    @cached_property
+    def grads(self) -> Tensor:
+        return gradient(self.aim.live_score, self.site.live_acts, f"layer '{self.site.path}'")
+
+    @property
+    def pooled(self) -> Tensor:
+        return self.acts.relu() if self._head.rectified else self.acts
+
+    @property
+    def weights(self) -> Tensor:
+        return self._of_class("weight").flatten(1)
+
+    @property
+    def bias(self) -> Tensor:
+        bias = self._head.linear.bias if isinstance(self._head.linear, nn.Conv2d) else None
+        return torch.zeros_like(self.score) if bias is None else self._of_class("bias")
+
+    @property
+    def masked(self) -> Tensor:
+        return self.site.masked[self._index]
+
+    @property
+    def ablated(self) -> Tensor:
+        return self.site.ablated[self._index]
+
+    @property
+    def guided(self) -> Tensor:
+        return self.aim.guided
+
+    @property
+    def score(self) -> Tensor:
+        return self.aim.score
+
+    @property
+    def occluded(self) -> Tensor:
+        return self.run.occluded[self._index]
+
+    @property
+    def rows(self) -> Tensor:
+        return self.run.covering[0]
+
+    @property
+    def columns(self) -> Tensor:
+        return self.run.covering[1]
+
+    @property
+    def site(self) -> Site:
+        """The layer, of evidence that is taken at one."""
+        assert self.at is not None
+        return self.at
+
+    @property
+    def _index(self) -> int:
+        return self.run.aims.index(self.aim)
+
+    @property
+    def _head(self) -> Head:
+        assert self.run.watch.head is not None
+        return self.run.watch.head
+
+    def _of_class(self, name: str) -> Tensor:
+        if self.aim.classes is None:
+            raise MethodError("cam explains a class, not a function: use gradcam")
+        parameter = getattr(self._head.linear, name)
+        assert isinstance(parameter, Tensor)
+        return parameter.detach()[self.aim.classes]
