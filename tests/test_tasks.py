@@ -25,6 +25,7 @@ SEGMENTERS, DETECTORS = model_names("segmentation"), model_names("detection")
 def _dense() -> Tensor:
     """Scores (2,4,5,6) of 4 classes; the second image is background everywhere."""
     dense = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0)).double()
+    dense[0, 0] += 1
     dense[1, 0] += 10
     return dense
 
@@ -52,6 +53,8 @@ def test_segmented_against_a_slow_reference(region: tuple[int, ...] | None) -> N
         assert reading.probabilities[n].tolist() == pytest.approx(means)
         assert reading.ranking[n, 1:].tolist() == area[1:]
     assert reading.ranking[1].argmax() == 0, "background is best where there is nothing else"
+    background = (dense[0, :, y0:y1, x0:x1].argmax(0) == 0).sum()
+    assert background >= reading.ranking[0].max(), "it is the largest part of the first image"
     assert reading.ranking[0].argmax() != 0
 
 
@@ -126,21 +129,32 @@ def test_gradcam_of_a_segmentation_network_against_autograd() -> None:
     torch.testing.assert_close(inside.scores, dense[:, 2, 1:4, 1:3].sum((1, 2)))
 
 
+def test_each_image_of_a_batch_has_its_own_region() -> None:
+    torch.manual_seed(0)
+    model = Model(nn.Conv2d(3, 3, 3).double(), task="segmentation")
+    images, regions = torch.randn(2, 3, 14, 14).double(), torch.tensor([[0, 0, 4, 6], [3, 2, 9, 9]])
+    both = camcli.explain(model, images, "occlusion", 1, region=regions)
+    for n in range(2):
+        one = camcli.explain(model, images[n : n + 1], "occlusion", 1, region=tuple(regions[n]))
+        torch.testing.assert_close(both.maps[n : n + 1], one.maps)
+        assert one.maps.any()
+
+
 def test_a_region_is_for_segmentation() -> None:
     with pytest.raises(TargetError, match="a region is for segmentation networks; this is a class"):
         Reader(regions=torch.zeros(1, 4))
 
 
-@pytest.mark.parametrize("size", [(600, 800), (300, 1400), (1400, 300), (40, 40)])
-def test_a_detector_neither_resizes_nor_pads_what_it_is_given(size: tuple[int, int]) -> None:
+def test_a_detector_neither_resizes_nor_pads_what_it_is_given() -> None:
     """Only then do its maps lie on the image exactly."""
-    model = load("fasterrcnn_mobilenet_v3_large_320_fpn", "none")
-    given, crop = preprocess(np.zeros((*size, 3), np.uint8), model.preset)
-    images, _ = model.module.transform([given])
-    assert images.tensors.shape[2:] == given.shape[1:]
-    assert (crop.x1, crop.y1) == size[::-1]
-    ratio = (given.shape[1] / given.shape[2]) / (size[0] / size[1])
-    assert 0.8 < ratio < 1.25
+    model = load("fasterrcnn_mobilenet_v3_large_fpn", "none")
+    for height, width in ((600, 800), (300, 1400), (1400, 300), (40, 40)):
+        given, crop = preprocess(np.zeros((height, width, 3), np.uint8), model.preset)
+        images, _ = model.module.transform([given])
+        assert images.image_sizes == [tuple(given.shape[1:])], "resized"
+        assert images.tensors.shape[2:] == given.shape[1:], "padded"
+        assert (crop.x1, crop.y1) == (width, height)
+        assert 0.9 < (given.shape[1] / given.shape[2]) / (height / width) < 1.1
 
 
 def test_boxes_go_there_and_back() -> None:
