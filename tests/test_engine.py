@@ -154,7 +154,7 @@ def test_names_that_are_no_target(gap_net: GapNet, images: Tensor) -> None:
             explain(model, images, target=target)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"cam"}))
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"cam", "gradcam++softmax"}))
 def test_a_function_as_target(name: str, gap_net: GapNet, images: Tensor) -> None:
     by_class = explain(gap_net, images, name, 3, window=Window(8, 8))
     by_score = explain(gap_net, images, name, lambda out: out[:, 3], window=Window(8, 8))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from camcli.capture import reruns
 from camcli.capture.hooks import Tap, gradient
@@ -43,6 +44,32 @@ class Site:
     def acts(self) -> Tensor:
         """The layer's output (N,C,h,w)."""
         return self.live_acts.detach()
+
+    def log_grads(self, classes: Tensor) -> Tensor:
+        """Gradient of log Y at the layer, Y the softmax of the class (N,) of each image.
+
+        (N,C,h,w). It is that of `sum_m Y^m (S - S^m)`, which has none of the difference 1 - Y that
+        rounds to zero where the network is sure.
+        """
+        scores = logits(self.run.output)
+        chosen = one_hot(classes, scores.shape[1]).bool()
+        others = scores.detach().softmax(1).masked_fill(chosen, 0)
+        contrast = ((chosen * others.sum(1, keepdim=True) - others) * scores).sum(1)
+        return gradient(contrast, self.live_acts, f"layer '{self.path}'")
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Means over all K classes of the square and the cube of `log_grads` (N,C,h,w).
+
+        Each class has its probability for weight, and costs a backward pass over the head.
+        """
+        shares = logits(self.run.output).detach().softmax(1)
+        square = cube = torch.zeros_like(self.acts)
+        for index, share in enumerate(shares.T):
+            rise = self.log_grads(torch.full_like(share, index, dtype=torch.long))
+            weighted = share[:, None, None, None] * rise.square()
+            square, cube = square + weighted, cube + weighted * rise
+        return square, cube
 
     @cached_property
     def masked(self) -> Tensor:
@@ -113,6 +140,20 @@ class Evidence:
     @cached_property
     def grads(self) -> Tensor:
         return gradient(self.aim.live_score, self.site.live_acts, f"layer '{self.site.path}'")
+
+    @property
+    def log_grads(self) -> Tensor:
+        if self.aim.classes is None:
+            raise MethodError("gradcam++softmax explains a class, not a function: use gradcam++")
+        return self.site.log_grads(self.aim.classes)
+
+    @property
+    def mean_square(self) -> Tensor:
+        return self.site.moments[0]
+
+    @property
+    def mean_cube(self) -> Tensor:
+        return self.site.moments[1]
 
     @property
     def pooled(self) -> Tensor:
