@@ -34,8 +34,8 @@ class Explanation:
 
     `maps` (N,h,w) at the layer's resolution, or (N,3,H,W) for methods that give images: raw,
     unscaled, in the model's own precision. `scores` (N,) are the pre-softmax scores explained,
-    `classes` (N,) the class indices and `probabilities` (N,) their softmax; these two are None for
-    a function as target. All are detached and on the model's device.
+    `classes` (N,) the class indices and `probabilities` (N,) the classes' softmax; these two are
+    None for a function as target. All are detached and on the model's device.
     """
 
     method: str
@@ -91,9 +91,9 @@ def explain(
     `model`: from `camcli.load`, or any `nn.Module`. `inputs`: a tensor (N,3,H,W), already
     preprocessed; a tuple of the model's arguments, the first image batch among them being the one
     explained; or, for a Model, a PIL image, a path, or a list of these. `method`: names in METHODS.
-    `target`: `pred`, `topK`, a class index, a class name, or a function from the model's output to
-    one score per image (N,). `layer`: a dotted path; None finds the last feature map before the
-    head. `window` is the square of the occlusion method.
+    `target`: `pred`, `topK`, a class index, a class name, one of these behind `finer:` or `not:`,
+    or a function from the model's output to one score per image (N,). `layer`: a dotted path; None
+    finds the last feature map before the head. `window` is the square of the occlusion method.
 
     One method and one target give an Explanation, a list of either gives a list, methods outermost;
     all share one forward pass. The model is unchanged afterwards. Raises CamcliError for a method,

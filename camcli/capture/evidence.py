@@ -88,8 +88,8 @@ class Aim:
     def __init__(self, run: Pass, target: Target) -> None:
         self.run = run
         self.target = target
-        self.classes = target.classes(run.output)
-        self.live_score = target.score(run.output, self.classes)
+        self.terms = target.terms(run.output)
+        self.live_score = target.score(run.output, self.terms)
         if len(self.live_score) != run.size:
             raise TypeError(
                 f"target '{target.spec}' gives {len(self.live_score)} scores for {run.size} images"
@@ -97,7 +97,12 @@ class Aim:
 
     def scores_of(self, output: Any, which: Tensor) -> Tensor:
         """The target's scores in another output, whose rows are images `which` of the pass."""
-        return self.target.score(output, None if self.classes is None else self.classes[which])
+        return self.target.score(output, self.terms and self.terms.of(which))
+
+    @property
+    def classes(self) -> Tensor | None:
+        """The class explained for each image (N,); None where a function gives the score."""
+        return None if self.terms is None else self.terms.classes[:, 0]
 
     @property
     def score(self) -> Tensor:
@@ -106,7 +111,7 @@ class Aim:
 
     @property
     def probability(self) -> Tensor | None:
-        """Softmax of the score among the classes (N,); None where a function gives the score."""
+        """The class's softmax (N,); None where a function gives the score."""
         if self.classes is None:
             return None
         every = logits(self.run.output).detach().softmax(1)
@@ -143,8 +148,9 @@ class Evidence:
 
     @property
     def log_grads(self) -> Tensor:
-        if self.aim.classes is None:
-            raise MethodError("gradcam++softmax explains a class, not a function: use gradcam++")
+        if self.aim.classes is None or self.aim.target.form:
+            what = "a function" if self.aim.classes is None else f"'{self.aim.target.spec}'"
+            raise MethodError(f"gradcam++softmax explains a class, not {what}: use gradcam++")
         return self.site.log_grads(self.aim.classes)
 
     @property
@@ -161,7 +167,7 @@ class Evidence:
 
     @property
     def weights(self) -> Tensor:
-        return self._of_class("weight").flatten(1)
+        return self._of_class("weight")
 
     @property
     def bias(self) -> Tensor:
@@ -212,8 +218,9 @@ class Evidence:
         return self.run.watch.head
 
     def _of_class(self, name: str) -> Tensor:
-        if self.aim.classes is None:
+        if (terms := self.aim.terms) is None:
             raise MethodError("cam explains a class, not a function: use gradcam")
         parameter = getattr(self._head.linear, name)
         assert isinstance(parameter, Tensor)
-        return parameter.detach()[self.aim.classes]
+        of_each = parameter.detach().flatten(1) if parameter.ndim > 1 else parameter.detach()
+        return torch.einsum("nj,nj...->n...", terms.factors, of_each[terms.classes])

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     default=["pred"],
     type=Text(),
     metavar="T",
-    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name."
+    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name; "
+    "with finer: before it against the classes most like it, with not: against it."
     "  [default: pred]",
 )
 @click.option(
