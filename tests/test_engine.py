@@ -140,6 +140,78 @@ def test_targets_of_each_kind(gap_net: GapNet, images: Tensor) -> None:
         torch.testing.assert_close(shown.probabilities, odds)
 
 
+def test_several_layers_share_one_forward_pass(gap_net: GapNet, images: Tensor) -> None:
+    """Nested ones too, and each map is the one that the layer has by itself."""
+    runs: list[int] = []
+    gap_net.trunk.register_forward_hook(lambda *_: runs.append(1))
+    model = Model(gap_net, layer="last", head=None)
+    layers = ["trunk.0", None, "last.0", "trunk", "last"]
+    methods = ["gradcam", "guided-backprop", "layercam", "guided"]
+    found = explain(model, images, methods, ["pred", 2], layer=layers)
+    assert len(runs) == 1
+    paths = [path or "last" for path in layers]
+    assert [(e.method, e.target, e.layer) for e in found] == [
+        (method, target, path)
+        for method in methods
+        for target in ("pred", "2")
+        for path in ([None] if method == "guided-backprop" else paths)
+    ]
+    for shown in found:
+        target: Any = shown.target if shown.target == "pred" else int(shown.target)
+        alone = explain(model, images, shown.method, target, shown.layer)
+        torch.testing.assert_close(shown.maps, alone.maps, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted({n for n, m in METHODS.items() if m.at_layer} - {"cam"}))
+def test_every_method_takes_several_layers(name: str, gap_net: GapNet, images: Tensor) -> None:
+    found = explain(gap_net, images, name, 1, layer=["trunk.0", "last"])
+    for shown, path in zip(found, ["trunk.0", "last"], strict=True):
+        alone = explain(gap_net, images, name, 1, path)
+        torch.testing.assert_close(shown.maps, alone.maps, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["mean", "product"])
+def test_fused_maps(how: str, gap_net: GapNet, images: Tensor) -> None:
+    methods, layers = ["occlusion", "layercam"], ["trunk", "last"]
+    occlusion, fused = explain(gap_net, images, methods, 1, layers, window=Window(8, 8), fuse=how)
+    assert occlusion.layer is None
+    assert fused.layer == f"{how}(trunk, last)"
+    scaled = []
+    for shown in explain(gap_net, images, "layercam", 1, layer=layers):
+        large = nn.functional.interpolate(shown.maps[:, None], (30, 26), mode="bilinear")[:, 0]
+        assert (large.amax((1, 2)) > 0).all()
+        scaled.append(torch.stack([each / each.max() for each in large]))
+    expected = (scaled[0] + scaled[1]) / 2 if how == "mean" else scaled[0] * scaled[1]
+    torch.testing.assert_close(fused.maps, expected)
+    assert fused.maps.min() >= 0
+    assert fused.maps.max() <= 1
+
+
+def test_a_map_that_is_zero_fuses_as_zero(gap_net: GapNet, images: Tensor) -> None:
+    nn.init.zeros_(gap_net.fc.weight)
+    for how in ("mean", "product"):
+        found = explain(gap_net, images, "gradcam", 1, layer=["trunk", "last"], fuse=how)
+        assert not found[0].maps.any()
+
+
+def test_what_cannot_be_fused(gap_net: GapNet, images: Tensor) -> None:
+    for names, layers, how, message in (
+        (["gradcam"], ["last"], "mean", "fusion 'mean' needs two layers or more, got 1"),
+        (["gradcam"], ["last", None], "meen", "unknown fusion 'meen': did you mean 'mean'"),
+        (["guided"], ["last", None], "mean", "'guided' gives images, and only maps can be fused"),
+        (
+            ["cam"],
+            ["trunk", None],
+            "mean",
+            "reads the layer before the pooling, 'last', not 'trunk'",
+        ),
+    ):
+        with pytest.raises(MethodError, match=message):
+            explain(gap_net, images, names, 1, layers, fuse=how)
+    with pytest.raises(ValueError, match="no layer given"):
+        explain(gap_net, images, layer=[])
+
+
 def finer(scores: Tensor, own: int) -> tuple[list[int], list[float]]:
     """The three classes closest in score, and their shares, one by one."""
     values = scores.tolist()

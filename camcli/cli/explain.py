@@ -13,6 +13,7 @@ import click
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import Name, Names, Text, model_options
 from camcli.errors import CamcliError
+from camcli.fusion import FUSIONS
 from camcli.images import FITS, find
 from camcli.methods import METHODS
 from camcli.outputs import SAVES, to_json
@@ -43,10 +44,17 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--layer",
-    default="auto",
-    show_default=True,
+    multiple=True,
+    default=["auto"],
+    type=Text(),
     metavar="L",
-    help="The layer to look at: auto, or a dotted path such as layer3.2.conv1.",
+    help="The layer to look at; repeatable: auto, or a dotted path such as layer3.2.conv1."
+    "  [default: auto]",
+)
+@click.option(
+    "--fuse",
+    type=Name("fusion", list(FUSIONS)),
+    help="Make one map of those of several layers.",
 )
 @click.option(
     "--output",
@@ -139,7 +147,8 @@ def _job(
     device: str,
     method: tuple[str, ...],
     target: tuple[str, ...],
-    layer: str,
+    layer: tuple[str, ...],
+    fuse: str | None,
     output: Path,
     save: tuple[str, ...],
     fit: str,
@@ -163,12 +172,14 @@ def _job(
     network = load(model, weights, labels=labels, device=device)
     if weights == "none" and not quiet:
         click.echo(f"Note: {model} with weights {network.weights} has learnt nothing.", err=True)
+    layers = [None if path == "auto" else find_layer(network.module, path) for path in layer]
     return Job(
         sources=sources,
         model=network,
         methods=tuple(dict.fromkeys(method)),
         targets=tuple(dict.fromkeys(target)),
-        layer=None if layer == "auto" else find_layer(network.module, layer),
+        layers=tuple(dict.fromkeys(layers)),
+        fuse=fuse,
         output=output,
         saves=save,
         fit=fit,
