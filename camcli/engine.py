@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from camcli import capture
+from camcli import capture, fusion
 from camcli.capture import Evidence, Pass, Watch, Window
 from camcli.errors import MethodError, unknown
 from camcli.images import Preset, decode, preprocess, upright
@@ -36,10 +35,11 @@ class Explanation:
     """Where the network looked, for one method and one target over a batch.
 
     `maps` (N,h,w) at the layer's resolution, or (N,3,H,W) for methods that give images: raw,
-    unscaled, in the model's own precision. `scores` (N,) are the pre-softmax scores explained,
-    `classes` (N,) the class indices and `probabilities` (N,) their softmax; these two are None for
-    a function as target. `boxes` (N,4) are the classes' best boxes, x0, y0, x1, y1 in input pixels,
-    of a detection network. All are detached and on the model's device.
+    unscaled, in the model's own precision; those fused of several layers are (N,H,W) in [0, 1].
+    `scores` (N,) are the pre-softmax scores explained, `classes` (N,) the class indices and
+    `probabilities` (N,) the classes' softmax; these two are None for a function as target. `boxes`
+    (N,4) are the classes' best boxes, x0, y0, x1, y1 in input pixels, of a detection network. All
+    are detached and on the model's device.
     """
 
     method: str
@@ -69,9 +69,10 @@ def explain(
     inputs: Inputs,
     method: Sequence[str],
     target: TargetLike | Sequence[TargetLike] = ...,
-    layer: str | None = ...,
+    layer: str | Sequence[str | None] | None = ...,
     *,
     window: Window = ...,
+    fuse: str | None = ...,
     region: Region | None = ...,
 ) -> list[Explanation]: ...
 @overload
@@ -81,8 +82,21 @@ def explain(
     method: str = ...,
     *,
     target: Sequence[TargetLike],
-    layer: str | None = ...,
+    layer: str | Sequence[str | None] | None = ...,
     window: Window = ...,
+    fuse: str | None = ...,
+    region: Region | None = ...,
+) -> list[Explanation]: ...
+@overload
+def explain(
+    model: Model | nn.Module,
+    inputs: Inputs,
+    method: str = ...,
+    target: TargetLike = ...,
+    *,
+    layer: Sequence[str | None],
+    window: Window = ...,
+    fuse: str | None = ...,
     region: Region | None = ...,
 ) -> list[Explanation]: ...
 def explain(
@@ -90,9 +104,10 @@ def explain(
     inputs: Inputs,
     method: str | Sequence[str] = "gradcam",
     target: TargetLike | Sequence[TargetLike] = "pred",
-    layer: str | None = None,
+    layer: str | Sequence[str | None] | None = None,
     *,
     window: Window = Window(),  # noqa: B008 - frozen
+    fuse: str | None = None,
     region: Region | None = None,
 ) -> Explanation | list[Explanation]:
     """Explain a model's scores on a batch.
@@ -100,15 +115,17 @@ def explain(
     `model`: from `camcli.load`, or any `nn.Module`. `inputs`: a tensor (N,3,H,W), already
     preprocessed; a tuple of the model's arguments, the first image batch among them being the one
     explained; or, for a Model, a PIL image, a path, or a list of these. `method`: names in METHODS.
-    `target`: `pred`, `topK`, a class index, a class name, or a function from the model's output to
-    one score per image (N,). `layer`: a dotted path; None finds the last feature map before the
-    head. `window` is the square of the occlusion method. `region`: for a segmentation network, the
-    x0, y0, x1, y1 in input pixels, one for all images or (N,4), over which the class's scores are
-    summed; None takes the pixels where it is the best class.
+    `target`: `pred`, `topK`, a class index, a class name, one of these behind `finer:` or `not:`,
+    or a function from the model's output to one score per image (N,). `layer`: a dotted path; None
+    finds the last feature map before the head. `window` is the square of the occlusion method.
+    `fuse`, one of FUSIONS, makes one map of those of several layers. `region`: for a segmentation
+    network, the x0, y0, x1, y1 in input pixels, one for all images or (N,4), over which the class's
+    scores are summed; None takes the pixels where it is the best class.
 
-    One method and one target give an Explanation, a list of either gives a list, methods outermost;
-    all share one forward pass. The model is unchanged afterwards. Raises CamcliError for a method,
-    target or layer that does not fit, ValueError and TypeError for misuse.
+    One method, target and layer give an Explanation, a list of any gives a list: methods outermost,
+    then targets, then layers for the methods that take one. All share one forward pass. The model
+    is unchanged afterwards. Raises CamcliError for a method, target or layer that does not fit,
+    ValueError and TypeError for misuse.
     """
     model = model if isinstance(model, Model) else Model(model)
     methods = [method] if isinstance(method, str) else list(method)
@@ -116,9 +133,11 @@ def explain(
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
     batch = as_inputs(model, inputs)
+    one_layer = layer is None or isinstance(layer, str)
+    layers: list[str | None] = [layer] if one_layer else list(layer)  # type: ignore[list-item, arg-type]
     reader = Reader(model.task, model.num_classes, _regions(region, batch))
-    found = _explain(model, batch, pick_methods(methods), parsed, layer, window, reader)
-    return found[0] if single and isinstance(method, str) else found
+    found = _explain(model, batch, pick_methods(methods), parsed, layers, window, fuse, reader)
+    return found[0] if single and one_layer and isinstance(method, str) else found
 
 
 def pick_methods(names: Sequence[str]) -> list[Method]:
@@ -162,10 +181,10 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
     return replace(model, layer=layer, head=head)
 
 
-def needs_survey(methods: Sequence[Method], layer: str | None) -> bool:
+def needs_survey(methods: Sequence[Method], layers: Sequence[str | None]) -> bool:
     """Whether these methods ask for the automatic layer, or for the head that CAM reads."""
     needs = _needs(methods)
-    return "pooled" in needs or (layer is None and bool(needs & AT_LAYER))
+    return "pooled" in needs or (None in layers and bool(needs & AT_LAYER))
 
 
 def _explain(
@@ -173,51 +192,73 @@ def _explain(
     inputs: tuple[Any, ...],
     methods: Sequence[Method],
     targets: Sequence[Target],
-    layer: str | None,
+    layers: Sequence[str | None],
     window: Window,
+    fuse: str | None,
     reader: Reader,
 ) -> list[Explanation]:
+    if not layers:
+        raise ValueError("no layer given")
+    fusion.check(fuse, methods, layers)
     needs = _needs(methods)
-    if needs_survey(methods, layer):
+    if needs_survey(methods, layers):
         model = surveyed(model, inputs)
-    path = model.layer if layer is None else find_layer(model.module, layer)
+    paths = [model.layer if path is None else find_layer(model.module, path) for path in layers]
     if "pooled" in needs:
-        _check_cam(model, path)
-    layers = (path,) if path is not None and needs & AT_LAYER else ()
+        _check_cam(model, paths)
+    tapped = tuple(path for path in paths if path and needs & AT_LAYER)
     grey = (0.0,) if any(model.preset.mean) else Preset.mean
-    watch = Watch(model.module, layers, model.head, "guided" in needs, window, reader, grey)
+    watch = Watch(model.module, tapped, model.head, "guided" in needs, window, reader, grey)
     with capture.borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
         return [
-            _explanation(method, shown)
+            shown
             for method in methods
-            for shown in (itertools.chain(*run.at_layers) if method.at_layer else run.apart)
+            for evidence in (run.at_layers if method.at_layer else run.apart)
+            for shown in _explanations(method, evidence, fuse)
         ]
 
 
-def _explanation(method: Method, shown: Evidence) -> Explanation:
-    return Explanation(
-        method=method.name,
-        target=shown.aim.target.spec,
-        layer=shown.at.path if shown.at else None,
-        maps=method.function(**{name: getattr(shown, name) for name in method.needs}),
-        scores=shown.aim.score,
-        classes=shown.aim.classes,
-        probabilities=shown.aim.probability,
-        boxes=shown.aim.box,
-    )
+def _explanations(
+    method: Method, evidence: Sequence[Evidence], fuse: str | None
+) -> list[Explanation]:
+    """A method's explanations of one target at each layer, or the one that they are fused to."""
+    maps = [
+        method.function(**{name: getattr(shown, name) for name in method.needs})
+        for shown in evidence
+    ]
+    layers = [shown.at.path if shown.at else None for shown in evidence]
+    if fuse and method.at_layer:
+        maps = [fusion.fused(maps, fuse, evidence[0].run.image.shape[2:])]
+        layers = [f"{fuse}({', '.join(map(str, layers))})"]
+    aim = evidence[0].aim
+    return [
+        Explanation(
+            method=method.name,
+            target=aim.target.spec,
+            layer=layer,
+            maps=of_layer,
+            scores=aim.score,
+            classes=aim.classes,
+            probabilities=aim.probability,
+            boxes=aim.box,
+        )
+        for layer, of_layer in zip(layers, maps, strict=True)
+    ]
 
 
 def _needs(methods: Sequence[Method]) -> frozenset[str]:
     return frozenset[str]().union(*(method.needs for method in methods))
 
 
-def _check_cam(model: Model, path: str | None) -> None:
+def _check_cam(model: Model, paths: Sequence[str | None]) -> None:
     if model.head is None:
         raise MethodError(
             f"cam needs a network that ends in global average pooling and one linear layer, and "
             f"{model.name} does not: use gradcam, which equals it up to scale where both exist"
         )
-    if path != model.layer:
+    for path in paths:
+        if path == model.layer:
+            continue
         raise MethodError(
             f"cam reads the layer before the pooling, '{model.layer}', not '{path}': "
             f"leave the layer on auto, or use gradcam"

@@ -25,6 +25,9 @@ EVIDENCE = MappingProxyType(
     {
         "acts": "A, the target layer's output (N,C,h,w)",
         "grads": "g, the gradient of the score with respect to A (N,C,h,w)",
+        "log_grads": "gradient of log Y with respect to A, Y the class's softmax (N,C,h,w)",
+        "mean_square": "mean of the squares of all classes' log_grads, weighted by Y (N,C,h,w)",
+        "mean_cube": "mean of the cubes of all classes' log_grads, weighted by Y (N,C,h,w)",
         "pooled": "the map that the network's head averages over space (N,C,h,w)",
         "weights": "the head's weights for the target, one per channel of `pooled` (N,C)",
         "bias": "what a convolutional head adds at each position, zero for a linear one (N,)",
@@ -38,7 +41,12 @@ EVIDENCE = MappingProxyType(
     }
 )
 
-AT_LAYER = frozenset({"acts", "grads", "pooled", "masked", "ablated"})
+AT_LAYER = frozenset(
+    {
+        *("acts", "grads", "log_grads", "mean_square", "mean_cube"),
+        *("pooled", "masked", "ablated"),
+    }
+)
 """The evidence that is taken at a layer."""
 
 
@@ -136,6 +144,31 @@ def gradcam_plusplus(acts: Tensor, grads: Tensor) -> Tensor:
     total = acts.sum((2, 3), keepdim=True).relu()
     positive = grads.relu()
     weights = (positive / (2 + positive * total)).sum((2, 3), keepdim=True)
+    return (weights * acts).sum(1).relu()
+
+
+@register(
+    "gradcam++softmax", source="Chattopadhay et al. 2018, arXiv:1710.11063, eq. 10, of a softmax"
+)
+def gradcam_plusplus_softmax(
+    acts: Tensor, log_grads: Tensor, mean_square: Tensor, mean_cube: Tensor
+) -> Tensor:
+    """Grad-CAM++ of the class's probability: its exact alpha, at a backward pass a class.
+
+    `ReLU(sum_k w_k A_k)`, `w_k = sum_ij alpha_ij ReLU(Y'_ij)`, `alpha = Y'' / (2 Y'' + sum_ab A_ab
+    Y''')` for Y = softmax(S). With D = d log Y / dA and the means over all classes m, weighted by
+    Y^m, `Y' = Y D`, `Y'' = Y (D^2 - <D^2>)`, `Y''' = Y (D^3 - 3 D <D^2> - <D^3>)`. The factor Y,
+    common to all weights, is left out. Four times (N,C,h,w) -> (N,h,w) >= 0
+
+    Where a layer's sum is negative we take it as zero, as for exp. Yet here alpha has a pole even
+    for A >= 0, behind which it is negative: it is kept between 0 and 1, and at 1/2, the value for
+    a sum of zero, where both derivatives vanish.
+    """
+    total = acts.sum((2, 3), keepdim=True).relu()
+    second = log_grads.square() - mean_square
+    third = log_grads.pow(3) - 3 * log_grads * mean_square - mean_cube
+    alpha = (second / (2 * second + total * third)).nan_to_num(0.5).clamp(0, 1)
+    weights = (alpha * log_grads.relu()).sum((2, 3), keepdim=True)
     return (weights * acts).sum(1).relu()
 
 

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from camcli.errors import OutputError
 from camcli.images import Source
@@ -22,26 +22,34 @@ SAVES = {"overlay": ".png", "map": ".npy", "heatmap": ".heatmap.png", "panel": "
 """What can be saved, and how its file name ends."""
 
 
-def name_of(source: Source, method: str, target: str, what: str) -> Path:
-    """Where a result goes below the output folder: `<stem>.<method>[.<target>]<ending>`.
+class Wanted(NamedTuple):
+    """One result for each image. `layer` is None for the automatic one and where none is taken."""
+
+    method: str
+    target: str
+    layer: str | None = None
+
+
+def name_of(source: Source, wanted: Wanted, what: str) -> Path:
+    """Where a result goes below the output folder: `<stem>.<method>[.<target>][.<layer>]<ending>`.
 
     The target is left out for `pred`; what a file name cannot hold becomes `_`.
     """
-    part = "" if target == "pred" else "." + re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", target)
-    return source.name.with_name(f"{source.name.stem}.{method}{part}{SAVES[what]}")
+    target = None if wanted.target == "pred" else wanted.target
+    parts = [re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", part) for part in (target, wanted.layer) if part]
+    stem = ".".join([source.name.stem, wanted.method, *parts])
+    return source.name.with_name(stem + SAVES[what])
 
 
-def check_names(
-    folder: Path, sources: Sequence[Source], methods: Sequence[str], targets: Sequence[str]
-) -> None:
+def check_names(folder: Path, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
     """Refuse a run in which two results, or a result and an input, are the same file.
 
     Raises OutputError.
     """
-    parts = [name_of(sources[0], m, t, "map") for m in methods for t in targets] if sources else []
+    parts = [name_of(sources[0], wanted, "map") for wanted in results] if sources else []
     if len(set(parts)) < len(parts):
         twice = next(part for part in parts if parts.count(part) > 1)
-        raise OutputError(f"two methods or targets would write the same file '{twice}'")
+        raise OutputError(f"two methods, targets or layers would write the same file '{twice}'")
     first: dict[Path, Source] = {}
     for source in sources:
         other = first.setdefault(source.name.with_suffix(""), source)
@@ -51,8 +59,8 @@ def check_names(
                 f"explain them into two output folders, or give a folder that holds both"
             )
     inputs = {os.path.realpath(source.path) for source in sources}
-    for source, method, target, what in itertools.product(sources, methods, targets, SAVES):
-        file = folder / name_of(source, method, target, what)
+    for source, wanted, what in itertools.product(sources, results, SAVES):
+        file = folder / name_of(source, wanted, what)
         if os.path.abspath(file) in inputs:
             raise OutputError(
                 f"'{file}' is an input and would be written over: name another folder"

@@ -27,13 +27,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli import __version__, outputs, render
+from camcli import __version__, fusion, outputs, render
 from camcli.capture import Window
 from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
 from camcli.errors import CamcliError, ImageError, one_line
 from camcli.images import Box, Crop, Pixels, Source, decode, preprocess
 from camcli.methods import METHODS
 from camcli.models import Model
+from camcli.outputs import Wanted
 from camcli.render import Style, Values
 from camcli.targets import parse_target
 from camcli.tasks import Reader
@@ -53,7 +54,8 @@ class Job:
     methods: Sequence[str]
     targets: Sequence[str]
     output: Path
-    layer: str | None = None
+    layers: Sequence[str | None] = (None,)
+    fuse: str | None = None
     saves: Sequence[str] = ("overlay", "map")
     fit: str = "preset"
     style: Style = field(default_factory=Style)
@@ -67,8 +69,20 @@ class Job:
         for target in self.targets:
             parse_target(target, self.model.class_names, self.model.num_classes)
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
-        outputs.check_names(self.output, self.sources, self.methods, self.targets)
+        fusion.check(self.fuse, pick_methods(self.methods), self.layers)
+        outputs.check_names(self.output, self.sources, self.results)
         outputs.prepare(self.output)
+
+    @property
+    def results(self) -> list[Wanted]:
+        """What there is for each image, in the order in which `explain` gives it."""
+        at_layers = (self.fuse,) if self.fuse else self.layers
+        return [
+            Wanted(method.name, target, layer)
+            for method in pick_methods(self.methods)
+            for target in self.targets
+            for layer in (at_layers if method.at_layer else (None,))
+        ]
 
 
 @dataclass(frozen=True)
@@ -96,10 +110,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class Result:
-    """One method's and target's result for one image, on the host."""
+    """One result for one image, on the host."""
 
-    method: str
-    target: str
+    wanted: Wanted
     layer: str | None
     values: Values
     score: float
@@ -206,15 +219,12 @@ def _explained(
         stacked = torch.stack([item.input for item in batch])
         inputs = stacked.to(model.device, memory_format=torch.channels_last)
         try:
-            if needs_survey(pick_methods(job.methods), job.layer):
+            if needs_survey(pick_methods(job.methods), job.layers):
                 model = surveyed(model, (inputs,))
             found = explain(
-                model,
-                inputs,
-                job.methods,
-                job.targets,
-                job.layer,
+                *(model, inputs, job.methods, job.targets, job.layers),
                 window=job.window,
+                fuse=job.fuse,
                 region=_regions(job, batch),
             )
         except RuntimeError as error:  # of torch: an input too small for the network, no memory
@@ -222,7 +232,7 @@ def _explained(
                 reason = f"{item.source.path}: {model.name} failed ({one_line(error)})"
                 yield Failed(item.source, ImageError(reason))
             continue
-        yield from zip(batch, _results(found), strict=True)
+        yield from zip(batch, _results(found, job.results), strict=True)
 
 
 def _regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
@@ -246,13 +256,13 @@ def _batches(loaded: Iterable[Loaded | Failed], size: int) -> Iterator[list[Load
                 yield [item for item in chunk if isinstance(item, Loaded)]
 
 
-def _results(found: Sequence[Explanation]) -> Iterator[list[Result]]:
+def _results(found: Sequence[Explanation], results: Sequence[Wanted]) -> Iterator[list[Result]]:
     """Image by image from explanations batch by batch, each brought to the host as a whole."""
-    hosted = [_hosted(shown) for shown in found]
+    hosted = [_hosted(shown, wanted) for shown, wanted in zip(found, results, strict=True)]
     return (list(of_one_image) for of_one_image in zip(*hosted, strict=True))
 
 
-def _hosted(shown: Explanation) -> list[Result]:
+def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     assert shown.classes is not None  # the command line explains classes, never functions
     assert shown.probabilities is not None
     columns = (shown.scores, shown.classes, shown.probabilities)
@@ -260,15 +270,17 @@ def _hosted(shown: Explanation) -> list[Result]:
     facts = zip(*(column.tolist() for column in columns), boxes, strict=True)
     maps = shown.maps.float().contiguous().cpu().numpy()
     return [
-        Result(shown.method, shown.target, shown.layer, values, *fact)
-        for values, fact in zip(maps, facts, strict=True)
+        Result(wanted, shown.layer, values, *fact) for values, fact in zip(maps, facts, strict=True)
     ]
 
 
 def _written(job: Job, item: tuple[Loaded, list[Result]] | Failed) -> list[Row]:
     if isinstance(item, Failed):
-        wanted = itertools.product(job.methods, job.targets)
-        return [_row(item.source, m, t, status="error", error=str(item.error)) for m, t in wanted]
+        error = str(item.error)
+        return [
+            _row(item.source, wanted, layer=wanted.layer, status="error", error=error)
+            for wanted in job.results
+        ]
     loaded, results = item
     return [_write_one(job, loaded, result) for result in results]
 
@@ -285,14 +297,12 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
         "box": _box(loaded, result),
     }
-    row = partial(_row, loaded.source, result.method, result.target)
+    row = partial(_row, loaded.source, result.wanted)
     if not np.isfinite(result.values).all() or not np.isfinite(result.score):
-        error = f"{loaded.source.path}: the {result.method} map or its score holds NaN or infinity"
+        method = result.wanted.method
+        error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
         return row(**facts | {"score": None, "probability": None}, status="error", error=error)
-    files = {
-        what: outputs.name_of(loaded.source, result.method, result.target, what)
-        for what in job.saves
-    }
+    files = {what: outputs.name_of(loaded.source, result.wanted, what) for what in job.saves}
     try:
         for what, file in files.items():
             outputs.write(job.output / file, _contents(job, loaded, result, what))
@@ -320,7 +330,8 @@ def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
         buffer = BytesIO()
         np.save(buffer, result.values)
         return buffer.getvalue()
-    signed, size = METHODS[result.method].signed, (loaded.pixels.shape[0], loaded.pixels.shape[1])
+    signed = METHODS[result.wanted.method].signed
+    size = (loaded.pixels.shape[0], loaded.pixels.shape[1])
     if what == "heatmap":
         return render.png(render.heatmap(result.values, loaded.crop, size, job.style, signed))
     draw = render.panel if what == "panel" else render.overlay
@@ -337,9 +348,10 @@ _FIELDS = (
 )
 
 
-def _row(source: Source, method: str, target: str, **facts: Any) -> Row:
+def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     """A manifest row: the same fields in the same order, null where there is nothing to say."""
-    known = {"image": source.name.as_posix(), "method": method, "target": target, **facts}
+    explained = {"method": wanted.method, "target": wanted.target}
+    known = {"image": source.name.as_posix(), **explained, **facts}
     return {field: known.get(field) for field in _FIELDS}
 
 
@@ -350,7 +362,8 @@ def _record(job: Job) -> Row:
         "model": model.name,
         "weights": model.weights,
         "weights_hash": model.weights_hash,
-        "layer": job.layer or "auto",
+        "layers": [layer or "auto" for layer in job.layers],
+        "fuse": job.fuse,
         "methods": list(job.methods),
         "targets": list(job.targets),
         "fit": job.fit,

@@ -68,10 +68,11 @@ def test_model_is_unchanged_after_an_exception(
     assert state(odd) == before
 
 
-def test_cam_explains_classes_only(odd: GapNet, images: Tensor) -> None:
+@pytest.mark.parametrize("name", ["cam", "gradcam++softmax"])
+def test_methods_that_explain_classes_only(name: str, odd: GapNet, images: Tensor) -> None:
     before = state(odd)
     with pytest.raises(MethodError, match="explains a class, not a function"):
-        explain(odd, images, "cam", lambda output: output.sum(1))
+        explain(odd, images, name, lambda output: output.sum(1))
     assert state(odd) == before
 
 

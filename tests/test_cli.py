@@ -77,7 +77,10 @@ def test_every_option(run: Run, tmp_path: Path) -> None:
     assert [r["class_name"] for r in rows[::2]] == ["thing 7", "thing 12", rows[4]["class_name"]]
     for row in rows:
         for ending in ("npy", "png", "heatmap.png", "panel.png"):
-            assert (tmp_path / "out" / f"a.{row['method']}.{row['target']}.{ending}").exists()
+            layer = f".{row['layer']}" if row["layer"] else ""
+            assert (
+                tmp_path / "out" / f"a.{row['method']}.{row['target']}{layer}.{ending}"
+            ).exists()
 
 
 def test_json_is_the_manifest(run: Run, tmp_path: Path) -> None:
@@ -190,6 +193,20 @@ def test_environment(
         for method in ("cam", "occlusion")
         for target in ("pred", "German shepherd")
     ]
+
+
+def test_layers_fused_and_not(run: Run, photo: Path, tmp_path: Path) -> None:
+    layers = ("--layer", "auto", "--layer", "features.5", "--layer", "features.-8")
+    arguments = ("explain", photo, *TINY, "--method", "layercam", *layers, "--save", "map")
+    assert run(*arguments, "--output", tmp_path / "each").exit_code == 0
+    assert [row["map"] for row in manifest(tmp_path / "each")] == [
+        *("photo.layercam.npy", "photo.layercam.features.5.npy")
+    ], "features.-8 is features.5"
+    assert run(*arguments, "--fuse", "mean", "--output", tmp_path / "one").exit_code == 0
+    assert [row["map"] for row in manifest(tmp_path / "one")] == ["photo.layercam.mean.npy"]
+    found = run("explain", photo, *TINY, "--fuse", "mean", "--output", tmp_path)
+    assert found.exit_code == 2
+    assert b"fusion 'mean' needs two layers or more, got 1" in found.stderr_bytes
 
 
 def test_networks_of_tokens_still_take_occlusion(run: Run, photo: Path, tmp_path: Path) -> None:

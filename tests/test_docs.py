@@ -59,7 +59,7 @@ def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("cat", "a", "b"):
         (tmp_path / f"{name}.jpg").symlink_to(SAMPLES / "chelsea.jpg")
     load = camcli.load
-    monkeypatch.setattr(camcli, "load", lambda name: load("squeezenet1_1", "none"), raising=False)
+    monkeypatch.setattr(camcli, "load", lambda name: load("resnet18", "none"), raising=False)
     names: dict[str, object] = {}
     try:
         for example in re.findall(r"```python\n(.*?)```", README, flags=re.S):

@@ -140,6 +140,156 @@ def test_targets_of_each_kind(gap_net: GapNet, images: Tensor) -> None:
         torch.testing.assert_close(shown.probabilities, odds)
 
 
+def test_several_layers_share_one_forward_pass(gap_net: GapNet, images: Tensor) -> None:
+    """Nested ones too, and each map is the one that the layer has by itself."""
+    runs: list[int] = []
+    gap_net.trunk.register_forward_hook(lambda *_: runs.append(1))
+    model = Model(gap_net, layer="last", head=None)
+    layers = ["trunk.0", None, "last.0", "trunk", "last"]
+    methods = ["gradcam", "guided-backprop", "layercam", "guided"]
+    found = explain(model, images, methods, ["pred", 2], layer=layers)
+    assert len(runs) == 1
+    paths = [path or "last" for path in layers]
+    assert [(e.method, e.target, e.layer) for e in found] == [
+        (method, target, path)
+        for method in methods
+        for target in ("pred", "2")
+        for path in ([None] if method == "guided-backprop" else paths)
+    ]
+    for shown in found:
+        target: Any = shown.target if shown.target == "pred" else int(shown.target)
+        alone = explain(model, images, shown.method, target, shown.layer)
+        torch.testing.assert_close(shown.maps, alone.maps, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted({n for n, m in METHODS.items() if m.at_layer} - {"cam"}))
+def test_every_method_takes_several_layers(name: str, gap_net: GapNet, images: Tensor) -> None:
+    found = explain(gap_net, images, name, 1, layer=["trunk.0", "last"])
+    for shown, path in zip(found, ["trunk.0", "last"], strict=True):
+        alone = explain(gap_net, images, name, 1, path)
+        torch.testing.assert_close(shown.maps, alone.maps, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["mean", "product"])
+def test_fused_maps(how: str, gap_net: GapNet, images: Tensor) -> None:
+    methods, layers = ["occlusion", "layercam"], ["trunk", "last"]
+    occlusion, fused = explain(gap_net, images, methods, 1, layers, window=Window(8, 8), fuse=how)
+    assert occlusion.layer is None
+    assert fused.layer == f"{how}(trunk, last)"
+    scaled = []
+    for shown in explain(gap_net, images, "layercam", 1, layer=layers):
+        large = nn.functional.interpolate(shown.maps[:, None], (30, 26), mode="bilinear")[:, 0]
+        assert (large.amax((1, 2)) > 0).all()
+        scaled.append(torch.stack([each / each.max() for each in large]))
+    expected = (scaled[0] + scaled[1]) / 2 if how == "mean" else scaled[0] * scaled[1]
+    torch.testing.assert_close(fused.maps, expected)
+    assert fused.maps.min() >= 0
+    assert fused.maps.max() <= 1
+
+
+def test_a_map_that_is_zero_fuses_as_zero(gap_net: GapNet, images: Tensor) -> None:
+    nn.init.zeros_(gap_net.fc.weight)
+    for how in ("mean", "product"):
+        found = explain(gap_net, images, "gradcam", 1, layer=["trunk", "last"], fuse=how)
+        assert not found[0].maps.any()
+
+
+def test_what_cannot_be_fused(gap_net: GapNet, images: Tensor) -> None:
+    for names, layers, how, message in (
+        (["gradcam"], ["last"], "mean", "fusion 'mean' needs two layers or more, got 1"),
+        (["gradcam"], ["last", None], "meen", "unknown fusion 'meen': did you mean 'mean'"),
+        (["guided"], ["last", None], "mean", "'guided' gives images, and only maps can be fused"),
+        (
+            ["cam"],
+            ["trunk", None],
+            "mean",
+            "reads the layer before the pooling, 'last', not 'trunk'",
+        ),
+    ):
+        with pytest.raises(MethodError, match=message):
+            explain(gap_net, images, names, 1, layers, fuse=how)
+    with pytest.raises(ValueError, match="no layer given"):
+        explain(gap_net, images, layer=[])
+
+
+def finer(scores: Tensor, own: int) -> tuple[list[int], list[float]]:
+    """The three classes closest in score, and their shares, one by one."""
+    values = scores.tolist()
+    others = sorted(
+        (k for k in range(len(values)) if k != own), key=lambda k: abs(values[k] - values[own])
+    )
+    odds = scores.softmax(0).tolist()
+    near = others[:3]
+    return near, [odds[k] / sum(odds[i] for i in near) for k in near]
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"gradcam++softmax"}))
+@pytest.mark.parametrize(("spec", "own"), [("finer:2", 2), ("finer:top3", None), ("finer", None)])
+def test_finer_is_the_class_against_its_neighbours(
+    name: str, spec: str, own: int | None, gap_net: GapNet, images: Tensor
+) -> None:
+    """By a function for each image, with the shares as numbers; CAM by its own sum."""
+    scores, window = gap_net(images).detach(), Window(8, 8)
+    found = explain(gap_net, images, name, spec, window=window)
+    for i, image in enumerate(images):
+        rank = int(spec[-1]) if "top" in spec else 1
+        n = own if own is not None else int(scores[i].argsort(descending=True)[rank - 1])
+        near, shares = finer(scores[i], n)
+        if name == "cam":
+            maps = [explain(gap_net, image[None], name, k).maps[0] for k in (n, *near)]
+            expected = maps[0] - sum(p * m for p, m in zip(shares, maps[1:], strict=True))
+        else:
+
+            def score(out: Tensor) -> Tensor:
+                return out[:, n] - sum(p * out[:, k] for p, k in zip(shares, near, strict=True))  # noqa: B023
+
+            expected = explain(gap_net, image[None], name, score, window=window).maps[0]
+        torch.testing.assert_close(found.maps[i], expected, rtol=1e-9, atol=1e-12)
+        assert found.classes is not None
+        assert found.classes[i] == n
+        assert found.probabilities is not None
+        torch.testing.assert_close(found.probabilities[i], scores[i].softmax(0)[n])
+
+
+def test_not_is_grad_cam_of_the_negative_gradient(gap_net: GapNet, images: Tensor) -> None:
+    acts = gap_net.last(gap_net.trunk(images)).detach().requires_grad_()
+    score = gap_net.fc(gap_net.pool(acts).flatten(1))[:, 2].sum()
+    alpha = -torch.autograd.grad(score, acts)[0].mean((2, 3), keepdim=True)
+    against = explain(gap_net, images, "gradcam", "not:2")
+    assert against.maps.any()
+    torch.testing.assert_close(against.maps, (alpha * acts.detach()).sum(1).relu())
+    pro = explain(gap_net, images, ["cam", "occlusion"], 2, window=Window(8, 8))
+    contra = explain(gap_net, images, ["cam", "occlusion"], "not:2", window=Window(8, 8))
+    for one, other in zip(pro, contra, strict=True):
+        torch.testing.assert_close(one.maps, -other.maps)
+        torch.testing.assert_close(one.scores, -other.scores)
+        assert one.probabilities is not None
+        assert torch.equal(one.probabilities, other.probabilities)
+
+
+def test_finer_of_classes_without_any_probability(gap_net: GapNet, images: Tensor) -> None:
+    with torch.no_grad():
+        gap_net.fc.bias[0] += 2000
+    found = explain(gap_net, images, "gradcam", "finer:1")
+    assert found.maps.isfinite().all()
+    assert found.scores.isfinite().all()
+
+
+def test_forms_that_are_no_target(gap_net: GapNet, images: Tensor) -> None:
+    for spec, message in {
+        "not:finer:2": "target 'not:finer:2': expected one of finer, not, not both",
+        "finer:7": "target 'finer:7' needs 8 classes; the model has 5",
+        "not:bee": "target 'bee': this model has no class names",
+    }.items():
+        with pytest.raises(TargetError, match=message):
+            explain(gap_net, images, target=spec)
+    with pytest.raises(MethodError, match=r"gradcam\+\+softmax explains a class, not 'not:2'"):
+        explain(gap_net, images, "gradcam++softmax", "not:2")
+    gap_net.fc = nn.Linear(4, 1).double()
+    with pytest.raises(TargetError, match="target 'finer' needs 2 classes; the model has 1"):
+        explain(gap_net, images, target="finer")
+
+
 def test_names_that_are_no_target(gap_net: GapNet, images: Tensor) -> None:
     names = ("crane", "bee", "Crane", "dog", "elk")
     for class_names, target, message in (
@@ -154,7 +304,7 @@ def test_names_that_are_no_target(gap_net: GapNet, images: Tensor) -> None:
             explain(model, images, target=target)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"cam"}))
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"cam", "gradcam++softmax"}))
 def test_a_function_as_target(name: str, gap_net: GapNet, images: Tensor) -> None:
     by_class = explain(gap_net, images, name, 3, window=Window(8, 8))
     by_score = explain(gap_net, images, name, lambda out: out[:, 3], window=Window(8, 8))

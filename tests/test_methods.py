@@ -20,6 +20,7 @@ from camcli.methods import (
     eigencam,
     gradcam,
     gradcam_plusplus,
+    gradcam_plusplus_softmax,
     register,
     xgradcam,
 )
@@ -96,6 +97,29 @@ def paper_gradcam_plusplus(net: GapNet, images: Tensor) -> np.ndarray:
             weights.append(weight)
         summed = sum(w * a for w, a in zip(weights, acts[0].detach().numpy(), strict=True))
         maps.append(np.maximum(summed, 0) / y.item())  # exp(S), the factor common to all weights
+    return np.stack(maps)
+
+
+def paper_gradcam_plusplus_softmax(net: GapNet, images: Tensor) -> np.ndarray:
+    """Equation 10 with Y = softmax(S) and autograd's derivatives of Y, one pixel at a time."""
+    maps = []
+    for image in images:
+        acts = net.last(net.trunk(image[None])).detach().requires_grad_()
+        y = net.fc(net.pool(acts).flatten(1)).softmax(1)[0, CLASS]
+        (first,) = torch.autograd.grad(y, acts, create_graph=True)
+        summed = np.zeros(acts.shape[2:])
+        for k in range(acts.shape[1]):
+            total, weight = acts[0, k].sum().item(), 0.0
+            for i, j in np.ndindex(*acts.shape[2:]):
+                d1 = first[0, k, i, j]
+                d2 = torch.autograd.grad(d1, acts, create_graph=True)[0][0, k, i, j]
+                d3 = torch.autograd.grad(d2, acts, retain_graph=True)[0][0, k, i, j]
+                denominator = (2 * d2 + total * d3).item()
+                alpha = d2.item() / denominator if denominator else 0.5
+                assert 0 <= alpha <= 1, "nothing is cut off"
+                weight += alpha * max(d1.item(), 0)
+            summed += weight * acts[0, k].detach().numpy()
+        maps.append(np.maximum(summed, 0) / y.item())
     return np.stack(maps)
 
 
@@ -226,6 +250,7 @@ ORACLES = {
     "cam": paper_cam,
     "gradcam": paper_gradcam,
     "gradcam++": paper_gradcam_plusplus,
+    "gradcam++softmax": paper_gradcam_plusplus_softmax,
     "hirescam": paper_hirescam,
     "layercam": paper_layercam,
     "xgradcam": paper_xgradcam,
@@ -249,7 +274,16 @@ def test_method_is_its_paper(name: str, gap_net: GapNet, images: Tensor) -> None
 
 
 AT_ANY_LAYER = (
-    *("gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigencam", "eigengradcam"),
+    *(
+        "gradcam",
+        "gradcam++",
+        "gradcam++softmax",
+        "hirescam",
+        "layercam",
+        "xgradcam",
+        "eigencam",
+        "eigengradcam",
+    ),
     *("scorecam", "ablationcam"),
 )
 
@@ -304,6 +338,57 @@ def test_gradcam_plusplus_on_negative_activations_is_finite() -> None:
         # alpha stays at 1/2, as for a sum of zero.
         torch.testing.assert_close(found, (acts[:, 0] * 16 * gradient / 2).relu())
         assert found.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("total", "cube", "alpha"),
+    [
+        *((1.0, -9.0, 1.0), (1.0, -8.0, 1.0), (1.0, -7.0, 0.0), (1.0, -16.0, 1 / 8)),
+        *((0.0, -7.0, 0.5), (-3.0, -7.0, 0.5), (0.5, -10.0, 0.5), (0.5, -9.0, 1 / 1.5)),
+    ],
+)
+def test_softmax_alpha_beyond_its_range(total: float, cube: float, alpha: float) -> None:
+    """D = 2, <D^2> = 3 and <D^3> make Y'' = 1, Y''' = -10 - <D^3>, alpha = 1 / (2 + total Y''')."""
+    acts = torch.full((1, 1, 2, 2), total / 4)
+    acts[0, 0, 0, 0] += 1
+    acts[0, 0, 1, 1] -= 1
+    evidence = [torch.full_like(acts, value) for value in (2.0, 3.0, cube)]
+    found = gradcam_plusplus_softmax(acts, *evidence)
+    torch.testing.assert_close(found, (4 * alpha * 2.0 * acts[:, 0]).relu())
+    assert found.any() == (alpha > 0)
+
+
+def test_softmax_alpha_without_second_and_third_derivative() -> None:
+    acts = torch.ones(1, 1, 2, 2)
+    one, root = torch.ones_like(acts), torch.full_like(acts, 1.0)
+    found = gradcam_plusplus_softmax(acts, root, one, -2 * one)
+    torch.testing.assert_close(found, torch.full((1, 2, 2), 4 * 0.5))
+
+
+def test_softmax_form_where_the_network_is_sure(gap_net: GapNet, images: Tensor) -> None:
+    """1 - Y is far below float32's step; where the class is all but certain the map must not be
+    noise. There Y'' and Y''' are those of the others' share, and alpha is near 1/2.
+    """
+    with torch.no_grad():
+        gap_net.fc.bias[CLASS] += 25
+    exact = explain(gap_net, images, "gradcam++softmax", CLASS)
+    assert exact.probabilities is not None
+    assert 1e-15 < float(1 - exact.probabilities.max()) < 1e-9
+    found = explain(gap_net.float(), images.float(), "gradcam++softmax", CLASS).maps.double()
+    scale = exact.maps.amax((1, 2), keepdim=True)
+    assert (scale > 0).all()
+    torch.testing.assert_close(found / scale, exact.maps / scale, rtol=1e-3, atol=1e-3)
+
+
+def test_all_targets_of_the_softmax_form_share_their_classes(
+    gap_net: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes, grad = [], torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *a, **k: (passes.append(1), grad(*a, **k))[1]
+    )
+    explain(gap_net, images, ["gradcam++softmax"], [0, 1, 2])
+    assert len(passes) == 5 + 3, "one for each class, and one for each target"
 
 
 def test_gradcam_plusplus_of_zero_gradients_is_zero() -> None:
@@ -391,6 +476,8 @@ def test_every_pixel_is_occluded(height: int, width: int, size: int, stride: int
 def test_methods_do_not_touch_their_arguments() -> None:
     arguments = {name: torch.randn(2, 3, 4, 4) for name in ("acts", "grads", "guided", "pooled")}
     arguments |= {"weights": torch.randn(2, 3), "bias": torch.randn(2), "score": torch.randn(2)}
+    moments = ("log_grads", "mean_square", "mean_cube")
+    arguments |= {name: torch.randn(2, 3, 4, 4) for name in moments}
     arguments |= {"masked": torch.randn(2, 3), "ablated": torch.randn(2, 3)}
     arguments |= {"occluded": torch.randn(2, 2, 3)}
     arguments |= {"rows": torch.ones(2, 4), "columns": torch.ones(3, 5)}

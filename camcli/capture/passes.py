@@ -40,8 +40,8 @@ class Watch:
 class Pass:
     """One watched forward pass over a batch, and what it shows of each target.
 
-    `aims` are the targets and `sites` the layers. `apart` holds the evidence for each target that
-    is not taken at a layer, `at_layers` a list with that at each of the layers.
+    `aims` are the targets and `sites` the layers. `at_layers` holds for each target its evidence at
+    each layer, `apart` likewise the one that is not taken at a layer.
 
     `inputs` are the model's positional arguments; the first image batch (N,C,H,W) among them is
     the one that Guided Backpropagation differentiates, and occlusion and Score-CAM cover. Use it
@@ -60,7 +60,7 @@ class Pass:
         self.reading = watch.reader(self.output)
         self.sites = [Site(self, tap) for tap in self.taps]
         self.aims = [Aim(self, target) for target in targets]
-        self.apart = [Evidence(aim, None) for aim in self.aims]
+        self.apart = [[Evidence(aim, None)] for aim in self.aims]
         self.at_layers = [[Evidence(aim, site) for site in self.sites] for aim in self.aims]
 
     def close(self) -> None:

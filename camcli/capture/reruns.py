@@ -5,6 +5,7 @@ Each gives scores for all T targets of a pass from one set of forwards, without 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from camcli.capture.evidence import Site
     from camcli.capture.passes import Pass
 
-_COPIES = 2**24
+_COPIES = 2**25
 """How many numbers the copies of a layer's output may hold that are run at once."""
 
 
@@ -73,7 +74,9 @@ def ablated(run: Pass, site: Site) -> Tensor:
     factors = 1 - torch.eye(site.acts.shape[1], dtype=site.acts.dtype, device=site.acts.device)
     at_once = max(1, _COPIES // site.acts.numel())
     try:
-        found: Tensor = torch.vmap(scores, out_dims=-1, chunk_size=at_once)(factors)
+        with warnings.catch_warnings():  # vmap runs what it has no rule for one by one, and says so
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            found: Tensor = torch.vmap(scores, out_dims=-1, chunk_size=at_once)(factors)
     except RuntimeError:
         found = torch.stack([scores(row) for row in factors], dim=-1)
     return found

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import Corners, Name, Names, Text, model_options
 from camcli.errors import CamcliError
+from camcli.fusion import FUSIONS
 from camcli.images import FITS, find
 from camcli.methods import METHODS
 from camcli.outputs import SAVES, to_json
@@ -39,15 +40,23 @@ if TYPE_CHECKING:
     default=["pred"],
     type=Text(),
     metavar="T",
-    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name."
+    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name; "
+    "with finer: before it against the classes most like it, with not: against it."
     "  [default: pred]",
 )
 @click.option(
     "--layer",
-    default="auto",
-    show_default=True,
+    multiple=True,
+    default=["auto"],
+    type=Text(),
     metavar="L",
-    help="The layer to look at: auto, or a dotted path such as layer3.2.conv1.",
+    help="The layer to look at; repeatable: auto, or a dotted path such as layer3.2.conv1."
+    "  [default: auto]",
+)
+@click.option(
+    "--fuse",
+    type=Name("fusion", list(FUSIONS)),
+    help="Make one map of those of several layers.",
 )
 @click.option(
     "--region",
@@ -147,7 +156,8 @@ def _job(
     device: str,
     method: tuple[str, ...],
     target: tuple[str, ...],
-    layer: str,
+    layer: tuple[str, ...],
+    fuse: str | None,
     region: tuple[float, float, float, float] | None,
     output: Path,
     save: tuple[str, ...],
@@ -172,12 +182,14 @@ def _job(
     network = load(model, weights, labels=labels, device=device)
     if not quiet and (note := _note(network)):
         click.echo(f"Note: {note}", err=True)
+    layers = [None if path == "auto" else find_layer(network.module, path) for path in layer]
     return Job(
         sources=sources,
         model=network,
         methods=tuple(dict.fromkeys(method)),
         targets=tuple(dict.fromkeys(target)),
-        layer=None if layer == "auto" else find_layer(network.module, layer),
+        layers=tuple(dict.fromkeys(layers)),
+        fuse=fuse,
         region=region,
         output=output,
         saves=save,
