@@ -151,9 +151,69 @@ def _coloured(values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
     return style.table(signed)[np.rint(_level(values, crop, signed) * 255).astype(np.uint8)]
 
 
+def _ceiling(values: Values) -> float:
+    """The absolute value drawn in full colour: the largest; of gradients, all but the few largest,
+    which would leave all others grey."""
+    if values.ndim == 3 and (limit := float(np.quantile(np.abs(values), 0.999))):
+        return limit
+    return float(np.abs(values).max(initial=0))
+
+
 def _gradients(values: Values, crop: Crop) -> Pixels:
-    # The few largest gradients would leave all others grey.
-    limit = float(np.quantile(np.abs(values), 0.999)) or float(np.abs(values).max())
+    limit = _ceiling(values)
     shown = scaled(values.clip(-limit, limit).transpose(1, 2, 0), signed=True)
     size = (crop.x1 - crop.x0, crop.y1 - crop.y0)
     return np.asarray(cv2.resize(np.rint(shown * 255).astype(np.uint8), size), np.uint8)
+
+
+def comparison(baseline: Values, new: Values) -> Pixels:
+    """A map as it was, as it is, and the signed difference, side by side with their ranges.
+
+    The first two share one scale; the difference has its own, blue where the new map is lower and
+    red where it is higher. Cells are drawn as squares. Maps of two shapes have no difference.
+    """
+    shapes = baseline.shape == new.shape
+    top = max(_ceiling(m) for m in (baseline, new)) or 1.0
+    signed = min(float(m.min(initial=0)) for m in (baseline, new)) < 0
+    change = new - baseline if shapes else np.zeros_like(baseline)
+    title = "new - baseline" if shapes else "shapes differ"
+    caption = f"up to {np.abs(change).max(initial=0):.3g}" if shapes else ""
+    tiles = [
+        _tile(baseline, top, signed, "baseline", _range(baseline)),
+        _tile(new, top, signed, "new", _range(new)),
+        _tile(change, _ceiling(change) or 1.0, True, title, caption),
+    ]
+    height = max(len(tile) for tile in tiles)
+    padded = [
+        np.pad(tile, ((0, height - len(tile)), (0, 8), (0, 0)), constant_values=255)
+        for tile in tiles
+    ]
+    return np.hstack(padded)
+
+
+_TILE = 288
+"""The longer side of a map in a comparison, in pixels."""
+
+
+def _tile(values: Values, top: float, signed: bool, title: str, caption: str) -> Pixels:
+    """A map on a given scale, cell by cell, under two lines of text."""
+    level = np.nan_to_num(values / (2 * top) + 0.5 if signed else values.clip(min=0) / top)
+    steps = np.rint(level.clip(0, 1) * 255).astype(np.uint8)
+    image = values.ndim == 3
+    drawn = steps.transpose(1, 2, 0) if image else Style().table(signed)[steps]
+    height, width = drawn.shape[:2]
+    scale = _TILE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    body = cv2.resize(np.ascontiguousarray(drawn), size, interpolation=cv2.INTER_NEAREST)
+    canvas = np.full((size[1] + 44, _TILE, 3), 255, np.uint8)
+    canvas[44:, : size[0]] = body
+    for line, at in ((title, 17), (caption, 36)):
+        cv2.putText(
+            canvas, line, (2, at), cv2.FONT_HERSHEY_SIMPLEX, 0.48, (0, 0, 0), 1, cv2.LINE_AA
+        )
+    return canvas
+
+
+def _range(values: Values) -> str:
+    height, width = values.shape[-2:]
+    return f"{values.min():.3g} to {values.max():.3g}, {height} x {width}"

@@ -12,10 +12,10 @@ import click
 from camcli import __version__
 from camcli.errors import CamcliError, CamcliWarning
 
-COMMANDS = ("explain", "train")
+COMMANDS = ("explain", "check", "train")
 """Each is a module of this package with a command of its own name."""
 
-DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class LazyGroup(click.Group):

@@ -1,0 +1,30 @@
+"""Pictures of what changed between two snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from camcli.outputs import write
+from camcli.render import comparison, png
+from camcli.snapshots import Comparison
+
+
+def draw(found: Sequence[Comparison], new: Path, folder: Path) -> dict[Comparison, Path]:
+    """Write `<map's name in new>.diff.png` for each pair of maps that are not alike; where each is.
+
+    What has a map on one side only, or one that cannot be read, has no picture.
+    """
+    pictures = {}
+    for one in found:
+        if one.reasons and one.new and one.baseline:
+            try:
+                maps = [np.load(file, allow_pickle=False) for file in (one.baseline, one.new)]
+            except (OSError, ValueError, EOFError):
+                continue  # the comparison's reasons say so
+            if all(m.ndim in (2, 3) and m.size for m in maps):
+                pictures[one] = (folder / one.new.relative_to(new)).with_suffix(".diff.png")
+                write(pictures[one], png(comparison(*maps)))
+    return pictures

@@ -1,0 +1,183 @@
+"""The pytest plugin in a project of its own, as a user has it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+# pytester forgets what its runs import, and torch cannot be imported twice: it all is here first.
+from camcli import difference, pipeline, verdicts  # noqa: F401
+from camcli.pytest_plugin import _folder_name
+from tests.conftest import ROOT, make_photo
+
+pytest_plugins = ["pytester"]
+
+PROJECT = {
+    "pyproject.toml": """
+        [tool.pytest.ini_options]
+        testpaths = ["tests"]
+        filterwarnings = ["error"]
+        addopts = "--strict-markers --strict-config"
+    """,
+    "src/shop/__init__.py": """
+        import torch
+        from torch import nn
+
+        def network(seed):
+            torch.manual_seed(seed)
+            return nn.Sequential(
+                nn.Conv2d(3, 6, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                nn.Linear(6, 5),
+            )
+    """,
+    "tests/conftest.py": """
+        import os, sys
+        from pathlib import Path
+        sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
+    """,
+    "tests/test_looks.py": """
+        import os
+        import pytest
+        from shop import network
+
+        SEED = int(os.environ.get("SEED", 0))
+
+        def test_dog(cam_snapshot):
+            cam_snapshot("data/dog.jpg", model=network(SEED), method=["gradcam++", "guided"],
+                         target=[1, "pred"])
+            cam_snapshot("data/dog.jpg", model=network(0), target=2)
+
+        @pytest.mark.parametrize("target", ["top2", "a/b"])
+        def test_targets(target, cam_snapshot):
+            cam_snapshot("data/dog.jpg", model=network(0), target=target.replace("a/b", "3"))
+    """,
+}
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    for name, content in PROJECT.items():
+        lines = content.strip("\n").splitlines()
+        file = pytester.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(line[8:] for line in lines) + "\n")
+    make_photo(pytester.path / "tests" / "data" / "dog.jpg")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    # This process has the plugin already: pytest cannot rewrite its asserts, and remarks on it.
+    quiet = "-W ignore::pytest.PytestAssertRewriteWarning"
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p camcli.pytest_plugin -p no:cacheprovider {quiet}")
+    return pytester
+
+
+def lines(result: pytest.RunResult) -> str:
+    return "\n".join(result.outlines)
+
+
+def test_from_first_run_to_failure_and_update(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = project.runpytest_inprocess()
+    first.assert_outcomes(failed=3)
+    assert (
+        "no snapshot in tests/__cam_snapshots__/test_looks.test_dog: "
+        "run pytest with --cam-snapshot-update"
+    ) in lines(first)
+    kept = project.path / "tests" / "__cam_snapshots__"
+    assert not kept.exists()
+
+    project.runpytest_inprocess("--cam-snapshot-update").assert_outcomes(passed=3)
+    folders = sorted(path.name for path in kept.iterdir())
+    assert folders[:2] == ["test_looks.test_dog", folders[1]]
+    assert "test_looks.test_targets[top2]" in folders
+    assert sorted(path.name for path in (kept / "test_looks.test_dog").iterdir()) == [
+        *("call2", "dog.gradcam++.1.npy", "dog.gradcam++.npy", "dog.guided.1.npy"),
+        *("dog.guided.npy", "manifest.jsonl", "run.json"),
+    ]
+    project.runpytest_inprocess().assert_outcomes(passed=3)
+
+    monkeypatch.setenv("SEED", "1")
+    pictures = project.path / "changes"
+    changed = project.runpytest_inprocess("--cam-snapshot-diff", str(pictures))
+    changed.assert_outcomes(failed=1, passed=2)
+    picture = pictures / "test_looks.test_dog" / "dog.gradcam++.diff.png"
+    assert picture.exists()
+    assert f"picture: {picture}" in lines(changed)
+    assert "what differs" in lines(changed)
+    assert "_check" not in lines(changed), "a failure is no traceback of camcli's"
+
+    before = {path: path.read_bytes() for path in kept.rglob("*.*") if path.is_file()}
+    project.runpytest_inprocess("--cam-snapshot-update").assert_outcomes(passed=3)
+    after = {path: path.read_bytes() for path in before}
+    moved = {path.parent.name for path in before if before[path] != after[path]}
+    assert moved == {"test_looks.test_dog"}, "what is alike is not written again"
+    project.runpytest_inprocess().assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("cam_snapshot('none.jpg', model=network(0))", "none.jpg: No such file or directory"),
+        ("cam_snapshot('data/dog.jpg', model='resnet19')", "unknown model 'resnet19'"),
+        ("cam_snapshot('data/dog.jpg', model=network(0), method='cm')", "unknown method 'cm'"),
+        ("cam_snapshot('data/dog.jpg', model=network(0), rtol=-1)", "rtol -1: expected a number"),
+    ],
+)
+def test_wrong_calls_are_one_line(call: str, message: str, project: pytest.Pytester) -> None:
+    file = project.path / "tests" / "test_looks.py"
+    file.write_text(f"from shop import network\ndef test_it(cam_snapshot):\n    {call}\n")
+    found = project.runpytest_inprocess("--cam-snapshot-update", "--tb=short")
+    found.assert_outcomes(failed=1)
+    assert message in lines(found)
+    assert "Traceback" not in lines(found)
+    assert not (project.path / "tests" / "__cam_snapshots__").exists()
+
+
+def test_a_run_that_does_not_use_it_does_not_pay(project: pytest.Pytester) -> None:
+    """Found by its entry point, as installed; no torch, no NumPy, no warning, no option clash."""
+    file = project.path / "tests" / "test_looks.py"
+    file.write_text(
+        "import sys\n"
+        "def test_it(request):\n"
+        "    assert request.config.pluginmanager.has_plugin('camcli')\n"
+        "    assert not {'torch', 'numpy', 'click', 'PIL'} & set(sys.modules)\n"
+    )
+    (project.path / "tests" / "conftest.py").unlink()
+    installed = project.path / "site" / "camcli_entry-0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: camcli-entry\nVersion: 0\n")
+    written = (ROOT / "pyproject.toml").read_text().partition("[project.entry-points.pytest11]\n")
+    entry = written[2].splitlines()[0].replace('"', "")
+    (installed / "entry_points.txt").write_text(f"[pytest11]\n{entry}\n")
+    environment = {"PYTHONPATH": f"{project.path / 'site'}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    for name in ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_ADDOPTS"):
+        project._monkeypatch.delenv(name)
+    for name, value in environment.items():
+        project._monkeypatch.setenv(name, value)
+    found = project.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
+    found.assert_outcomes(passed=1)
+
+
+def test_folder_names() -> None:
+    assert _folder_name("tests/test_a.py::TestB::test_c[top2-1.5]") == (
+        "test_a.TestB.test_c[top2-1.5]"
+    )
+    names = {
+        _folder_name(f"test_a.py::test_c[{part}]") for part in ("a/b", "a:b", "a_b", "x" * 300)
+    }
+    assert len(names) == 4
+    assert all(len(name) < 200 and not set(name) & set('/:"') for name in names)
+
+
+def test_snapshots_are_output_folders(project: pytest.Pytester) -> None:
+    """So that camcli check reads them too."""
+    project.runpytest_inprocess("--cam-snapshot-update").assert_outcomes(passed=3)
+    folder: Path = project.path / "tests" / "__cam_snapshots__" / "test_looks.test_dog"
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert [(row["image"], row["method"], row["target"]) for row in rows] == [
+        ("dog.jpg", method, target)
+        for method in ("gradcam++", "guided")
+        for target in ("1", "pred")
+    ]
