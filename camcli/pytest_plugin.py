@@ -106,7 +106,7 @@ def _job(
             methods=[method] if isinstance(method, str) else method,
             targets=[str(one) for one in targets],
             output=output,
-            layer=layer,
+            layers=(layer,),
             saves=("map",),
             fit=fit,
             batch_size=1,

@@ -430,7 +430,7 @@ def test_a_step_of_training_fails(job: Job, tmp_path: Path) -> None:
 
 def test_another_layer_or_method_fails(job: Job, tmp_path: Path) -> None:
     job = replace(job, methods=("gradcam", "guided"))
-    assert differing(job, tmp_path / "layer", layer="trunk") == 10
+    assert differing(job, tmp_path / "layer", layers=("trunk",)) == 10
     list(pipeline.run(replace(job, output=tmp_path / "new", methods=("gradcam++", "cam"))))
     rows = manifest(tmp_path / "new")
     for row in rows:
