@@ -18,6 +18,7 @@ import camcli
 from camcli import METHODS, Model, capture, explain, load
 from camcli.capture import Window
 from camcli.errors import MethodError, TargetError
+from camcli.fusion import fused
 from camcli.images import Preset
 from tests.conftest import DeepHead, GapNet
 
@@ -173,18 +174,24 @@ def test_every_method_takes_several_layers(name: str, gap_net: GapNet, images: T
 @pytest.mark.parametrize("how", ["mean", "product"])
 def test_fused_maps(how: str, gap_net: GapNet, images: Tensor) -> None:
     methods, layers = ["occlusion", "layercam"], ["trunk", "last"]
-    occlusion, fused = explain(gap_net, images, methods, 1, layers, window=Window(8, 8), fuse=how)
+    occlusion, one = explain(gap_net, images, methods, 1, layers, window=Window(8, 8), fuse=how)
     assert occlusion.layer is None
-    assert fused.layer == f"{how}(trunk, last)"
+    assert one.layer == f"{how}(trunk, last)"
     scaled = []
     for shown in explain(gap_net, images, "layercam", 1, layer=layers):
         large = nn.functional.interpolate(shown.maps[:, None], (30, 26), mode="bilinear")[:, 0]
         assert (large.amax((1, 2)) > 0).all()
         scaled.append(torch.stack([each / each.max() for each in large]))
     expected = (scaled[0] + scaled[1]) / 2 if how == "mean" else scaled[0] * scaled[1]
-    torch.testing.assert_close(fused.maps, expected)
-    assert fused.maps.min() >= 0
-    assert fused.maps.max() <= 1
+    torch.testing.assert_close(one.maps, expected)
+    assert one.maps.min() >= 0
+    assert one.maps.max() <= 1
+
+
+def test_fusing_takes_the_positive_part() -> None:
+    one, other = torch.tensor([[[2.0, -4.0]]]), torch.tensor([[[-1.0, -3.0]]])
+    assert fused([one, other], "mean", (1, 2)).tolist() == [[[0.5, 0.0]]]
+    assert fused([one, one], "product", (1, 2)).tolist() == [[[1.0, 0.0]]]
 
 
 def test_a_map_that_is_zero_fuses_as_zero(gap_net: GapNet, images: Tensor) -> None:

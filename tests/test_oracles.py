@@ -75,3 +75,48 @@ def test_occlusion(name: str, size: int, stride: int) -> None:
     )
     found = explain(model, images, "occlusion", 7, window=Window(size, stride))
     assert_close(found.maps[:, None].expand_as(theirs), theirs)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "densenet121"])
+def test_hirescam(name: str) -> None:
+    model, images = prepared(name)
+    layer = model.module.get_submodule(model.layer or "")
+    theirs = attr.LayerGradientXActivation(model.module, layer)
+    classes = list(range(4))
+    found = explain(model, images, ["hirescam"], classes)
+    expected = [theirs.attribute(images, target=c).sum(1).relu().detach() for c in classes]
+    assert_close(torch.stack([e.maps for e in found]), torch.stack(expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("squeezenet1_1", "features.3"), ("resnet18", "layer1.0.conv1")]
+)
+def test_ablationcam(name: str, layer: str) -> None:
+    """The second layer has a residual connection around it."""
+    model, images = prepared(name)
+    module = model.module.get_submodule(layer)
+    acts = attr.LayerActivation(model.module, module).attribute(images)
+    channels = torch.arange(acts.shape[1])[None, :, None, None].expand_as(acts[:1])
+    falls = attr.LayerFeatureAblation(model.module, module).attribute(
+        images, target=7, layer_mask=channels, perturbations_per_eval=1
+    )
+    found = explain(model, images, "ablationcam", 7, layer)
+    assert_close(found.maps, (falls * acts).sum(1).relu().detach())
+
+
+@pytest.mark.parametrize("theirs", ["HiResCAM", "LayerCAM", "XGradCAM"])
+def test_pytorch_grad_cam(theirs: str) -> None:
+    """By correlation: it scales its maps, resizes them by OpenCV, and adds epsilons."""
+    library = pytest.importorskip("pytorch_grad_cam", reason="pip install grad-cam to compare")
+    targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+    model, images = prepared("squeezenet1_1")
+    classes = list(range(4))
+    found = explain(model, images[:1], [theirs.lower()], classes, layer=model.layer)
+    with getattr(library, theirs)(model.module, [model.module.get_submodule("features")]) as cam:
+        for shown, index in zip(found, classes, strict=True):
+            target = targets.ClassifierOutputTarget(index)
+            expected = torch.from_numpy(cam(images[:1], [target]))
+            ours = torch.nn.functional.interpolate(shown.maps[:, None], (96, 96), mode="bilinear")
+            assert ours.any()
+            both = torch.stack([ours.flatten(), expected.flatten()])
+            assert torch.corrcoef(both)[0, 1] > 0.99
