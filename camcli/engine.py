@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from camcli import capture
 from camcli.capture import Pass, Watch, Window
 from camcli.errors import MethodError, unknown
+from camcli.grids import PLAIN
 from camcli.images import decode, preprocess, upright
 from camcli.methods import METHODS, Method
-from camcli.models import Model, find_layer
+from camcli.models import Model, find_layer, grid_of, row_layer
 from camcli.survey import survey
 from camcli.targets import Score, Target, parse_target
 
@@ -137,6 +138,8 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
     """The model with its automatic layer and its CAM head, found by a traced pass if not known."""
     if model.layer is not None:
         return model
+    if (known := row_layer(model.module)) is not None:
+        return replace(model, layer=known)
     with capture.borrowed(model.module):
         layer, head = survey(*capture.trace(model.module, inputs))
     return replace(model, layer=layer, head=head)
@@ -162,9 +165,9 @@ def _explain(
     path = model.layer if layer is None else find_layer(model.module, layer)
     if "pooled" in needs:
         _check_cam(model, path)
-    watch = Watch(
-        model.module, path if needs & _AT_LAYER else None, model.head, "guided" in needs, window
-    )
+    tap = path if needs & _AT_LAYER else None
+    grid = PLAIN if tap is None else grid_of(model.module, tap)
+    watch = Watch(model.module, tap, model.head, "guided" in needs, window, grid)
     with capture.borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
         return [
             Explanation(

@@ -15,6 +15,7 @@ from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, gradient, tapped
 from camcli.capture.windows import Window
 from camcli.errors import MethodError
+from camcli.grids import PLAIN, Grid
 from camcli.targets import Target, logits
 
 
@@ -32,13 +33,17 @@ class Head:
 
 @dataclass(frozen=True)
 class Watch:
-    """What to watch in a forward pass: the layer's path, and whether the input's gradient too."""
+    """What to watch in a forward pass: the layer's path, and whether the input's gradient too.
+
+    `grid` is the layout of the layer's output.
+    """
 
     module: nn.Module
     layer: str | None
     head: Head | None = None
     guided: bool = False
     window: Window = field(default_factory=Window)
+    grid: Grid = PLAIN
 
 
 class Pass:
@@ -91,7 +96,7 @@ class Pass:
         if self.watch.layer is None:
             yield
             return
-        with tapped(self.watch.module, self.watch.layer) as self.tap:
+        with tapped(self.watch.module, self.watch.layer, self.watch.grid) as self.tap:
             yield
 
     @cached_property
@@ -168,7 +173,8 @@ class Evidence:
 
     @cached_property
     def grads(self) -> Tensor:
-        return gradient(self.live_score, self._tapped, f"layer '{self.run.watch.layer}'")
+        assert self.run.tap is not None
+        return self.run.tap.gradient(self.live_score)
 
     @property
     def pooled(self) -> Tensor:
