@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from camcli import capture
 from camcli.methods import METHODS, Method
+from camcli.models import grid_of
 from camcli.targets import logits
 
 EXPLAINERS: Mapping[str, Method] = {
@@ -64,7 +65,7 @@ def explained(
 
     With `differentiable` the maps can be trained on, through the activations and their gradients.
     """
-    with capture.tapped(module, layer) as tap:
+    with capture.tapped(module, layer, grid_of(module, layer)) as tap:
         scores = _full(logits(module(images)))
     assert tap.acts is not None
     of_class = scores.gather(1, labels[:, None])[:, 0]

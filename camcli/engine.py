@@ -18,7 +18,7 @@ from camcli.capture import Evidence, Pass, Watch, Window
 from camcli.errors import MethodError, unknown
 from camcli.images import Preset, decode, preprocess, upright
 from camcli.methods import AT_LAYER, METHODS, Method
-from camcli.models import Model, find_layer
+from camcli.models import Model, find_layer, grid_of, row_layer
 from camcli.survey import survey
 from camcli.targets import Score, Target, parse_target
 from camcli.tasks import Reader
@@ -176,6 +176,8 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
     """The model with its automatic layer and its CAM head, found by a traced pass if not known."""
     if model.layer is not None:
         return model
+    if (known := row_layer(model.module)) is not None:
+        return replace(model, layer=known)
     with capture.borrowed(model.module):
         layer, head = survey(*capture.trace(model.module, inputs))
     return replace(model, layer=layer, head=head)
@@ -207,8 +209,9 @@ def _explain(
     if "pooled" in needs:
         _check_cam(model, paths)
     tapped = tuple(path for path in paths if path and needs & AT_LAYER)
+    grids = {path: grid_of(model.module, path) for path in tapped}
     grey = (0.0,) if any(model.preset.mean) else Preset.mean
-    watch = Watch(model.module, tapped, model.head, "guided" in needs, window, reader, grey)
+    watch = Watch(model.module, tapped, model.head, "guided" in needs, window, reader, grey, grids)
     with capture.borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
         return [
             shown
@@ -226,7 +229,7 @@ def _explanations(
         method.function(**{name: getattr(shown, name) for name in method.needs})
         for shown in evidence
     ]
-    layers = [shown.at.path if shown.at else None for shown in evidence]
+    layers = [shown.at.tap.path if shown.at else None for shown in evidence]
     if fuse and method.at_layer:
         maps = [fusion.fused(maps, fuse, evidence[0].run.image.shape[2:])]
         layers = [f"{fuse}({', '.join(map(str, layers))})"]

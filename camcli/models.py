@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +20,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from camcli.capture import Head
 from camcli.errors import ModelError, nearest, one_line, unknown
+from camcli.grids import PLAIN, Grid, Rule, channels_last, patches, windows
+from camcli.hollow import Hollow
 from camcli.images import Preset
 from camcli.weights import locate, read_tensors, sha256
 
@@ -28,19 +32,23 @@ class ModelSpec:
 
     `layer` is the last feature map before the head; a negative number counts a Sequential's parts
     from the end. `head` is the linear map of a GAP head (see capture.Head), or None where the head
-    is another one and CAM undefined. `build` are arguments for the constructor; weights whose key
-    starts with one of `unused` serve training alone; `renamed` mends the keys of old files. `task`
-    is one of TASKS. `exact` are names whose first published weights were made with normalisations
-    that add nothing to the variance.
+    is another one and CAM undefined. `grids` are the layers whose output is no (N,C,h,w), as
+    patterns of their paths, and their layout. `build` are arguments for the constructor; weights
+    whose key starts with one of `unused` serve training alone; `renamed` mends the keys of old
+    files. `positions` is the weight with a row per token, which holds a network to one input size.
+    `task` is one of TASKS. `exact` are names whose first published weights were made with
+    normalisations that add nothing to the variance.
     """
 
     layer: str
     head: str | None = None
     rectified: bool = False
+    grids: tuple[tuple[str, Rule], ...] = ()
     build: Mapping[str, Any] = field(default_factory=dict)
     pretrained: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
-    renamed: tuple[str, str] | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
+    positions: str | None = None
     task: str = "classification"
     exact: tuple[str, ...] = ()
 
@@ -61,7 +69,7 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
             "features",
             head="classifier",
             rectified=True,
-            renamed=(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),
+            renamed=((r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),),
         ),
         "googlenet": ModelSpec(
             "inception5b",
@@ -78,7 +86,28 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
             unused=("AuxLogits.",),
         ),
         "mobilenetv2": ModelSpec("features", head="classifier.1"),
+        "mobilenetv3": ModelSpec("features"),
+        "mnasnet": ModelSpec("layers", head="classifier.1"),
         "shufflenetv2": ModelSpec("conv5", head="fc"),
+        "efficientnet": ModelSpec("features", head="classifier.1"),
+        "regnet": ModelSpec("trunk_output", head="fc"),
+        "convnext": ModelSpec(
+            "features", grids=((r"features\.\d+\.\d+\.block\.[1-5]", channels_last),)
+        ),
+        "swin_transformer": ModelSpec(
+            "permute", head="head", grids=((r"features(?!\.0\.0$).*|norm", channels_last),)
+        ),
+        "vision_transformer": ModelSpec(
+            # Behind the last attention nothing but the class token goes on to the head.
+            "encoder.layers.-1.ln_1",
+            grids=((r"encoder(\..+)?", patches),),
+            renamed=((r"mlp\.linear_1\.", "mlp.0."), (r"mlp\.linear_2\.", "mlp.3.")),
+            positions="encoder.pos_embedding",
+        ),
+        "maxvit": ModelSpec(
+            "blocks.-1",
+            grids=((r"blocks\..+_attention\.(?!departition_op$).+", windows),),
+        ),
         **{
             family: ModelSpec(
                 "backbone.-1",
@@ -169,8 +198,8 @@ def load(
     to, published = pick_device(device), zoo.get_model_weights(name)
     weights = str(weights)
     if weights == "none":
-        module, used, entry = _random(name, seed), f"none (random, seed {seed})", published.DEFAULT
-        digest = None
+        used, entry, digest = f"none (random, seed {seed})", published.DEFAULT, None
+        module = _random(name, seed, _preset(entry).crop)
     else:
         file, used, entry = locate(name, weights, published)
         module, digest = _assembled(name, read_tensors(file), weights), sha256(file)
@@ -187,7 +216,7 @@ def load(
         name=name,
         weights=used,
         weights_hash=digest,
-        preset=_preset(entry, module),
+        preset=_fixed(_preset(entry), module),
         task=task,
         class_names=_class_names(labels, num_classes, entry),
         num_classes=num_classes,
@@ -211,6 +240,25 @@ def untrained(name: str, class_names: Sequence[str], seed: int = 0) -> Model:
         class_names=tuple(class_names),
         num_classes=len(class_names),
         layer=_resolved(module, spec.layer) if spec else None,
+    )
+
+
+def hollow(name: str, size: int | None = None) -> Model:
+    """A torchvision model without its weights: parts, shapes and facts, on the meta device.
+
+    `size` is the input's, where the network is held to one; the default is the preset's.
+    """
+    preset, spec = _preset(zoo.get_model_weights(name).DEFAULT), _spec(name)
+    with Hollow():
+        module = _built(name, **_sized(spec, size or preset.crop)).eval()
+    return Model(
+        module=module,
+        name=name,
+        weights="none",
+        preset=_fixed(preset, module),
+        num_classes=len(_classifier(module)[1]),
+        layer=_resolved(module, spec.layer) if spec else None,
+        head=Head(module.get_submodule(spec.head), spec.rectified) if spec and spec.head else None,
     )
 
 
@@ -264,10 +312,45 @@ def find_layer(module: nn.Module, path: str) -> str:
         raise ModelError(line) from None
 
 
+def spec_of(module: nn.Module) -> ModelSpec | None:
+    """The row of a network of one of torchvision's own classes, however it was made."""
+    home, _, family = type(module).__module__.rpartition(".")
+    return SPECS.get(family) if home == zoo.__name__ else None
+
+
+def row_layer(module: nn.Module) -> str | None:
+    """The layer of a network of tokens that a caller built, where its class has a row.
+
+    No trace shows through which layers the patches still reach the score; whatever else there is
+    to know of other networks, `survey` finds in one.
+    """
+    spec = spec_of(module)
+    return _resolved(module, spec.layer) if spec and spec.positions else None
+
+
+def grid_of(module: nn.Module, path: str) -> Grid:
+    """The layout of a layer's output, by the row of the network that the layer is part of.
+
+    That may be the whole, or one of torchvision's networks inside a network of one's own.
+    """
+    parts = path.split(".")
+    for depth in range(len(parts)):
+        network = module.get_submodule(".".join(parts[:depth]))
+        inner = ".".join(parts[depth:])
+        for pattern, rule in ((spec := spec_of(network)) and spec.grids) or ():
+            if re.fullmatch(pattern, inner):
+                return rule(network, inner)
+    return PLAIN
+
+
+_NUMBERED = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+"""Containers whose parts can be counted from the end."""
+
+
 def _resolved(module: nn.Module, path: str) -> str:
     parts: list[str] = []
     for part in path.split("."):
-        if isinstance(module, nn.Sequential | nn.ModuleDict) and re.fullmatch(r"-\d+", part):
+        if isinstance(module, _NUMBERED) and re.fullmatch(r"-\d+", part):
             part = list(dict(module.named_children()))[int(part)]
         module = module.get_submodule(part)
         parts.append(part)
@@ -326,10 +409,15 @@ def _built(name: str, **arguments: Any) -> nn.Module:
     return module
 
 
-def _random(name: str, seed: int) -> nn.Module:
+def _random(name: str, seed: int, size: int | None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _built(name)
+        return _built(name, **_sized(_spec(name), size))
+
+
+def _sized(spec: ModelSpec | None, size: int | None) -> dict[str, Any]:
+    """The constructor's argument for the input's size, where there is one."""
+    return {"image_size": size} if spec and spec.positions else {}
 
 
 def _assembled(name: str, state: dict[str, Tensor], given: str) -> nn.Module:
@@ -337,11 +425,10 @@ def _assembled(name: str, state: dict[str, Tensor], given: str) -> nn.Module:
     spec = _spec(name) or ModelSpec("")
     state = {_key(key, spec): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if not key.startswith(spec.unused or "\0")}
-    with torch.device("meta"):
+    with Hollow():
         module = _built(name, **spec.pretrained)
-        head = state.get(f"{_classifier(module)[0]}.weight")
-        if head is not None and head.ndim and len(head) != _classifier(module)[1].shape[0]:
-            module = _built(name, **spec.pretrained, num_classes=len(head))
+        if follows := _follows(module, spec, state):
+            module = _built(name, **spec.pretrained, **follows)
     expected = module.state_dict()
     for key in expected.keys() - state.keys():
         if key.endswith("num_batches_tracked"):  # absent from old files, and of no use here
@@ -349,14 +436,45 @@ def _assembled(name: str, state: dict[str, Tensor], given: str) -> nn.Module:
     if problems := _differences(expected, state):
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ModelError(f"weights '{given}' do not fit {name}: {'; '.join(problems[:3])}{more}")
-    floats = {key: v.float() if v.is_floating_point() else v for key, v in state.items()}
+    floats = OrderedDict((k, v.float() if v.is_floating_point() else v) for k, v in state.items())
+    # The shapes are this version's, so the keys are: modules that ask for theirs may be told so.
+    floats._metadata = expected._metadata  # type: ignore[attr-defined]
     module.load_state_dict(floats, assign=True)
     return module
 
 
+def _follows(module: nn.Module, spec: ModelSpec, state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Arguments by which the network follows its weights: number of classes, size of the input."""
+    path, classifier = _classifier(module)
+    head, tokens = state.get(f"{path}.weight"), state.get(spec.positions or "")
+    found = {}
+    if head is not None and head.ndim and len(head) != len(classifier):
+        found["num_classes"] = len(head)
+    if tokens is not None and tokens.ndim == 3:
+        size = math.isqrt(tokens.shape[1] - 1) * int(module.patch_size)  # type: ignore[arg-type]
+        if size != module.image_size:
+            found["image_size"] = size
+    return found
+
+
+def _fixed(preset: Preset, module: nn.Module) -> Preset:
+    """The preset, at the size that the network is held to if it is.
+
+    A detector resizes and normalises by itself: it is given what it would make, unnormalised.
+    """
+    if isinstance(own := getattr(module, "transform", None), GeneralizedRCNNTransform):
+        if own.fixed_size is not None:
+            return replace(preset, resize=own.fixed_size[0])
+        return replace(preset, resize=own.min_size[-1], multiple=_STRIDE, longest=own.max_size)
+    size = getattr(module, "image_size", None)
+    return preset if size in (None, preset.crop) else replace(preset, resize=int(size), crop=size)
+
+
 def _key(key: str, spec: ModelSpec) -> str:
     key = key.removeprefix("module.")  # left there by DataParallel
-    return re.sub(*spec.renamed, key) if spec.renamed else key
+    for old, new in spec.renamed:
+        key = re.sub(old, new, key)
+    return key
 
 
 def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
@@ -397,14 +515,10 @@ _STRIDE = 32
 """Detectors pad their images to multiples of this; where there is no padding, maps fit exactly."""
 
 
-def _preset(entry: Any, module: nn.Module) -> Preset:
-    if isinstance(own := getattr(module, "transform", None), GeneralizedRCNNTransform):
-        # A detector resizes and normalises by itself: it is given what it would make, unnormalised.
-        if own.fixed_size is not None:
-            return Preset(own.fixed_size[0], None, mean=(0, 0, 0), std=(1, 1, 1))
-        shorter, longer = own.min_size[-1], own.max_size
-        return Preset(shorter, None, (0, 0, 0), (1, 1, 1), multiple=_STRIDE, longest=longer)
+def _preset(entry: Any) -> Preset:
     transform = entry.transforms()
+    if not hasattr(transform, "resize_size"):  # of detection: see `_fixed`
+        return Preset(crop=None, mean=(0, 0, 0), std=(1, 1, 1))
     if not hasattr(transform, "crop_size"):  # of segmentation: the whole image
         return Preset(transform.resize_size[0], None, tuple(transform.mean), tuple(transform.std))
     return Preset(

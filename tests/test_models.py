@@ -83,13 +83,22 @@ def test_cam_adds_up_to_the_score(name: str) -> None:
     torch.testing.assert_close(total, shown.scores, rtol=1e-4, atol=1e-5)
 
 
-def test_tokens_are_not_taken_for_a_feature_map() -> None:
-    """A ViT's only feature map is its first layer's: no map is better than one of that."""
-    vit = zoo.VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=4)
+def test_unknown_tokens_are_not_taken_for_a_feature_map() -> None:
+    """The only feature map is the first layer's here: no map is better than one of that."""
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut, self.mix = nn.Conv2d(3, 16, 8, stride=8), nn.LayerNorm(16)
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.mix(self.cut(x).flatten(2).mT).amax(1))
+
     images = torch.randn(2, 3, 32, 32)
-    with pytest.raises(ModelError, match=r"goes on in tokens .* 'conv_proj'.*: use occlusion"):
-        explain(vit, images)
-    assert explain(vit, images, "occlusion", 1).maps.shape == (2, 32, 32)
+    with pytest.raises(ModelError, match=r"goes on in tokens .* 'cut'.*: use occlusion"):
+        explain(Tokens(), images)
+    assert explain(Tokens(), images, "occlusion", 1).maps.shape == (2, 32, 32)
 
 
 def test_a_layout_with_channels_last_is_brought_round() -> None:
@@ -368,6 +377,30 @@ def test_published_weights_come_from_torch_home(
     model = load("resnet50")
     assert (model.weights, model.preset.resize) == ("IMAGENET1K_V2", 232)
     assert torch.equal(model.module.state_dict()["fc.bias"], state["fc.bias"])
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_vision_transformers_file_brings_its_size(size: int, tmp_path: Path) -> None:
+    """Published ones have keys of another age, and some were trained on larger images."""
+    full = zoo.vit_b_32(weights=None, image_size=size, num_classes=3)
+    nn.init.normal_(full.heads.head.weight)
+    state = {
+        k.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): v
+        for k, v in full.state_dict().items()
+    }
+    model = load("vit_b_32", save(state, tmp_path / "v.pth"))
+    image = torch.randn(1, 3, size, size)
+    torch.testing.assert_close(model.module(image), full.eval()(image), rtol=1e-4, atol=1e-4)
+    assert (model.preset.resize, model.preset.crop, model.num_classes) == (size, size, 3)
+
+
+@pytest.mark.parametrize("name", ["regnet_x_400mf", "mnasnet0_5", "swin_v2_t"])
+def test_networks_that_compute_while_they_are_built(name: str, tmp_path: Path) -> None:
+    """Widths, window indices, a version that is asked for: from a bare file of tensors."""
+    full = zoo.get_model(name, weights=None, num_classes=7).eval()
+    model = load(name, save(full.state_dict(), tmp_path / "w.safetensors"))
+    image = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(model.module(image), full(image), rtol=1e-4, atol=1e-5)
 
 
 def test_every_name_is_torchvisions() -> None:

@@ -36,15 +36,14 @@ class Site:
     """What a pass shows at one of its layers, for all targets at once."""
 
     def __init__(self, run: Pass, tap: Tap) -> None:
-        assert tap.acts is not None
         self.run = run
-        self.path = tap.path
-        self.live_acts = tap.acts
+        self.tap = tap
 
     @property
     def acts(self) -> Tensor:
         """The layer's output (N,C,h,w)."""
-        return self.live_acts.detach()
+        assert self.tap.acts is not None
+        return self.tap.acts.detach()
 
     def log_grads(self, classes: Tensor) -> Tensor:
         """Gradient of log Y at the layer, Y the softmax of the class (N,) of each image.
@@ -56,7 +55,7 @@ class Site:
         chosen = one_hot(classes, scores.shape[1]).bool()
         others = scores.detach().softmax(1).masked_fill(chosen, 0)
         contrast = ((chosen * others.sum(1, keepdim=True) - others) * scores).sum(1)
-        return gradient(contrast, self.live_acts, f"layer '{self.path}'")
+        return self.tap.gradient(contrast)
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -161,7 +160,7 @@ class Evidence:
 
     @cached_property
     def grads(self) -> Tensor:
-        return gradient(self.aim.live_score, self.site.live_acts, f"layer '{self.site.path}'")
+        return self.site.tap.gradient(self.aim.live_score)
 
     @property
     def log_grads(self) -> Tensor:

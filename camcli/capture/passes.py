@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +17,7 @@ from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, tapped
 from camcli.capture.reruns import copied
 from camcli.capture.windows import Window
+from camcli.grids import PLAIN, Grid
 from camcli.targets import Target
 from camcli.tasks import Reader
 
@@ -25,7 +26,8 @@ from camcli.tasks import Reader
 class Watch:
     """What to watch in a forward pass: the layers' paths, and whether the input's gradient too.
 
-    `grey` is the mean colour in the input's units, 0 where preprocessing has subtracted it.
+    `grids` are the layouts of those whose output is no (N,C,h,w). `grey` is the mean colour in the
+    input's units, 0 where preprocessing has subtracted it.
     """
 
     module: nn.Module
@@ -35,6 +37,7 @@ class Watch:
     window: Window = field(default_factory=Window)
     reader: Reader = field(default_factory=Reader)
     grey: tuple[float, ...] = (0.0,)
+    grids: Mapping[str, Grid] = field(default_factory=dict)
 
 
 class Pass:
@@ -107,7 +110,10 @@ class Pass:
     def _forward(self) -> Any:
         watch = self.watch
         with ExitStack() as stack:
-            self.taps = [stack.enter_context(tapped(watch.module, path)) for path in watch.layers]
+            self.taps = [
+                stack.enter_context(tapped(watch.module, path, watch.grids.get(path, PLAIN)))
+                for path in watch.layers
+            ]
             if watch.guided:
                 stack.enter_context(self.rule)
             output = watch.module(*copied(self.inputs))

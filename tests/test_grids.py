@@ -1,0 +1,235 @@
+"""Token grids: where a thing is in the image, there it is in the map."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision.models as zoo
+from torch import Tensor, nn
+
+from camcli import Model, explain
+from camcli.capture import borrowed, tapped
+from camcli.errors import MethodError, ModelError
+from camcli.models import grid_of, spec_of
+
+
+def tiny_vit() -> nn.Module:
+    torch.manual_seed(0)
+    vit = zoo.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=4)
+    nn.init.normal_(vit.heads.head.weight)  # torchvision's zeros would leave nothing to explain
+    return vit.double().eval()
+
+
+def tiny_swin() -> nn.Module:
+    torch.manual_seed(0)
+    return zoo.SwinTransformer([4, 4], 8, [2, 2], [2, 2], [2, 2], num_classes=4).double().eval()
+
+
+def tiny_maxvit() -> nn.Module:
+    torch.manual_seed(0)
+    net = zoo.MaxVit((32, 32), 4, 4, [8], [1], 4, 0.0, num_classes=4)
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.bias)
+    return net.double().eval()
+
+
+def tiny_convnext() -> nn.Module:
+    torch.manual_seed(0)
+    setting = [zoo.convnext.CNBlockConfig(8, None, 2)]
+    return zoo.ConvNeXt(setting, layer_scale=1.0, num_classes=4).double().eval()
+
+
+def taken(net: nn.Module, image: Tensor, layer: str) -> Tensor:
+    """The layer's map (N,C,h,w); the network's scores must not notice that it is taken."""
+    with borrowed(net), tapped(net, layer, grid_of(net, layer)) as tap:
+        scores = net(image)
+    torch.testing.assert_close(scores, net(image), rtol=1e-12, atol=1e-14)
+    assert tap.acts is not None
+    return tap.acts.detach()
+
+
+@pytest.mark.parametrize(
+    ("net", "layer", "size", "patch"),
+    [
+        (tiny_vit(), "encoder.layers.encoder_layer_0.ln_1", (32, 32), 8),
+        (tiny_vit(), "encoder.dropout", (32, 32), 8),
+        (tiny_vit(), "conv_proj", (32, 32), 8),
+        (tiny_swin(), "features.0.0", (24, 40), 4),
+        (tiny_swin(), "features.0.1", (24, 40), 4),
+        (tiny_swin(), "features.0", (24, 40), 4),
+        (tiny_swin(), "features.1.0.norm1", (24, 40), 4),
+    ],
+)
+@pytest.mark.parametrize("cell", [(0, 0), (1, 3), (2, 1)])
+def test_a_square_in_the_image_is_that_cell_of_the_map(
+    net: nn.Module, layer: str, size: tuple[int, int], patch: int, cell: tuple[int, int]
+) -> None:
+    """Before anything mixes them, a patch of the image changes its own cell and no other."""
+    image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1)).double()
+    other, (row, column) = image.clone(), cell
+    other[..., row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] += 3
+    before, after = taken(net, image, layer), taken(net, other, layer)
+    assert before.shape[2:] == (size[0] // patch, size[1] // patch)
+    changed = ((after - before).abs().amax(1)[0] > 1e-9).nonzero()
+    assert changed.tolist() == [list(cell)]
+
+
+def normed(maps: Tensor, norm: nn.Module) -> Tensor:
+    """A layer normalisation of a map (N,C,h,w), place by place."""
+    assert isinstance(norm, nn.LayerNorm)
+    out = torch.empty_like(maps)
+    for n in range(len(maps)):
+        for i in range(maps.shape[2]):
+            for j in range(maps.shape[3]):
+                place = maps[n, :, i, j]
+                out[n, :, i, j] = F.layer_norm(place, place.shape, norm.weight, norm.bias, norm.eps)
+    return out.detach()
+
+
+@pytest.mark.parametrize("half", ["window", "grid"])
+def test_windows_of_a_maxvit_are_put_back_together(half: str) -> None:
+    """Two by two windows of four by four, from a stem of 32 pixels: 8x8 places in all."""
+    net, image = tiny_maxvit(), torch.randn(2, 3, 32, 32).double()
+    block = f"blocks.0.layers.0.layers.{half}_attention"
+    before = {
+        "window": "blocks.0.layers.0.layers.MBconv",
+        "grid": "blocks.0.layers.0.layers.window_attention",
+    }[half]
+    source = taken(net, image, before)
+    assert source.shape == (2, 8, 8, 8)
+    for part in ("partition_op", "partition_swap"):
+        torch.testing.assert_close(taken(net, image, f"{block}.{part}"), source)
+    found = taken(net, image, f"{block}.attn_layer.0")
+    torch.testing.assert_close(
+        found, normed(source, net.get_submodule(f"{block}.attn_layer.0")), rtol=1e-9, atol=1e-9
+    )
+    out = taken(net, image, block)
+    for part in ("departition_swap", "departition_op"):
+        torch.testing.assert_close(taken(net, image, f"{block}.{part}"), out)
+
+
+def test_the_middle_of_a_convnext_block() -> None:
+    net, image = tiny_convnext(), torch.randn(2, 3, 24, 40).double()
+    block = "features.1.0.block"
+    conv = taken(net, image, f"{block}.0")
+    assert conv.shape == (2, 8, 6, 10)
+    torch.testing.assert_close(taken(net, image, f"{block}.1"), conv)
+    torch.testing.assert_close(
+        taken(net, image, f"{block}.2"), normed(conv, net.get_submodule(f"{block}.2"))
+    )
+    torch.testing.assert_close(
+        taken(net, image, f"{block}.6"),
+        taken(net, image, f"{block}.5"),
+    )
+
+
+def test_gradcam_of_a_vision_transformer_slowly() -> None:
+    """Token by token in float64, through the rest of the network written out."""
+    vit, images = tiny_vit(), torch.randn(2, 3, 32, 32).double()
+    block = vit.encoder.layers.encoder_layer_1
+    for image in images:
+        shown = explain(vit, image[None], "gradcam", 2)
+        assert shown.layer == "encoder.layers.encoder_layer_1.ln_1"
+        x = vit.conv_proj(image[None]).flatten(2).mT
+        x = torch.cat([vit.class_token, x], 1) + vit.encoder.pos_embedding
+        x = vit.encoder.layers.encoder_layer_0(x)
+        tokens = block.ln_1(x).detach().requires_grad_()
+        y = block.self_attention(tokens, tokens, tokens, need_weights=False)[0] + x
+        y = y + block.mlp(block.ln_2(y))
+        score = vit.heads(vit.encoder.ln(y)[:, 0])[0, 2]
+        (gradient,) = torch.autograd.grad(score, tokens)
+        expected = torch.zeros(4, 4).double()
+        for channel in range(16):
+            weight = sum(gradient[0, 1 + t, channel] for t in range(16)) / 16
+            for t in range(16):
+                expected[t // 4, t % 4] += weight * tokens[0, 1 + t, channel].detach()
+        torch.testing.assert_close(shown.maps[0], expected.relu(), rtol=1e-9, atol=1e-15)
+        assert shown.maps.any()
+        torch.testing.assert_close(shown.scores[0], score.detach())
+
+
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [
+        (tiny_vit, "encoder.layers.encoder_layer_0"),
+        (tiny_vit, "encoder.layers.encoder_layer_0.mlp.0"),
+        (tiny_swin, "features.1.1"),
+        (tiny_swin, "features.3.0.mlp"),
+        (tiny_maxvit, "blocks.0.layers.0.layers.grid_attention.mlp_layer.2"),
+        (tiny_convnext, "features.1.0.block.3"),
+    ],
+)
+def test_layers_inside_networks_of_tokens(make: type[nn.Module], layer: str) -> None:
+    """A network of one's own around them changes nothing."""
+
+    class Mine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+    images = torch.randn(2, 3, 32, 32).double()
+    methods = ["gradcam", "gradcam++"]
+    for bare, inner in zip(
+        explain(make(), images, methods, 1, layer),
+        explain(Mine().eval(), images, methods, 1, f"net.{layer}"),
+        strict=True,
+    ):
+        assert torch.equal(bare.maps, inner.maps)
+        assert bare.maps.shape[1:] in {(4, 4), (8, 8)}
+        assert bare.maps.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("make", "layer", "message"),
+    [
+        (tiny_vit, "encoder.layers.encoder_layer_1", "no path from its patches to the score"),
+        (tiny_vit, "encoder", "no path from its patches to the score"),
+        (tiny_vit, "encoder.layers.encoder_layer_1.mlp", "no path from its patches to the score"),
+        (tiny_vit, "encoder.layers.encoder_layer_0.self_attention", "gives tuple, not a feature"),
+        (tiny_vit, "heads", r"gives \(2, 4\), not a feature map"),
+        (tiny_swin, "avgpool", r"gives a single place, \(2, 16, 1, 1\), not a map"),
+        (tiny_swin, "flatten", r"gives \(2, 16\), not a feature map"),
+        (tiny_maxvit, "classifier.0", r"gives a single place, \(2, 8, 1, 1\), not a map"),
+    ],
+)
+def test_layers_that_give_no_map(make: type[nn.Module], layer: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as refused:
+        explain(make(), torch.randn(2, 3, 32, 32).double(), "gradcam", 1, layer)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_dead_network_of_tokens_has_an_empty_map() -> None:
+    """Zero everywhere is an answer; only a path that is not there is refused."""
+    vit = tiny_vit()
+    nn.init.zeros_(vit.heads.head.weight)
+    shown = explain(vit, torch.randn(1, 3, 32, 32).double(), "gradcam", 1)
+    assert not shown.maps.any()
+
+
+def test_cam_of_a_swin_transformer_adds_up_and_equals_gradcam() -> None:
+    swin, images = tiny_swin(), torch.randn(2, 3, 24, 40).double()
+    cam, gradcam = explain(swin, images, ["cam", "gradcam"], 3)
+    assert (cam.layer, cam.maps.shape) == ("permute", (2, 3, 5))
+    torch.testing.assert_close(cam.maps.mean((1, 2)) + swin.head.bias[3], cam.scores)
+    torch.testing.assert_close(cam.maps.relu(), 15 * gradcam.maps)
+    at_norm = explain(swin, images, "gradcam", 3, layer="norm")
+    torch.testing.assert_close(at_norm.maps, gradcam.maps)
+
+
+@pytest.mark.parametrize("make", [tiny_vit, tiny_maxvit, tiny_convnext])
+def test_cam_is_refused_where_the_head_normalises_or_reads_a_token(make: type[nn.Module]) -> None:
+    with pytest.raises(MethodError, match="cam needs a network that ends in global average"):
+        explain(Model(make()), torch.randn(1, 3, 32, 32).double(), "cam", 1)
+
+
+def test_rows_are_for_torchvisions_own_classes() -> None:
+    class Mine(zoo.VisionTransformer):
+        pass
+
+    assert spec_of(tiny_vit()) is not None
+    assert spec_of(Mine(32, 8, 1, 2, 16, 32)) is None
