@@ -455,6 +455,31 @@ def test_the_principal_direction_is_numpys(shape: tuple[int, ...]) -> None:
     )
 
 
+def test_the_principal_direction_of_sparse_maps() -> None:
+    """LAPACK's eigenvectors of such Gram matrices do not converge in float32."""
+    random = torch.Generator().manual_seed(5)
+    maps = torch.randn(8, 512, 13, 13, generator=random)
+    maps *= torch.rand(8, 1, 13, 13, generator=random) < 0.1
+    maps *= 10 ** (-12 * torch.rand(8, 1, 13, 13, generator=random))
+    found = eigencam(maps).double()
+    expected = torch.from_numpy(principal(maps.double().numpy())).relu()
+    assert expected.any()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.max()))
+
+
+def test_principal_directions_that_are_close_or_missing() -> None:
+    """A tie gives one of the directions; an image that is not finite spoils no other."""
+    equal = torch.eye(2).view(1, 2, 1, 2)
+    torch.testing.assert_close(eigencam(equal).norm(), torch.tensor(1.0))
+    maps = torch.rand(3, 4, 3, 3, generator=torch.Generator().manual_seed(6))
+    expected = eigencam(maps[:1])
+    maps[1], maps[2] = torch.nan, 0
+    found = eigencam(maps)
+    torch.testing.assert_close(found[:1], expected)
+    assert found[1].isnan().all()
+    assert not found[2].any()
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])
 def test_the_principal_direction_is_free_of_scale(scale: float) -> None:
     acts = torch.rand(2, 6, 4, 4, generator=torch.Generator().manual_seed(4))
