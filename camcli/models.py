@@ -18,6 +18,7 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from camcli import factories
 from camcli.capture import Head
 from camcli.errors import ModelError, nearest, one_line, unknown
 from camcli.grids import PLAIN, Grid, Rule, channels_last, patches, windows
@@ -181,10 +182,12 @@ def load(
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> Model:
-    """A torchvision model by name (for a task in TASKS), the folder of a trained one, or `mini`.
+    """A torchvision model by name (for a task in TASKS), one of your own, or the bundled `mini`.
 
-    A folder is what `camcli train` writes; its weights, preprocessing and class names are its own.
-    `mini` is the bundled one.
+    One of your own is the folder that `camcli train` wrote, whose weights, preprocessing and class
+    names are its own; or `package.module:factory`, a function or class to import and call, which
+    executes it. It is called with `num_classes` where the weights' file has another number than it
+    makes by itself, and it takes that. Its images are preprocessed as for most of torchvision's.
 
     `weights`: `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
     `.pth` or `.safetensors` file (read without executing anything in it), or `none` for random
@@ -193,6 +196,8 @@ def load(
     """
     if (folder := _trained(name)) is not None:
         return _from_folder(folder, weights, labels, device)
+    if ":" in name:
+        return _from_factory(name, str(weights), labels, device, seed)
     if name not in (names := model_names(*TASKS)):
         raise ModelError(unknown("model", name, ["mini", *names]))
     to, published = pick_device(device), zoo.get_model_weights(name)
@@ -389,6 +394,29 @@ def _from_folder(
     return replace(model, name=folder.resolve().name, preset=preset)
 
 
+def _from_factory(
+    name: str, weights: str, labels: str | Path | None, device: str | torch.device, seed: int
+) -> Model:
+    to, factory = pick_device(device), factories.find(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module, used, digest = factories.build(name, factory), f"of {name}", None
+        linear = any(isinstance(part, nn.Linear | nn.Conv2d) for part in module.modules())
+        if weights not in ("DEFAULT", "none"):
+            if not (file := Path(weights)).is_file():
+                raise ModelError(f"weights '{weights}': no such file")
+            state, used, digest = read_tensors(file), file.name, sha256(file)
+            state = {_key(key, ModelSpec("")): value for key, value in state.items()}
+            follows = _follows(module, ModelSpec(""), state) if linear else {}
+            if "num_classes" in follows:
+                module = factories.build(name, factory, follows["num_classes"])
+            _fit(module, state, weights, name)
+    module.to(to, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    count = len(_classifier(module)[1]) if linear else None
+    names = None if labels is None else _given_names(labels, count)
+    return Model(module, name, used, Preset(), names, count, weights_hash=digest)
+
+
 def _preset_of(values: Mapping[str, Any]) -> Preset:
     return Preset(
         resize=int(values["resize"]),
@@ -429,6 +457,12 @@ def _assembled(name: str, state: dict[str, Tensor], given: str) -> nn.Module:
         module = _built(name, **spec.pretrained)
         if follows := _follows(module, spec, state):
             module = _built(name, **spec.pretrained, **follows)
+    _fit(module, state, given, name)
+    return module
+
+
+def _fit(module: nn.Module, state: dict[str, Tensor], given: str, name: str) -> None:
+    """Put weights into a network that may have none yet. Raises ModelError where they differ."""
     expected = module.state_dict()
     for key in expected.keys() - state.keys():
         if key.endswith("num_batches_tracked"):  # absent from old files, and of no use here
@@ -440,7 +474,6 @@ def _assembled(name: str, state: dict[str, Tensor], given: str) -> nn.Module:
     # The shapes are this version's, so the keys are: modules that ask for theirs may be told so.
     floats._metadata = expected._metadata  # type: ignore[attr-defined]
     module.load_state_dict(floats, assign=True)
-    return module
 
 
 def _follows(module: nn.Module, spec: ModelSpec, state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -534,8 +567,12 @@ def _class_names(labels: str | Path | None, count: int, entry: Any) -> tuple[str
     if labels is None:
         names = tuple(entry.meta["categories"])
         return names if len(names) == count else None
+    return _given_names(labels, count)
+
+
+def _given_names(labels: str | Path, count: int | None) -> tuple[str, ...]:
     names = _read_labels(Path(labels))
-    if len(names) != count:
+    if count is not None and len(names) != count:
         raise ModelError(f"labels '{labels}': {len(names)} names, the model has {count} classes")
     return names
 

@@ -88,7 +88,8 @@ model_options = stack(
         show_default=True,
         metavar="NAME",
         help="mini, the bundled model of ten everyday classes; a torchvision model for "
-        "classification, segmentation or detection; or a folder of camcli train.",
+        "classification, segmentation or detection; a folder of camcli train; or "
+        "package.module:factory.",
     ),
     click.option(
         "--weights",
