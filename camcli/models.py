@@ -261,6 +261,7 @@ def hollow(name: str, size: int | None = None) -> Model:
         name=name,
         weights="none",
         preset=_fixed(preset, module),
+        task=spec.task if spec else "classification",
         num_classes=len(_classifier(module)[1]),
         layer=_resolved(module, spec.layer) if spec else None,
         head=Head(module.get_submodule(spec.head), spec.rectified) if spec and spec.head else None,
@@ -427,8 +428,13 @@ def _preset_of(values: Mapping[str, Any]) -> Preset:
     )
 
 
+def family(name: str) -> str:
+    """The family of a torchvision model: the module that its builder lives in."""
+    return str(zoo.get_model_builder(name).__module__.rpartition(".")[2])
+
+
 def _spec(name: str) -> ModelSpec | None:
-    return SPECS.get(zoo.get_model_builder(name).__module__.rpartition(".")[2])
+    return SPECS.get(family(name))
 
 
 def _built(name: str, **arguments: Any) -> nn.Module:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import Result
 
 from camcli.cli import COMMANDS, camcli
 from camcli.methods import METHODS, Method
@@ -79,3 +81,12 @@ def test_make_targets() -> None:
     assert {"help", "demo", "test", "lint"} <= set(targets)
     for target in targets:
         assert f"make {target}" in README
+
+
+def test_the_table_of_families_is_what_the_command_prints(
+    run: Callable[..., Result],
+) -> None:
+    found = run("models", "--markdown")
+    assert found.exit_code == 0
+    table = README.partition("<!-- families -->\n")[2].partition("<!-- /families -->")[0]
+    assert table == found.stdout_bytes.decode()

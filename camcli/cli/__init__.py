@@ -12,7 +12,7 @@ import click
 from camcli import __version__
 from camcli.errors import CamcliError, CamcliWarning
 
-COMMANDS = ("explain", "check", "train")
+COMMANDS = ("explain", "models", "layers", "check", "train")
 """Each is a module of this package with a command of its own name."""
 
 DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED = 0, 1, 2, 3, 130
