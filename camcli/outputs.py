@@ -89,6 +89,19 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
+def within(folder: Path, name: Any) -> Path:
+    """A file that a manifest names. It may be read and removed, so it must be below its folder.
+
+    Raises OutputError.
+    """
+    path, top = Path(str(name)), os.path.realpath(folder)
+    parent = os.path.realpath((folder / path).parent)
+    inside = os.path.commonpath([parent, top]) == top
+    if path.is_absolute() or ".." in path.parts or not path.parts or not inside:
+        raise OutputError(f"'{folder / MANIFEST}' names '{name}', which is not below its folder")
+    return folder / path
+
+
 @contextlib.contextmanager
 def manifest(folder: Path) -> Iterator[BinaryIO]:
     """The manifest to write rows into; it takes its name when the run ends, however it ends.
