@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from camcli.errors import OutputError
 from camcli.images import Source
+from camcli.methods import METHODS
 
 MANIFEST = "manifest.jsonl"
 RUN = "run.json"
@@ -28,6 +29,22 @@ class Wanted(NamedTuple):
     method: str
     target: str
     layer: str | None = None
+
+
+def every_result(
+    methods: Sequence[str],
+    targets: Sequence[str],
+    layers: Sequence[str | None] = (None,),
+    fuse: str | None = None,
+) -> list[Wanted]:
+    """What these come to for each image, in the order in which `explain` gives it."""
+    at_layers = (fuse,) if fuse else layers
+    return [
+        Wanted(method, target, layer)
+        for method in methods
+        for target in targets
+        for layer in (at_layers if METHODS[method].at_layer else (None,))
+    ]
 
 
 def name_of(source: Source, wanted: Wanted, what: str) -> Path:
@@ -95,6 +112,19 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
     """JSON as it is written and printed; a file name's undecodable bytes become `\\udcXX`."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     return text.encode(errors="backslashreplace")
+
+
+def within(folder: Path, name: Any) -> Path:
+    """A file that a manifest names. It may be read and removed, so it must be below its folder.
+
+    Raises OutputError.
+    """
+    path, top = Path(str(name)), os.path.realpath(folder)
+    parent = os.path.realpath((folder / path).parent)
+    inside = os.path.commonpath([parent, top]) == top
+    if path.is_absolute() or ".." in path.parts or not path.parts or not inside:
+        raise OutputError(f"'{folder / MANIFEST}' names '{name}', which is not below its folder")
+    return folder / path
 
 
 @contextlib.contextmanager

@@ -8,16 +8,17 @@ before it.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import platform
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -27,11 +28,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli import __version__, fusion, outputs, render
+from camcli import __version__, fusion, outputs, render, resume
 from camcli.capture import Window
 from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
 from camcli.errors import CamcliError, ImageError, one_line
-from camcli.images import Box, Crop, Pixels, Source, decode, preprocess
+from camcli.images import STDIN, Box, Crop, Pixels, Source, decode, preprocess
 from camcli.methods import METHODS
 from camcli.models import Model
 from camcli.outputs import Wanted
@@ -63,6 +64,8 @@ class Job:
     batch_size: int = 16
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     region: Box | None = None
+    skip_existing: bool = False
+    overwrite: bool = False
 
     def check(self) -> None:
         """Refuse before any work what no image can change. Raises CamcliError."""
@@ -71,18 +74,33 @@ class Job:
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         fusion.check(self.fuse, pick_methods(self.methods), self.layers)
         outputs.check_names(self.output, self.sources, self.results)
+        if not self.overwrite:
+            resume.refuse_other(self.output, resume.rows(self.output), self.settings)
         outputs.prepare(self.output)
 
     @property
     def results(self) -> list[Wanted]:
         """What there is for each image, in the order in which `explain` gives it."""
-        at_layers = (self.fuse,) if self.fuse else self.layers
-        return [
-            Wanted(method.name, target, layer)
-            for method in pick_methods(self.methods)
-            for target in self.targets
-            for layer in (at_layers if method.at_layer else (None,))
-        ]
+        return outputs.every_result(self.methods, self.targets, self.layers, self.fuse)
+
+    @cached_property
+    def settings(self) -> str:
+        """The digest of what all results of a run have in common, and a folder's must."""
+        model, record = self.model, _record(self)
+        common = ("model", "layers", "fuse", "region", "fit", "colormap", "alpha", "window")
+        weights = model.weights_hash or (model.weights, _state_digest(model))
+        known = [record[name] for name in (*common, "stride")]
+        return resume.digest([*known, weights, vars(model.preset), model.class_names])
+
+    @cached_property
+    def made(self) -> str:
+        """The digest of what else decides the bytes written, but for the image itself.
+
+        Not the batch size: one that memory asks for later must not undo what is done.
+        """
+        record = _record(self)
+        versions = {k: v for k, v in record["versions"].items() if k != "python"}
+        return resume.digest([versions, self.model.device.type])
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,7 @@ class Loaded:
     pixels: Pixels
     input: Tensor
     crop: Crop
+    digest: str
 
     @property
     def size(self) -> tuple[int, int]:
@@ -109,6 +128,13 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Existing:
+    """An image whose results an earlier run left whole: their rows."""
+
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
 class Result:
     """One result for one image, on the host."""
 
@@ -121,7 +147,11 @@ class Result:
     box: Box | None
 
 
-def run(job: Job) -> Iterator[list[Row]]:
+Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
+Kept: TypeAlias = dict[Source, list[Row]]
+
+
+def run(job: Job) -> Generator[list[Row], None, None]:
     """Explain every source; yields the manifest's rows image by image, in input order.
 
     What fails for one image becomes its rows' error and the others go on; what is wrong with the
@@ -129,6 +159,9 @@ def run(job: Job) -> Iterator[list[Row]]:
     also when the caller stops early; where nothing was done, those of an earlier run stay.
     """
     job.check()
+    earlier = resume.rows(job.output)
+    kept: Kept = {}
+    done: set[resume.Key] = set()
     started, clock, counts = datetime.now(timezone.utc), time.monotonic(), Counter[str]()
     decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
     writes: Queue[list[Row]] = deque()
@@ -136,12 +169,15 @@ def run(job: Job) -> Iterator[list[Row]]:
 
         def recorded(rows: list[Row]) -> list[Row]:
             counts.update(row["status"] for row in rows)
+            done.update(map(resume.key, rows))
             manifest.writelines(map(outputs.to_json, rows))
+            manifest.flush()  # what a killed run has done is there for the next to find
             return rows
 
         try:
-            loaded = _read_ahead(decoding, partial(_load, job), job.sources, job.batch_size)
-            explained = _explained(job, loaded)
+            kept.update(_trusted(job, earlier, decoding) if job.skip_existing else {})
+            loaded = _read_ahead(decoding, partial(_load, job), _asked(job, kept), job.batch_size)
+            explained = _cleared(job, _explained(job, loaded), earlier, kept)
             written = _write_behind(
                 writing, partial(_written, job), explained, job.batch_size, writes
             )
@@ -152,6 +188,9 @@ def run(job: Job) -> Iterator[list[Row]]:
             for future in writes:  # after an interruption: written, but not yet asked for
                 if not future.cancelled() and not future.exception():
                     recorded(future.result())
+            for rows in kept.values():  # of windows that were not come to
+                if resume.key(rows[0]) not in done:
+                    recorded(rows)
             record = {
                 **_record(job),
                 "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
@@ -160,6 +199,55 @@ def run(job: Job) -> Iterator[list[Row]]:
             }
             if counts:
                 outputs.write(job.output / outputs.RUN, outputs.to_json(record, indent=2))
+    resume.sweep(job.output)
+
+
+def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> Kept:
+    """Images all of whose results are there, made of the same bytes in the same way; their rows."""
+    known: dict[resume.Key, dict[str | None, Row]] = defaultdict(dict)
+    for row in earlier:  # a folder's runs have the same layers, in the same order
+        if row["status"] != "error":
+            known[resume.key(row)][row.get("layer")] = row
+    layers = Counter((wanted.method, wanted.target) for wanted in job.results)
+
+    def rows_of(source: Source) -> list[Row] | None:
+        found = [known[(source.name.as_posix(), *one)] for one in layers]
+        if source.path == STDIN or [*map(len, found)] != [*layers.values()]:
+            return None
+        rows, digest = [row for one in found for row in one.values()], _digest(job, source)
+        if any(row.get("digest") != digest for row in rows):
+            return None
+        files = (name for one in job.results for name in _files(job, source, one).values())
+        return rows if all((job.output / name).is_file() for name in files) else None
+
+    found = zip(job.sources, executor.map(rows_of, job.sources), strict=True)
+    return {source: rows for source, rows in found if rows}
+
+
+def _asked(job: Job, kept: Kept) -> Iterator[Source | Existing]:
+    """The sources, with the windows that are wholly done as their rows.
+
+    Where one of a window is to be made, all are read: a batch of another size would give other
+    last digits. What is kept of it is not written again.
+    """
+    for start in range(0, len(job.sources), job.batch_size):
+        window = job.sources[start : start + job.batch_size]
+        if all(source in kept for source in window):
+            yield from (Existing(kept[source]) for source in window)
+        else:
+            yield from window
+
+
+def _cleared(
+    job: Job, explained: Iterable[Explained], earlier: Sequence[Row], kept: Kept
+) -> Iterator[Explained]:
+    """Passes on, and before the first result makes room: a run refused leaves what was there."""
+    for number, item in enumerate(explained):
+        if number == 0 and job.overwrite:
+            keep = [resume.key(row) for rows in kept.values() for row in rows]
+            resume.clear(job.output, earlier, keep)
+        found = item[0].source if isinstance(item, tuple) else None
+        yield Existing(kept[found]) if found in kept else item
 
 
 def _read_ahead(
@@ -200,39 +288,15 @@ def _next_of(waiting: Queue[Out]) -> Out:
     return result
 
 
-def _load(job: Job, source: Source) -> Loaded | Failed:
+def _load(job: Job, source: Source | Existing) -> Loaded | Failed | Existing:
+    if isinstance(source, Existing):
+        return source
     try:
+        digest = _digest(job, source)
         pixels = decode(source.path)
-        return Loaded(source, pixels, *preprocess(pixels, job.model.preset, job.fit))
+        return Loaded(source, pixels, *preprocess(pixels, job.model.preset, job.fit), digest)
     except ImageError as error:
         return Failed(source, error)
-
-
-def _explained(
-    job: Job, loaded: Iterable[Loaded | Failed]
-) -> Iterator[tuple[Loaded, list[Result]] | Failed]:
-    model = job.model
-    for batch in _batches(loaded, job.batch_size):
-        if isinstance(batch, Failed):
-            yield batch
-            continue
-        stacked = torch.stack([item.input for item in batch])
-        inputs = stacked.to(model.device, memory_format=torch.channels_last)
-        try:
-            if needs_survey(pick_methods(job.methods), job.layers):
-                model = surveyed(model, (inputs,))
-            found = explain(
-                *(model, inputs, job.methods, job.targets, job.layers),
-                window=job.window,
-                fuse=job.fuse,
-                region=_regions(job, batch),
-            )
-        except RuntimeError as error:  # of torch: an input too small for the network, no memory
-            for item in batch:
-                reason = f"{item.source.path}: {model.name} failed ({one_line(error)})"
-                yield Failed(item.source, ImageError(reason))
-            continue
-        yield from zip(batch, _results(found, job.results), strict=True)
 
 
 def _regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
@@ -242,18 +306,47 @@ def _regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
     return torch.tensor([item.crop.inward(job.region, item.size) for item in batch])
 
 
-def _batches(loaded: Iterable[Loaded | Failed], size: int) -> Iterator[list[Loaded] | Failed]:
-    """Runs of images of one shape, at most `size` long; failures in their places between them."""
+def _digest(job: Job, source: Source) -> str:
+    """What a result's row says of how it was made."""
+    own = resume.input_digest(source.path, job.made) if source.path != STDIN else ""
+    return f"{job.settings}-{own}"
 
-    def kind(item: Loaded | Failed) -> Any:
-        return item.input.shape if isinstance(item, Loaded) else None
 
-    for _, same in itertools.groupby(loaded, kind):
-        while chunk := list(itertools.islice(same, size)):
-            if isinstance(chunk[0], Failed):
-                yield from (item for item in chunk if isinstance(item, Failed))
-            else:
-                yield [item for item in chunk if isinstance(item, Loaded)]
+def _explained(job: Job, loaded: Iterable[Loaded | Failed | Existing]) -> Iterator[Explained]:
+    """Window by window of as many images as a batch has, so that the batches of a run are always
+    the same: within one, images of one shape go together, and all come out in order."""
+    model, stream = job.model, iter(loaded)
+    while window := list(itertools.islice(stream, job.batch_size)):
+        done: dict[Source, Explained] = {}
+        for batch in _batches(window):
+            stacked = torch.stack([item.input for item in batch])
+            inputs = stacked.to(model.device, memory_format=torch.channels_last)
+            try:
+                if needs_survey(pick_methods(job.methods), job.layers):
+                    model = surveyed(model, (inputs,))
+                found = explain(
+                    *(model, inputs, job.methods, job.targets, job.layers),
+                    window=job.window,
+                    fuse=job.fuse,
+                    region=_regions(job, batch),
+                )
+            except RuntimeError as error:  # of torch: an input too small for the network, no memory
+                for item in batch:
+                    reason = f"{item.source.path}: {model.name} failed ({one_line(error)})"
+                    done[item.source] = Failed(item.source, ImageError(reason))
+                continue
+            for item, results in zip(batch, _results(found, job.results), strict=True):
+                done[item.source] = item, results
+        yield from (done[one.source] if isinstance(one, Loaded) else one for one in window)
+
+
+def _batches(window: Iterable[Loaded | Failed | Existing]) -> list[list[Loaded]]:
+    """The images of a window that can be explained, those of one shape together."""
+    shapes: dict[Any, list[Loaded]] = {}
+    for item in window:
+        if isinstance(item, Loaded):
+            shapes.setdefault(item.input.shape, []).append(item)
+    return list(shapes.values())
 
 
 def _results(found: Sequence[Explanation], results: Sequence[Wanted]) -> Iterator[list[Result]]:
@@ -274,13 +367,12 @@ def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     ]
 
 
-def _written(job: Job, item: tuple[Loaded, list[Result]] | Failed) -> list[Row]:
+def _written(job: Job, item: Explained) -> list[Row]:
+    if isinstance(item, Existing):
+        return item.rows
     if isinstance(item, Failed):
-        error = str(item.error)
-        return [
-            _row(item.source, wanted, layer=wanted.layer, status="error", error=error)
-            for wanted in job.results
-        ]
+        facts = {"status": "error", "error": str(item.error), "digest": f"{job.settings}-"}
+        return [_row(item.source, one, layer=one.layer, **facts) for one in job.results]
     loaded, results = item
     return [_write_one(job, loaded, result) for result in results]
 
@@ -296,13 +388,14 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         "map_shape": list(result.values.shape),
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
         "box": _box(loaded, result),
+        "digest": loaded.digest,
     }
     row = partial(_row, loaded.source, result.wanted)
     if not np.isfinite(result.values).all() or not np.isfinite(result.score):
         method = result.wanted.method
         error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
         return row(**facts | {"score": None, "probability": None}, status="error", error=error)
-    files = {what: outputs.name_of(loaded.source, result.wanted, what) for what in job.saves}
+    files = _files(job, loaded.source, result.wanted)
     try:
         for what, file in files.items():
             outputs.write(job.output / file, _contents(job, loaded, result, what))
@@ -325,6 +418,10 @@ def _box(loaded: Loaded, result: Result) -> list[int] | None:
     return [round(side) for side in loaded.crop.outward(result.box, loaded.size)]
 
 
+def _files(job: Job, source: Source, wanted: Wanted) -> dict[str, Path]:
+    return {what: outputs.name_of(source, wanted, what) for what in job.saves}
+
+
 def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
     if what == "map":
         buffer = BytesIO()
@@ -345,6 +442,7 @@ def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
 _FIELDS = (
     *("image", "method", "target", "class_index", "class_name", "score", "probability", "layer"),
     *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "box", "status", "error"),
+    "digest",
 )
 
 
@@ -353,6 +451,16 @@ def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     explained = {"method": wanted.method, "target": wanted.target}
     known = {"image": source.name.as_posix(), **explained, **facts}
     return {field: known.get(field) for field in _FIELDS}
+
+
+def _state_digest(model: Model) -> str:
+    """A digest of weights that came from no file; random ones follow from their seed."""
+    if model.weights.startswith("none"):
+        return ""
+    found = hashlib.sha256()
+    for name, tensor in model.module.state_dict().items():
+        found.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _record(job: Job) -> Row:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.errors import CamcliError, OutputError, one_line
-from camcli.outputs import MANIFEST, RUN
+from camcli.outputs import MANIFEST, RUN, within
 
 Row: TypeAlias = dict[str, Any]
 Map: TypeAlias = NDArray[np.float64]
@@ -170,7 +170,7 @@ def accept(new: Path, baseline: Path) -> None:
     rows = read(new)
     stale = _named(read(baseline)) if (baseline / MANIFEST).exists() else set()
     wanted = sorted(_named(rows)) + [name for name in (RUN, MANIFEST) if (new / name).exists()]
-    places = {name: _within(baseline, name) for name in {*wanted, *stale}}
+    places = {name: within(baseline, name) for name in {*wanted, *stale}}
     try:
         baseline.mkdir(parents=True, exist_ok=True)
         for left in baseline.glob(f"{_STAGING}*"):  # by an update that was killed
@@ -198,18 +198,8 @@ def _row(file: Path, number: int, line: str) -> Row:
         raise CamcliError(f"'{file}' line {number}: expected a row with {', '.join(wanted)}")
     for name in ("map", "overlay"):
         if row.get(name) is not None:
-            _within(file.parent, row[name])
+            within(file.parent, row[name])
     return row
-
-
-def _within(folder: Path, name: Any) -> Path:
-    """A file that a manifest names, which must be below its folder: it is read, and removed."""
-    path = Path(str(name))
-    parent = os.path.realpath((folder / path).parent)
-    inside = os.path.commonpath([parent, os.path.realpath(folder)]) == os.path.realpath(folder)
-    if path.is_absolute() or ".." in path.parts or not path.parts or not inside:
-        raise CamcliError(f"'{folder / MANIFEST}' names '{name}', which is not below its folder")
-    return folder / path
 
 
 def _named(rows: Sequence[Row]) -> set[str]:

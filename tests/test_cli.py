@@ -163,7 +163,7 @@ def test_guided_methods_warn_or_refuse(run: Run, photo: Path, tmp_path: Path) ->
     found = run(*arguments, "--model", "mobilenet_v3_small")
     assert found.exit_code == 0
     assert "Warning: guided backpropagation guides this" in text(found.stderr_bytes)
-    found = run(*arguments, "--model", "efficientnet_b0")
+    found = run(*arguments, "--model", "efficientnet_b0", "--overwrite")
     assert found.exit_code == 2
     assert "needs ReLUs and this network has none" in text(found.stderr_bytes)
 

@@ -214,6 +214,7 @@ def test_maps_without_meaning_are_marked(job: Job) -> None:
     job = replace(job, methods=("gradcam",), targets=("pred",))
     list(pipeline.run(job))
     assert {row["status"] for row in manifest(job.output)} == {"empty"}
+    job = replace(job, overwrite=True)
     nn.init.constant_(job.model.module.fc.weight, float("nan"))  # type: ignore[union-attr, arg-type]
     list(pipeline.run(job))
     for row in manifest(job.output):
@@ -234,7 +235,7 @@ def test_names_that_collide_stop_the_run(job: Job, tmp_path: Path) -> None:
 def test_a_run_that_is_refused_leaves_an_earlier_one(job: Job) -> None:
     list(pipeline.run(job))
     before = files(job.output)
-    no_relu = replace(job, model=replace(job.model, module=GapNet(act=nn.SiLU)))
+    no_relu = replace(job, model=replace(job.model, module=GapNet(act=nn.SiLU)), overwrite=True)
     with pytest.raises(MethodError, match="needs ReLUs"):
         list(pipeline.run(no_relu))
     assert files(job.output) == before

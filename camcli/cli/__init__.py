@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import warnings
 from importlib import import_module
 from typing import Any
@@ -15,7 +17,7 @@ from camcli.errors import CamcliError, CamcliWarning
 COMMANDS = ("explain", "models", "layers", "check", "train")
 """Each is a module of this package with a command of its own name."""
 
-DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
 class LazyGroup(click.Group):
@@ -42,7 +44,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; anything a user can cause is one line on stderr."""
     warnings.simplefilter("once", CamcliWarning)
     warnings.showwarning = _show_warning  # type: ignore[assignment] # the rest is passed on
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_exit_code(arguments))
+
+
+class Terminated(BaseException):
+    """SIGTERM came: like an interruption, so that what is done is recorded."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def _exit_code(arguments: list[str] | None) -> int:
@@ -63,6 +75,9 @@ def _exit_code(arguments: list[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
+    except Terminated:
+        click.echo("Terminated.", err=True)
+        return TERMINATED
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from camcli import selection
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import Corners, Name, Names, Text, model_options
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
-from camcli.images import FITS, find
+from camcli.images import FITS, Source, find
 from camcli.methods import METHODS
-from camcli.outputs import SAVES, to_json
+from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
 
 if TYPE_CHECKING:
     from camcli.models import Model
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command(no_args_is_help=True)
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1)
 @model_options
 @click.option(
     "--method",
@@ -118,19 +122,95 @@ if TYPE_CHECKING:
 @click.option(
     "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
 )
+@click.option(
+    "--from-file",
+    metavar="LIST",
+    help="Explain the paths in a file as well, or for - on standard input: one a line, or with "
+    "NULs between them.",
+)
+@click.option(
+    "--include", multiple=True, type=Text(), metavar="GLOB", help="Only such images; repeatable."
+)
+@click.option(
+    "--exclude", multiple=True, type=Text(), metavar="GLOB", help="No such images; repeatable."
+)
+@click.option("--shard", metavar="I/N", help="Only every N-th image, from the I-th.")
+@click.option(
+    "--skip-existing", is_flag=True, help="Keep results made before of the same in the same way."
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace what a run with other settings left in DIR."
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails.")
+@click.option("--dry-run", is_flag=True, help="Print the files that would be written, and stop.")
 @click.option("--json", is_flag=True, help="Print the manifest's rows as they are done.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-def explain(paths: tuple[str, ...], *, json: bool, quiet: bool, **options: Any) -> int:
+def explain(
+    paths: tuple[str, ...],
+    *,
+    from_file: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    shard: str | None,
+    recursive: bool,
+    dry_run: bool,
+    output: Path,
+    **options: Any,
+) -> int:
     """Write a heatmap for each image in PATHS: files, folders, globs, or - for standard input."""
-    job = _job(paths, quiet, **options)
+    if not paths and not from_file:
+        raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
+    given = [*paths, *(selection.read_list(from_file) if from_file else ())]
+    found = find(given, recursive=recursive, skip=output)
+    sources = selection.shard(selection.matching(found, include, exclude), shard)
+    if not sources:
+        where = ", ".join(paths) or from_file
+        raise CamcliError(f"no images in {where}: nothing to do")
+    if dry_run:
+        return _foretell(sources, output, **options)
+    return _explain(sources, output, **options)
+
+
+def _foretell(
+    sources: Sequence[Source],
+    output: Path,
+    *,
+    method: Sequence[str],
+    target: Sequence[str],
+    layer: Sequence[str],
+    fuse: str | None,
+    save: Sequence[str],
+    **_: Any,
+) -> int:
+    """Print what a run would write, without loading a model."""
+    layers = [None if path == "auto" else path for path in dict.fromkeys(layer)]
+    results = every_result([*dict.fromkeys(method)], [*dict.fromkeys(target)], layers, fuse)
+    check_names(output, sources, results)
+    for source, wanted, what in itertools.product(sources, results, save):
+        line = f"{source.path} -> {output / name_of(source, wanted, what)}"
+        click.echo(os.fsencode(line.replace("\n", "\\n")))
+    return DONE
+
+
+def _explain(
+    sources: Sequence[Source],
+    output: Path,
+    *,
+    json: bool,
+    quiet: bool,
+    fail_fast: bool,
+    **options: Any,
+) -> int:
+    job = _job(sources, output, quiet, **options)
     from tqdm import tqdm  # not before the run: --help stays quick
 
     from camcli.pipeline import run
 
     counts: Counter[str] = Counter()
     hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=len(job.sources), unit="image", leave=False, disable=hidden) as progress:
-        for rows in run(job):
+    bar = tqdm(total=len(job.sources), unit="image", leave=False, disable=hidden)
+    with bar as progress, closing(run(job)) as images:
+        for rows in images:
             counts.update({row["status"] for row in rows})
             progress.clear()
             for line in dict.fromkeys(row["error"] for row in rows if row["error"]):
@@ -141,13 +221,16 @@ def explain(paths: tuple[str, ...], *, json: bool, quiet: bool, **options: Any) 
                 elif not quiet and not row["error"]:
                     click.echo(_line(row, job.output))
             progress.update()
+            if fail_fast and any(row["error"] for row in rows):
+                break
     if not quiet:
         click.echo(_summary(len(job.sources), counts, job.output), err=True)
     return SOME_FAILED if counts["error"] else DONE
 
 
 def _job(
-    paths: tuple[str, ...],
+    sources: Sequence[Source],
+    output: Path,
     quiet: bool,
     *,
     model: str,
@@ -159,7 +242,6 @@ def _job(
     layer: tuple[str, ...],
     fuse: str | None,
     region: tuple[float, float, float, float] | None,
-    output: Path,
     save: tuple[str, ...],
     fit: str,
     colormap: str,
@@ -168,11 +250,9 @@ def _job(
     stride: int | None,
     batch_size: int,
     workers: int | None,
-    recursive: bool,
+    skip_existing: bool,
+    overwrite: bool,
 ) -> Job:
-    sources = find(paths, recursive=recursive, skip=output)
-    if not sources:
-        raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
     from camcli.capture import Window
     from camcli.models import find_layer, load
     from camcli.pipeline import Job
@@ -198,6 +278,8 @@ def _job(
         window=Window(window, stride, batch_size),
         batch_size=batch_size,
         workers=workers or os.cpu_count() or 1,
+        skip_existing=skip_existing,
+        overwrite=overwrite,
     )
 
 

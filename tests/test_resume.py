@@ -1,0 +1,251 @@
+"""Runs that go on: what is trusted, what is made again, and folders of other runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from torch import nn
+
+from camcli import Model, pipeline, resume
+from camcli.errors import OutputError
+from camcli.images import Preset, find
+from camcli.pipeline import Job
+from camcli.render import Style
+from tests.conftest import GapNet, make_photo, manifest
+
+Run = Callable[..., Result]
+DEAD = 2**22 + 1
+"""Above Linux's largest process id."""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """Eight photos of two shapes, one of them damaged, in batches of three."""
+    torch.manual_seed(0)
+    for i in range(8):
+        make_photo(tmp_path / "in" / f"{i}.jpg", 60 + 15 * (i % 2), 50)
+    (tmp_path / "in" / "4.jpg").write_text("no image")
+    return Job(
+        sources=find([str(tmp_path / "in")]),
+        model=Model(GapNet(), preset=Preset(40, 32), num_classes=5),
+        methods=("gradcam++", "guided"),
+        targets=("pred", "2"),
+        output=tmp_path / "out",
+        fit="full",
+        batch_size=3,
+        workers=2,
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All but the record of the run, which holds times."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "run.json"
+    }
+
+
+def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run; the names of the files that were written."""
+    written: list[str] = []
+    write = pipeline.outputs.write
+
+    def counting(file: Path, data: bytes) -> None:
+        written.append(file.name)
+        write(file, data)
+
+    monkeypatch.setattr(pipeline.outputs, "write", counting)
+    list(pipeline.run(job))
+    monkeypatch.undo()
+    return sorted({name.partition(".")[0] for name in written} - {"run"})
+
+
+def test_what_is_done_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(pipeline.run(job))
+    before = files(job.output)
+    again = replace(job, skip_existing=True)
+    assert made(again, monkeypatch) == []
+    assert files(job.output) == before
+    (job.output / "1.guided.npy").unlink()
+    (job.output / "6.gradcam++.2.png").unlink()
+    assert made(again, monkeypatch) == ["1", "6"]
+    assert files(job.output) == before
+    job.sources[7].path.write_bytes(job.sources[0].path.read_bytes())
+    assert made(again, monkeypatch) == ["7"], "another input under the same name"
+    assert made(replace(again, methods=("gradcam++", "guided", "cam")), monkeypatch) == [
+        *"0123567"
+    ], "a method more"
+
+
+def test_a_damaged_image_is_tried_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(pipeline.run(job))
+    make_photo(job.sources[4].path)
+    assert made(replace(job, skip_existing=True), monkeypatch) == ["4"]
+    assert not [row for row in manifest(job.output) if row["status"] == "error"]
+
+
+def other_weights(job: Job) -> Job:
+    module = GapNet()
+    module.load_state_dict(job.model.module.state_dict())
+    nn.init.ones_(module.fc.bias)
+    return replace(job, model=replace(job.model, module=module))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda job: replace(job, layer="trunk"),
+        lambda job: replace(job, fit="squash"),
+        lambda job: replace(job, style=Style("jet")),
+        lambda job: replace(job, style=Style(alpha=0.4)),
+        lambda job: replace(job, window=pipeline.Window(8)),
+        lambda job: replace(job, model=replace(job.model, name="other")),
+        lambda job: replace(job, model=replace(job.model, class_names=("a", "b", "c", "d", "e"))),
+        lambda job: replace(job, model=replace(job.model, preset=Preset(40, 32, (0.4,) * 3))),
+        other_weights,
+    ],
+)
+def test_a_folder_of_another_run_is_refused_until_overwritten(
+    change: Callable[[Job], Job], job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(pipeline.run(replace(job, saves=("map", "panel"))))
+    (job.output / "notes.txt").touch()
+    before, other = files(job.output), replace(change(job), methods=("gradcam",))
+    for skip in (False, True):
+        with pytest.raises(OutputError, match=r"holds results of another run \(custom, given, lay"):
+            next(pipeline.run(replace(other, skip_existing=skip)))
+    assert files(job.output) == before
+    list(pipeline.run(replace(other, output=tmp_path / "fresh")))
+    assert made(replace(other, overwrite=True, skip_existing=True), monkeypatch) == [*"0123567"]
+    assert files(job.output) == files(tmp_path / "fresh") | {"notes.txt": b""}
+
+
+def test_other_methods_batches_and_workers_may_share_a_folder(job: Job) -> None:
+    list(pipeline.run(job))
+    list(pipeline.run(replace(job, methods=("cam",), batch_size=1, workers=1, saves=("map",))))
+    assert (job.output / "0.guided.npy").exists()
+
+
+def test_a_new_version_makes_all_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(pipeline.run(job))
+    monkeypatch.setattr(pipeline, "__version__", "99")
+    list(pipeline.run(replace(job, skip_existing=True, output=job.output)))
+    first = manifest(job.output)[0]["digest"]
+    monkeypatch.undo()
+    list(pipeline.run(replace(job)))
+    assert first.partition("-")[0] == manifest(job.output)[0]["digest"].partition("-")[0]
+    assert first != manifest(job.output)[0]["digest"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_a_killed_run_left_is_finished_to_the_same_bytes(job: Job, seed: int) -> None:
+    """Its journal cut anywhere, files missing, and unfinished ones lying about."""
+    list(pipeline.run(job))
+    whole, chance = files(job.output), random.Random(seed)
+    text = whole["manifest.jsonl"]
+    (job.output / "manifest.jsonl").unlink()
+    (job.output / "run.json").unlink()
+    cut = chance.randrange(len(text))
+    (job.output / f".camcli-{DEAD}.manifest.jsonl").write_bytes(text[:cut])
+    (job.output / f".camcli-{DEAD}-1.tmp").write_bytes(b"half")
+    (job.output / f".camcli-{os.getpid()}-1.tmp").write_bytes(b"of a run that is alive")
+    for name in chance.sample(sorted(whole), chance.randrange(4)):
+        (job.output / name).unlink(missing_ok=True)
+    list(pipeline.run(replace(job, skip_existing=True, workers=chance.randint(1, 3))))
+    (job.output / f".camcli-{os.getpid()}-1.tmp").unlink()
+    assert files(job.output) == whole
+
+
+@pytest.mark.parametrize("images", [0, 1, 4])
+def test_going_on_and_stopping_again_loses_nothing(job: Job, images: int) -> None:
+    list(pipeline.run(job))
+    whole = files(job.output)
+    (job.output / "0.guided.npy").unlink()
+    (job.output / "6.guided.npy").unlink()
+    run = pipeline.run(replace(job, skip_existing=True))
+    for _ in range(images):
+        next(run)
+    run.close()
+    if images:
+        known = {row["image"] for row in manifest(job.output)}
+        assert known >= {"1.jpg", "2.jpg", "3.jpg", "5.jpg", "7.jpg"}
+    list(pipeline.run(replace(job, skip_existing=True)))
+    assert files(job.output) == whole
+
+
+def test_a_manifest_cannot_name_files_elsewhere(job: Job, tmp_path: Path) -> None:
+    list(pipeline.run(job))
+    (tmp_path / "precious.npy").touch()
+    row = manifest(job.output)[0] | {"map": "../precious.npy", "digest": "other-"}
+    (job.output / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(OutputError, match="not below its folder"):
+        list(pipeline.run(replace(job, overwrite=True)))
+    assert (tmp_path / "precious.npy").exists()
+
+
+def test_old_manifests_without_digests_are_replaced(job: Job) -> None:
+    list(pipeline.run(job))
+    rows = [{k: v for k, v in row.items() if k != "digest"} for row in manifest(job.output)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows) + "{cut sho"
+    (job.output / "manifest.jsonl").write_text(lines)
+    assert len(resume.rows(job.output)) == len(rows)
+    list(pipeline.run(replace(job, skip_existing=True)))
+    assert all(row["digest"] for row in manifest(job.output))
+
+
+def test_batches_do_not_depend_on_where_a_run_goes_on(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network sees the same batches: last digits depend on their size on real networks."""
+    seen: list[list[float]] = []
+    explain = pipeline.explain
+
+    def watching(model: Model, inputs: torch.Tensor, *more: object, **options: object) -> object:
+        seen.append(inputs.sum((1, 2, 3)).tolist())
+        return explain(model, inputs, *more, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(pipeline, "explain", watching)
+    make_photo(job.sources[4].path, 60, 50)
+    list(pipeline.run(job))
+    first, seen[:] = list(seen), []
+    (job.output / "2.guided.npy").unlink()
+    (job.output / "7.guided.npy").unlink()
+    list(pipeline.run(replace(job, skip_existing=True)))
+    assert [len(batch) for batch in first] == [2, 1, 2, 1, 1, 1], "by window, then by shape"
+    assert seen == first[:2] + first[4:], "the second window is done"
+
+
+def test_a_killed_process_is_finished_to_the_same_bytes(tmp_path: Path, run: Run) -> None:
+    """SIGKILL at two random moments of a real run, the second of which goes on from the first."""
+    for i in range(16):
+        make_photo(tmp_path / "in" / f"{i:02}.jpg", 300 + i % 3, 250)
+    arguments = ["explain", str(tmp_path / "in"), "--model", "squeezenet1_1", "--weights", "none"]
+    arguments += ["--device", "cpu", "--batch-size", "4", "--skip-existing", "--output"]
+    assert run(*arguments, tmp_path / "whole").exit_code == 0
+    killed, chance = tmp_path / "killed", random.Random()
+    for until in (chance.randint(1, 9), chance.randint(10, 14)):
+        command = [sys.executable, "-m", "camcli", *arguments, str(killed)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(killed.glob("*.npy"))) < until:
+            time.sleep(0.002)
+        time.sleep(chance.random() / 20)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "killed before it was done"
+        for file in killed.glob("*.npy"):
+            assert np.load(file).size
+    assert run(*arguments, killed).exit_code == 0
+    assert files(killed) == files(tmp_path / "whole")
