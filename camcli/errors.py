@@ -31,6 +31,10 @@ class OutputError(CamcliError):
     """An output cannot be written, or two would be written to the same file."""
 
 
+class WriteError(OutputError):
+    """A file cannot be written in mid-run: a full disk, a folder that went away."""
+
+
 class TrainingError(CamcliError):
     """Training data, a recipe or a teacher cannot be used."""
 

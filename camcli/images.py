@@ -28,6 +28,8 @@ Box = tuple[float, float, float, float]
 STDIN = Path("-")
 _DAMAGE = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
 """What Pillow's readers raise on damaged files, besides OSError."""
+MAX_PIXELS = 178_956_970
+"""The largest image that is read, which is where Pillow stops by itself."""
 FITS = ("preset", "squash", "full")
 
 
@@ -97,10 +99,11 @@ def find(paths: Iterable[str], *, recursive: bool = True, skip: Path | None = No
     return list(found.values())
 
 
-def decode(source: Path | BinaryIO) -> Pixels:
+def decode(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
     """An image file as RGB, upright (EXIF orientation applied), transparency laid on white.
 
-    Raises ImageError with one line for anything that is not a whole image.
+    More than `max_pixels` are refused before they take memory. Raises ImageError with one line for
+    anything that is not a whole image.
     """
     name = source if isinstance(source, Path) and source != STDIN else "standard input"
     if source == STDIN:
@@ -109,6 +112,9 @@ def decode(source: Path | BinaryIO) -> Pixels:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on metadata say nothing to a user
             with Image.open(source) as image:
+                if image.width * image.height > max_pixels:
+                    given = f"{image.width} x {image.height} pixels"
+                    raise ImageError(f"{name}: {given}, more than --max-pixels {max_pixels}")
                 return upright(image)
     except UnidentifiedImageError:
         size = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
@@ -117,7 +123,9 @@ def decode(source: Path | BinaryIO) -> Pixels:
         raise ImageError(f"{name}: {reason}") from None
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror or one_line(error)}") from None
-    except (*_DAMAGE, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: more pixels than {MAX_PIXELS}, the most that are read") from None
+    except _DAMAGE as error:
         raise ImageError(f"{name}: damaged image ({one_line(error)})") from None
 
 

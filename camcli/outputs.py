@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from camcli.errors import OutputError
+from camcli.errors import OutputError, WriteError
 from camcli.images import Source
 from camcli.methods import METHODS
 
@@ -105,7 +105,7 @@ def write(file: Path, data: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write '{file}': {error.strerror}") from None
+        raise WriteError(f"cannot write '{file}': {error.strerror}") from None
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:

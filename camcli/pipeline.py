@@ -32,7 +32,7 @@ from camcli import __version__, fusion, outputs, render, resume
 from camcli.capture import Window
 from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
 from camcli.errors import CamcliError, ImageError, one_line
-from camcli.images import STDIN, Box, Crop, Pixels, Source, decode, preprocess
+from camcli.images import MAX_PIXELS, STDIN, Box, Crop, Pixels, Source, decode, preprocess
 from camcli.methods import METHODS
 from camcli.models import Model
 from camcli.outputs import Wanted
@@ -64,6 +64,7 @@ class Job:
     batch_size: int = 16
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     region: Box | None = None
+    max_pixels: int = MAX_PIXELS
     skip_existing: bool = False
     overwrite: bool = False
 
@@ -293,7 +294,7 @@ def _load(job: Job, source: Source | Existing) -> Loaded | Failed | Existing:
         return source
     try:
         digest = _digest(job, source)
-        pixels = decode(source.path)
+        pixels = decode(source.path, job.max_pixels)
         return Loaded(source, pixels, *preprocess(pixels, job.model.preset, job.fit), digest)
     except ImageError as error:
         return Failed(source, error)

@@ -312,9 +312,9 @@ def test_reading_stays_a_batch_ahead(job: Job, monkeypatch: pytest.MonkeyPatch) 
     read = []
     decode = pipeline.decode
 
-    def counting(path: Path) -> np.ndarray:
+    def counting(path: Path, limit: int) -> np.ndarray:
         read.append(path)
-        return decode(path)
+        return decode(path, limit)
 
     monkeypatch.setattr(pipeline, "decode", counting)
     many = [replace(job.sources[0], name=Path(f"{i}.png")) for i in range(60)]

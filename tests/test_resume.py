@@ -108,7 +108,7 @@ def other_weights(job: Job) -> Job:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda job: replace(job, layer="trunk"),
+        lambda job: replace(job, layers=("trunk",)),
         lambda job: replace(job, fit="squash"),
         lambda job: replace(job, style=Style("jet")),
         lambda job: replace(job, style=Style(alpha=0.4)),

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from camcli import __version__
-from camcli.errors import CamcliError, CamcliWarning
+from camcli.errors import CamcliError, CamcliWarning, WriteError
 
 COMMANDS = ("explain", "models", "layers", "check", "train")
 """Each is a module of this package with a command of its own name."""
@@ -66,6 +66,9 @@ def _exit_code(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         click.echo(f"Error: {error.format_message()}", err=True)
         return WRONG_USAGE
+    except WriteError as error:
+        click.echo(f"Error: {error}", err=True)
+        return SOME_FAILED
     except CamcliError as error:
         click.echo(f"Error: {error}", err=True)
         return WRONG_USAGE

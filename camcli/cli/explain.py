@@ -19,7 +19,7 @@ from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import Corners, Name, Names, Text, model_options
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
-from camcli.images import FITS, Source, find
+from camcli.images import FITS, MAX_PIXELS, Source, find
 from camcli.methods import METHODS
 from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
 
@@ -133,6 +133,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--exclude", multiple=True, type=Text(), metavar="GLOB", help="No such images; repeatable."
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, MAX_PIXELS),
+    default=MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse larger images before they take memory.",
 )
 @click.option("--shard", metavar="I/N", help="Only every N-th image, from the I-th.")
 @click.option(
@@ -250,6 +258,7 @@ def _job(
     stride: int | None,
     batch_size: int,
     workers: int | None,
+    max_pixels: int,
     skip_existing: bool,
     overwrite: bool,
 ) -> Job:
@@ -278,6 +287,7 @@ def _job(
         window=Window(window, stride, batch_size),
         batch_size=batch_size,
         workers=workers or os.cpu_count() or 1,
+        max_pixels=max_pixels,
         skip_existing=skip_existing,
         overwrite=overwrite,
     )

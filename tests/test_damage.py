@@ -1,0 +1,196 @@
+"""Images that are damaged, huge or hardly there, and faults in mid-run: no traceback, ever."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from PIL import Image
+
+from camcli import Model, pipeline
+from camcli.errors import ImageError, WriteError
+from camcli.images import Preset, decode, find
+from camcli.pipeline import Job
+from tests.conftest import GapNet, make_photo, manifest
+
+hypothesis = pytest.importorskip("hypothesis")
+from hypothesis import given, settings  # noqa: E402 - after the check
+from hypothesis import strategies as st  # noqa: E402
+
+Run = Callable[..., Result]
+TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu")
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "ICO", "TGA")
+
+
+def encoded(kind: str) -> bytes:
+    pixels = np.arange(24 * 20 * 3, dtype=np.uint8).reshape(24, 20, 3)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+WHOLE = {kind: encoded(kind) for kind in FORMATS}
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """An image file with bytes changed, cut off, put in or doubled."""
+    data = bytearray(WHOLE[draw(st.sampled_from(FORMATS))])
+    for _ in range(draw(st.integers(0, 6))):
+        at = draw(st.integers(0, min(len(data) - 1, draw(st.sampled_from((40, 4000))))))
+        data[at] = draw(st.integers(0, 255))
+    end = draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))
+    return bytes(data[:end]) + draw(st.binary(max_size=8))
+
+
+@settings(max_examples=250, deadline=5000, database=None, derandomize=True)
+@given(damaged())
+def test_damaged_bytes_are_an_image_or_one_line(data: bytes) -> None:
+    try:
+        pixels = decode(io.BytesIO(data), max_pixels=1_000_000)
+    except ImageError as error:
+        hypothesis.note(str(error))
+        lines = len(str(error).splitlines())
+    else:
+        lines = 1
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
+        assert pixels.size
+    assert lines == 1
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    torch.manual_seed(0)
+    for i in range(6):
+        make_photo(tmp_path / "in" / f"{i}.jpg", 60, 50)
+    model = Model(GapNet(), preset=Preset(40, 32), num_classes=5)
+    sources = find([str(tmp_path / "in")])
+    return Job(sources, model, ("gradcam",), ("pred",), tmp_path / "out", batch_size=2, workers=2)
+
+
+@settings(
+    max_examples=15, deadline=None, database=None, derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(files=st.lists(damaged(), min_size=6, max_size=6))
+def test_every_file_is_written_or_has_a_reason(files: list[bytes], job: Job) -> None:
+    for source, data in zip(job.sources, files, strict=True):
+        source.path.write_bytes(data)
+    list(pipeline.run(job))
+    rows = manifest(job.output)
+    assert [row["image"] for row in rows] == [f"{i}.jpg" for i in range(6)]
+    for row in rows:
+        assert bool(row["error"]) == (row["status"] == "error")
+        if not row["error"]:
+            assert np.isfinite(np.load(job.output / row["map"])).all()
+    shutil.rmtree(job.output)
+
+
+@pytest.mark.parametrize("fit", ["preset", "squash", "full"])
+def test_images_that_are_hardly_there(fit: str, job: Job, tmp_path: Path) -> None:
+    sizes = {"dot.png": (1, 1), "line.png": (1, 300), "row.png": (300, 1)}
+    for name, size in sizes.items():
+        make_photo(tmp_path / "thin" / name, *size)
+    list(pipeline.run(replace(job, sources=find([str(tmp_path / "thin")]), fit=fit)))
+    for row in manifest(job.output):
+        assert row["status"] != "error", row["error"]
+        with Image.open(job.output / row["overlay"]) as drawn:
+            assert drawn.size == sizes[row["image"]]
+
+
+def test_images_beyond_the_limit(run: Run, tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "big.jpg", 101, 100)
+    make_photo(tmp_path / "in" / "fits.jpg", 100, 100)
+    header = b"P6 60000 60000 255\n"  # three and a half thousand million pixels that are not there
+    (tmp_path / "in" / "huge.ppm").write_bytes(header)
+    out = tmp_path / "out"
+    found = run("explain", tmp_path / "in", *TINY, "--max-pixels", 10_000, "--output", out)
+    assert found.exit_code == 1
+    errors = [row["error"] for row in manifest(out)]
+    assert errors == [
+        f"{tmp_path}/in/big.jpg: 101 x 100 pixels, more than --max-pixels 10000",
+        None,
+        f"{tmp_path}/in/huge.ppm: more pixels than 178956970, the most that are read",
+    ]
+
+
+def full_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes so many files and no more."""
+    left, write = iter(range(count)), Path.write_bytes
+
+    def limited(self: Path, data: bytes) -> int:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", limited)
+
+
+def test_a_disk_that_fills_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written is kept, the rest says why, and the run can be finished later."""
+    full_after(7, monkeypatch)
+    with pytest.raises(WriteError, match=r"run\.json': No space left on device"):
+        list(pipeline.run(replace(job, workers=1)))
+    rows = manifest(job.output)
+    assert [row["status"] for row in rows] == ["ok"] * 3 + ["error"] * 3
+    assert "No space left on device" in rows[-1]["error"]
+    monkeypatch.undo()
+    list(pipeline.run(replace(job, skip_existing=True)))
+    assert {row["status"] for row in manifest(job.output)} == {"ok"}
+
+
+def test_a_full_disk_is_no_wrong_usage(
+    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_after(1, monkeypatch)
+    found = run("explain", photo, *TINY, "--output", tmp_path / "out")
+    assert found.exit_code == 1
+    assert b"Traceback" not in found.stderr_bytes
+    assert b"No space left on device" in found.stderr_bytes
+
+
+def test_an_output_folder_that_goes_away(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line and exit code 1, whatever was being done."""
+    for i in range(4):
+        make_photo(tmp_path / "in" / f"{i}.jpg")
+    explain, out = pipeline.explain, tmp_path / "out"
+
+    def vanishing(*arguments: object, **options: object) -> object:
+        shutil.rmtree(out, ignore_errors=True)
+        out.with_name("out").touch()  # a file in its place, so that it cannot be made again
+        return explain(*arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(pipeline, "explain", vanishing)
+    found = run("explain", tmp_path / "in", *TINY, "--output", out, "--batch-size", 4)
+    assert found.exit_code == 1
+    assert "Traceback" not in found.stderr_bytes.decode()
+    assert found.stderr_bytes.decode().splitlines()[-1].startswith("Error: ")
+
+
+def test_a_reader_that_dies_stops_the_run_and_keeps_what_is_done(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours is no image's fault: it is raised, after what is done was recorded."""
+    preprocess = pipeline.preprocess
+    calls = iter(range(9))
+
+    def dying(*arguments: object) -> object:
+        if next(calls) == 4:
+            raise AssertionError("a fault")
+        return preprocess(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "preprocess", dying)
+    with pytest.raises(AssertionError, match="a fault"):
+        list(pipeline.run(replace(job, workers=1)))
+    assert [row["image"] for row in manifest(job.output)][:2] == ["0.jpg", "1.jpg"]
