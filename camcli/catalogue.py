@@ -112,7 +112,7 @@ def layers(name: str) -> list[Layer]:
 
 def _hollow(name: str) -> Model:
     model = hollow(name)
-    model.module.to("meta")  # what a constructor has computed as well
+    model.module.to("meta").requires_grad_(False)  # what a constructor has computed as well
     return model
 
 
@@ -135,8 +135,7 @@ def _layers(model: Model) -> Iterator[Layer]:
         part.register_forward_hook(note(path)) for path, part in module.named_modules() if path
     ]
     try:
-        with torch.no_grad():
-            _run(model)
+        _run(model)
     finally:
         for handle in handles:
             handle.remove()
@@ -148,12 +147,14 @@ def _layers(model: Model) -> Iterator[Layer]:
 
 
 def _run(model: Model) -> None:
-    device = next(model.module.parameters()).device
+    device = next((p.device for p in model.module.parameters()), torch.device("cpu"))
     image = torch.zeros(1, 3, _side(model), _side(model), device=device)
+    image.requires_grad_(device.type == "meta")  # only there: for guided's ReLUs, and it is free
     # A detector's boxes depend on values, and its maps on its backbone alone.
     whole = model.module.backbone if model.task == "detection" else model.module
     assert isinstance(whole, nn.Module)
-    whole(image)
+    with torch.set_grad_enabled(image.requires_grad):
+        whole(image)
 
 
 def _side(model: Model) -> int:

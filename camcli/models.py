@@ -248,14 +248,15 @@ def untrained(name: str, class_names: Sequence[str], seed: int = 0) -> Model:
     )
 
 
-def hollow(name: str, size: int | None = None) -> Model:
+def hollow(name: str, size: int | None = None, **arguments: Any) -> Model:
     """A torchvision model without its weights: parts, shapes and facts, on the meta device.
 
     `size` is the input's, where the network is held to one; the default is the preset's.
+    `arguments` are for the constructor.
     """
     preset, spec = _preset(zoo.get_model_weights(name).DEFAULT), _spec(name)
     with Hollow():
-        module = _built(name, **_sized(spec, size or preset.crop)).eval()
+        module = _built(name, **_sized(spec, size or preset.crop), **arguments).eval()
     return Model(
         module=module,
         name=name,
