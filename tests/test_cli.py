@@ -209,11 +209,11 @@ def test_layers_fused_and_not(run: Run, photo: Path, tmp_path: Path) -> None:
     assert b"fusion 'mean' needs two layers or more, got 1" in found.stderr_bytes
 
 
-def test_networks_of_tokens_still_take_occlusion(run: Run, photo: Path, tmp_path: Path) -> None:
-    arguments = ("explain", photo, "--model", "vit_b_32", "--weights", "none", "--window", "112")
-    found = run(*arguments, "--stride", "112", "--method", "occlusion", "--output", tmp_path)
+def test_networks_of_tokens_have_maps(run: Run, photo: Path, tmp_path: Path) -> None:
+    given = ("--model", "vit_b_32", "--weights", "none", "--save", "map", "--output", tmp_path)
+    found = run("explain", photo, *given, "--method", "gradcam", "--method", "layercam")
     assert found.exit_code == 0, found.stderr_bytes
-    assert run(*arguments, "--output", tmp_path).exit_code == 2
+    assert np.load(tmp_path / "photo.gradcam.npy").shape == (7, 7)
 
 
 def test_standard_input(photo: Path, tmp_path: Path) -> None:
