@@ -163,7 +163,7 @@ def run(job: Job) -> Generator[list[Row], None, None]:
     earlier = resume.rows(job.output)
     kept: Kept = {}
     done: set[resume.Key] = set()
-    started, clock, counts = datetime.now(timezone.utc), time.monotonic(), Counter[str]()
+    record, counts = _clocked(job), Counter[str]()
     decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
     writes: Queue[list[Row]] = deque()
     with outputs.manifest(job.output) as manifest:
@@ -192,14 +192,8 @@ def run(job: Job) -> Generator[list[Row], None, None]:
             for rows in kept.values():  # of windows that were not come to
                 if resume.key(rows[0]) not in done:
                     recorded(rows)
-            record = {
-                **_record(job),
-                "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
-                "started": started.isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - clock, 3),
-            }
             if counts:
-                outputs.write(job.output / outputs.RUN, outputs.to_json(record, indent=2))
+                outputs.write(job.output / outputs.RUN, outputs.to_json(record(counts), indent=2))
     resume.sweep(job.output)
 
 
@@ -462,6 +456,17 @@ def _state_digest(model: Model) -> str:
     for name, tensor in model.module.state_dict().items():
         found.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
     return found.hexdigest()
+
+
+def _clocked(job: Job) -> Callable[[Counter[str]], Row]:
+    """The record of a run that starts now, for the counts that it ends with."""
+    started, clock = datetime.now(timezone.utc), time.monotonic()
+    return lambda counts: {
+        **_record(job),
+        "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 3),
+    }
 
 
 def _record(job: Job) -> Row:

@@ -239,11 +239,12 @@ def test_a_killed_process_is_finished_to_the_same_bytes(tmp_path: Path, run: Run
     killed, chance = tmp_path / "killed", random.Random()
     for until in (chance.randint(1, 9), chance.randint(10, 14)):
         command = [sys.executable, "-m", "camcli", *arguments, str(killed)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list(killed.glob("*.npy"))) < until:
-            time.sleep(0.002)
-        time.sleep(chance.random() / 20)
-        process.send_signal(signal.SIGKILL)
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
+            while process.poll() is None and len(list(killed.glob("*.npy"))) < until:
+                time.sleep(0.002)
+            time.sleep(chance.random() / 20)
+            process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "killed before it was done"
         for file in killed.glob("*.npy"):
             assert np.load(file).size

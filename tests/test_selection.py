@@ -171,6 +171,7 @@ def test_signals(
     arguments = ("explain", tmp_path / "in", *TINY, "--batch-size", 1, "--output", tmp_path / "out")
     found = run(*arguments)
     assert found.exit_code == code
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "as it was"
     assert found.stderr_bytes.decode().splitlines()[-1] == last
     rows = manifest(tmp_path / "out")
     assert [row["image"] for row in rows] == [f"{i}.jpg" for i in range(4)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -44,13 +46,26 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; anything a user can cause is one line on stderr."""
     warnings.simplefilter("once", CamcliWarning)
     warnings.showwarning = _show_warning  # type: ignore[assignment] # the rest is passed on
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_exit_code(arguments))
+    with _terminable():
+        code = _exit_code(arguments)
+    sys.exit(code)
 
 
 class Terminated(BaseException):
     """SIGTERM came: like an interruption, so that what is done is recorded."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises Terminated; what it did before is put back, for who runs us in a process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where signals cannot be caught
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _terminate(*_: object) -> None:
