@@ -203,6 +203,21 @@ def test_guided_backprop_refuses_a_network_without_relu(name: str, images: Tenso
         explain(net, images, name)
 
 
+def test_relus_that_no_gradient_passes_do_not_count(images: Tensor) -> None:
+    """As in a Swin V2, whose only ReLUs make biases that are the same for every image."""
+
+    class Biased(GapNet):
+        def __init__(self) -> None:
+            super().__init__(act=nn.GELU)
+            self.bias = nn.Parameter(torch.ones(5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + self.bias.relu()
+
+    with pytest.raises(MethodError, match=r"has none \(2 gelu\): use gradcam or occlusion"):
+        explain(Biased().double(), images, "guided-backprop")
+
+
 def test_guided_backprop_warns_of_other_activations(gap_net: GapNet, images: Tensor) -> None:
     gap_net.last[1] = nn.SiLU()
     with pytest.warns(CamcliWarning, match=r"1 ReLUs, but not its other activations \(1 silu\)"):

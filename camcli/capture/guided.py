@@ -18,7 +18,8 @@ class GuidedReLU(TorchFunctionMode):
 
     While `active`, a backward pass lets only positive gradients into a ReLU from above; the ReLU's
     own derivative does the rest. ReLU6 is a ReLU too: its derivative is zero above 6. `relus` and
-    `others` count the activation functions that ran.
+    `others` count the activation functions that ran on what a gradient can come back to: not those
+    that only make a Swin V2's position biases, whatever the image.
     """
 
     OTHERS = frozenset(
@@ -40,10 +41,11 @@ class GuidedReLU(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")
+        if not isinstance(result, Tensor) or not result.requires_grad:
+            return result
         if _is_relu(name, args, kwargs or {}):
             self.relus += 1
-            if result.requires_grad:
-                result.register_hook(self._rule)
+            result.register_hook(self._rule)
         elif name in self.OTHERS:
             self.others[name] += 1
         return result
