@@ -210,7 +210,7 @@ def load(
         module, digest = _assembled(name, read_tensors(file), weights), sha256(file)
     module.to(to, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     spec = _spec(name)
-    task = spec.task if spec else "classification"
+    task = task_of(name)
     if task == "detection":
         _prepare_detector(module, exact=used == "COCO_V1" and name in (spec.exact if spec else ()))
         num_classes = len(entry.meta["categories"])
@@ -248,20 +248,21 @@ def untrained(name: str, class_names: Sequence[str], seed: int = 0) -> Model:
     )
 
 
-def hollow(name: str, size: int | None = None) -> Model:
+def hollow(name: str, size: int | None = None, **arguments: Any) -> Model:
     """A torchvision model without its weights: parts, shapes and facts, on the meta device.
 
     `size` is the input's, where the network is held to one; the default is the preset's.
+    `arguments` are for the constructor.
     """
     preset, spec = _preset(zoo.get_model_weights(name).DEFAULT), _spec(name)
     with Hollow():
-        module = _built(name, **_sized(spec, size or preset.crop)).eval()
+        module = _built(name, **_sized(spec, size or preset.crop), **arguments).eval()
     return Model(
         module=module,
         name=name,
         weights="none",
         preset=_fixed(preset, module),
-        task=spec.task if spec else "classification",
+        task=task_of(name),
         num_classes=len(_classifier(module)[1]),
         layer=_resolved(module, spec.layer) if spec else None,
         head=Head(module.get_submodule(spec.head), spec.rectified) if spec and spec.head else None,
@@ -431,6 +432,12 @@ def _preset_of(values: Mapping[str, Any]) -> Preset:
 def family(name: str) -> str:
     """The family of a torchvision model: the module that its builder lives in."""
     return str(zoo.get_model_builder(name).__module__.rpartition(".")[2])
+
+
+def task_of(name: str) -> str:
+    """What a torchvision model is for, one of TASKS."""
+    spec = _spec(name)
+    return spec.task if spec else "classification"
 
 
 def _spec(name: str) -> ModelSpec | None:
