@@ -136,7 +136,9 @@ def test_every_method(name: str, one_channel: None, numbers: list[Tensor]) -> No
         assert shown.maps.shape == (2, *([3] if method.image else []), *shape), method.name
         assert shown.maps.isfinite().all(), method.name
         assert shown.scores.isfinite().all(), method.name
-    assert any(shown.maps.any() for shown in found if "grads" in METHODS[shown.method].needs)
+    # Deep in a random network all tokens are alike, and all may speak against the class: that
+    # is an empty map of most methods, though not of all.
+    assert any(shown.maps.any() for shown in found if METHODS[shown.method].at_layer)
 
     for method in METHODS.values():
         if reasons := method.needs & unable:
