@@ -2,7 +2,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,6 +28,10 @@ lint: $(VENV)/.installed ## ruff and mypy
 format: $(VENV)/.installed ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+zoo: $(VENV)/.installed ## write down what torchvision's networks are, for a new torchvision
+	$(BIN)/python -W ignore -m camcli.catalogue > camcli/assets/zoo.json.new
+	mv camcli/assets/zoo.json.new camcli/assets/zoo.json
 
 clean: ## remove the environment and what was made
 	rm -rf $(VENV) build *.egg-info camcli-out

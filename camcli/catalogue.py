@@ -1,12 +1,19 @@
-"""What there is to explain with: torchvision's networks, and the layers of one."""
+"""What there is to explain with: torchvision's networks, and the layers of one.
+
+A pass without numbers tells what a network is, in half a second. For the networks of the
+torchvision that camcli was made with it is kept in FACTS, written by `python -m camcli.catalogue`.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import itertools
+import json
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +21,36 @@ import torch
 import torchvision.models as zoo
 from torch import Tensor, nn
 
-from camcli.capture.guided import GuidedReLU
+from camcli import capture
+from camcli.capture import GuidedReLU
 from camcli.errors import ModelError
 from camcli.methods import METHODS
-from camcli.models import TASKS, Model, family, grid_of, hollow, load, model_names
+from camcli.models import TASKS, Model, family, grid_of, hollow, load, model_names, task_of
+from camcli.weights import file_of
+
+FACTS = Path(__file__).parent / "assets" / "zoo.json"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a pass tells of a network: its target layer, and the map (h,w) there.
+
+    These two are None for a family without a row, where only a pass with weights can tell. `input`
+    is the side in pixels of what its preset makes, `parameters` their number, `head` whether CAM
+    has one to read, `relus` whether a gradient passes any.
+    """
+
+    layer: str | None
+    map: tuple[int, int] | None
+    input: int
+    parameters: int
+    head: bool
+    relus: bool
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A network as it comes: its target layer, and the map (h,w) there of an input of its preset.
-
-    These two are None for a family without a row, where only a pass with weights can tell. `input`
-    is that input's side in pixels, `parameters` their number, `cached` the names of the published
-    weights that are on this machine.
-    """
+    """A network as it comes; `cached` are the published weights that are on this machine."""
 
     name: str
     family: str
@@ -69,21 +92,33 @@ def names(pattern: str = "") -> list[str]:
 
 def entry(name: str) -> Entry:
     """What is known of a torchvision network; nothing is downloaded, and no weights are made."""
-    model = _hollow(name)
-    rule, side = GuidedReLU(), _side(model)
-    with rule:
-        layers = list(_layers(model))
-    target = next((layer for layer in layers if layer.auto), None)
+    known, task = _kept().get(name) or facts(name), task_of(name)
     return Entry(
         name=name,
         family=family(name),
-        task=model.task,
+        task=task,
+        layer=known.layer,
+        map=known.map,
+        input=known.input,
+        parameters=known.parameters,
+        methods=tuple(_methods(task, known)),
+        cached=tuple(_cached(name)),
+    )
+
+
+def facts(name: str) -> Facts:
+    """What a pass on the meta device tells of a torchvision network."""
+    model, rule = _hollow(name), GuidedReLU()
+    with rule:
+        layers = list(_layers(model))
+    target = next((layer for layer in layers if layer.auto), None)
+    return Facts(
         layer=model.layer,
         map=None if target is None else target.map[1:],
-        input=side,
+        input=_side(model),
         parameters=sum(p.numel() for p in model.module.parameters()),
-        methods=tuple(_methods(model, rule)),
-        cached=tuple(_cached(name)),
+        head=model.head is not None,
+        relus=rule.relus > 0,
     )
 
 
@@ -112,7 +147,7 @@ def layers(name: str) -> list[Layer]:
 
 def _hollow(name: str) -> Model:
     model = hollow(name)
-    model.module.to("meta").requires_grad_(False)  # what a constructor has computed as well
+    model.module.to("meta")  # what a constructor has computed as well
     return model
 
 
@@ -135,7 +170,8 @@ def _layers(model: Model) -> Iterator[Layer]:
         part.register_forward_hook(note(path)) for path, part in module.named_modules() if path
     ]
     try:
-        _run(model)
+        with capture.borrowed(module):
+            _run(model)
     finally:
         for handle in handles:
             handle.remove()
@@ -147,31 +183,47 @@ def _layers(model: Model) -> Iterator[Layer]:
 
 
 def _run(model: Model) -> None:
-    device = next((p.device for p in model.module.parameters()), torch.device("cpu"))
-    image = torch.zeros(1, 3, _side(model), _side(model), device=device)
-    image.requires_grad_(device.type == "meta")  # only there: for guided's ReLUs, and it is free
+    device = next(model.module.parameters()).device
+    # A gradient tells GuidedReLU which activations lie between image and score.
+    image = torch.zeros(1, 3, _side(model), _side(model), device=device, requires_grad=True)
     # A detector's boxes depend on values, and its maps on its backbone alone.
     whole = model.module.backbone if model.task == "detection" else model.module
     assert isinstance(whole, nn.Module)
-    with torch.set_grad_enabled(image.requires_grad):
-        whole(image)
+    whole(image)
 
 
 def _side(model: Model) -> int:
     return model.preset.crop or model.preset.resize
 
 
-def _methods(model: Model, rule: GuidedReLU) -> Iterator[str]:
+def _methods(task: str, known: Facts) -> Iterator[str]:
     lacking = {
-        *(["pooled"] if model.head is None else []),
-        *([] if rule.relus else ["guided"]),
-        *(["log_grads"] if model.task != "classification" else []),
+        *([] if known.head else ["pooled"]),
+        *([] if known.relus else ["guided"]),
+        *(["log_grads"] if task != "classification" else []),
     }
     return (name for name, method in METHODS.items() if not method.needs & lacking)
 
 
 def _cached(name: str) -> Iterator[str]:
-    folder = Path(torch.hub.get_dir(), "checkpoints")
     for weights in zoo.get_model_weights(name):
-        if (folder / weights.url.rpartition("/")[2]).exists():
+        if file_of(weights).exists():
             yield weights.name
+
+
+@cache
+def _kept() -> Mapping[str, Facts]:
+    rows = json.loads(FACTS.read_text(encoding="utf-8"))
+    return {
+        name: Facts(**{**row, "map": tuple(row["map"]) if row["map"] else None})
+        for name, row in rows.items()
+    }
+
+
+def _main() -> None:
+    rows = (f"{json.dumps(name)}: {json.dumps(asdict(facts(name)))}" for name in names())
+    sys.stdout.write("{\n" + ",\n".join(rows) + "\n}\n")
+
+
+if __name__ == "__main__":
+    _main()

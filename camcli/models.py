@@ -210,7 +210,7 @@ def load(
         module, digest = _assembled(name, read_tensors(file), weights), sha256(file)
     module.to(to, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     spec = _spec(name)
-    task = spec.task if spec else "classification"
+    task = task_of(name)
     if task == "detection":
         _prepare_detector(module, exact=used == "COCO_V1" and name in (spec.exact if spec else ()))
         num_classes = len(entry.meta["categories"])
@@ -262,7 +262,7 @@ def hollow(name: str, size: int | None = None, **arguments: Any) -> Model:
         name=name,
         weights="none",
         preset=_fixed(preset, module),
-        task=spec.task if spec else "classification",
+        task=task_of(name),
         num_classes=len(_classifier(module)[1]),
         layer=_resolved(module, spec.layer) if spec else None,
         head=Head(module.get_submodule(spec.head), spec.rectified) if spec and spec.head else None,
@@ -432,6 +432,12 @@ def _preset_of(values: Mapping[str, Any]) -> Preset:
 def family(name: str) -> str:
     """The family of a torchvision model: the module that its builder lives in."""
     return str(zoo.get_model_builder(name).__module__.rpartition(".")[2])
+
+
+def task_of(name: str) -> str:
+    """What a torchvision model is for, one of TASKS."""
+    spec = _spec(name)
+    return spec.task if spec else "classification"
 
 
 def _spec(name: str) -> ModelSpec | None:

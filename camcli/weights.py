@@ -37,8 +37,13 @@ def locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
     raise ModelError(f"unknown weights '{weights}' for {name}: expected a file or one of {names}")
 
 
+def file_of(entry: Any) -> Path:
+    """Where a published file is, or would be once downloaded: torch's cache in TORCH_HOME."""
+    return Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
+
+
 def _downloaded(entry: Any, name: str) -> Path:
-    file = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
+    file = file_of(entry)
     if not file.exists():
         digest = re.search(r"-([0-9a-f]{8,})\.", file.name)
         try:

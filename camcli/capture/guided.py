@@ -41,11 +41,11 @@ class GuidedReLU(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")
-        if not isinstance(result, Tensor) or not result.requires_grad:
+        if not getattr(result, "requires_grad", False):
             return result
         if _is_relu(name, args, kwargs or {}):
             self.relus += 1
-            result.register_hook(self._rule)  # type: ignore[no-untyped-call]
+            result.register_hook(self._rule)
         elif name in self.OTHERS:
             self.others[name] += 1
         return result
