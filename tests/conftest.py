@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ ZOO = (
 
 # For networks this small, waking a second thread costs more than it brings.
 torch.set_num_threads(1)
+# A shell's background job ignores interrupts, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class GapNet(nn.Module):

@@ -184,7 +184,7 @@ def test_the_command_draws_the_box_and_takes_a_region(
     run: Callable[..., Result], tmp_path: Path
 ) -> None:
     photo = make_photo(tmp_path / "in" / "a.jpg", 160, 120)
-    none = ("--weights", "none", "--output", tmp_path / "out", "--device", "cpu")
+    none = ("--weights", "none", "--output", tmp_path / "out", "--overwrite", "--device", "cpu")
     model = ("--model", "ssdlite320_mobilenet_v3_large")
     assert run("explain", photo, *model, *none).exit_code == 0
     (row,) = manifest(tmp_path / "out")
