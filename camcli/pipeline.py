@@ -325,7 +325,8 @@ def _explained(job: Job, loaded: Iterable[Loaded | Failed | Existing]) -> Iterat
                     fuse=job.fuse,
                     region=_regions(job, batch),
                 )
-            except RuntimeError as error:  # of torch: an input too small for the network, no memory
+            # Of torch: no memory, an input that the network is too deep for, or of another size.
+            except (RuntimeError, AssertionError) as error:
                 for item in batch:
                     reason = f"{item.source.path}: {model.name} failed ({one_line(error)})"
                     done[item.source] = Failed(item.source, ImageError(reason))

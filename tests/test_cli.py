@@ -216,6 +216,14 @@ def test_networks_of_tokens_have_maps(run: Run, photo: Path, tmp_path: Path) -> 
     assert np.load(tmp_path / "photo.gradcam.npy").shape == (7, 7)
 
 
+def test_a_network_of_one_size_refuses_another(run: Run, photo: Path, tmp_path: Path) -> None:
+    given = ("--model", "vit_b_32", "--weights", "none", "--fit", "full", "--output", tmp_path)
+    found = run("explain", photo, *given)
+    assert found.exit_code == 1
+    assert b"vit_b_32 failed (Wrong image width! Expected 224" in found.stderr_bytes
+    assert manifest(tmp_path)[0]["status"] == "error"
+
+
 def test_standard_input(photo: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "camcli", "explain", "-", *TINY, "--output", str(tmp_path)]
     subprocess.run(command, check=True, input=photo.read_bytes(), capture_output=True)
