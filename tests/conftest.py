@@ -30,6 +30,7 @@ ZOO = (
 
 # For networks this small, waking a second thread costs more than it brings.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start: the same bytes as in here
 # A shell's background job ignores interrupts, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
