@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from camcli import capture
 from camcli.capture import GuidedReLU
 from camcli.errors import ModelError
+from camcli.families import TASKS, family, grid_of, model_names, task_of
 from camcli.methods import METHODS
-from camcli.models import TASKS, Model, family, grid_of, hollow, load, model_names, task_of
+from camcli.models import Model, hollow, load
 from camcli.weights import file_of
 
 FACTS = Path(__file__).parent / "assets" / "zoo.json"
@@ -183,9 +184,8 @@ def _layers(model: Model) -> Iterator[Layer]:
 
 
 def _run(model: Model) -> None:
-    device = next(model.module.parameters()).device
     # A gradient tells GuidedReLU which activations lie between image and score.
-    image = torch.zeros(1, 3, _side(model), _side(model), device=device, requires_grad=True)
+    image = torch.zeros(1, 3, _side(model), _side(model), device=model.device, requires_grad=True)
     # A detector's boxes depend on values, and its maps on its backbone alone.
     whole = model.module.backbone if model.task == "detection" else model.module
     assert isinstance(whole, nn.Module)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camcli import capture
+from camcli.families import grid_of
 from camcli.methods import METHODS, Method
-from camcli.models import grid_of
 from camcli.targets import logits
 
 EXPLAINERS: Mapping[str, Method] = {

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from camcli import capture, fusion
 from camcli.capture import Evidence, Pass, Watch, Window
 from camcli.errors import MethodError, unknown
+from camcli.families import find_layer, grid_of, row_layer
 from camcli.images import Preset, decode, preprocess, upright
 from camcli.methods import AT_LAYER, METHODS, Method
-from camcli.models import Model, find_layer, grid_of, row_layer
+from camcli.models import Model
 from camcli.survey import survey
 from camcli.targets import Score, Target, parse_target
 from camcli.tasks import Reader

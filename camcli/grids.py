@@ -1,7 +1,7 @@
 """Grids: how a layer that keeps its map in another layout gives it as (N,C,h,w), and takes it back.
 
 A rule is made from the network it belongs to, by that network's own configuration, and the path of
-the layer in it. Which layers need which rule is said by the rows of `models.SPECS`.
+the layer in it. Which layers need which rule is said by the rows of `families.SPECS`.
 """
 
 from __future__ import annotations

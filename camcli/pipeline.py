@@ -106,7 +106,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A source, decoded and preprocessed, or the reason why not."""
+    """A source, decoded and preprocessed."""
 
     source: Source
     pixels: Pixels

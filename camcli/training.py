@@ -32,9 +32,10 @@ from camcli.data import Dataset, draw, shares, telling
 from camcli.distillation import EXPLAINERS, Distillation
 from camcli.engine import surveyed
 from camcli.errors import ModelError, TrainingError, one_line, unknown
+from camcli.families import model_names
 from camcli.folding import folded, rectify, with_aids
 from camcli.images import Preset, preprocess
-from camcli.models import CARD, Model, load, model_names, untrained, with_classes
+from camcli.models import CARD, LABELS, WEIGHTS, Model, load, untrained, with_classes
 from camcli.targets import logits
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
@@ -58,7 +59,8 @@ class Recipe:
 
     `lr` is AdamW's highest learning rate, in one cycle of linear warm-up and cosine descent over
     all phases; `ema` the decay of the weights' moving average, which is what is measured and kept.
-    `weights` are what training starts from, as `models.load` takes them; `none` are random ones.
+    `weights` are what training starts from: as `models.load` takes them, or the folder of an
+    earlier run, which goes on with its classes where they are the same; `none` are random ones.
     """
 
     model: str
@@ -205,7 +207,10 @@ def _student(recipe: Recipe, classes: Sequence[str]) -> tuple[Model, str]:
         return untrained(recipe.model, classes, recipe.seed), "none"
     if recipe.model not in model_names():
         raise ModelError(unknown("model", recipe.model, model_names()))
-    model = load(recipe.model, recipe.weights)
+    if (earlier := Path(recipe.weights)).is_dir():
+        model = load(recipe.model, earlier / WEIGHTS, labels=earlier / LABELS)
+    else:
+        model = load(recipe.model, recipe.weights)
     _check_colours(model)
     return with_classes(model, classes), _known(model)
 
@@ -471,8 +476,8 @@ def _write_model(run: Run, output: Path) -> None:
         key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
         for key, value in state.items()
     }
-    outputs.write(output / "weights.safetensors", safetensors.torch.save(stored))
-    outputs.write(output / "labels.txt", "".join(f"{c}\n" for c in run.data.classes).encode())
+    outputs.write(output / WEIGHTS, safetensors.torch.save(stored))
+    outputs.write(output / LABELS, "".join(f"{c}\n" for c in run.data.classes).encode())
     _write_card(output, _card(run))
 
 

@@ -13,7 +13,8 @@ from click.testing import Result
 
 from camcli import METHODS, catalogue, explain
 from camcli.errors import ModelError
-from camcli.models import TASKS, load, model_names
+from camcli.families import TASKS, model_names
+from camcli.models import load
 
 Run = Callable[..., Result]
 

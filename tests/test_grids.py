@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from camcli import Model, explain
 from camcli.capture import borrowed, tapped
 from camcli.errors import MethodError, ModelError
-from camcli.models import grid_of, spec_of
+from camcli.families import grid_of, spec_of
 
 
 def tiny_vit() -> nn.Module:

@@ -12,8 +12,9 @@ from click.testing import Result
 
 import camcli
 from camcli import data
+from camcli.families import model_names
 from camcli.methods import METHODS
-from camcli.models import MINI, Model, load, model_names
+from camcli.models import MINI, Model, load
 from camcli.training import accuracy
 from tests.conftest import SAMPLES, SHARED, manifest
 

@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import camcli
-from camcli.errors import TargetError
+from camcli.errors import MethodError, TargetError
+from camcli.families import model_names
 from camcli.images import Crop, preprocess
-from camcli.models import Model, load, model_names
+from camcli.models import Model, load
 from camcli.tasks import Reader, detected, segmented
 from tests.conftest import make_photo, manifest
 
@@ -143,6 +144,12 @@ def test_each_image_of_a_batch_has_its_own_region() -> None:
 def test_a_region_is_for_segmentation() -> None:
     with pytest.raises(TargetError, match="a region is for segmentation networks; this is a class"):
         Reader(regions=torch.zeros(1, 4))
+
+
+def test_a_softmax_over_classes_is_for_classification() -> None:
+    model = Model(nn.Sequential(nn.Conv2d(3, 3, 3)), task="segmentation")
+    with pytest.raises(MethodError, match="is for classification networks; this is a segmentation"):
+        camcli.explain(model, torch.rand(1, 3, 9, 9), "gradcam++softmax", 1, layer="0")
 
 
 def test_a_detector_neither_resizes_nor_pads_what_it_is_given() -> None:

@@ -390,6 +390,11 @@ def test_training_goes_on_from_weights(
     with pytest.raises(CamcliError, match=r"holds another run \(weights squeezenet1_1 sha256"):
         list(train(replace(recipe, weights="none"), parted, tmp_path / "started", device=CPU))
     folder = str(tmp_path / "started")
+    longer = replace(recipe, weights=folder, lr=1e-9)
+    _, further, _ = train(longer, parted, tmp_path / "further", device=CPU)
+    assert further["ce"] < started["ce"]  # its head is kept: a new one starts from log 3
+    with pytest.raises(CamcliError, match="do not fit resnet18"):
+        list(train(replace(longer, model="resnet18"), parted, tmp_path / "other", device=CPU))
     with pytest.raises(CamcliError, match="unknown model"):
         list(train(replace(recipe, model=folder), parted, tmp_path / "other", device=CPU))
 

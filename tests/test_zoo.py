@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-import torchvision.models as zoo
 from torch import Tensor, nn
 
 from camcli import METHODS, Model, capture, explain
 from camcli.capture import Window, reruns
 from camcli.errors import MethodError
+from camcli.families import family, grid_of, model_names, row_layer
 from camcli.grids import Grid
-from camcli.models import grid_of, hollow, model_names, row_layer
+from camcli.models import hollow
 from camcli.survey import survey
 
 NO_HEAD = {"alexnet", "vgg", "mobilenetv3", "convnext", "vision_transformer", "maxvit"}
@@ -31,10 +31,6 @@ REASONS = {
     "pooled": "cam needs a network that ends in global average pooling and one linear layer",
     "guided": "guided backpropagation needs ReLUs and this network has none",
 }
-
-
-def family(name: str) -> str:
-    return str(zoo.get_model_builder(name).__module__.rpartition(".")[2])
 
 
 def refused(name: str) -> set[str]:

@@ -51,7 +51,7 @@ class Site:
         (N,C,h,w). It is that of `sum_m Y^m (S - S^m)`, which has none of the difference 1 - Y that
         rounds to zero where the network is sure.
         """
-        scores = logits(self.run.output)
+        scores = self._class_scores
         chosen = one_hot(classes, scores.shape[1]).bool()
         others = scores.detach().softmax(1).masked_fill(chosen, 0)
         contrast = ((chosen * others.sum(1, keepdim=True) - others) * scores).sum(1)
@@ -63,13 +63,20 @@ class Site:
 
         Each class has its probability for weight, and costs a backward pass over the head.
         """
-        shares = logits(self.run.output).detach().softmax(1)
+        shares = self._class_scores.detach().softmax(1)
         square = cube = torch.zeros_like(self.acts)
         for index, share in enumerate(shares.T):
             rise = self.log_grads(torch.full_like(share, index, dtype=torch.long))
             weighted = share[:, None, None, None] * rise.square()
             square, cube = square + weighted, cube + weighted * rise
         return square, cube
+
+    @property
+    def _class_scores(self) -> Tensor:
+        if (task := self.run.watch.reader.task) != "classification":
+            line = f"gradcam++softmax is for classification networks; this is a {task} one"
+            raise MethodError(f"{line}: use gradcam++")
+        return logits(self.run.output)
 
     @cached_property
     def masked(self) -> Tensor:

@@ -263,7 +263,8 @@ def _job(
     overwrite: bool,
 ) -> Job:
     from camcli.capture import Window
-    from camcli.models import find_layer, load
+    from camcli.families import find_layer
+    from camcli.models import load
     from camcli.pipeline import Job
     from camcli.render import Style
 

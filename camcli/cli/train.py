@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     default="none",
     show_default=True,
     metavar="W",
-    help="What to start from: DEFAULT or another torchvision name, a file, or none (random).",
+    help="What to start from: DEFAULT or another torchvision name, a file, an earlier run's "
+    "folder, or none (random).",
 )
 @click.option(
     "--teacher",
