@@ -9,9 +9,9 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from camcli.errors import OutputError, WriteError
 from camcli.images import Source
@@ -97,13 +97,20 @@ def prepare(folder: Path) -> None:
 def write(file: Path, data: bytes) -> None:
     """Write a whole file or none: a temporary one beside it, renamed when complete."""
     temporary = file.with_name(f".camcli-{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
+    with _naming(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(data)
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """What the system refuses inside becomes a WriteError with the file's name."""
+    try:
+        yield
     except OSError as error:
         raise WriteError(f"cannot write '{file}': {error.strerror}") from None
 
@@ -115,30 +122,39 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
 
 
 def within(folder: Path, name: Any) -> Path:
-    """A file that a manifest names. It may be read and removed, so it must be below its folder.
+    """A file of an output folder, to be written, read or removed: it must lie below the folder.
 
-    Raises OutputError.
+    A manifest may name any, and a link in the folder may lead anywhere. Raises OutputError.
     """
     path, top = Path(str(name)), os.path.realpath(folder)
     parent = os.path.realpath((folder / path).parent)
     inside = os.path.commonpath([parent, top]) == top
     if path.is_absolute() or ".." in path.parts or not path.parts or not inside:
-        raise OutputError(f"'{folder / MANIFEST}' names '{name}', which is not below its folder")
+        raise OutputError(f"'{name}' would lie outside of its folder '{folder}'")
     return folder / path
 
 
 @contextlib.contextmanager
-def manifest(folder: Path) -> Iterator[BinaryIO]:
-    """The manifest to write rows into; it takes its name when the run ends, however it ends.
+def manifest(folder: Path) -> Iterator[Callable[[Iterable[Any]], None]]:
+    """Gives what adds rows to the manifest, which gets its name when the run ends, however it ends.
 
-    Without a single row it does not, and the manifest of an earlier run stays.
+    Without a single row it does not, and the manifest of an earlier run stays. Raises WriteError.
     """
-    partial = folder / f".camcli-{os.getpid()}.{MANIFEST}"
+    file, partial = folder / MANIFEST, folder / f".camcli-{os.getpid()}.{MANIFEST}"
+    with _naming(file):
+        stream = partial.open("wb")
+
+    def add(rows: Iterable[Any]) -> None:
+        with _naming(file):
+            stream.writelines(map(to_json, rows))
+            stream.flush()  # what a killed run has done is there for the next to find
+
     try:
-        with partial.open("wb") as stream:
-            yield stream
+        yield add
     finally:
-        if partial.stat().st_size:
-            partial.replace(folder / MANIFEST)
-        else:
-            partial.unlink()
+        with _naming(file):
+            stream.close()
+            if partial.stat().st_size:
+                partial.replace(file)
+            else:
+                partial.unlink()

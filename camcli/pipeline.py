@@ -166,13 +166,12 @@ def run(job: Job) -> Generator[list[Row], None, None]:
     record, counts = _clocked(job), Counter[str]()
     decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
     writes: Queue[list[Row]] = deque()
-    with outputs.manifest(job.output) as manifest:
+    with outputs.manifest(job.output) as add:
 
         def recorded(rows: list[Row]) -> list[Row]:
             counts.update(row["status"] for row in rows)
             done.update(map(resume.key, rows))
-            manifest.writelines(map(outputs.to_json, rows))
-            manifest.flush()  # what a killed run has done is there for the next to find
+            add(rows)
             return rows
 
         try:
@@ -394,7 +393,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
     files = _files(job, loaded.source, result.wanted)
     try:
         for what, file in files.items():
-            outputs.write(job.output / file, _contents(job, loaded, result, what))
+            outputs.write(outputs.within(job.output, file), _contents(job, loaded, result, what))
     except CamcliError as error:
         return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
     return row(

@@ -14,7 +14,7 @@ import torch
 from click.testing import Result
 from PIL import Image
 
-from camcli import Model, pipeline
+from camcli import Model, pipeline, render
 from camcli.errors import ImageError, WriteError
 from camcli.images import Preset, decode, find
 from camcli.pipeline import Job
@@ -178,6 +178,59 @@ def test_an_output_folder_that_goes_away(
     assert found.stderr_bytes.decode().splitlines()[-1].startswith("Error: ")
 
 
+def test_a_folder_that_turns_read_only(
+    run: Run, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a fault of the disk: nothing can be written, renamed or removed any more."""
+    for i in range(6):
+        make_photo(tmp_path / "in" / f"{i}.jpg")
+    arguments = ["explain", tmp_path / "in", *TINY, "--output", out := tmp_path / "out"]
+    arguments += ["--batch-size", 2, "--workers", 1]
+    write_bytes, left = Path.write_bytes, iter(range(5))
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    def write(self: Path, data: bytes) -> int:
+        if next(left, None) is None:
+            for change in ("replace", "unlink", "mkdir"):
+                monkeypatch.setattr(Path, change, refused)
+            refused()
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    found = run(*arguments)
+    assert found.exit_code == 1
+    *_, last = found.stderr_bytes.decode().splitlines()
+    assert last.startswith(f"Error: cannot write '{out}/")
+    assert last.endswith("Read-only file system")
+    assert "Traceback" not in found.stderr_bytes.decode()
+    monkeypatch.undo()
+    before = {file: file.stat().st_mtime_ns for file in out.glob("[01].*")}
+    assert run(*arguments, "--skip-existing").exit_code == 0
+    assert [row["status"] for row in manifest(out)] == ["ok"] * 6
+    assert before == {file: file.stat().st_mtime_ns for file in before}, "made again"
+    assert not list(out.glob(".*"))
+
+
+def test_a_link_in_the_output_folder_is_not_followed(run: Run, tmp_path: Path) -> None:
+    """Neither one in a folder's place nor one in a file's: what it leads to stays as it is."""
+    for name in ("sub/a.jpg", "b.jpg"):
+        make_photo(tmp_path / "in" / name)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (precious := elsewhere / "precious").write_bytes(b"precious")
+    (out := tmp_path / "out").mkdir()
+    (out / "sub").symlink_to(elsewhere)
+    (out / "b.gradcam.npy").symlink_to(precious)
+    found = run("explain", tmp_path / "in", *TINY, "--output", out)
+    assert found.exit_code == 1
+    assert list(elsewhere.iterdir()) == [precious]
+    assert precious.read_bytes() == b"precious"
+    ok, refused = manifest(out)
+    assert (ok["image"], ok["status"]) == ("b.jpg", "ok")
+    assert f"'sub/a.gradcam.png' would lie outside of its folder '{out}'" in refused["error"]
+
+
 def test_a_reader_that_dies_stops_the_run_and_keeps_what_is_done(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,3 +247,27 @@ def test_a_reader_that_dies_stops_the_run_and_keeps_what_is_done(
     with pytest.raises(AssertionError, match="a fault"):
         list(pipeline.run(replace(job, workers=1)))
     assert [row["image"] for row in manifest(job.output)][:2] == ["0.jpg", "1.jpg"]
+
+
+def test_a_writer_that_dies_stops_the_run_and_keeps_what_is_done(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what other writers have done, or were doing, behind the one that died."""
+    overlay = render.overlay
+    calls = iter(range(9))
+
+    def dying(*arguments: object) -> object:
+        if next(calls) == 1:
+            raise AssertionError("a fault")
+        return overlay(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(render, "overlay", dying)
+    single = replace(job, workers=1, methods=["gradcam"])
+    with pytest.raises(AssertionError, match="a fault"):
+        list(pipeline.run(single))
+    assert {row["image"] for row in manifest(job.output)} >= {"0.jpg"}
+    assert "1.jpg" not in {row["image"] for row in manifest(job.output)}
+    assert not list(job.output.glob(".*"))
+    monkeypatch.undo()
+    list(pipeline.run(replace(single, skip_existing=True)))
+    assert {row["status"] for row in manifest(job.output)} == {"ok"}

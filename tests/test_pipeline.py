@@ -259,8 +259,8 @@ def test_a_score_that_is_not_finite_is_an_error(job: Job) -> None:
 
 
 def test_two_runs_at_once_keep_their_manifests_apart(job: Job) -> None:
-    with outputs.manifest(job.sources[0].path.parent) as one:
-        one.write(b"x")
+    with outputs.manifest(job.sources[0].path.parent) as add:
+        add([{}])
         names = [p.name for p in job.sources[0].path.parent.iterdir() if "manifest" in p.name]
     assert names == [f".camcli-{os.getpid()}.manifest.jsonl"]
 
