@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from camcli import capture
 from camcli.families import grid_of
 from camcli.methods import METHODS, Method
+from camcli.precision import widened
 from camcli.targets import logits
 
 EXPLAINERS: Mapping[str, Method] = {
@@ -66,11 +67,11 @@ def explained(
     With `differentiable` the maps can be trained on, through the activations and their gradients.
     """
     with capture.tapped(module, layer, grid_of(module, layer)) as tap:
-        scores = _full(logits(module(images)))
+        scores = logits(module(images))
     assert tap.acts is not None
     of_class = scores.gather(1, labels[:, None])[:, 0]
     grads = capture.gradient(of_class, tap.acts, f"layer '{layer}'", differentiable=differentiable)
-    return scores, method.function(acts=_full(tap.acts), grads=_full(grads))
+    return scores, method.function(acts=widened(tap.acts), grads=widened(grads))
 
 
 def explanation_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -93,11 +94,6 @@ def soft_distance(student: Tensor, teacher: Tensor, temperature: float) -> Tenso
     """Hinton's term `T^2 KL(teacher || student)` of scores (N,K) (arXiv:1503.02531, sec. 2)."""
     logs = [(scores / temperature).log_softmax(1) for scores in (student, teacher)]
     return temperature**2 * F.kl_div(logs[0], logs[1], reduction="batchmean", log_target=True)
-
-
-def _full(x: Tensor) -> Tensor:
-    """Half precision as float32; the rest as it is."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _unit(maps: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from camcli.families import find_layer, grid_of, row_layer
 from camcli.images import Preset, decode, preprocess, upright
 from camcli.methods import AT_LAYER, METHODS, Method
 from camcli.models import Model
+from camcli.precision import widened
 from camcli.survey import survey
 from camcli.targets import Score, Target, parse_target
 from camcli.tasks import Reader
@@ -36,7 +37,8 @@ class Explanation:
     """Where the network looked, for one method and one target over a batch.
 
     `maps` (N,h,w) at the layer's resolution, or (N,3,H,W) for methods that give images: raw,
-    unscaled, in the model's own precision; those fused of several layers are (N,H,W) in [0, 1].
+    unscaled, in the model's own precision but at least float32; those fused of several layers are
+    (N,H,W) in [0, 1].
     `scores` (N,) are the pre-softmax scores explained, `classes` (N,) the class indices and
     `probabilities` (N,) the classes' softmax; these two are None for a function as target. `boxes`
     (N,4) are the classes' best boxes, x0, y0, x1, y1 in input pixels, of a detection network. All
@@ -161,8 +163,7 @@ def as_inputs(model: Model, inputs: Inputs) -> tuple[Any, ...]:
     if not images:
         raise ValueError("no images given")
     batch = torch.stack([_prepared(model, image) for image in images])
-    dtype = next((p.dtype for p in model.module.parameters()), batch.dtype)
-    return (batch.to(model.device, dtype),)
+    return (batch.to(model.device, model.dtype),)
 
 
 def _regions(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:
@@ -227,7 +228,7 @@ def _explanations(
 ) -> list[Explanation]:
     """A method's explanations of one target at each layer, or the one that they are fused to."""
     maps = [
-        method.function(**{name: getattr(shown, name) for name in method.needs})
+        method.function(**{name: widened(getattr(shown, name)) for name in method.needs})
         for shown in evidence
     ]
     layers = [shown.at.tap.path if shown.at else None for shown in evidence]

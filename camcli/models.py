@@ -20,6 +20,7 @@ from camcli.capture import Head
 from camcli.errors import ModelError, one_line, unknown
 from camcli.families import TASKS, model_names, resolved, spec_named, task_of
 from camcli.images import Preset
+from camcli.precision import PRECISIONS
 from camcli.weights import locate, read_tensors, sha256
 
 MINI = Path(__file__).parent / "assets" / "mini"
@@ -54,6 +55,11 @@ class Model:
         """Where the parameters are."""
         return next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the parameters are, and images have to be."""
+        return next((p.dtype for p in self.module.parameters()), torch.float32)
+
 
 def load(
     name: str = "mini",
@@ -62,6 +68,7 @@ def load(
     labels: str | Path | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    precision: str = "fp32",
 ) -> Model:
     """A torchvision model by name (for a task in TASKS), one of your own, or the bundled `mini`.
 
@@ -73,8 +80,26 @@ def load(
     `weights`: `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
     `.pth` or `.safetensors` file (read without executing anything in it), or `none` for random
     ones from `seed`. The number of classes follows the file. `labels`: class names for a custom
-    head, a text file with one a line or a JSON list. Raises ModelError.
+    head, a text file with one a line or a JSON list. `precision` is one of PRECISIONS. Raises
+    ModelError.
     """
+    if precision not in PRECISIONS:
+        raise ModelError(unknown("precision", precision, PRECISIONS))
+    model = _loaded(name, weights, labels, device, seed)
+    if precision != "fp32":
+        if model.task == "detection":
+            raise ModelError(f"{name} finds boxes, which takes fp32: leave the precision on that")
+        model.module.to(PRECISIONS[precision])
+    return model
+
+
+def _loaded(
+    name: str,
+    weights: str | Path,
+    labels: str | Path | None,
+    device: str | torch.device,
+    seed: int,
+) -> Model:
     if (folder := _trained(name)) is not None:
         return _from_folder(folder, weights, labels, device)
     if ":" in name:

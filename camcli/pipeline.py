@@ -88,9 +88,9 @@ class Job:
     def settings(self) -> str:
         """The digest of what all results of a run have in common, and a folder's must."""
         model, record = self.model, _record(self)
-        common = ("model", "layers", "fuse", "region", "fit", "colormap", "alpha", "window")
+        common = ("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha")
         weights = model.weights_hash or (model.weights, _state_digest(model))
-        known = [record[name] for name in (*common, "stride")]
+        known = [record[name] for name in (*common, "window", "stride")]
         return resume.digest([*known, weights, vars(model.preset), model.class_names])
 
     @cached_property
@@ -314,7 +314,7 @@ def _explained(job: Job, loaded: Iterable[Loaded | Failed | Existing]) -> Iterat
         done: dict[Source, Explained] = {}
         for batch in _batches(window):
             stacked = torch.stack([item.input for item in batch])
-            inputs = stacked.to(model.device, memory_format=torch.channels_last)
+            inputs = stacked.to(model.device, model.dtype, memory_format=torch.channels_last)
             try:
                 if needs_survey(pick_methods(job.methods), job.layers):
                     model = surveyed(model, (inputs,))
@@ -476,6 +476,7 @@ def _record(job: Job) -> Row:
         "model": model.name,
         "weights": model.weights,
         "weights_hash": model.weights_hash,
+        "precision": str(model.dtype).removeprefix("torch."),
         "layers": [layer or "auto" for layer in job.layers],
         "fuse": job.fuse,
         "methods": list(job.methods),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from camcli.errors import TargetError, nearest
+from camcli.precision import widened
 
 Score = Callable[[Any], Tensor]
 """From a model's output to one differentiable score per image, (N,)."""
@@ -130,12 +131,15 @@ def parse_target(
 
 
 def logits(output: Any) -> Tensor:
-    """The class scores (N,K) in a model's output: itself, its `.logits`, or its first element."""
+    """The class scores (N,K) in a model's output: itself, its `.logits`, or its first element.
+
+    Those of half precision as float32.
+    """
     scores = getattr(output, "logits", output)
     if isinstance(scores, tuple | list) and scores:
         scores = scores[0]
     if isinstance(scores, Tensor) and scores.ndim == 2:
-        return scores
+        return widened(scores)
     given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     raise TargetError(
         f"the model gives {given}, not class scores (N,K): give a function as the target"

@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 from camcli.capture import reruns
 from camcli.capture.hooks import Tap, gradient
 from camcli.errors import MethodError
+from camcli.precision import widened
 from camcli.targets import Target, logits
 from camcli.tasks import Reading
 
@@ -243,7 +244,6 @@ class Evidence:
     def _of_class(self, name: str) -> Tensor:
         if (terms := self.aim.terms) is None:
             raise MethodError("cam explains a class, not a function: use gradcam")
-        parameter = getattr(self._head.linear, name)
-        assert isinstance(parameter, Tensor)
-        of_each = parameter.detach().flatten(1) if parameter.ndim > 1 else parameter.detach()
+        parameter = widened(getattr(self._head.linear, name).detach())
+        of_each = parameter.flatten(1) if parameter.ndim > 1 else parameter
         return torch.einsum("nj,nj...->n...", terms.factors, of_each[terms.classes])

@@ -245,6 +245,7 @@ def _job(
     weights: str,
     labels: str | None,
     device: str,
+    precision: str,
     method: tuple[str, ...],
     target: tuple[str, ...],
     layer: tuple[str, ...],
@@ -269,7 +270,7 @@ def _job(
     from camcli.render import Style
 
     style = Style(colormap, alpha)
-    network = load(model, weights, labels=labels, device=device)
+    network = load(model, weights, labels=labels, device=device, precision=precision)
     if not quiet and (note := _note(network)):
         click.echo(f"Note: {note}", err=True)
     layers = [None if path == "auto" else find_layer(network.module, path) for path in layer]

@@ -104,4 +104,11 @@ model_options = stack(
         help="Class names for a custom head: text with one a line, or a JSON list.",
     ),
     device_option,
+    click.option(
+        "--precision",
+        default="fp32",
+        show_default=True,
+        type=Name("precision", ("fp32", "bf16", "fp16")),
+        help="What the network computes in; bf16 and fp16 are quicker where the hardware has them.",
+    ),
 )
