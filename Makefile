@@ -2,7 +2,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint format zoo clean
+.PHONY: help demo test bench lint format zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,6 +20,16 @@ demo: $(VENV)/.installed ## set everything up and explain the sample images into
 test: $(VENV)/.installed ## run the tests
 	$(BIN)/python -m pytest
 
+# The other libraries bring packages that nothing else here should see.
+.venv-bench/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade pip
+	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
+bench: .venv-bench/.installed ## speed beside the forward pass and other libraries, into bench.json
+	.venv-bench/bin/python -m tests.bench $(SECTIONS)
+
 lint: $(VENV)/.installed ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,4 +44,4 @@ zoo: $(VENV)/.installed ## write down what torchvision's networks are, for a new
 	mv camcli/assets/zoo.json.new camcli/assets/zoo.json
 
 clean: ## remove the environment and what was made
-	rm -rf $(VENV) build *.egg-info camcli-out
+	rm -rf $(VENV) .venv-bench build *.egg-info camcli-out

@@ -1,0 +1,86 @@
+"""`python -m tests.bench`: measure, print a table, and write bench.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import torchvision
+
+from tests.bench.clock import Row
+from tests.bench.sections import QUICK, SAMPLES, SECTIONS, Size
+
+HEADER = "| section | case | what | median | ratio | goal |\n|---|---|---|---|---|---|"
+
+
+@click.command()
+@click.argument("section", nargs=-1, type=click.Choice(list(SECTIONS)))
+@click.option("--quick", is_flag=True, help="As little as shows that it runs.")
+@click.option("--repeats", type=click.IntRange(1), help="Rounds.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=SAMPLES,
+    help="A folder of JPEG files for the whole command; the sample images by default.",
+)
+@click.option("--json", "file", type=click.Path(path_type=Path), default="bench.json")
+def bench(
+    section: tuple[str, ...],
+    quick: bool,
+    repeats: int | None,
+    device: str,
+    photos: Path,
+    file: Path,
+) -> None:
+    """Measure SECTIONs, or all of them."""
+    size = replace(QUICK if quick else Size(), device=device, photos=photos)
+    size = replace(size, repeats=repeats or size.repeats)
+    about = machine(device)
+    click.echo(" · ".join(map(str, about.values())) + "\n")
+    rows = list(_told(row for name in section or SECTIONS for row in SECTIONS[name](size)))
+    report = {"machine": about, "quick": quick, "rows": [asdict(row) for row in rows]}
+    file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What a figure has to be quoted with."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if device.startswith("cuda") else {}
+    return {
+        "date": date.today().isoformat(),
+        "processor": _processor(),
+        "threads": f"{torch.get_num_threads()} threads",
+        "simd": torch.backends.cpu.get_cpu_capability(),
+        **gpu,
+        "torch": f"torch {torch.__version__}",
+        "torchvision": f"torchvision {torchvision.__version__}",
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    known = info.read_text() if info.exists() else ""
+    found = re.search(r"^model name\s*: (.+)", known, re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _told(rows: Iterable[Row]) -> Iterable[Row]:
+    """The rows, each printed as soon as it is known."""
+    click.echo(HEADER)
+    for row in rows:
+        median = f"{row.median:.4g} {row.unit}"
+        cells = row.section, row.case, row.what, median, f"{row.ratio:.3f}", row.goal
+        click.echo("| " + " | ".join(cells) + " |")
+        yield row
+
+
+if __name__ == "__main__":
+    bench()

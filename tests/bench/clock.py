@@ -1,0 +1,102 @@
+"""Timing things in turns."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+Contender = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure: a median, in `unit`, and the median of its ratios to what it took turns with.
+
+    `goal` is what the ratio should be, such as `<= 1.05`, or empty.
+    """
+
+    section: str
+    case: str
+    what: str
+    median: float
+    ratio: float
+    goal: str = ""
+    unit: str = "s"
+
+
+def in_turns(contenders: Mapping[str, Contender], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each, one run of each a round; before several rounds one that does not count.
+
+    Each round begins with another one, so that none always runs behind the same.
+    """
+    names = list(contenders)
+    for name in names if repeats > 1 else []:
+        contenders[name]()
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(repeats):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            _settle()
+            began = time.perf_counter()
+            contenders[name]()
+            _settle()
+            found[name].append(time.perf_counter() - began)
+    return found
+
+
+def against(
+    base: str,
+    contenders: Mapping[str, Contender],
+    repeats: int,
+    place: tuple[str, str],
+    goals: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """A row for each contender, `base` among them, in a section and case."""
+    seconds = in_turns(contenders, repeats)
+    return [
+        Row(*place, name, statistics.median(taken), ratio(taken, seconds[base]), goal)
+        for name, taken in seconds.items()
+        for goal in [(goals or {}).get(name, "")]
+    ]
+
+
+def ratio(taken: Sequence[float], base: Sequence[float]) -> float:
+    """The median of the ratios round by round."""
+    return statistics.median(a / b for a, b in zip(taken, base, strict=True))
+
+
+def command(*arguments: str | Path) -> Contender:
+    """A whole process; what it prints is read and thrown away."""
+
+    def run() -> None:
+        subprocess.run(arguments, check=True, capture_output=True)
+
+    return run
+
+
+def camcli(*arguments: str | Path) -> list[str]:
+    """The installed command with arguments."""
+    return [str(Path(sys.executable).with_name("camcli")), *map(str, arguments)]
+
+
+def peak_memory(arguments: Sequence[str]) -> int:
+    """The most bytes that a process held at once."""
+    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, arguments)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _settle() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,254 @@
+"""What is measured. Each section yields rows as they are known; SECTIONS names them all."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+import torchvision.models as zoo
+from torch import Tensor
+
+from camcli import explain, load
+from camcli.capture import Window, borrowed, tapped
+from camcli.images import decode, preprocess
+from camcli.models import Model
+from tests.bench.clock import Contender, Row, against, camcli, command, peak_memory
+
+SAMPLES = Path(__file__).parents[2] / "sample_images"
+CHEAP = ("gradcam", "gradcam++", "hirescam", "layercam")
+"""Methods that cost one head backward beside the forward pass."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured, on what; QUICK is as little as shows that it runs."""
+
+    batch: int = 16
+    pixels: int = 224
+    repeats: int = 9
+    images: int = 500
+    many: int = 2000
+    models: tuple[str, ...] = ()
+    device: str = "cpu"
+    photos: Path = SAMPLES
+
+    def input(self, batch: int | None = None) -> Tensor:
+        """Images (N,3,S,S) as the engine is given them."""
+        images = torch.randn(batch or self.batch, 3, self.pixels, self.pixels, device=self.device)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def of(self, *models: str) -> tuple[str, ...]:
+        """The models of a section, or those that were asked for instead."""
+        return self.models or models
+
+
+QUICK = Size(batch=2, pixels=64, repeats=1, images=3, many=6, models=("squeezenet1_0",))
+
+
+def bare(module: Any, images: Tensor) -> Contender:
+    """The forward pass alone."""
+
+    def run() -> None:
+        with torch.inference_mode():
+            module(images)
+
+    return run
+
+
+def engine(size: Size) -> Iterator[Row]:
+    """The methods beside the forward pass of the same model, in the same format."""
+    for name in size.of("resnet50", "densenet121", "mobilenet_v2", "vgg16", "squeezenet1_0"):
+        model, images = load(name, "none", device=size.device), size.input()
+        contenders = {"forward": bare(model.module, images)}
+        for method in (*CHEAP, "guided-backprop"):
+            contenders[method] = partial(explain, model, images, method)
+        targets = ["pred", "top2"]
+        contenders["gradcam, 2 targets"] = partial(explain, model, images, "gradcam", targets)
+        with borrowed(model.module):
+            with tapped(model.module, str(model.layer)) as tap:
+                scores = model.module(images)
+            best = scores.amax(1).sum()
+        assert tap.acts is not None
+        contenders["head backward"] = partial(
+            torch.autograd.grad, best, tap.acts, retain_graph=True
+        )
+        most = "<= 1.15" if name in ("vgg16", "squeezenet1_0") else "<= 1.05"
+        goals = {**dict.fromkeys(CHEAP, most), "guided-backprop": "<= 2.6"}
+        yield from against("forward", contenders, size.repeats, ("engine", name), goals)
+
+
+def peers(size: Size) -> Iterator[Row]:
+    """Grad-CAM of resnet50 by other libraries, used as their documents show it, beside ours."""
+    module = zoo.resnet50().eval().to(size.device)
+    ours = load("resnet50", "none", device=size.device)
+    wanted = {size.batch: (">= 3.3", ">= 1.25", ">= 1.9"), 1: (">= 3.5", ">= 1.25", ">= 2.2")}
+    for batch, goals in wanted.items():
+        images = size.input(batch)
+        contenders: dict[str, Contender] = {
+            "camcli": partial(explain, ours, images, "gradcam"),
+            "plain forward": bare(module, images.contiguous()),
+        }
+        for name, maker in PEERS.items():
+            try:
+                contenders[name] = maker(module, images.contiguous())
+            except ImportError:
+                sys.stderr.write(f"{name} is not installed here: left out\n")
+        place = "peers", f"resnet50, batch {batch}"
+        every = dict(zip(PEERS, goals, strict=True))
+        yield from against("camcli", contenders, size.repeats, place, every)
+
+
+def _pytorch_grad_cam(module: Any, images: Tensor) -> Contender:
+    made = import_module("pytorch_grad_cam").GradCAM(module, [module.layer4])
+    return partial(made, images)
+
+
+def _torchcam(module: Any, images: Tensor) -> Contender:
+    made = import_module("torchcam.methods").GradCAM(module, "layer4")
+
+    def run() -> None:
+        scores = module(images)
+        made(scores.argmax(1).tolist(), scores)
+
+    return run
+
+
+def _captum(module: Any, images: Tensor) -> Contender:
+    made = import_module("captum.attr").LayerGradCam(module, module.layer4)
+
+    def run() -> None:
+        with torch.no_grad():
+            best = module(images).argmax(1)
+        made.attribute(images, target=best)
+
+    return run
+
+
+PEERS: Mapping[str, Callable[[Any, Tensor], Contender]] = {
+    "pytorch-grad-cam": _pytorch_grad_cam,
+    "torchcam": _torchcam,
+    "captum": _captum,
+}
+
+
+def files(size: Size) -> Iterator[Row]:
+    """The whole command over JPEG files beside the forward pass over the same tensors."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        photos = _photos(folder / "in", size)
+        for name in size.of("resnet50", "squeezenet1_0"):
+            model = load(name, "none", device=size.device)
+            batches = _batches(model, photos, size.batch)
+            arguments = camcli(
+                *("explain", folder / "in", "--model", name, "--weights", "none", "--overwrite"),
+                *("--output", folder / "out", "--device", size.device, "--quiet"),
+            )
+
+            def forward(model: Model = model, batches: list[Tensor] = batches) -> None:
+                for batch in batches:
+                    bare(model.module, batch)()
+
+            goal = {"resnet50": "<= 1.11", "squeezenet1_0": "<= 1.33"}.get(name, "")
+            contenders = {"forward": forward, "camcli explain": command(*arguments)}
+            place = "files", f"{name}, {len(photos)} photos"
+            rounds = min(3, size.repeats)
+            yield from against("forward", contenders, rounds, place, {"camcli explain": goal})
+
+
+def startup(size: Size) -> Iterator[Row]:
+    """Commands beside the import of what they stand on."""
+    python = partial(command, sys.executable, "-c")
+    with tempfile.TemporaryDirectory() as out:
+        explained = camcli("explain", next(SAMPLES.glob("*.jpg")), "--output", out)
+        for base, name, arguments, goal in (
+            ("import torch", "camcli --help", camcli("--help"), "<= 0.12"),
+            ("import torchvision.models", "one image with mini", explained, "<= 1.25"),
+        ):
+            contenders = {base: python(base), name: command(*arguments)}
+            yield from against(base, contenders, size.repeats, ("start-up", ""), {name: goal})
+
+
+def memory(size: Size) -> Iterator[Row]:
+    """Peak resident memory for a few images and for many."""
+    few = max(1, size.many // 20)
+    with tempfile.TemporaryDirectory() as made:
+        peaks = {}
+        for count in (few, size.many):
+            folder = Path(made) / str(count)
+            _photos(folder / "in", size, count)
+            out, device = ("--output", folder / "out"), ("--device", size.device)
+            arguments = camcli("explain", folder / "in", *out, *device, "--quiet")
+            peaks[count] = peak_memory(arguments)
+            shutil.rmtree(folder)
+    for count, peak in peaks.items():
+        goal = "<= 1.05" if count == size.many else ""
+        case = f"mini, {count} photos"
+        yield Row("memory", case, "peak", peak / 2**20, peak / peaks[few], goal, "MiB")
+
+
+def occlusion(size: Size) -> Iterator[Row]:
+    """Occlusion of one image beside the forward passes of all its covered copies."""
+    window = Window(32, 16)
+    for name in size.of("vgg16", "resnet50"):
+        model, image = load(name, "none", device=size.device), size.input(1)
+        rows, columns = (len(covered) for covered in window.covering(*image.shape[2:]))
+        covered = image.expand(rows * columns, -1, -1, -1)
+
+        def naive(model: Model = model, covered: Tensor = covered) -> None:
+            for batch in covered.split(window.batch_size):
+                bare(model.module, batch.contiguous(memory_format=torch.channels_last))()
+
+        contenders = {
+            "every window": naive,
+            "occlusion": partial(explain, model, image, "occlusion", window=window),
+        }
+        goal = {"vgg16": "<= 0.4", "resnet50": "<= 0.75"}.get(name, "")
+        place, rounds = ("occlusion", f"{name}, {len(covered)} windows"), min(3, size.repeats)
+        yield from against("every window", contenders, rounds, place, {"occlusion": goal})
+
+
+def _photos(folder: Path, size: Size, count: int = 0) -> list[Path]:
+    """Photos in a folder: of the given one over and over, each at most 500 pixels wide or high."""
+    folder.mkdir(parents=True)
+    given = sorted(file for file in size.photos.iterdir() if file.suffix == ".jpg")
+    encoded = []
+    for file in given[: count or size.images]:
+        pixels = decode(file)
+        scale = min(1.0, 500 / max(pixels.shape[:2]))
+        small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        encoded.append(cv2.imencode(".jpg", small[:, :, ::-1])[1].tobytes())
+    made = []
+    for number, data in enumerate(islice(cycle(encoded), count or size.images)):
+        made.append(folder / f"{number:05}.jpg")
+        made[-1].write_bytes(data)
+    return made
+
+
+def _batches(model: Model, photos: list[Path], count: int) -> list[Tensor]:
+    tensors = [preprocess(decode(photo), model.preset)[0] for photo in photos]
+    return [
+        torch.stack(tensors[start : start + count]).to(
+            model.device, memory_format=torch.channels_last
+        )
+        for start in range(0, len(tensors), count)
+    ]
+
+
+SECTIONS: Mapping[str, Callable[[Size], Iterator[Row]]] = {
+    "engine": engine,
+    "peers": peers,
+    "files": files,
+    "start-up": startup,
+    "memory": memory,
+    "occlusion": occlusion,
+}
