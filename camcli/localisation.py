@@ -10,7 +10,7 @@ OpenCV is imported where it is used, so that the command line can list BOXES at 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -107,8 +107,8 @@ def localised(
 ) -> bool:
     """Whether the map's box and an object's have more than half of their union in common.
 
-    The localisation of ILSVRC (Russakovsky et al. 2015, arXiv:1409.0575, sec. 4.2). It is its top-1
-    if the map is of the network's best class; without objects of that class the answer is no.
+    The localisation of ILSVRC (Russakovsky et al. 2015, arXiv:1409.0575). It is its top-1 if the map
+    is of the network's best class; without objects of that class the answer is no.
     """
     box = box_of(values, share)
     return box is not None and any(iou(box, found.box) > overlap for found in objects)
@@ -133,7 +133,7 @@ def pointing(values: Map, objects: Sequence[Object], margin: float = 15) -> floa
 def energy(values: Map, objects: Sequence[Object]) -> float:
     """The share of the map's sum that lies in the objects' boxes, 0 to 1.
 
-    The energy-based pointing game (Wang et al. 2020, Score-CAM, arXiv:1910.01279, sec. 4.3).
+    The energy-based pointing game (Wang et al. 2020, Score-CAM, arXiv:1910.01279).
     """
     inside = values[_boxed(objects, values.shape)].sum(dtype=np.float64)
     return float(inside / (values.sum(dtype=np.float64) or 1))
@@ -142,19 +142,18 @@ def energy(values: Map, objects: Sequence[Object]) -> float:
 def loc(values: Map, objects: Sequence[Object], delta: float = 0.0) -> float:
     """Area of the map above delta in the boxes / (area of the boxes + its area outside), 0 to 1.
 
-    Loc(delta) of Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063, sec. 5.2). What several
-    boxes cover counts once.
+    Loc(delta) of Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063). What several boxes
+    cover counts once.
     """
     above, boxed = values > delta, _boxed(objects, values.shape)
     return float((above & boxed).sum() / ((above | boxed).sum() or 1))
 
 
 def covered(values: Map, objects: Iterable[Object], share: float = SHARE, part: float = 0.5) -> int:
-    """How many of the objects the map covers: at least a part of each is above a share of its
-    maximum.
+    """How many objects the map covers: a part of each or more is above a share of its maximum.
 
-    Grad-CAM++ claims to cover all instances of a class (arXiv:1710.11063, sec. 1) without a
-    measure for it; this is one. A map that is high everywhere covers all: `loc` tells it apart.
+    Grad-CAM++ claims to cover all instances of a class (arXiv:1710.11063) without a measure for it;
+    this is one. A map that is high everywhere covers all of them: `loc` tells it apart.
     """
     above = values > share * values.max(initial=0)
     areas = [region([one], above.shape) for one in objects]
@@ -170,10 +169,7 @@ def region(objects: Iterable[Object], size: tuple[int, ...]) -> Mask:
 
 
 def _boxed(objects: Iterable[Object], size: tuple[int, ...]) -> Mask:
-    found = np.zeros(size, bool)
-    for one in objects:
-        found |= _inside(one.box, size)
-    return found
+    return region([replace(one, mask=None) for one in objects], size)
 
 
 def _inside(box: Box, size: tuple[int, ...]) -> Mask:
