@@ -107,8 +107,8 @@ def localised(
 ) -> bool:
     """Whether the map's box and an object's have more than half of their union in common.
 
-    The localisation of ILSVRC (Russakovsky et al. 2015, arXiv:1409.0575). It is its top-1 if the map
-    is of the network's best class; without objects of that class the answer is no.
+    The localisation of ILSVRC (Russakovsky et al. 2015, arXiv:1409.0575), its top-1 if the map is
+    of the network's best class; without objects of that class the answer is no.
     """
     box = box_of(values, share)
     return box is not None and any(iou(box, found.box) > overlap for found in objects)

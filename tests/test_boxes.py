@@ -90,6 +90,17 @@ def test_all_regions(job: Job) -> None:
     assert np.array_equal(drawn(job, ".boxes.png"), framed)
 
 
+def test_a_detectors_own_box_is_on_the_overlay_alone(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_box", lambda *_: [70, 4, 170, 24])
+    row = rows(job)["gradcam"]
+    assert row["box"] == [70, 4, 170, 24]
+    upper_edge = (4, slice(70, 170))
+    assert (drawn(job, ".png")[upper_edge] == 255).all()
+    assert not (drawn(job, ".boxes.png")[upper_edge] == 255).any()
+
+
 def test_thresholds(job: Job) -> None:
     """A value of 0.18 of the maximum is in Grad-CAM's box and not in CAM's."""
     file = job.sources[0].path
