@@ -22,6 +22,11 @@ def class_finder(
     `dog: 151-268` or `cat: tabby, tiger cat, 283-285`; `#` starts a remark. A label without a line
     is no class of the model. Raises AnnotationError.
     """
+    if file is None and not names:
+        raise AnnotationError(
+            "the model has no class names to know an annotation's classes by: expected a file of "
+            "them, with lines such as 'dog: 151-268'"
+        )
     found: dict[str, set[int]] = defaultdict(set)
     for label, index in _mapped(file, names, count) if file else _named(names):
         found[folded(label)].add(index)

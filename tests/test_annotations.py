@@ -285,12 +285,15 @@ def test_classes_by_name_and_by_a_file(tmp_path: Path) -> None:
     assert by_name("person") == frozenset()
     with pytest.raises(AnnotationError, match=r"class 16 has no name: expected a file .* '16: 151"):
         by_name("16")
+    with pytest.raises(AnnotationError, match="the model has no class names"):
+        class_finder(None, None, 1000)
     file = tmp_path / "classes.txt"
     file.write_text("# COCO\n\n16: 3 - 4  # dogs\ncat: tabby, Tiger_Cat\ncat: 2-2\n17: 0\n")
     by_file = class_finder(file, CLASSES, len(CLASSES))
     assert by_file("16") == {3, 4}
     assert by_file("Cat") == {0, 1, 2}
     assert by_file("17") == {0}
+    assert class_finder(file, CLASSES, None)("17") == {0}
     assert by_file("18") == by_file("tabby") == frozenset(), "a file says all"
 
 
