@@ -59,7 +59,7 @@ class BoxRule:
                 "from 0 to less than 1"
             )
 
-    def boxes(self, values: Map, method: str) -> list[PixelBox]:
+    def of(self, values: Map, method: str) -> list[PixelBox]:
         """The boxes that a method's map gives."""
         usual = SHARES.get(method, SHARE)
         found = boxes_of(values, usual if self.threshold is None else self.threshold)

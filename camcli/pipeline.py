@@ -425,7 +425,7 @@ def _box(loaded: Loaded, result: Result) -> list[int] | None:
 def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
     """The boxes that the map gives, in pixels of the original."""
     values = render.placed(result.values, loaded.crop, loaded.pixels.shape[:2])
-    return [[*box] for box in job.boxes.boxes(values, result.wanted.method)]
+    return [[*box] for box in job.boxes.of(values, result.wanted.method)]
 
 
 def _files(job: Job, source: Source, wanted: Wanted) -> dict[str, Path]:

@@ -177,11 +177,11 @@ def test_the_rule_of_boxes() -> None:
     values = np.zeros((10, 30), np.float32)
     values[2:4, 2:4], values[5:9, 10:15], values[0, 29] = 5, 0.9, 0.6
     small, large, corner = (2, 2, 4, 4), (10, 5, 15, 9), (29, 0, 30, 1)
-    assert BoxRule().boxes(values, "gradcam") == [large]
-    assert BoxRule().boxes(values, "cam") == [small], "0.9 is less than a fifth of 5"
-    assert BoxRule("all").boxes(values, "gradcam") == [large, small]
-    assert BoxRule("all", 0.1).boxes(values, "cam") == [large, small, corner]
-    assert BoxRule("largest", 0.1).boxes(values, "cam") == [large]
+    assert BoxRule().of(values, "gradcam") == [large]
+    assert BoxRule().of(values, "cam") == [small], "0.9 is less than a fifth of 5"
+    assert BoxRule("all").of(values, "gradcam") == [large, small]
+    assert BoxRule("all", 0.1).of(values, "cam") == [large, small, corner]
+    assert BoxRule("largest", 0.1).of(values, "cam") == [large]
     with pytest.raises(CamcliError, match=r"unknown choice of boxes 'al': did you mean 'all'"):
         BoxRule("al")
     for threshold in (-0.1, 1, float("nan")):
