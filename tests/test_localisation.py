@@ -176,11 +176,13 @@ def test_localised_needs_more_than_half_of_one_object() -> None:
 def test_the_rule_of_boxes() -> None:
     values = np.zeros((10, 30), np.float32)
     values[2:4, 2:4], values[5:9, 10:15], values[0, 29] = 5, 0.9, 0.6
+    values[9, 0] = 0.1
     small, large, corner = (2, 2, 4, 4), (10, 5, 15, 9), (29, 0, 30, 1)
     assert BoxRule().of(values, "gradcam") == [large]
     assert BoxRule().of(values, "cam") == [small], "0.9 is less than a fifth of 5"
     assert BoxRule("all").of(values, "gradcam") == [large, small]
     assert BoxRule("all", 0.1).of(values, "cam") == [large, small, corner]
+    assert BoxRule("all", 0).of(values, "cam") == [large, small, corner, (0, 9, 1, 10)]
     assert BoxRule("largest", 0.1).of(values, "cam") == [large]
     with pytest.raises(CamcliError, match=r"unknown choice of boxes 'al': did you mean 'all'"):
         BoxRule("al")
