@@ -4,8 +4,7 @@ The public names are imported when first used (PEP 562), so that `import camcli`
 `camcli --help` stay quick: neither imports torch.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: it would hide the module camcli.annotations.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -39,6 +39,14 @@ class TrainingError(CamcliError):
     """Training data, a recipe or a teacher cannot be used."""
 
 
+class AnnotationError(CamcliError):
+    """Ground truth cannot be read, or is not of the image that it is read for."""
+
+
+class NotAnnotatedError(AnnotationError):
+    """An image has no ground truth; the others may have."""
+
+
 class CamcliWarning(UserWarning):
     """The run goes on, but its result needs this to be read rightly."""
 

@@ -26,7 +26,7 @@ Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""
 
 STDIN = Path("-")
-_DAMAGE = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
+DAMAGE = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
 """What Pillow's readers raise on damaged files, besides OSError."""
 MAX_PIXELS = 178_956_970
 """The largest image that is read, which is where Pillow stops by itself."""
@@ -125,7 +125,7 @@ def decode(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
         raise ImageError(f"{name}: {error.strerror or one_line(error)}") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name}: more pixels than {MAX_PIXELS}, the most that are read") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(f"{name}: damaged image ({one_line(error)})") from None
 
 

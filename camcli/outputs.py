@@ -19,7 +19,13 @@ from camcli.methods import METHODS
 
 MANIFEST = "manifest.jsonl"
 RUN = "run.json"
-SAVES = {"overlay": ".png", "map": ".npy", "heatmap": ".heatmap.png", "panel": ".panel.png"}
+SAVES = {
+    "overlay": ".png",
+    "map": ".npy",
+    "heatmap": ".heatmap.png",
+    "panel": ".panel.png",
+    "boxes": ".boxes.png",
+}
 """What can be saved, and how its file name ends."""
 
 

@@ -28,11 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli import __version__, fusion, outputs, render, resume
+from camcli import __version__, fusion, localisation, outputs, render, resume
 from camcli.capture import Window
 from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
 from camcli.errors import CamcliError, ImageError, one_line
 from camcli.images import MAX_PIXELS, STDIN, Box, Crop, Pixels, Source, decode, preprocess
+from camcli.localisation import BoxRule
 from camcli.methods import METHODS
 from camcli.models import Model
 from camcli.outputs import Wanted
@@ -60,6 +61,7 @@ class Job:
     saves: Sequence[str] = ("overlay", "map")
     fit: str = "preset"
     style: Style = field(default_factory=Style)
+    boxes: BoxRule = field(default_factory=BoxRule)
     window: Window = field(default_factory=Window)
     batch_size: int = 16
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -74,6 +76,8 @@ class Job:
             parse_target(target, self.model.class_names, self.model.num_classes)
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         fusion.check(self.fuse, pick_methods(self.methods), self.layers)
+        if "boxes" in self.saves:
+            localisation.check(pick_methods(self.methods))
         outputs.check_names(self.output, self.sources, self.results)
         if not self.overwrite:
             resume.refuse_other(self.output, resume.rows(self.output), self.settings)
@@ -90,7 +94,7 @@ class Job:
         model, record = self.model, _record(self)
         common = ("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha")
         weights = model.weights_hash or (model.weights, _state_digest(model))
-        known = [record[name] for name in (*common, "window", "stride")]
+        known = [record[name] for name in (*common, "window", "stride", "boxes", "box_threshold")]
         return resume.digest([*known, weights, vars(model.preset), model.class_names])
 
     @cached_property
@@ -391,9 +395,13 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
         return row(**facts | {"score": None, "probability": None}, status="error", error=error)
     files = _files(job, loaded.source, result.wanted)
+    boxes = _boxes(job, loaded, result) if "boxes" in files else []
+    explained = [facts["box"]] if facts["box"] else []
     try:
         for what, file in files.items():
-            outputs.write(outputs.within(job.output, file), _contents(job, loaded, result, what))
+            place = outputs.within(job.output, file)
+            frames = boxes if what == "boxes" else explained
+            outputs.write(place, _contents(job, loaded, result, what, frames))
     except CamcliError as error:
         return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
     return row(
@@ -402,6 +410,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         map_max=float(result.values.max()),
         map=files["map"].as_posix() if "map" in files else None,
         overlay=files["overlay"].as_posix() if "overlay" in files else None,
+        boxes=boxes if "boxes" in files else None,
         status="ok" if result.values.any() else "empty",
     )
 
@@ -413,11 +422,19 @@ def _box(loaded: Loaded, result: Result) -> list[int] | None:
     return [round(side) for side in loaded.crop.outward(result.box, loaded.size)]
 
 
+def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
+    """The boxes that the map gives, in pixels of the original."""
+    values = render.placed(result.values, loaded.crop, loaded.pixels.shape[:2])
+    return [[*box] for box in job.boxes.of(values, result.wanted.method)]
+
+
 def _files(job: Job, source: Source, wanted: Wanted) -> dict[str, Path]:
     return {what: outputs.name_of(source, wanted, what) for what in job.saves}
 
 
-def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
+def _contents(
+    job: Job, loaded: Loaded, result: Result, what: str, frames: Sequence[list[int]]
+) -> bytes:
     if what == "map":
         buffer = BytesIO()
         np.save(buffer, result.values)
@@ -428,7 +445,7 @@ def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
         return render.png(render.heatmap(result.values, loaded.crop, size, job.style, signed))
     draw = render.panel if what == "panel" else render.overlay
     picture = draw(loaded.pixels, result.values, loaded.crop, job.style, signed)
-    if (box := _box(loaded, result)) is not None:
+    for box in frames:
         # A panel ends with the overlay.
         render.frame(picture[:, picture.shape[1] - size[1] :], box)
     return render.png(picture)
@@ -436,8 +453,8 @@ def _contents(job: Job, loaded: Loaded, result: Result, what: str) -> bytes:
 
 _FIELDS = (
     *("image", "method", "target", "class_index", "class_name", "score", "probability", "layer"),
-    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "box", "status", "error"),
-    "digest",
+    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "box", "boxes"),
+    *("status", "error", "digest"),
 )
 
 
@@ -487,6 +504,8 @@ def _record(job: Job) -> Row:
         "alpha": job.style.alpha,
         "window": job.window.size,
         "stride": job.window.stride,
+        "boxes": job.boxes.which,
+        "box_threshold": job.boxes.threshold,
         "region": job.region,
         "batch_size": job.batch_size,
         "device": str(model.device),

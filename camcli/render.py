@@ -132,6 +132,14 @@ def frame(pixels: Pixels, box: Sequence[int]) -> None:
     pixels[...] = drawn
 
 
+def placed(values: Values, crop: Crop, size: tuple[int, int]) -> Values:
+    """The map's positive part in [0, 1] where the network saw it, zero elsewhere, (H,W) for an
+    original of size (H,W)."""
+    canvas = np.zeros(size, np.float32)
+    canvas[crop.slices] = _level(values, crop, signed=False)
+    return canvas
+
+
 def png(pixels: Pixels) -> bytes:
     """The image as a PNG file."""
     # Level 1: photographs hardly shrink further, and take several times as long.

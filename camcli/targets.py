@@ -151,7 +151,7 @@ def _index_of(name: str, names: Sequence[str] | None) -> int:
         raise TargetError(
             f"target '{name}': this model has no class names; give an index or a labels file"
         )
-    found = [i for i, known in enumerate(names) if _folded(known) == _folded(name)]
+    found = [i for i, known in enumerate(names) if folded(known) == folded(name)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -162,5 +162,6 @@ def _index_of(name: str, names: Sequence[str] | None) -> int:
     raise TargetError(f"unknown target '{name}': did you mean {nearest(name, names)}?")
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A class name as names are compared: whatever its case, with `_` for a space."""
     return " ".join(name.replace("_", " ").casefold().split())

@@ -20,6 +20,7 @@ from camcli.cli.options import Corners, Name, Names, Text, model_options
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
 from camcli.images import FITS, MAX_PIXELS, Source, find
+from camcli.localisation import BOXES
 from camcli.methods import METHODS
 from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
 
@@ -101,6 +102,19 @@ if TYPE_CHECKING:
     help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
 )
 @click.option("--alpha", default=0.5, show_default=True, metavar="A", help="Heat opacity, 0 to 1.")
+@click.option(
+    "--boxes",
+    default=BOXES[0],
+    show_default=True,
+    type=Name("choice of boxes", BOXES),
+    help="Which boxes --save boxes takes from a map: of its largest region, or of all.",
+)
+@click.option(
+    "--box-threshold",
+    type=float,
+    metavar="S",
+    help="Where boxes are cut, as a share of the map's maximum.  [default: 0.15; for cam 0.2]",
+)
 @click.option(
     "--window",
     type=int,
@@ -255,6 +269,8 @@ def _job(
     fit: str,
     colormap: str,
     alpha: float,
+    boxes: str,
+    box_threshold: float | None,
     window: int | None,
     stride: int | None,
     batch_size: int,
@@ -265,11 +281,12 @@ def _job(
 ) -> Job:
     from camcli.capture import Window
     from camcli.families import find_layer
+    from camcli.localisation import BoxRule
     from camcli.models import load
     from camcli.pipeline import Job
     from camcli.render import Style
 
-    style = Style(colormap, alpha)
+    style, rule = Style(colormap, alpha), BoxRule(boxes, box_threshold)
     network = load(model, weights, labels=labels, device=device, precision=precision)
     if not quiet and (note := _note(network)):
         click.echo(f"Note: {note}", err=True)
@@ -286,6 +303,7 @@ def _job(
         saves=save,
         fit=fit,
         style=style,
+        boxes=rule,
         window=Window(window, stride, batch_size),
         batch_size=batch_size,
         workers=workers or os.cpu_count() or 1,
@@ -313,7 +331,10 @@ def _line(row: dict[str, Any], output: Path) -> str:
     file = row["overlay"] or row["map"]
     where = f"  {output / file}" if file else ""
     empty = "  (empty: nothing speaks for it)" if row["status"] == "empty" else ""
-    return f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%}){where}{empty}"
+    boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
+    return (
+        f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%}){where}{boxes}{empty}"
+    )
 
 
 def _summary(images: int, counts: Counter[str], output: Path) -> str:

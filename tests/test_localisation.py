@@ -1,0 +1,211 @@
+"""Maps against objects: each measure next to a slow one, counted pixel by pixel from its paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import hypot
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from camcli.annotations import Object
+from camcli.errors import CamcliError
+from camcli.localisation import (
+    BoxRule,
+    box_of,
+    boxes_of,
+    covered,
+    energy,
+    iou,
+    loc,
+    localised,
+    pointing,
+)
+from tests.conftest import SAMPLES, manifest
+
+SIZE = (12, 16)
+Pixel = tuple[int, int]
+
+
+def maps() -> st.SearchStrategy[np.ndarray]:
+    """Maps of few values, so that ties and regions of some size are common."""
+    return arrays(np.float32, SIZE, elements=st.sampled_from([0, 0.25, 0.5, 0.75, 1]))
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> list[Object]:
+    """One to three objects with corners at any quarter of a pixel; some with a mask."""
+    found = []
+    for _ in range(draw(st.integers(1, 3))):
+        x0, x1 = sorted(draw(st.lists(st.integers(0, 64), min_size=2, max_size=2, unique=True)))
+        y0, y1 = sorted(draw(st.lists(st.integers(0, 48), min_size=2, max_size=2, unique=True)))
+        mask = np.zeros(SIZE, bool)
+        mask[y0 // 4 : y1 // 4, x0 // 4 : x1 // 4 : 2] = True
+        box = (x0 / 4, y0 / 4, x1 / 4, y1 / 4)
+        found.append(Object("dog", box, mask if draw(st.booleans()) else None))
+    return found
+
+
+def pixels() -> list[Pixel]:
+    return [(y, x) for y in range(SIZE[0]) for x in range(SIZE[1])]
+
+
+def in_box(found: Object, pixel: Pixel) -> bool:
+    x0, y0, x1, y1 = found.box
+    return y0 <= pixel[0] + 0.5 < y1 and x0 <= pixel[1] + 0.5 < x1
+
+
+def on(found: Object, pixel: Pixel) -> bool:
+    return in_box(found, pixel) if found.mask is None else bool(found.mask[pixel])
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps(), objects(), st.sampled_from([0, 1, 2.5, 15]))
+def test_pointing(values: np.ndarray, found: list[Object], margin: float) -> None:
+    objects = [p for p in pixels() if any(on(one, p) for one in found)]
+    top = [p for p in pixels() if values[p] == values.max()]
+    hits = [any(hypot(y - v, x - u) <= margin for v, u in objects) for y, x in top]
+    expected = 0 if len(top) == values.size else sum(hits) / len(hits)
+    assert pointing(values, found, margin) == pytest.approx(expected)
+
+
+def test_the_margin_is_15_pixels_and_a_constant_map_points_nowhere() -> None:
+    values = np.zeros((40, 60), np.float32)
+    values[20, 30] = 1
+    for x0, hit in ((30, 1), (45, 1), (46, 0)):
+        assert pointing(values, [Object("dog", (x0, 0, 60, 40))]) == hit
+    everywhere = [Object("dog", (0, 0, 60, 40))]
+    for constant in (0, 0.5, 1):
+        assert pointing(np.full_like(values, constant), everywhere) == 0
+    assert pointing(values, []) == 0
+    values[20, 29] = 1 - 2e-7  # equal before it was resized
+    assert pointing(values, [Object("dog", (30, 20, 31, 21))], margin=0.5) == 0.5
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps(), objects())
+def test_energy(values: np.ndarray, found: list[Object]) -> None:
+    inside = sum(float(values[p]) for p in pixels() if any(in_box(one, p) for one in found))
+    assert energy(values, found) == pytest.approx(inside / (float(values.sum()) or 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps(), objects(), st.sampled_from([0, 0.25, 0.5, 0.9]))
+def test_loc(values: np.ndarray, found: list[Object], delta: float) -> None:
+    boxed = [p for p in pixels() if any(in_box(one, p) for one in found)]
+    internal = sum(values[p] > delta for p in boxed)
+    external = sum(values[p] > delta for p in pixels() if p not in boxed)
+    expected = internal / (len(boxed) + external or 1)
+    assert loc(values, found, delta) == pytest.approx(expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps(), objects(), st.sampled_from([0.15, 0.6]), st.sampled_from([0.5, 1]))
+def test_covered(values: np.ndarray, found: list[Object], share: float, part: float) -> None:
+    expected = 0
+    for one in found:
+        own = [p for p in pixels() if on(one, p)]
+        above = [p for p in own if values[p] > share * float(values.max())]
+        expected += bool(own) and len(above) >= part * len(own)
+    assert covered(values, found, share, part) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps(), st.sampled_from([0, 0.15, 0.5, 0.8]))
+def test_boxes(values: np.ndarray, share: float) -> None:
+    """Flooded from each pixel in turn."""
+    left = {p for p in pixels() if values[p] > share * float(values.max())}
+    expected = []
+    while left:
+        region, edge = set(), [min(left)]
+        while edge:
+            y, x = edge.pop()
+            if (y, x) in left:
+                left.remove((y, x))
+                region.add((y, x))
+                edge += [(y + j, x + i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
+        rows, columns = zip(*region, strict=True)
+        box = (min(columns), min(rows), max(columns) + 1, max(rows) + 1)
+        expected.append((-len(region), box[1], box[0], box))
+    found = boxes_of(values, share)
+    assert found == [box for *_, box in sorted(expected)]
+    assert box_of(values, share) == (found[0] if found else None)
+
+
+def test_an_empty_map_finds_nothing() -> None:
+    values, found = np.zeros((20, 30), np.float32), [Object("dog", (5, 5, 15, 15))]
+    assert boxes_of(values) == []
+    assert box_of(values) is None
+    measures = (pointing, energy, loc, localised, covered)
+    assert [float(measure(values, found)) for measure in measures] == [0] * 5
+
+
+@settings(max_examples=60, deadline=None)
+@given(objects())
+def test_iou(found: list[Object]) -> None:
+    """Counted on a grid of quarters of a pixel, on which the corners lie."""
+    cells = []
+    for one in (found[0], found[-1]):
+        x0, y0, x1, y1 = (int(4 * side) for side in one.box)
+        cells.append({(y, x) for y in range(y0, y1) for x in range(x0, x1)})
+    first, last = cells
+    expected = len(first & last) / len(first | last)
+    assert iou(found[0].box, found[-1].box) == pytest.approx(expected)
+    assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0
+
+
+def test_localised_needs_more_than_half_of_one_object() -> None:
+    values = np.zeros((20, 30), np.float32)
+    values[5:15, 10:20] = 1
+    half, more = Object("dog", (10, 5, 20, 10)), Object("dog", (10, 5, 20, 10.5))
+    assert not localised(values, [half, half])
+    assert localised(values, [half, more])
+    assert not localised(values, [more], overlap=0.6)
+    assert not localised(values, [])
+    values[5:15, 20:30] = 0.2
+    assert not localised(values, [more]), "the box is of the wider region"
+    assert localised(values, [more], share=0.2)
+
+
+def test_the_rule_of_boxes() -> None:
+    values = np.zeros((10, 30), np.float32)
+    values[2:4, 2:4], values[5:9, 10:15], values[0, 29] = 5, 0.9, 0.6
+    values[9, 0] = 0.1
+    small, large, corner = (2, 2, 4, 4), (10, 5, 15, 9), (29, 0, 30, 1)
+    assert BoxRule().of(values, "gradcam") == [large]
+    assert BoxRule().of(values, "cam") == [small], "0.9 is less than a fifth of 5"
+    assert BoxRule("all").of(values, "gradcam") == [large, small]
+    assert BoxRule("all", 0.1).of(values, "cam") == [large, small, corner]
+    assert BoxRule("all", 0).of(values, "cam") == [large, small, corner, (0, 9, 1, 10)]
+    assert BoxRule("largest", 0.1).of(values, "cam") == [large]
+    with pytest.raises(CamcliError, match=r"unknown choice of boxes 'al': did you mean 'all'"):
+        BoxRule("al")
+    for threshold in (-0.1, 1, float("nan")):
+        with pytest.raises(CamcliError, match=rf"box threshold {threshold}: expected a share"):
+            BoxRule(threshold=threshold)
+
+
+def test_the_dogs_box_is_on_its_head(
+    real: list[str], run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """cat_dog.jpg: CAM speaks for the dog by its head alone, which is in the upper right."""
+    found = run(
+        *("explain", SAMPLES / "cat_dog.jpg", *real, "--method", "cam", "--save", "boxes,map"),
+        *("--output", tmp_path, "--quiet"),
+    )
+    assert found.exit_code == 0
+    (row,) = manifest(tmp_path)
+    (box,) = row["boxes"]
+    assert iou(box, (350, 40, 670, 310)) > 0.7
+    with Image.open(tmp_path / "cat_dog.cam.boxes.png") as drawn:
+        assert drawn.size == (720, 708)
+        picture = np.asarray(drawn)
+    x0, y0, x1, y1 = box
+    assert (picture[y0 + 1 : y1 - 1, [x0, x1 - 1]] == 255).all(), "the left and right edges"
+    assert (picture[[y0, y1 - 1], x0 + 1 : x1 - 1] == 255).all(), "the upper and lower edges"
