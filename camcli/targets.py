@@ -117,8 +117,8 @@ def parse_target(
     `topK` is the K-th best class of each image, and a tensor (N,) holds an index for each. `finer:`
     and `not:` before a text explain what sets the class apart from those most like it, and what
     speaks against it (see `Target.terms`); alone they take `pred`. Names match whole and whatever
-    their case, with `_` for a space allowed. `names` are the model's class names and `count` their number; without
-    `count` an index is checked against the model's output. Raises TargetError.
+    their case, with `_` for a space allowed. `names` are the model's class names and `count` their
+    number; without `count` an index is checked against the model's output. Raises TargetError.
     """
     if isinstance(spec, Tensor) and spec.ndim == 1:
         return Target("classes", classes=spec)

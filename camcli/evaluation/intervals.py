@@ -55,7 +55,7 @@ def bootstrap(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 
 def _column(metric: Metric, values: NDArray[np.float64], seed: int) -> list[Cell]:
-    """The cells of one metric of values (M,n), over the images that it is defined on for all rows."""
+    """The cells of one metric, (M,n), over the images that it is defined on for all rows."""
     values = values[:, np.isfinite(values).all(0)]
     count = values.shape[1]
     means = values.mean(1) if count else np.full(len(values), np.nan)
