@@ -291,7 +291,7 @@ def test_ranks_are_places_and_not_the_order() -> None:
     values = torch.tensor([[3.0, 1.0, 2.0, 9.0], [5.0, 5.0, 0.0, 0.0]])
     assert ranks(values).tolist() == [[2, 0, 1, 3], [2.5, 2.5, 0.5, 0.5]]
     distinct = torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(ranks(distinct), distinct.flatten(1).argsort(1).argsort(1).double())
+    assert torch.equal(ranks(distinct), distinct.flatten(1).argsort(1).argsort(1).float())
 
 
 def test_correlation_of_flat_maps_is_none() -> None:
@@ -300,6 +300,8 @@ def test_correlation_of_flat_maps_is_none() -> None:
     assert pearson(1e-20 * slope, slope).item() == pytest.approx(1)
     assert spearman(slope, flat).item() == 0
     assert spearman(slope**3, slope).item() == pytest.approx(1)
+    apart = torch.cat([slope, 1e-20 * slope])
+    assert pearson(apart, apart.flip(0)).tolist() == pytest.approx([1, 1]), "each by itself"
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])

@@ -18,8 +18,9 @@ from camcli.evaluation import plots, trials
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.intervals import bootstrap, cells
 from camcli.evaluation.metrics import DEFAULT, METRICS
+from camcli.evaluation.mosaics import Pool, Tile
 from camcli.evaluation.protocol import Protocol
-from camcli.evaluation.run import Failure, Measured, Scores, Study, run
+from camcli.evaluation.run import Failure, Measured, Scores, Study, _on_mosaics, run
 from camcli.evaluation.table import table
 from camcli.images import Preset, Source
 from camcli.models import Model
@@ -246,3 +247,25 @@ def test_real_maps_beat_the_controls(real: list[str], run: Run) -> None:
     assert found.exit_code == 0
     rows = json.loads(found.stdout_bytes)["metrics"]["deletion"]["rows"]
     assert rows["gradcam"]["mean"] < min(rows[control]["mean"] for control in CONTROLS)
+
+
+def test_a_network_of_one_input_size_is_told_of_smaller_cells() -> None:
+    class Fixed(GapNet):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            torch._assert(x.shape[2] == 40, "Wrong image height!")
+            return super().forward(x)
+
+    model = Model(Fixed().eval(), name="fixed")
+    tiles = [Tile(number, torch.randn(3, 40, 40), number) for number in range(4)]
+
+    def grids(cells: str) -> list[Measured]:
+        pool = Pool(16)
+        pool.add(tiles)
+        setup = trials.Setup(model, ("cam",), Protocol(cells=cells))
+        return list(_on_mosaics(setup, pool, [METRICS["grid"]]))
+
+    (found,) = grids("half")
+    assert found.values["grid"].shape == (3, 4)
+    assert list(found.numbers) == [0, 1, 2, 3]
+    with pytest.raises(MethodError, match=r"\(Wrong image height!\): try --cells half"):
+        grids("full")

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:
     """Pearson's correlation of maps (N,...) and (N,...) -> (N,), NaN where one is flat."""
-    a, b = (x.flatten(1).double() for x in (a, b))
+    a, b = (x.flatten(1).cpu().double() for x in (a, b))  # not every device has doubles
+    # Asked of the values themselves: a flat map's mean is not exact, and leaves a little of it.
+    flat = (a.amax(1) == a.amin(1)) | (b.amax(1) == b.amin(1))
     a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
-    # A flat map's mean is not exact, and leaves a little of it.
-    flat = (a.abs() < 1e-12 * a.abs().amax()).all(1) | (b.abs() < 1e-12).all(1)
-    found = (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
-    return found.masked_fill(flat, float("nan"))
+    a, b = (x / x.norm(dim=1, keepdim=True) for x in (a, b))
+    return (a * b).sum(1).masked_fill(flat, float("nan"))
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:
@@ -36,4 +36,4 @@ def ranks(values: Tensor) -> Tensor:
     ordered = flat.sort(1).values
     below = torch.searchsorted(ordered, flat)
     upto = torch.searchsorted(ordered, flat, right=True)
-    return (below + upto - 1).double() / 2
+    return (below + upto - 1).float() / 2

@@ -233,14 +233,16 @@ def _values(metric: Metric, trials: Iterable[Trial | MosaicTrial]) -> Values:
 
 def _stack(rows: Iterable[Tensor]) -> Values:
     """One row of a tensor for each, brought to the host as a whole."""
-    return np.asarray(torch.stack(list(rows)).double().cpu().numpy())
+    return np.asarray(torch.stack(list(rows)).cpu().double().numpy())
 
 
 def _sure(subject: Subject) -> list[Tile]:
     """The images of which the network is sure enough for a grid, with their best class."""
     confidence, best = (column.tolist() for column in subject.confidence)
     known = zip(subject.numbers, subject.images, best, confidence, strict=True)
-    return [Tile(n, x, label) for n, x, label, p in known if p >= subject.setup.protocol.sure]
+    return [
+        Tile(n, x.clone(), label) for n, x, label, p in known if p >= subject.setup.protocol.sure
+    ]
 
 
 def _on_mosaics(setup: Setup, pool: Pool, metrics: Sequence[Metric]) -> Iterator[Measured]:
@@ -248,7 +250,13 @@ def _on_mosaics(setup: Setup, pool: Pool, metrics: Sequence[Metric]) -> Iterator
     grids = pool.take()
     at_once = max(1, setup.batch_size // 4)
     for some in (grids[i : i + at_once] for i in range(0, len(grids), at_once)):
-        trials = mosaic_trials(setup, some)
+        try:
+            trials = mosaic_trials(setup, some)
+        except (RuntimeError, AssertionError) as error:
+            raise MethodError(
+                f"grid: {setup.model.name} failed on images twice as large as its own "
+                f"({one_line(error)}): try --cells half"
+            ) from None
         yield Measured(
             numbers=[tile.number for cell in zip(*some, strict=True) for tile in cell],
             facts=[],
