@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 import camcli
 from camcli.errors import TargetError
-from camcli.evaluation import metrics, mosaics, perturbation, sanity
+from camcli.evaluation import metrics, mosaics, perturbation, sanity, trials
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.correlation import pearson, ranks, spearman
 from camcli.evaluation.imputation import imputed
@@ -33,6 +33,11 @@ PROTOCOL = Protocol(steps=9, window=8, stride=5, noise=0.05)
 
 @pytest.fixture
 def subject(gap_net: GapNet, images: Tensor) -> Subject:
+    """Of a network that changes its mind easily: a random one has much the same for all images."""
+    with torch.no_grad():
+        features = gap_net.pool(gap_net.last(gap_net.trunk(images))).flatten(1)
+        gap_net.fc.weight.mul_(40)
+        gap_net.fc.bias.copy_(-gap_net.fc.weight @ features.mean(0))
     return Subject(Setup(Model(gap_net), METHODS, PROTOCOL, batch_size=4), images, [5, 0, 9])
 
 
@@ -219,8 +224,7 @@ def test_grid_against_loops(subject: Subject, gap_net: GapNet) -> None:
     torch.manual_seed(3)
     tiles = [mosaics.Tile(n, torch.randn(3, 30, 26).double(), n % 5) for n in range(8)]
     grids = [tiles[:4], tiles[4:]]
-    trials = mosaic_trials(subject.setup, grids)
-    for row, trial in trials.items():
+    for row, trial in mosaic_trials(subject.setup, grids).items():
         expected = []
         for cell in range(4):
             for grid in grids:
@@ -285,6 +289,25 @@ def test_a_batch_of_n_is_n_batches_of_one(subject: Subject) -> None:
                 assert value(alone.trials[row], name) == pytest.approx(
                     whole, abs=1e-9, nan_ok=True
                 ), name
+
+
+def test_of_equal_maps_each_wins_half() -> None:
+    kept, rivals = torch.tensor([0.5, 0.5]), torch.tensor([[0.5, 0.4], [0.7, 0.5]])
+    assert metrics.win(kept, rivals).tolist() == [25, 75]
+
+
+def test_road_removes_the_highest_or_the_lowest(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holes: list[Tensor] = []
+    monkeypatch.setattr(trials, "imputed", lambda x, hole: holes.append(hole) or x)
+    trial, slow = subject.trials["random"], Slow(subject, "random", 0)
+    for evidence, pixels in (("imputed", slow.pixels), ("spared", slow.pixels[::-1])):
+        holes.clear()
+        getattr(trial, evidence)
+        for i, hole in enumerate(torch.cat(holes)[:9]):
+            removed = pixels[: round((i + 1) / 10 * len(pixels))]
+            assert sorted(map(tuple, hole.nonzero().tolist())) == sorted(removed)
 
 
 def test_ranks_are_places_and_not_the_order() -> None:

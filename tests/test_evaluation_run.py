@@ -114,13 +114,13 @@ def test_no_image_readable(run: Run, tmp_path: Path) -> None:
 def test_limit_draws_at_random_and_keeps_the_order(run: Run, photos: Path, tmp_path: Path) -> None:
     names = []
     for seed in (0, 0, 3):
-        command = ("evaluate", photos, *TINY, "--metric", "complexity", "--limit", 2)
+        command = ("evaluate", photos, *TINY, "--metric", "complexity", "--limit", 4)
         assert run(*command, "--seed", seed, "--output", tmp_path / "out").exit_code == 0
         rows = csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines())
         names.append(list(dict.fromkeys(row["image"] for row in rows)))
     assert names[0] == names[1] == sorted(names[0])
     assert names[0] != names[2]
-    assert len(names[0]) == 2
+    assert len(names[0]) == 4
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,7 @@ def test_controls_are_the_same_for_the_same_image() -> None:
     random, centre = CONTROLS["random"], CONTROLS["centre"]
     assert torch.equal(random([3, 8], 0)[1], random([8], 0)[0])
     assert not torch.equal(random([3], 0), random([3], 1))
+    assert not torch.equal(random([3], 0), random([4], 0))
     (bell,) = centre([0], 0)
     assert bell.argmax() in (13 * 28 + 13, 13 * 28 + 14, 14 * 28 + 13, 14 * 28 + 14)
     assert torch.equal(bell, bell.T)

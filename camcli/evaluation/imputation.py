@@ -49,9 +49,10 @@ def _solved(images: Tensor, missing: Tensor, tolerance: float) -> Tensor:
 
 
 def _neighbours(x: Tensor) -> Tensor:
-    """The weighted sum of each pixel's neighbours (N,C,H,W); zeros beyond the edge.
+    """The weighted sum of each pixel's neighbours and itself (N,C,H,W); zeros beyond the edge.
 
-    With the pixel itself at 1/3 the weights are a product, (1 2 1) down times (1 2 1) / 12 across.
+    With the pixel itself at 1/3 the weights are a product, (1 2 1) down times (1 2 1) / 12 across;
+    in the equations it is on both sides, and cancels.
     """
     found = x
     for dim in (2, 3):
@@ -60,7 +61,7 @@ def _neighbours(x: Tensor) -> Tensor:
         sums.narrow(dim, 1, length).add_(found.narrow(dim, 0, length))
         sums.narrow(dim, 0, length).add_(found.narrow(dim, 1, length))
         found = sums
-    return found.div_(12).sub_(x, alpha=1 / 3)
+    return found.div_(12)
 
 
 def _conjugate(
