@@ -75,15 +75,21 @@ class Setup:
 
 
 class Subject:
-    """A batch of images (N,3,H,W), with their numbers in the run, and the maps to try on them."""
+    """A batch of images (N,3,H,W), with their numbers in the run, and the maps to try on them.
+
+    `classes` (N,) are followed, `probability` (N,) is theirs on the whole images, and `trials` has
+    a Trial for each row.
+    """
 
     def __init__(self, setup: Setup, images: Tensor, numbers: Sequence[int]) -> None:
         self.setup = setup
         self.images = images
         self.numbers = numbers
         found = setup.explain(images, setup.methods, setup.target)
-        assert found[0].classes is not None
+        assert found[0].classes is not None  # the target is a class, never a function
+        assert found[0].probabilities is not None
         self.classes: Tensor = found[0].classes
+        self.probability: Tensor = found[0].probabilities
         self.maps = setup.maps(found, numbers)
         self.trials = {name: Trial(self, name) for name in setup.rows}
         self._fills: dict[str, Tensor] = {}
@@ -92,11 +98,6 @@ class Subject:
     def size(self) -> tuple[int, int]:
         """Height and width of the images."""
         return self.images.shape[2], self.images.shape[3]
-
-    @cached_property
-    def probability(self) -> Tensor:
-        """The class's probability on each image (N,)."""
-        return self.probabilities(1, lambda which, _: self.images[which])[:, 0]
 
     @cached_property
     def confidence(self) -> tuple[Tensor, Tensor]:
