@@ -30,6 +30,7 @@ Inputs: TypeAlias = Any
 Region: TypeAlias = Tensor | Sequence[float]
 """x0, y0, x1, y1, or a tensor of such (N,4)."""
 TargetLike: TypeAlias = str | SupportsIndex | Score
+"""A tensor of several indices, (N,), holds a class for each image."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,12 @@ def explain(
     preprocessed; a tuple of the model's arguments, the first image batch among them being the one
     explained; or, for a Model, a PIL image, a path, or a list of these. `method`: names in METHODS.
     `target`: `pred`, `topK`, a class index, a class name, one of these behind `finer:` or `not:`,
-    or a function from the model's output to one score per image (N,). `layer`: a dotted path; None
-    finds the last feature map before the head. `window` is the square of the occlusion method.
-    `fuse`, one of FUSIONS, makes one map of those of several layers. `region`: for a segmentation
-    network, the x0, y0, x1, y1 in input pixels, one for all images or (N,4), over which the class's
-    scores are summed; None takes the pixels where it is the best class.
+    a tensor (N,) with an index for each image, or a function from the model's output to one score
+    per image (N,). `layer`: a dotted path; None finds the last feature map before the head.
+    `window` is the square of the occlusion method. `fuse`, one of FUSIONS, makes one map of those
+    of several layers. `region`: for a segmentation network, the x0, y0, x1, y1 in input pixels, one
+    for all images or (N,4), over which the class's scores are summed; None takes the pixels where
+    it is the best class.
 
     One method, target and layer give an Explanation, a list of any gives a list: methods outermost,
     then targets, then layers for the methods that take one. All share one forward pass. The model

@@ -180,7 +180,7 @@ def run(job: Job) -> Generator[list[Row], None, None]:
 
         try:
             kept.update(_trusted(job, earlier, decoding) if job.skip_existing else {})
-            loaded = _read_ahead(decoding, partial(_load, job), _asked(job, kept), job.batch_size)
+            loaded = read_ahead(decoding, partial(_load, job), _asked(job, kept), job.batch_size)
             explained = _cleared(job, _explained(job, loaded), earlier, kept)
             written = _write_behind(
                 writing, partial(_written, job), explained, job.batch_size, writes
@@ -248,7 +248,7 @@ def _cleared(
         yield Existing(kept[found]) if found in kept else item
 
 
-def _read_ahead(
+def read_ahead(
     executor: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], ahead: int
 ) -> Iterator[Out]:
     """`map` in threads, in order, with the next `ahead` items under way or ready."""

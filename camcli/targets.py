@@ -41,12 +41,14 @@ class Terms:
 class Target:
     """One parsed target: the class of a rank (1 is the best), a fixed class, or a function.
 
-    `form` is one of FORMS, or empty for the class itself.
+    `classes` (N,) is a fixed class for each image. `form` is one of FORMS, or empty for the class
+    itself.
     """
 
     spec: str
     rank: int | None = None
     index: int | None = None
+    classes: Tensor | None = None
     function: Score | None = None
     form: str = ""
 
@@ -85,6 +87,8 @@ class Target:
 
     def _classes(self, ranking: Tensor) -> Tensor:
         """The class index of each image (N,), of the best classes by their `ranking` (N,K)."""
+        if self.classes is not None:
+            return self._given(ranking)
         highest = self.index + 1 if self.index is not None else self.rank or 1
         if highest > ranking.shape[1]:
             raise TargetError(
@@ -94,18 +98,31 @@ class Target:
             return torch.full((len(ranking),), self.index, device=ranking.device)
         return ranking.topk(highest, dim=1).indices[:, -1]
 
+    def _given(self, ranking: Tensor) -> Tensor:
+        assert self.classes is not None
+        classes = self.classes.to(ranking.device, torch.long)
+        if len(classes) != len(ranking):
+            raise TargetError(f"{len(classes)} classes as target for {len(ranking)} images")
+        if bool(((classes < 0) | (classes >= ranking.shape[1])).any()):
+            raise TargetError(
+                f"target {self.spec}: expected indices from 0 to {ranking.shape[1] - 1}"
+            )
+        return classes
+
 
 def parse_target(
     spec: str | SupportsIndex | Score, names: Sequence[str] | None = None, count: int | None = None
 ) -> Target:
     """A target from `pred`, `topK`, a class index, a class name or a function.
 
-    `topK` is the K-th best class of each image. `finer:` and `not:` before any of these explain
-    what sets the class apart from those most like it, and what speaks against it (see
-    `Target.terms`); alone they take `pred`. Names match whole and whatever their case, with
-    `_` for a space allowed. `names` are the model's class names and `count` their number; without
-    `count` an index is checked against the model's output. Raises TargetError.
+    `topK` is the K-th best class of each image, and a tensor (N,) holds an index for each. `finer:`
+    and `not:` before a text explain what sets the class apart from those most like it, and what
+    speaks against it (see `Target.terms`); alone they take `pred`. Names match whole and whatever
+    their case, with `_` for a space allowed. `names` are the model's class names and `count` their
+    number; without `count` an index is checked against the model's output. Raises TargetError.
     """
+    if isinstance(spec, Tensor) and spec.ndim == 1:
+        return Target("classes", classes=spec)
     if callable(spec):
         return Target(getattr(spec, "__name__", "score"), function=spec)
     spec = spec.strip() if isinstance(spec, str) else str(index(spec))

@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from camcli.cli import COMMANDS, camcli
+from camcli.evaluation.metrics import METRICS, Metric
 from camcli.methods import METHODS, Method
 from tests.conftest import ROOT, SAMPLES
 
@@ -50,6 +51,11 @@ def test_every_option_has_its_name_in_the_environment(
 def test_every_method(method: Method) -> None:
     gives = ("signed " if method.signed else "") + ("image" if method.image else "map")
     assert f"| `{method.name}` | {method.summary} | {gives} | {method.source} |" in README
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+def test_every_metric(metric: Metric) -> None:
+    assert f"| `{metric.name}` | {metric.summary} | {metric.better} | {metric.source} |" in README
 
 
 def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,305 @@
+"""`camcli evaluate`: how good the maps of some methods are, as a table."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camcli import outputs
+from camcli.cli import DONE, SOME_FAILED
+from camcli.cli.options import Name, model_options, stack
+from camcli.errors import CamcliError
+from camcli.evaluation.metrics import DEFAULT, METRICS
+from camcli.evaluation.protocol import CELLS, FILLS, GRADIENTS, PRODUCTS, SCALES, Protocol
+from camcli.images import FITS, MAX_PIXELS, Source, find
+from camcli.methods import METHODS
+
+if TYPE_CHECKING:
+    from camcli.evaluation.run import Scores, Study
+
+_PAPERS = Protocol()
+"""What the papers say, where they do."""
+
+protocol_options = stack(
+    click.option(
+        "--product",
+        default=_PAPERS.product,
+        show_default=True,
+        type=Name("product", PRODUCTS),
+        help="What a map hides becomes black (raw pixels times the map), or the mean colour.",
+    ),
+    click.option(
+        "--scale",
+        default=_PAPERS.scale,
+        show_default=True,
+        type=Name("scale", SCALES),
+        help="How a map comes to [0, 1]: its positive part by its maximum, or from minimum to "
+        "maximum (range).",
+    ),
+    click.option(
+        "--gradients",
+        default=_PAPERS.gradients,
+        show_default=True,
+        type=Name("choice", GRADIENTS),
+        help="What counts of an image of signed gradients, added up over colours: absolute values, "
+        "or the positive ones.",
+    ),
+    click.option(
+        "--insertion-fill",
+        default=_PAPERS.insertion_fill,
+        show_default=True,
+        type=Name("fill", FILLS),
+        help="What insertion begins with.",
+    ),
+    click.option(
+        "--deletion-fill",
+        default=_PAPERS.deletion_fill,
+        show_default=True,
+        type=Name("fill", FILLS),
+        help="What deletion puts in a pixel's place.",
+    ),
+    click.option(
+        "--steps",
+        type=click.IntRange(1),
+        default=_PAPERS.steps,
+        show_default=True,
+        help="Steps of insertion and deletion.",
+    ),
+    click.option(
+        "--noise",
+        type=click.FloatRange(0),
+        default=_PAPERS.noise,
+        show_default=True,
+        help="Deviation of the noise on what ROAD imputes, in the network's input.",
+    ),
+    click.option(
+        "--sure",
+        type=click.FloatRange(0, 1),
+        default=_PAPERS.sure,
+        show_default=True,
+        metavar="P",
+        help="Least probability of an image that goes into a grid.",
+    ),
+    click.option(
+        "--cells",
+        default=_PAPERS.cells,
+        show_default=True,
+        type=Name("size", CELLS),
+        help="Images in a grid at their full size, or at half of it for a network that takes one "
+        "input size only.",
+    ),
+    click.option(
+        "--stages",
+        type=click.IntRange(1),
+        default=_PAPERS.stages,
+        show_default=True,
+        help="How often the sanity check makes more layers random.",
+    ),
+    click.option(
+        "--window",
+        type=int,
+        metavar="PX",
+        help="Side of occlusion's square.  [default: a 7th of the input]",
+    ),
+    click.option(
+        "--stride",
+        type=int,
+        metavar="PX",
+        help="Step of occlusion's square.  [default: half of it]",
+    ),
+    click.option(
+        "--seed", default=_PAPERS.seed, show_default=True, help="Decides everything random."
+    ),
+)
+"""What the papers leave open; the names are those of Protocol's fields."""
+
+
+@click.command(no_args_is_help=True)
+@click.argument("paths", nargs=-1)
+@model_options
+@click.option(
+    "--method",
+    multiple=True,
+    default=["gradcam"],
+    type=Name("method", list(METHODS)),
+    help="What to measure; repeatable.  [default: gradcam]",
+)
+@click.option(
+    "--metric",
+    multiple=True,
+    default=DEFAULT,
+    type=Name("metric", [*METRICS, "all"]),
+    help=f"How to measure it, or all; repeatable.  [default: {', '.join(DEFAULT)}]",
+)
+@click.option(
+    "--target",
+    default="pred",
+    show_default=True,
+    metavar="T",
+    help="The class that is followed: pred, topK (the K-th best), a class index or name.",
+)
+@click.option(
+    "--layer",
+    default="auto",
+    show_default=True,
+    metavar="L",
+    help="The layer to look at: auto, or a dotted path such as layer3.2.conv1.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="At most N of the images, drawn at random.",
+)
+@protocol_options
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write metrics.json, scores.csv and plots into a folder.",
+)
+@click.option(
+    "--fit",
+    default="preset",
+    show_default=True,
+    type=Name("fit", FITS),
+    help="How the image meets the network, as for explain.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images at once."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads for reading.  [default: one a core]",
+)
+@click.option(
+    "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, MAX_PIXELS),
+    default=MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse larger images before they take memory.",
+)
+@click.option("--json", is_flag=True, help="Print what metrics.json holds.")
+@click.option("--quiet", is_flag=True, help="Print errors and the table only.")
+def evaluate(
+    paths: tuple[str, ...],
+    *,
+    recursive: bool,
+    limit: int | None,
+    seed: int,
+    output: Path | None,
+    json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Measure how good the maps of some methods are on the images in PATHS.
+
+    Two controls are always measured as well: a random map and a Gaussian in the centre. A method
+    that is no better than they are shows nothing.
+    """
+    if not paths:
+        raise CamcliError("no PATHS: expected files, folders or globs")
+    sources = _drawn(find(paths, recursive=recursive), limit, seed)
+    if not sources:
+        raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
+    if output:
+        outputs.prepare(output)
+    study = _study(sources, seed, **options)
+    scores = _measured(study, quiet)
+    if not scores.facts:
+        raise CamcliError("not one image could be measured")
+    _show(scores, output, json)
+    return SOME_FAILED if scores.failures else DONE
+
+
+def _drawn(sources: Sequence[Source], limit: int | None, seed: int) -> list[Source]:
+    """At most `limit` images, drawn at random: a folder is often sorted by class."""
+    if limit is None or limit >= len(sources):
+        return list(sources)
+    drawn = random.Random(seed).sample(range(len(sources)), limit)  # noqa: S311 - no secret
+    return [sources[i] for i in sorted(drawn)]
+
+
+def _study(
+    sources: Sequence[Source],
+    seed: int,
+    *,
+    model: str,
+    weights: str,
+    labels: str | None,
+    device: str,
+    precision: str,
+    method: tuple[str, ...],
+    metric: tuple[str, ...],
+    target: str,
+    layer: str,
+    fit: str,
+    batch_size: int,
+    workers: int | None,
+    max_pixels: int,
+    **protocol: Any,
+) -> Study:
+    from camcli.evaluation.run import Study
+    from camcli.families import find_layer
+    from camcli.models import load
+
+    network = load(model, weights, labels=labels, device=device, precision=precision)
+    return Study(
+        sources=sources,
+        model=network,
+        methods=tuple(dict.fromkeys(method)),
+        metrics=tuple(METRICS) if "all" in metric else tuple(dict.fromkeys(metric)),
+        protocol=Protocol(**protocol, seed=seed),
+        target=target,
+        layer=None if layer == "auto" else find_layer(network.module, layer),
+        fit=fit,
+        batch_size=batch_size,
+        workers=workers or os.cpu_count() or 1,
+        max_pixels=max_pixels,
+    )
+
+
+def _measured(study: Study, quiet: bool) -> Scores:
+    """Run it, with a progress bar and a line for each image that fails."""
+    from tqdm import tqdm  # not before the run: --help stays quick
+
+    from camcli.evaluation.run import Failure, Scores, run
+
+    scores = Scores(study)
+    hidden = quiet or not sys.stderr.isatty()
+    with tqdm(total=len(study.sources), unit="image", leave=False, disable=hidden) as progress:
+        for found in run(study):
+            scores.add(found)
+            if isinstance(found, Failure):
+                progress.clear()
+                click.echo("Error: " + str(found.error).replace("\n", "\\n"), err=True)
+            progress.update(1 if isinstance(found, Failure) else len(found.facts))
+    return scores
+
+
+def _show(scores: Scores, output: Path | None, json: bool) -> None:
+    from camcli.evaluation import plots, records
+    from camcli.evaluation.table import table
+
+    record = records.record(scores)
+    if json:
+        click.echo(outputs.to_json(record), nl=False)
+    else:
+        click.echo(table(scores), nl=False)
+    if output:
+        outputs.write(output / records.METRICS_FILE, outputs.to_json(record, indent=2))
+        outputs.write(output / records.SCORES_FILE, records.rows_csv(scores))
+        for name, picture in plots.pictures(scores).items():
+            outputs.write(output / name, picture)

@@ -1,0 +1,300 @@
+"""The metrics, each a pure function of tensors, and METRICS, their one registry.
+
+As with the methods, a parameter's name says what a metric needs and EVIDENCE what may be asked for:
+a run takes only the evidence that some metric names. A new metric is one function here and one
+oracle test. One that holds maps against annotations is no different: it asks for `seen` and for
+what is known of the images, which then is one more name in EVIDENCE and property of a Trial.
+
+torch is imported only for types, so that the command line can list the metrics at once.
+
+Letters: N images, H W the network's input, R other maps of the same images, S steps of a curve.
+Y is the class's probability on the image. A value is a float for each image, (N,); it is NaN where
+the metric is not defined for an image.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from camcli.evaluation.correlation import pearson, spearman
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EVIDENCE = MappingProxyType(
+    {
+        "seen": "the map in [0, 1] at the input's size (N,H,W)",
+        "map": "the raw map at the input's size, signed where the method is (N,H,W)",
+        "probability": "Y, the class's probability on the image (N,)",
+        "kept": "its probability on the image multiplied by `seen` (N,)",
+        "rivals": "`kept` of all other maps in the table (R,N)",
+        "deleted": "its probability as pixels are removed, the map's highest first (N,S)",
+        "inserted": "its probability as pixels are put into a blurred image, likewise (N,S)",
+        "imputed": "1 where the class stays the best as the map's highest pixels are imputed (N,S)",
+        "spared": "the same as its lowest pixels are imputed (N,S)",
+        "occlusion": "the occlusion map (N,H,W)",
+        "again": "`seen` for the image multiplied by `seen`, for the same class (N,H,W)",
+        "unlearnt": "rank correlation of the map with that of the network whose layers are random "
+        "from the last one down, further at each step; NaN where there is no map (N,S)",
+        "mosaic": "the raw map of a 2x2 grid of images for the class of one of them (N,2H,2W)",
+        "cell": "where in the grid that image is: 0 1 above, 2 3 below (N,)",
+    }
+)
+
+ON_MOSAICS = frozenset({"mosaic", "cell"})
+"""The evidence that is taken on grids of images and not on the images themselves."""
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric.
+
+    `needs` are the names in EVIDENCE that it asks for. `trace` is one of them that is kept for each
+    image beside the value, to be drawn as a curve or compared between methods. `controlled` says
+    that a control cannot be perfect by its nature, so that not to beat it is a fault.
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    better: Better
+    source: str
+    needs: frozenset[str]
+    trace: str | None
+    percent: bool
+    controlled: bool
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+
+    @property
+    def on_mosaics(self) -> bool:
+        """Whether it is taken on grids of images."""
+        return bool(self.needs & ON_MOSAICS)
+
+
+_metrics: dict[str, Metric] = {}
+METRICS = MappingProxyType(_metrics)
+DEFAULT = ("average-drop", "increase", "insertion", "deletion")
+"""What is measured unless something else is asked for. The first two are never shown alone: a map
+of ones is perfect by them."""
+
+
+def register(
+    name: str,
+    *,
+    better: Better,
+    source: str,
+    trace: str | None = None,
+    percent: bool = False,
+    controlled: bool = True,
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Add a function to METRICS under `name`; its parameter names must be in EVIDENCE."""
+
+    def add(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        needs = frozenset(inspect.signature(function).parameters)
+        if name in _metrics:
+            raise ValueError(f"metric {name!r} is registered twice")
+        if unheard := needs - EVIDENCE.keys():
+            raise ValueError(
+                f"metric {name!r} asks for {sorted(unheard)}; there is {list(EVIDENCE)}"
+            )
+        if needs & ON_MOSAICS and needs - ON_MOSAICS:
+            raise ValueError(f"metric {name!r} asks for images and for grids of them")
+        if trace is not None and trace not in needs:
+            raise ValueError(f"metric {name!r} keeps {trace!r}, which it does not need")
+        _metrics[name] = Metric(name, function, better, source, needs, trace, percent, controlled)
+        return function
+
+    return add
+
+
+@register(
+    "average-drop",
+    better="lower",
+    source="Chattopadhay et al. 2018, arXiv:1710.11063",
+    percent=True,
+)
+def average_drop(probability: Tensor, kept: Tensor) -> Tensor:
+    """Average Drop: how much of the class's probability is lost without what the map hides.
+
+    `100 max(0, Y - O) / Y`, O the probability on the image multiplied by its map.
+    (N,), (N,) -> (N,), 0 to 100 percent
+    """
+    return 100 * (probability - kept).clamp(min=0) / probability
+
+
+@register(
+    "increase",
+    better="higher",
+    source="Chattopadhay et al. 2018, arXiv:1710.11063",
+    percent=True,
+)
+def increase(probability: Tensor, kept: Tensor) -> Tensor:
+    """Increase in Confidence: how often the network is surer without what the map hides.
+
+    `100 [Y < O]`. (N,), (N,) -> (N,), 0 or 100 percent
+    """
+    return 100 * (probability < kept).to(probability)
+
+
+@register(
+    "win",
+    better="higher",
+    source="Chattopadhay et al. 2018, arXiv:1710.11063",
+    trace="kept",
+    percent=True,
+)
+def win(kept: Tensor, rivals: Tensor) -> Tensor:
+    """Win: how many of the table's other maps lose more of the class's probability.
+
+    The smaller fall of two is the higher probability that is left; of equal ones each has half. The
+    paper compares two methods; the matrix of every two is given as well.
+    (N,), (R,N) -> (N,), 0 to 100 percent
+    """
+    won = (kept > rivals).to(kept) + (kept == rivals).to(kept) / 2
+    return 100 * won.mean(0)
+
+
+@register(
+    "insertion",
+    better="higher",
+    source="Petsiuk et al. 2018 (RISE), arXiv:1806.07421",
+    trace="inserted",
+)
+def insertion(inserted: Tensor) -> Tensor:
+    """Insertion: the area under the class's probability as a blurred image is filled in.
+
+    By the trapezoid rule, over shares of pixels from 0 to 1. (N,S) -> (N,), 0 to 1
+    """
+    return _area(inserted)
+
+
+@register(
+    "deletion",
+    better="lower",
+    source="Petsiuk et al. 2018 (RISE), arXiv:1806.07421",
+    trace="deleted",
+)
+def deletion(deleted: Tensor) -> Tensor:
+    """Deletion: the area under the class's probability as the map's pixels are removed.
+
+    By the trapezoid rule, over shares of pixels from 0 to 1. (N,S) -> (N,), 0 to 1
+    """
+    return _area(deleted)
+
+
+@register("road", better="lower", source="Rong et al. 2022, arXiv:2202.00449", trace="imputed")
+def road(imputed: Tensor) -> Tensor:
+    """ROAD: how often the class stays the best without the map's highest pixels.
+
+    The mean over removed shares of 10 % to 90 %; what is removed is imputed from its neighbours, so
+    that its shape tells nothing. Over the images it is the paper's accuracy. (N,S) -> (N,), 0 to 1
+    """
+    return imputed.mean(1)
+
+
+@register(
+    "road-least",
+    better="higher",
+    source="Rong et al. 2022, arXiv:2202.00449",
+    trace="spared",
+)
+def road_least(spared: Tensor) -> Tensor:
+    """ROAD, least relevant first: how often the class stays the best without the lowest pixels.
+
+    As `road` otherwise. (N,S) -> (N,), 0 to 1
+    """
+    return spared.mean(1)
+
+
+@register("grid", better="higher", source="Rao et al. 2022, arXiv:2205.10435")
+def grid(mosaic: Tensor, cell: Tensor) -> Tensor:
+    """Grid pointing: how much of a map for one image of a 2x2 grid lies on that image.
+
+    Positive attribution in the cell by that in all four, 0 where there is less than 1e-7. A map
+    that tells nothing has 0.25. (N,2H,2W), (N,) -> (N,), 0 to 1
+    """
+    height, width = mosaic.shape[1] // 2, mosaic.shape[2] // 2
+    halves = mosaic.clamp(min=0).reshape(len(mosaic), 2, height, 2, width)
+    cells = halves.sum((2, 4)).flatten(1)
+    total = cells.sum(1)
+    share = cells.gather(1, cell[:, None])[:, 0] / total.where(total > 0, 1)
+    pointed: Tensor = share.where(total >= 1e-7, 0)
+    return pointed
+
+
+@register(
+    "occlusion-correlation",
+    better="higher",
+    source="Selvaraju et al. 2017, arXiv:1610.02391",
+)
+def occlusion_correlation(map: Tensor, occlusion: Tensor) -> Tensor:  # noqa: A002 - evidence
+    """Rank correlation with occlusion: does the map order pixels as hiding them does?
+
+    Spearman's, at the input's size; equal values share their mean rank. 0 where a map is flat.
+    (N,H,W), (N,H,W) -> (N,), -1 to 1
+    """
+    return spearman(map, occlusion)
+
+
+@register(
+    "complexity",
+    better="lower",
+    source="Poppi et al. 2021 (ADCC), arXiv:2104.10252",
+    percent=True,
+    controlled=False,
+)
+def complexity(seen: Tensor) -> Tensor:
+    """Complexity: how much of the image the map lets through, its L1 norm by the pixels.
+
+    (N,H,W) -> (N,), 0 to 100 percent
+    """
+    return 100 * seen.mean((1, 2))
+
+
+@register(
+    "coherency",
+    better="higher",
+    source="Poppi et al. 2021 (ADCC), arXiv:2104.10252",
+    percent=True,
+    controlled=False,
+)
+def coherency(seen: Tensor, again: Tensor) -> Tensor:
+    """Coherency: is the map the same when the image is multiplied by it?
+
+    Pearson's correlation r of the two as `100 (r + 1) / 2`, and 0 where one is flat. A map that
+    does not look at the image is perfect. (N,H,W), (N,H,W) -> (N,), 0 to 100 percent
+    """
+    correlation = pearson(seen, again)
+    return (50 * (correlation + 1)).nan_to_num(0.0)
+
+
+@register(
+    "sanity",
+    better="lower",
+    source="Adebayo et al. 2018, arXiv:1810.03292",
+    trace="unlearnt",
+)
+def sanity(unlearnt: Tensor) -> Tensor:
+    """Sanity check: how much of the map stays when the network forgets what it learnt.
+
+    Spearman's rank correlation, its mean over the steps of randomisation at which there is a map;
+    one that follows the network comes near 0. No ranking of methods (Binder et al. 2022,
+    arXiv:2211.12486): one that stays near 1 shows the image and not the network.
+    (N,S) -> (N,), -1 to 1
+    """
+    return unlearnt.nanmean(1)
+
+
+def _area(curve: Tensor) -> Tensor:
+    """The mean height of a curve (N,S) through evenly spaced points, by the trapezoid rule."""
+    ends = (curve[:, 0] + curve[:, -1]) / 2
+    return (curve.sum(1) - ends) / (curve.shape[1] - 1)

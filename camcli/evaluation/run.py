@@ -1,0 +1,265 @@
+"""A run: images -> batches -> evidence -> a value for each image, row and metric."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camcli.engine import needs_survey, pick_methods, surveyed
+from camcli.errors import ImageError, MethodError, TargetError, one_line
+from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation.metrics import METRICS, Metric
+from camcli.evaluation.mosaics import Pool, Tile
+from camcli.evaluation.protocol import Protocol
+from camcli.evaluation.trials import MosaicTrial, Setup, Subject, Trial, mosaic_trials
+from camcli.images import MAX_PIXELS, Source, decode, preprocess
+from camcli.models import Model
+from camcli.pipeline import read_ahead
+from camcli.targets import parse_target
+
+Values: TypeAlias = NDArray[np.float64]
+Loaded: TypeAlias = tuple[int, Tensor]
+"""An image's number in the run, and the network's input (3,H,W)."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that decides an evaluation's result."""
+
+    sources: Sequence[Source]
+    model: Model
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...]
+    protocol: Protocol = field(default_factory=Protocol)
+    target: str = "pred"
+    layer: str | None = None
+    fit: str = "preset"
+    batch_size: int = 16
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    max_pixels: int = MAX_PIXELS
+
+    def check(self) -> None:
+        """Refuse before any work what no image can change. Raises CamcliError."""
+        pick_methods(self.methods)
+        if self.model.task != "classification":
+            raise MethodError(
+                f"metrics follow the probability of a class, and {self.model.name} is a "
+                f"{self.model.task} network: expected one for classification"
+            )
+        target = parse_target(self.target, self.model.class_names, self.model.num_classes)
+        if target.form:
+            raise TargetError(
+                f"target '{self.target}': metrics follow the probability of a class; expected "
+                f"pred, topK, a class index or name"
+            )
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The table's rows: the methods and the controls."""
+        return *self.methods, *CONTROLS
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read or explained, and why."""
+
+    number: int
+    error: ImageError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The class that was followed on an image, and its probability."""
+
+    class_index: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Values by metric (M,n) for M rows and the images `numbers`, and traces by metric (M,n,...).
+
+    `facts` are empty where images are measured for a second time, in grids.
+    """
+
+    numbers: Sequence[int]
+    facts: Sequence[Facts]
+    values: Mapping[str, Values]
+    traces: Mapping[str, Values]
+
+
+class Scores:
+    """What is known of all images: by metric the values (M,n) of M rows and n images.
+
+    They are NaN where an image failed or the metric is not defined for it. `facts` and `failures`
+    are by image number; `traces` by metric, (M,n,...), of the images that have one, in any order.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        shape = len(study.rows), len(study.sources)
+        self.values = {name: np.full(shape, np.nan) for name in study.metrics}
+        self.facts: dict[int, Facts] = {}
+        self.failures: dict[int, ImageError] = {}
+        self._traces: dict[str, list[Values]] = defaultdict(list)
+
+    def add(self, found: Measured | Failure) -> None:
+        """Take in what `run` yields."""
+        if isinstance(found, Failure):
+            self.failures[found.number] = found.error
+            return
+        self.facts.update(zip(found.numbers, found.facts, strict=False))
+        for name, values in found.values.items():
+            self.values[name][:, list(found.numbers)] = values
+        for name, trace in found.traces.items():
+            self._traces[name].append(trace)
+
+    @property
+    def traces(self) -> dict[str, Values]:
+        """By metric what it keeps of each row and image, (M,n,...)."""
+        return {name: np.concatenate(parts, axis=1) for name, parts in self._traces.items()}
+
+
+def run(study: Study) -> Iterator[Measured | Failure]:
+    """Measure every image; what fails for one is told and the others go on.
+
+    A batch's values come together; those in grids when a grid is full, of images that came before.
+    What is wrong with the model, a method or the target raises CamcliError.
+    """
+    study.check()
+    metrics = [METRICS[name] for name in study.metrics]
+    grids = [metric for metric in metrics if metric.on_mosaics]
+    single = [metric for metric in metrics if not metric.on_mosaics]
+    pool = Pool(study.batch_size)
+    setup = _setup(study)
+    with ThreadPoolExecutor(study.workers) as decoding:
+        stream = read_ahead(
+            decoding, partial(_load, study), enumerate(study.sources), study.batch_size
+        )
+        while window := list(itertools.islice(stream, study.batch_size)):
+            yield from (item for item in window if isinstance(item, Failure))
+            for batch in _batches(window):
+                numbers, images = [number for number, _ in batch], _stacked(batch, study)
+                try:
+                    setup = _surveyed(setup, images)
+                    subject = Subject(setup, images, numbers)
+                    found = _measured(subject, single)
+                    pool.add(_sure(subject) if grids else [])
+                    waiting = list(_on_mosaics(setup, pool, grids))
+                # Of torch: no memory, or an input that is too small for the network or unfit.
+                except (RuntimeError, AssertionError) as error:
+                    yield from _failures(study, numbers, error)
+                    continue
+                yield found
+                yield from waiting
+
+
+def _setup(study: Study) -> Setup:
+    return Setup(
+        model=study.model,
+        methods=study.methods,
+        protocol=study.protocol,
+        target=study.target,
+        layer=study.layer,
+        batch_size=study.batch_size,
+    )
+
+
+def _surveyed(setup: Setup, images: Tensor) -> Setup:
+    """With the automatic layer known, so that each explanation need not look for it again."""
+    if not needs_survey(pick_methods(setup.methods), [setup.layer]):
+        return setup
+    return replace(setup, model=surveyed(setup.model, (images,)))
+
+
+def _load(study: Study, numbered: tuple[int, Source]) -> Loaded | Failure:
+    number, source = numbered
+    try:
+        pixels = decode(source.path, study.max_pixels)
+        return number, preprocess(pixels, study.model.preset, study.fit)[0]
+    except ImageError as error:
+        return Failure(number, error)
+
+
+def _batches(window: Iterable[Loaded | Failure]) -> list[list[Loaded]]:
+    """The images of a window that were read, those of one shape together."""
+    shapes: dict[torch.Size, list[Loaded]] = defaultdict(list)
+    for item in window:
+        if not isinstance(item, Failure):
+            shapes[item[1].shape].append(item)
+    return list(shapes.values())
+
+
+def _stacked(batch: Sequence[Loaded], study: Study) -> Tensor:
+    images = torch.stack([image for _, image in batch])
+    return images.to(study.model.device, memory_format=torch.channels_last)
+
+
+def _failures(study: Study, numbers: Sequence[int], error: Exception) -> Iterator[Failure]:
+    for number in numbers:
+        where = study.sources[number].path
+        reason = f"{where}: {study.model.name} failed ({one_line(error)})"
+        yield Failure(number, ImageError(reason))
+
+
+def _measured(subject: Subject, metrics: Sequence[Metric]) -> Measured:
+    facts = zip(subject.classes.tolist(), subject.probability.tolist(), strict=True)
+    trials = list(subject.trials.values())
+    return Measured(
+        numbers=subject.numbers,
+        facts=[Facts(*fact) for fact in facts],
+        values={metric.name: _values(metric, trials) for metric in metrics},
+        traces={m.name: _stack(getattr(t, m.trace) for t in trials) for m in metrics if m.trace},
+    )
+
+
+def _values(metric: Metric, trials: Iterable[Trial | MosaicTrial]) -> Values:
+    """A metric of each trial's images, (M,n)."""
+    return _stack(
+        metric.function(**{name: getattr(trial, name) for name in metric.needs}) for trial in trials
+    )
+
+
+def _stack(rows: Iterable[Tensor]) -> Values:
+    """One row of a tensor for each, brought to the host as a whole."""
+    return np.asarray(torch.stack(list(rows)).cpu().double().numpy())
+
+
+def _sure(subject: Subject) -> list[Tile]:
+    """The images of which the network is sure enough for a grid, with their best class."""
+    confidence, best = (column.tolist() for column in subject.confidence)
+    known = zip(subject.numbers, subject.images, best, confidence, strict=True)
+    return [
+        Tile(n, x.clone(), label) for n, x, label, p in known if p >= subject.setup.protocol.sure
+    ]
+
+
+def _on_mosaics(setup: Setup, pool: Pool, metrics: Sequence[Metric]) -> Iterator[Measured]:
+    """What the grids give that can be made now, a few at a time: they are four times as large."""
+    grids = pool.take()
+    at_once = max(1, setup.batch_size // 4)
+    for some in (grids[i : i + at_once] for i in range(0, len(grids), at_once)):
+        try:
+            trials = mosaic_trials(setup, some)
+        except (RuntimeError, AssertionError) as error:
+            raise MethodError(
+                f"grid: {setup.model.name} failed on images twice as large as its own "
+                f"({one_line(error)}): try --cells half"
+            ) from None
+        yield Measured(
+            numbers=[tile.number for cell in zip(*some, strict=True) for tile in cell],
+            facts=[],
+            values={metric.name: _values(metric, trials.values()) for metric in metrics},
+            traces={},
+        )

@@ -1,0 +1,101 @@
+"""An evaluation for people: a table of means and intervals, and what one should know of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation.intervals import Cell, cells
+from camcli.evaluation.metrics import METRICS
+from camcli.evaluation.records import wins
+from camcli.evaluation.run import Scores
+
+MARKS = {"fails": "!", "unsure": "~"}
+KEPT = 0.3
+"""The rank correlation with a random network's map above which a map is said not to follow the
+network. With ImageNet weights Grad-CAM has 0.06 and Guided Backpropagation 0.51."""
+
+
+def table(scores: Scores) -> str:
+    """A line for each metric with a column for each row of the study, and the notes below it."""
+    found = cells(scores)
+    header = ["metric", "better", "images", *scores.study.rows]
+    lines = [header, *(_line(name, list(column.values())) for name, column in found.items())]
+    parts = [_aligned(lines)]
+    marks = {cell.verdict for column in found.values() for cell in column.values()}
+    if "fails" in marks:
+        parts.append(f"! no better than a map that knows nothing ({' or '.join(CONTROLS)})")
+    if "unsure" in marks:
+        parts.append("~ better than those on average, but these images are too few to be sure")
+    if "win" in found:
+        parts.append(_win_table(scores))
+    parts += _remarks(scores, found)
+    parts.append(protocol(scores))
+    return "\n".join(parts) + "\n"
+
+
+def protocol(scores: Scores) -> str:
+    """How it was measured, in one line: what the papers leave open and these metrics depend on."""
+    study = scores.study
+    needs = {name for metric in study.metrics for name in METRICS[metric].needs}
+    used = study.protocol.used(needs)
+    told = [
+        f"{name.replace('_', '-')} {value}" for name, value in used.items() if value is not None
+    ]
+    return f"Measured with target {study.target}, fit {study.fit}, {', '.join(told)}."
+
+
+def _line(name: str, column: Sequence[Cell]) -> list[str]:
+    metric = METRICS[name]
+    title = f"{name} %" if metric.percent else name
+    return [
+        title,
+        metric.better,
+        str(column[0].images),
+        *(_cell(c, metric.percent) for c in column),
+    ]
+
+
+def _cell(cell: Cell, percent: bool) -> str:
+    if math.isnan(cell.mean):
+        return "-"
+    digits = 1 if percent else 3
+    mean, low, high = (f"{value:.{digits}f}" for value in (cell.mean, cell.low, cell.high))
+    return f"{mean} [{low}, {high}]{MARKS.get(cell.verdict or '', ' ')}"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _win_table(scores: Scores) -> str:
+    found = wins(scores)
+    lines = [["win % against", *found]]
+    for row, against in found.items():
+        lines.append(
+            [row, *("-" if share is None else f"{share:.1f}" for share in against.values())]
+        )
+    return _aligned(lines)
+
+
+def _remarks(scores: Scores, found: dict[str, dict[str, Cell]]) -> Iterator[str]:
+    for method in scores.study.methods:
+        kept = found["sanity"][method].mean if "sanity" in found else math.nan
+        if kept > KEPT:
+            yield (
+                f"{method} fails the sanity check: much of its map stays when the weights become "
+                f"random (rank correlation {kept:.2f})"
+            )
+    for name, values in scores.values.items():
+        if METRICS[name].on_mosaics and not np.isfinite(values).any():
+            yield (
+                f"{name} needs 4 images of different classes of which the network is surer than "
+                f"{scores.study.protocol.sure:g} (--sure)"
+            )
