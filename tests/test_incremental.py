@@ -136,7 +136,7 @@ class Branches(nn.Module):
         x = torch.cat([x, -x], 1) * self.scale
         n, c, h, w = x.size()
         x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
-        x = F.layer_norm(x.permute(0, 2, 3, 1), (c,)).permute(0, 3, 1, 2) + x
+        x = F.layer_norm(x.permute(0, 2, 3, 1), (8,)).permute(0, 3, 1, 2) + x
         return self.fc(x.relu().mean((2, 3)))
 
 

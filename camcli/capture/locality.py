@@ -89,7 +89,7 @@ def locality(node: fx.Node, root: nn.Module, values: Values, known: Mapping[fx.N
         rearranged = axes and _axes_behind(node, values, sources[0], axes)
         return Local(rearranged) if rearranged else None
     of_one_form = all(_same_form(source, sources[0], values, known) for source in sources)
-    if numbers or axes is None or not of_one_form:
+    if numbers or axes is None or not of_one_form or not isinstance(values[node], Tensor):
         return None
     if part is not None and axes == (2, 3) and (sliding := _sliding(part)):
         return sliding
