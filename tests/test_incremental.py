@@ -13,6 +13,7 @@ import torchvision.models as zoo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchvision.models.convnext import CNBlockConfig
 
 from camcli import explain
 from camcli.capture import Window, incremental, planning, reruns
@@ -66,6 +67,9 @@ def weighted(net: nn.Module) -> nn.Module:
 def made(name: str) -> nn.Module:
     google = {"transform_input": True, "aux_logits": True, "init_weights": False}
     options = google if name in ("googlenet", "inception_v3") else {}
+    if name == "convnext":  # two stages are enough
+        blocks = [CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 1)]
+        return weighted(zoo.ConvNeXt(blocks, num_classes=7, layer_scale=0.5))
     net = zoo.get_model(name, weights=None, num_classes=7, **options)
     if name.startswith("vgg"):  # half a gigabyte less
         net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, 7)
@@ -84,7 +88,7 @@ NETWORKS = {
     "mobilenet_v2": "features_6",
     "googlenet": "inception3",
     "inception_v3": "mixed_5",
-    "convnext_tiny": "features_1_",
+    "convnext": "features_1_",
     "shufflenet_v2_x1_0": "stage2_",
     "efficientnet_b0": "features_1_",
 }
@@ -93,8 +97,9 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name: str, both: Both) -> None:
-    size = 80 if name == "inception_v3" else 48
-    plain, patched, plan = both(made(name), drawn(1, 3, size, size + 9), Window(7, 7))
+    size = {"inception_v3": 80, "convnext": 96}.get(name, 48)
+    window = Window(size // 6, size // 6)
+    plain, patched, plan = both(made(name), drawn(1, 3, size, size + 9), window)
     assert plan is not None
     assert any(node.name.startswith(NETWORKS[name]) for node in plan.head)
     torch.testing.assert_close(patched, plain, rtol=0, atol=1e-10)
