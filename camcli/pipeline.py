@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from camcli import __version__, fusion, localisation, outputs, render, resume
+from camcli.allowance import Allowance, is_out_of_memory
 from camcli.capture import Window
 from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
 from camcli.errors import CamcliError, ImageError, one_line
@@ -312,31 +313,45 @@ def _digest(job: Job, source: Source) -> str:
 
 def _explained(job: Job, loaded: Iterable[Loaded | Failed | Existing]) -> Iterator[Explained]:
     """Window by window of as many images as a batch has, so that the batches of a run are always
-    the same: within one, images of one shape go together, and all come out in order."""
-    model, stream = job.model, iter(loaded)
+    the same: within one, images of one shape go together, and all come out in order. Only where
+    memory is short a batch is halved, and what follows has no larger ones."""
+    model, at_once, stream = job.model, Allowance[Loaded](job.batch_size), iter(loaded)
     while window := list(itertools.islice(stream, job.batch_size)):
         done: dict[Source, Explained] = {}
-        for batch in _batches(window):
+        for batch in at_once.split(_batches(window)):
             stacked = torch.stack([item.input for item in batch])
-            inputs = stacked.to(model.device, model.dtype, memory_format=torch.channels_last)
             try:
+                inputs = stacked.to(model.device, model.dtype, memory_format=torch.channels_last)
                 if needs_survey(pick_methods(job.methods), job.layers):
                     model = surveyed(model, (inputs,))
                 found = explain(
                     *(model, inputs, job.methods, job.targets, job.layers),
-                    window=job.window,
+                    window=at_once.of(job.window),
                     fuse=job.fuse,
                     region=_regions(job, batch),
                 )
             # Of torch: no memory, an input that the network is too deep for, or of another size.
             except (RuntimeError, AssertionError) as error:
-                for item in batch:
-                    reason = f"{item.source.path}: {model.name} failed ({one_line(error)})"
-                    done[item.source] = Failed(item.source, ImageError(reason))
+                if at_once.halved(error, batch, _windows_at_once(job)):
+                    continue
+                done.update((item.source, _failed(item, model, error)) for item in batch)
                 continue
             for item, results in zip(batch, _results(found, job.results), strict=True):
                 done[item.source] = item, results
         yield from (done[one.source] if isinstance(one, Loaded) else one for one in window)
+
+
+def _failed(item: Loaded, model: Model, error: Exception) -> Failed:
+    reason = one_line(error)
+    if is_out_of_memory(error):  # a batch of more would have been halved
+        reason = f"out of memory for one image of {item.size[0]}x{item.size[1]}: {reason}"
+    return Failed(item.source, ImageError(f"{item.source.path}: {model.name} failed ({reason})"))
+
+
+def _windows_at_once(job: Job) -> int:
+    """How many changed images the methods run at once for each one."""
+    rerun = any({"occluded", "masked"} & method.needs for method in pick_methods(job.methods))
+    return job.window.batch_size if rerun else 1
 
 
 def _batches(window: Iterable[Loaded | Failed | Existing]) -> list[list[Loaded]]:

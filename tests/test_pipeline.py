@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camcli import Model, explain, outputs, pipeline
-from camcli.errors import MethodError, OutputError, TargetError
+from camcli.capture import Window
+from camcli.errors import CamcliWarning, MethodError, OutputError, TargetError
 from camcli.images import Preset, Source, find
 from camcli.outputs import Wanted
 from camcli.pipeline import Job
@@ -323,3 +324,72 @@ def test_reading_stays_a_batch_ahead(job: Job, monkeypatch: pytest.MonkeyPatch) 
     time.sleep(0.3)
     assert len(read) <= 5 * job.batch_size
     run.close()
+
+
+class Hungry(GapNet):
+    """A network that has memory for so many images at once, and says so as an allocator does."""
+
+    def __init__(self, most: int, error: Exception) -> None:
+        super().__init__()
+        self.most, self.error = most, error
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        if len(x) > self.most:
+            raise self.error
+        return super().forward(x)
+
+
+SHORT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore."),
+    RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+)
+
+
+@pytest.mark.parametrize("error", SHORT_OF_MEMORY)
+def test_a_batch_that_memory_is_short_for_is_halved(
+    error: Exception, job: Job, tmp_path: Path
+) -> None:
+    net = Hungry(1, error)
+    net.load_state_dict(job.model.module.state_dict())
+    job = replace(job, batch_size=4)
+    list(pipeline.run(job))
+    short = replace(job, output=tmp_path / "short", model=replace(job.model, module=net))
+    with pytest.warns(CamcliWarning) as said:
+        list(pipeline.run(short))
+    assert [str(one.message) for one in said] == [
+        "out of memory with 4 images at once: going on with 2",
+        "out of memory with 2 images at once: going on with 1",
+    ]
+    assert [size for size in net.sizes if size > 1] == [4, 2], "tried once, and not again"
+    for row, alike in zip(manifest(short.output), manifest(job.output), strict=True):
+        assert row["status"] == "ok"
+        assert row["image"] == alike["image"]
+        values, expected = (np.load(o.output / row["map"]) for o in (short, job))
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_windows_are_halved_too(job: Job) -> None:
+    net = Hungry(3, SHORT_OF_MEMORY[0])
+    net.load_state_dict(job.model.module.state_dict())
+    job = replace(job, sources=job.sources[:1], methods=("occlusion",), targets=("pred",))
+    job = replace(job, model=replace(job.model, module=net), window=Window(8, 4), batch_size=16)
+    with pytest.warns(CamcliWarning, match="images at once"):
+        assert [row["status"] for rows in pipeline.run(job) for row in rows] == ["ok"]
+    assert net.sizes.count(2) > 3
+
+
+def test_memory_too_short_for_one_image(job: Job) -> None:
+    """An error of that image, in one line; a batch of one is no reason to make others smaller."""
+    net = Hungry(0, SHORT_OF_MEMORY[0])
+    job = replace(job, model=replace(job.model, module=net), batch_size=1)
+    rows = [row for rows in pipeline.run(job) for row in rows]
+    assert {row["status"] for row in rows} == {"error"}
+    path = job.sources[0].path
+    assert rows[0]["error"] == (
+        f"{path}: custom failed (out of memory for one image of 32x32: "
+        f"CUDA out of memory. Tried to allocate 2.00 GiB.)"
+    )

@@ -94,7 +94,7 @@ class Pass:
         """Scores with the window at each position, (T,N,r,c) for T targets."""
         return reruns.occluded(self)
 
-    def output_of(self, images: Tensor, which: Tensor) -> Any:
+    def output_of(self, images: Tensor, which: Tensor, *_: Tensor) -> Any:
         """The model's output for other images, each in the place of image `which` of the batch."""
         arguments = [
             x[which] if isinstance(x, Tensor) and x.ndim and len(x) == self.size else x

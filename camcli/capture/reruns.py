@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from camcli.capture.hooks import scaled
+from camcli.capture.incremental import Reruns, plan_of
 
 if TYPE_CHECKING:
     from camcli.capture.evidence import Site
@@ -34,7 +35,15 @@ def occluded(run: Pass) -> Tensor:
         hidden = rows[row, None, :, None] * columns[column, None, None, :]
         return image[which] * (1 - hidden) + grey * hidden
 
-    return _scores(run, (run.size, len(rows), len(columns)), covered)
+    shape = run.size, len(rows), len(columns)
+    queue = _queue(run, shape)
+    if (plan := plan_of(run, covered)) is None:
+        return _scores(run, queue, covered, run.output_of).view(-1, *shape)
+    scores = []
+    for own, of_one in zip(torch.split(image, 1), queue.chunk(run.size), strict=True):
+        around = Reruns(plan, own)  # one image's maps at a time
+        scores.append(_scores(run, of_one, covered, around))
+    return torch.cat(scores, dim=1).view(-1, *shape)
 
 
 @torch.no_grad()
@@ -53,7 +62,8 @@ def masked(run: Pass, site: Site) -> Tensor:
         low, high = mask.amin((2, 3), keepdim=True), mask.amax((2, 3), keepdim=True)
         return image[which] * ((mask - low) / (high - low).where(high > low, 1))
 
-    return _scores(run, (run.size, acts.shape[1]), seen_through)
+    shape = run.size, acts.shape[1]
+    return _scores(run, _queue(run, shape), seen_through, run.output_of).view(-1, *shape)
 
 
 @torch.no_grad()
@@ -82,20 +92,25 @@ def ablated(run: Pass, site: Site) -> Tensor:
     return found
 
 
-def _scores(run: Pass, shape: tuple[int, ...], changed: Callable[..., Tensor]) -> Tensor:
-    """Scores (T,*shape) of the images that `changed` makes, `shape` (N,...) counting its arguments.
+def _queue(run: Pass, shape: tuple[int, ...]) -> Tensor:
+    """Every image `which` with every place of the rest of `shape` (N,...), as rows (Q,...)."""
+    return torch.cartesian_prod(*(torch.arange(n, device=run.image.device) for n in shape))
 
-    The changed images of the whole batch are queued and run in batches, so that only some of them
-    exist at once.
+
+def _scores(
+    run: Pass, queue: Tensor, changed: Callable[..., Tensor], output_of: Callable[..., Any]
+) -> Tensor:
+    """Scores (T,Q) of the images that `changed` makes of each row of the queue (Q,...).
+
+    They are made and run in batches, so that only some of them exist at once. `output_of` is the
+    network's output for them, given the row's columns as well.
     """
-    device = run.image.device
-    queue = torch.cartesian_prod(*(torch.arange(n, device=device) for n in shape))
     scores = []
     for chunk in torch.split(queue, max(run.watch.window.batch_size, run.size)):
         which, *places = chunk.unbind(1)
-        output = run.output_of(changed(which, *places), which)
+        output = output_of(changed(which, *places), which, *places)
         scores.append(torch.stack([aim.scores_of(output, which) for aim in run.aims]))
-    return torch.cat(scores, dim=1).view(-1, *shape)
+    return torch.cat(scores, dim=1)
 
 
 def copied(inputs: Iterable[Any]) -> tuple[Any, ...]:

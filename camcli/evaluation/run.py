@@ -203,7 +203,8 @@ def _batches(window: Iterable[Loaded | Failure]) -> list[list[Loaded]]:
 
 def _stacked(batch: Sequence[Loaded], study: Study) -> Tensor:
     images = torch.stack([image for _, image in batch])
-    return images.to(study.model.device, memory_format=torch.channels_last)
+    model = study.model
+    return images.to(model.device, model.dtype, memory_format=torch.channels_last)
 
 
 def _failures(study: Study, numbers: Sequence[int], error: Exception) -> Iterator[Failure]:
