@@ -1,159 +1,39 @@
 """From paths to files: decode threads -> batches -> engine -> writer threads, in input order.
 
-Decoding and writing run in threads of their own (Pillow and OpenCV let go of the interpreter lock)
-while the calling thread runs the network. Each side is at most one batch ahead, so memory is
-bounded by the batch size and the largest images. Stages are generators, each pulling from the one
-before it.
+Decoding and writing run in threads of their own while the calling thread runs the network. Each
+side is at most one batch ahead, so memory is bounded by the batch size and the largest images.
+Stages are generators, each pulling from the one before it.
+
+torch keeps all its threads: the forward pass is most of the time, and it is when it waits that the
+others run. There are as many readers as cores, and as many writers, because Pillow, OpenCV and the
+disk let go of the interpreter lock; when all are busy the system shares the cores among them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
-import platform
-import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from functools import cached_property, partial
-from importlib.metadata import version
-from io import BytesIO
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from camcli import __version__, fusion, localisation, outputs, render, resume
+from camcli import outputs, resume
 from camcli.allowance import Allowance, is_out_of_memory
-from camcli.capture import Window
 from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
-from camcli.errors import CamcliError, ImageError, one_line
-from camcli.images import MAX_PIXELS, STDIN, Box, Crop, Pixels, Source, decode, preprocess
-from camcli.localisation import BoxRule
-from camcli.methods import METHODS
+from camcli.errors import ImageError, one_line
+from camcli.images import STDIN, Source, decode, preprocess
+from camcli.job import Existing, Explained, Failed, Job, Loaded, Result, Row, clocked
 from camcli.models import Model
 from camcli.outputs import Wanted
-from camcli.render import Style, Values
-from camcli.targets import parse_target
-from camcli.tasks import Reader
+from camcli.writing import files_of, written
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-Row: TypeAlias = dict[str, Any]
 Queue: TypeAlias = deque[Future[Out]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that decides a run's results: images, model, what to explain, what to write."""
-
-    sources: Sequence[Source]
-    model: Model
-    methods: Sequence[str]
-    targets: Sequence[str]
-    output: Path
-    layers: Sequence[str | None] = (None,)
-    fuse: str | None = None
-    saves: Sequence[str] = ("overlay", "map")
-    fit: str = "preset"
-    style: Style = field(default_factory=Style)
-    boxes: BoxRule = field(default_factory=BoxRule)
-    window: Window = field(default_factory=Window)
-    batch_size: int = 16
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    region: Box | None = None
-    max_pixels: int = MAX_PIXELS
-    skip_existing: bool = False
-    overwrite: bool = False
-
-    def check(self) -> None:
-        """Refuse before any work what no image can change. Raises CamcliError."""
-        for target in self.targets:
-            parse_target(target, self.model.class_names, self.model.num_classes)
-        Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
-        fusion.check(self.fuse, pick_methods(self.methods), self.layers)
-        if "boxes" in self.saves:
-            localisation.check(pick_methods(self.methods))
-        outputs.check_names(self.output, self.sources, self.results)
-        if not self.overwrite:
-            resume.refuse_other(self.output, resume.rows(self.output), self.settings)
-        outputs.prepare(self.output)
-
-    @property
-    def results(self) -> list[Wanted]:
-        """What there is for each image, in the order in which `explain` gives it."""
-        return outputs.every_result(self.methods, self.targets, self.layers, self.fuse)
-
-    @cached_property
-    def settings(self) -> str:
-        """The digest of what all results of a run have in common, and a folder's must."""
-        model, record = self.model, _record(self)
-        common = ("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha")
-        weights = model.weights_hash or (model.weights, _state_digest(model))
-        known = [record[name] for name in (*common, "window", "stride", "boxes", "box_threshold")]
-        return resume.digest([*known, weights, vars(model.preset), model.class_names])
-
-    @cached_property
-    def made(self) -> str:
-        """The digest of what else decides the bytes written, but for the image itself.
-
-        Not the batch size: one that memory asks for later must not undo what is done.
-        """
-        record = _record(self)
-        versions = {k: v for k, v in record["versions"].items() if k != "python"}
-        return resume.digest([versions, self.model.device.type])
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A source, decoded and preprocessed."""
-
-    source: Source
-    pixels: Pixels
-    input: Tensor
-    crop: Crop
-    digest: str
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the input."""
-        return self.input.shape[2], self.input.shape[1]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A source that could not be explained, and the reason."""
-
-    source: Source
-    error: CamcliError
-
-
-@dataclass(frozen=True)
-class Existing:
-    """An image whose results an earlier run left whole: their rows."""
-
-    rows: list[Row]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One result for one image, on the host."""
-
-    wanted: Wanted
-    layer: str | None
-    values: Values
-    score: float
-    class_index: int
-    probability: float
-    box: Box | None
-
-
-Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
 Kept: TypeAlias = dict[Source, list[Row]]
 
 
@@ -168,7 +48,7 @@ def run(job: Job) -> Generator[list[Row], None, None]:
     earlier = resume.rows(job.output)
     kept: Kept = {}
     done: set[resume.Key] = set()
-    record, counts = _clocked(job), Counter[str]()
+    record, counts = clocked(job), Counter[str]()
     decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
     writes: Queue[list[Row]] = deque()
     with outputs.manifest(job.output) as add:
@@ -183,10 +63,10 @@ def run(job: Job) -> Generator[list[Row], None, None]:
             kept.update(_trusted(job, earlier, decoding) if job.skip_existing else {})
             loaded = read_ahead(decoding, partial(_load, job), _asked(job, kept), job.batch_size)
             explained = _cleared(job, _explained(job, loaded), earlier, kept)
-            written = _write_behind(
-                writing, partial(_written, job), explained, job.batch_size, writes
+            done_rows = _write_behind(
+                writing, partial(written, job), explained, job.batch_size, writes
             )
-            yield from map(recorded, written)
+            yield from map(recorded, done_rows)
         finally:
             decoding.shutdown(cancel_futures=True)
             writing.shutdown(cancel_futures=True)
@@ -216,7 +96,7 @@ def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> 
         rows, digest = [row for one in found for row in one.values()], _digest(job, source)
         if any(row.get("digest") != digest for row in rows):
             return None
-        files = (name for one in job.results for name in _files(job, source, one).values())
+        files = (name for one in job.results for name in files_of(job, source, one).values())
         return rows if all((job.output / name).is_file() for name in files) else None
 
     found = zip(job.sources, executor.map(rows_of, job.sources), strict=True)
@@ -379,154 +259,3 @@ def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     return [
         Result(wanted, shown.layer, values, *fact) for values, fact in zip(maps, facts, strict=True)
     ]
-
-
-def _written(job: Job, item: Explained) -> list[Row]:
-    if isinstance(item, Existing):
-        return item.rows
-    if isinstance(item, Failed):
-        facts = {"status": "error", "error": str(item.error), "digest": f"{job.settings}-"}
-        return [_row(item.source, one, layer=one.layer, **facts) for one in job.results]
-    loaded, results = item
-    return [_write_one(job, loaded, result) for result in results]
-
-
-def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
-    names = job.model.class_names
-    facts: Row = {
-        "class_index": result.class_index,
-        "class_name": names[result.class_index] if names else None,
-        "score": result.score,
-        "probability": result.probability,
-        "layer": result.layer,
-        "map_shape": list(result.values.shape),
-        "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
-        "box": _box(loaded, result),
-        "digest": loaded.digest,
-    }
-    row = partial(_row, loaded.source, result.wanted)
-    if not np.isfinite(result.values).all() or not np.isfinite(result.score):
-        method = result.wanted.method
-        error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
-        return row(**facts | {"score": None, "probability": None}, status="error", error=error)
-    files = _files(job, loaded.source, result.wanted)
-    boxes = _boxes(job, loaded, result) if "boxes" in files else []
-    explained = [facts["box"]] if facts["box"] else []
-    try:
-        for what, file in files.items():
-            place = outputs.within(job.output, file)
-            frames = boxes if what == "boxes" else explained
-            outputs.write(place, _contents(job, loaded, result, what, frames))
-    except CamcliError as error:
-        return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
-    return row(
-        **facts,
-        map_min=float(result.values.min()),
-        map_max=float(result.values.max()),
-        map=files["map"].as_posix() if "map" in files else None,
-        overlay=files["overlay"].as_posix() if "overlay" in files else None,
-        boxes=boxes if "boxes" in files else None,
-        status="ok" if result.values.any() else "empty",
-    )
-
-
-def _box(loaded: Loaded, result: Result) -> list[int] | None:
-    """The box that was explained, in pixels of the original; None where there is none."""
-    if result.box is None or not any(result.box):
-        return None
-    return [round(side) for side in loaded.crop.outward(result.box, loaded.size)]
-
-
-def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
-    """The boxes that the map gives, in pixels of the original."""
-    values = render.placed(result.values, loaded.crop, loaded.pixels.shape[:2])
-    return [[*box] for box in job.boxes.of(values, result.wanted.method)]
-
-
-def _files(job: Job, source: Source, wanted: Wanted) -> dict[str, Path]:
-    return {what: outputs.name_of(source, wanted, what) for what in job.saves}
-
-
-def _contents(
-    job: Job, loaded: Loaded, result: Result, what: str, frames: Sequence[list[int]]
-) -> bytes:
-    if what == "map":
-        buffer = BytesIO()
-        np.save(buffer, result.values)
-        return buffer.getvalue()
-    signed = METHODS[result.wanted.method].signed
-    size = (loaded.pixels.shape[0], loaded.pixels.shape[1])
-    if what == "heatmap":
-        return render.png(render.heatmap(result.values, loaded.crop, size, job.style, signed))
-    draw = render.panel if what == "panel" else render.overlay
-    picture = draw(loaded.pixels, result.values, loaded.crop, job.style, signed)
-    for box in frames:
-        # A panel ends with the overlay.
-        render.frame(picture[:, picture.shape[1] - size[1] :], box)
-    return render.png(picture)
-
-
-_FIELDS = (
-    *("image", "method", "target", "class_index", "class_name", "score", "probability", "layer"),
-    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "box", "boxes"),
-    *("status", "error", "digest"),
-)
-
-
-def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
-    """A manifest row: the same fields in the same order, null where there is nothing to say."""
-    explained = {"method": wanted.method, "target": wanted.target}
-    known = {"image": source.name.as_posix(), **explained, **facts}
-    return {field: known.get(field) for field in _FIELDS}
-
-
-def _state_digest(model: Model) -> str:
-    """A digest of weights that came from no file; random ones follow from their seed."""
-    if model.weights.startswith("none"):
-        return ""
-    found = hashlib.sha256()
-    for name, tensor in model.module.state_dict().items():
-        found.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
-    return found.hexdigest()
-
-
-def _clocked(job: Job) -> Callable[[Counter[str]], Row]:
-    """The record of a run that starts now, for the counts that it ends with."""
-    started, clock = datetime.now(timezone.utc), time.monotonic()
-    return lambda counts: {
-        **_record(job),
-        "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - clock, 3),
-    }
-
-
-def _record(job: Job) -> Row:
-    model = job.model
-    packages = ("torch", "torchvision", "numpy", "pillow", "opencv-python")
-    return {
-        "model": model.name,
-        "weights": model.weights,
-        "weights_hash": model.weights_hash,
-        "precision": str(model.dtype).removeprefix("torch."),
-        "layers": [layer or "auto" for layer in job.layers],
-        "fuse": job.fuse,
-        "methods": list(job.methods),
-        "targets": list(job.targets),
-        "fit": job.fit,
-        "saves": list(job.saves),
-        "colormap": job.style.colormap,
-        "alpha": job.style.alpha,
-        "window": job.window.size,
-        "stride": job.window.stride,
-        "boxes": job.boxes.which,
-        "box_threshold": job.boxes.threshold,
-        "region": job.region,
-        "batch_size": job.batch_size,
-        "device": str(model.device),
-        "versions": {
-            "camcli": __version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in packages},
-        },
-    }

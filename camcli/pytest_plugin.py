@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from camcli.job import Job
     from camcli.models import Model
-    from camcli.pipeline import Job
     from camcli.snapshots import Tolerance
 
 FOLDER = "__cam_snapshots__"
@@ -93,7 +93,7 @@ def _job(
 ) -> tuple[Callable[[Path], Job], Tolerance]:
     """What a call asks for: the job, but for its folder, and how much may change."""
     from camcli.images import Source
-    from camcli.pipeline import Job
+    from camcli.job import Job
     from camcli.snapshots import Tolerance
 
     network = _loaded(model, str(weights), labels, device)

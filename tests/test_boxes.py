@@ -13,11 +13,11 @@ from click.testing import Result
 from PIL import Image
 from torch import Tensor, nn
 
-from camcli import Model, pipeline, render
+from camcli import Model, pipeline, render, writing
 from camcli.errors import MethodError, OutputError
 from camcli.images import Crop, Preset, decode, find
+from camcli.job import Job
 from camcli.localisation import BoxRule
-from camcli.pipeline import Job
 from tests.conftest import SAMPLES, GapNet, make_photo, manifest
 
 TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu", "--quiet")
@@ -93,7 +93,7 @@ def test_all_regions(job: Job) -> None:
 def test_a_detectors_own_box_is_on_the_overlay_alone(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_box", lambda *_: [70, 4, 170, 24])
+    monkeypatch.setattr(writing, "_box", lambda *_: [70, 4, 170, 24])
     row = rows(job)["gradcam"]
     assert row["box"] == [70, 4, 170, 24]
     upper_edge = (4, slice(70, 170))

@@ -17,7 +17,7 @@ from PIL import Image
 from camcli import Model, pipeline, render
 from camcli.errors import ImageError, WriteError
 from camcli.images import Preset, decode, find
-from camcli.pipeline import Job
+from camcli.job import Job
 from tests.conftest import GapNet, make_photo, manifest
 
 hypothesis = pytest.importorskip("hypothesis")

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from camcli import Model, explain, outputs, pipeline
 from camcli.capture import Window
 from camcli.errors import CamcliWarning, MethodError, OutputError, TargetError
-from camcli.images import Preset, Source, find
+from camcli.images import Crop, Preset, Source, find
+from camcli.job import Job
 from camcli.outputs import Wanted
-from camcli.pipeline import Job
 from camcli.render import Style, overlay
 from tests.conftest import GapNet, make_photo, manifest
 
@@ -101,7 +101,7 @@ def test_maps_are_the_engines(job: Job) -> None:
 def test_the_overlay_is_the_map_on_its_crop(job: Job) -> None:
     list(pipeline.run(replace(job, methods=("gradcam",), targets=("pred",))))
     row = manifest(job.output)[1]
-    crop = pipeline.Crop(*row["crop"])
+    crop = Crop(*row["crop"])
     with Image.open(job.sources[1].path) as image:
         pixels = np.asarray(image)
     expected = overlay(pixels, np.load(job.output / row["map"]), crop, Style(), signed=False)

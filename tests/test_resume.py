@@ -19,10 +19,12 @@ import torch
 from click.testing import Result
 from torch import nn
 
-from camcli import Model, pipeline, resume
+from camcli import Model, outputs, pipeline, resume
+from camcli import job as jobs
+from camcli.capture import Window
 from camcli.errors import OutputError
 from camcli.images import Preset, find
-from camcli.pipeline import Job
+from camcli.job import Job
 from camcli.render import Style
 from tests.conftest import GapNet, make_photo, manifest
 
@@ -62,13 +64,13 @@ def files(folder: Path) -> dict[str, bytes]:
 def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run; the names of the files that were written."""
     written: list[str] = []
-    write = pipeline.outputs.write
+    write = outputs.write
 
     def counting(file: Path, data: bytes) -> None:
         written.append(file.name)
         write(file, data)
 
-    monkeypatch.setattr(pipeline.outputs, "write", counting)
+    monkeypatch.setattr(outputs, "write", counting)
     list(pipeline.run(job))
     monkeypatch.undo()
     return sorted({name.partition(".")[0] for name in written} - {"run"})
@@ -112,7 +114,7 @@ def other_weights(job: Job) -> Job:
         lambda job: replace(job, fit="squash"),
         lambda job: replace(job, style=Style("jet")),
         lambda job: replace(job, style=Style(alpha=0.4)),
-        lambda job: replace(job, window=pipeline.Window(8)),
+        lambda job: replace(job, window=Window(8)),
         lambda job: replace(job, model=replace(job.model, name="other")),
         lambda job: replace(job, model=replace(job.model, class_names=("a", "b", "c", "d", "e"))),
         lambda job: replace(job, model=replace(job.model, preset=Preset(40, 32, (0.4,) * 3))),
@@ -142,7 +144,7 @@ def test_other_methods_batches_and_workers_may_share_a_folder(job: Job) -> None:
 
 def test_a_new_version_makes_all_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     list(pipeline.run(job))
-    monkeypatch.setattr(pipeline, "__version__", "99")
+    monkeypatch.setattr(jobs, "__version__", "99")
     list(pipeline.run(replace(job, skip_existing=True, output=job.output)))
     first = manifest(job.output)[0]["digest"]
     monkeypatch.undo()

@@ -22,7 +22,7 @@ from torch import nn
 from camcli import Model, load, pipeline, snapshots, verdicts
 from camcli.errors import CamcliError, OutputError
 from camcli.images import Preset, find
-from camcli.pipeline import Job
+from camcli.job import Job
 from camcli.snapshots import Tolerance, compare, measure
 from tests.conftest import GapNet, make_photo, manifest
 

@@ -25,8 +25,8 @@ from camcli.methods import METHODS
 from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
 
 if TYPE_CHECKING:
+    from camcli.job import Job
     from camcli.models import Model
-    from camcli.pipeline import Job
 
 
 @click.command(no_args_is_help=True)
@@ -281,9 +281,9 @@ def _job(
 ) -> Job:
     from camcli.capture import Window
     from camcli.families import find_layer
+    from camcli.job import Job
     from camcli.localisation import BoxRule
     from camcli.models import load
-    from camcli.pipeline import Job
     from camcli.render import Style
 
     style, rule = Style(colormap, alpha), BoxRule(boxes, box_threshold)

@@ -1,0 +1,193 @@
+"""A job: everything that decides a run's results, and the pieces that its stages hand on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from camcli import __version__, fusion, localisation, outputs, resume
+from camcli.capture import Window
+from camcli.engine import pick_methods
+from camcli.errors import CamcliError
+from camcli.images import MAX_PIXELS, Box, Crop, Pixels, Source
+from camcli.localisation import BoxRule
+from camcli.models import Model
+from camcli.outputs import Wanted
+from camcli.render import Style, Values
+from camcli.targets import parse_target
+from camcli.tasks import Reader
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides a run's results: images, model, what to explain, what to write."""
+
+    sources: Sequence[Source]
+    model: Model
+    methods: Sequence[str]
+    targets: Sequence[str]
+    output: Path
+    layers: Sequence[str | None] = (None,)
+    fuse: str | None = None
+    saves: Sequence[str] = ("overlay", "map")
+    fit: str = "preset"
+    style: Style = field(default_factory=Style)
+    boxes: BoxRule = field(default_factory=BoxRule)
+    window: Window = field(default_factory=Window)
+    batch_size: int = 16
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    region: Box | None = None
+    max_pixels: int = MAX_PIXELS
+    skip_existing: bool = False
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Refuse before any work what no image can change. Raises CamcliError."""
+        for target in self.targets:
+            parse_target(target, self.model.class_names, self.model.num_classes)
+        Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
+        fusion.check(self.fuse, pick_methods(self.methods), self.layers)
+        if "boxes" in self.saves:
+            localisation.check(pick_methods(self.methods))
+        outputs.check_names(self.output, self.sources, self.results)
+        if not self.overwrite:
+            resume.refuse_other(self.output, resume.rows(self.output), self.settings)
+        outputs.prepare(self.output)
+
+    @property
+    def results(self) -> list[Wanted]:
+        """What there is for each image, in the order in which `explain` gives it."""
+        return outputs.every_result(self.methods, self.targets, self.layers, self.fuse)
+
+    @cached_property
+    def settings(self) -> str:
+        """The digest of what all results of a run have in common, and a folder's must."""
+        model, record = self.model, record_of(self)
+        common = ("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha")
+        weights = model.weights_hash or (model.weights, _state_digest(model))
+        known = [record[name] for name in (*common, "window", "stride", "boxes", "box_threshold")]
+        return resume.digest([*known, weights, vars(model.preset), model.class_names])
+
+    @cached_property
+    def made(self) -> str:
+        """The digest of what else decides the bytes written, but for the image itself.
+
+        Not the batch size: one that memory asks for later must not undo what is done.
+        """
+        record = record_of(self)
+        versions = {k: v for k, v in record["versions"].items() if k != "python"}
+        return resume.digest([versions, self.model.device.type])
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source, decoded and preprocessed."""
+
+    source: Source
+    pixels: Pixels
+    input: Tensor
+    crop: Crop
+    digest: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the input."""
+        return self.input.shape[2], self.input.shape[1]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A source that could not be explained, and the reason."""
+
+    source: Source
+    error: CamcliError
+
+
+@dataclass(frozen=True)
+class Existing:
+    """An image whose results an earlier run left whole: their rows."""
+
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result for one image, on the host."""
+
+    wanted: Wanted
+    layer: str | None
+    values: Values
+    score: float
+    class_index: int
+    probability: float
+    box: Box | None
+
+
+Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
+
+
+def clocked(job: Job) -> Callable[[Counter[str]], Row]:
+    """The record of a run that starts now, for the counts that it ends with."""
+    started, clock = datetime.now(timezone.utc), time.monotonic()
+    return lambda counts: {
+        **record_of(job),
+        "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 3),
+    }
+
+
+def record_of(job: Job) -> Row:
+    model = job.model
+    packages = ("torch", "torchvision", "numpy", "pillow", "opencv-python")
+    return {
+        "model": model.name,
+        "weights": model.weights,
+        "weights_hash": model.weights_hash,
+        "precision": str(model.dtype).removeprefix("torch."),
+        "layers": [layer or "auto" for layer in job.layers],
+        "fuse": job.fuse,
+        "methods": list(job.methods),
+        "targets": list(job.targets),
+        "fit": job.fit,
+        "saves": list(job.saves),
+        "colormap": job.style.colormap,
+        "alpha": job.style.alpha,
+        "window": job.window.size,
+        "stride": job.window.stride,
+        "boxes": job.boxes.which,
+        "box_threshold": job.boxes.threshold,
+        "region": job.region,
+        "batch_size": job.batch_size,
+        "device": str(model.device),
+        "versions": {
+            "camcli": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }
+
+
+def _state_digest(model: Model) -> str:
+    """A digest of weights that came from no file; random ones follow from their seed."""
+    if model.weights.startswith("none"):
+        return ""
+    found = hashlib.sha256()
+    for name, tensor in model.module.state_dict().items():
+        found.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+    return found.hexdigest()
