@@ -110,7 +110,7 @@ def peers(size: Size) -> Iterator[Row]:
 
 def _pytorch_grad_cam(module: Any, images: Tensor) -> Contender:
     made = import_module("pytorch_grad_cam").GradCAM(module, [module.layer4])
-    return partial(made, images)
+    return partial(made, images, None)  # the best class
 
 
 def _torchcam(module: Any, images: Tensor) -> Contender:
