@@ -140,11 +140,16 @@ def placed(values: Values, crop: Crop, size: tuple[int, int]) -> Values:
     return canvas
 
 
+# Photographs hardly repeat themselves: to look for what does makes them a tenth smaller, and takes
+# two and a half times as long. Only runs of one value are found, as there are in plots.
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12
+    _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+
+
 def png(pixels: Pixels) -> bytes:
     """The image as a PNG file."""
-    # Level 1: photographs hardly shrink further, and take several times as long.
-    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings)
+    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _PNG)
     if not done:
         raise CamcliError(f"OpenCV cannot encode a PNG of shape {pixels.shape}")
     return data.tobytes()
