@@ -45,7 +45,7 @@ def test_the_table_and_what_is_written(
     run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (trials, plots):  # two of ROAD's nine, which take most of the time
-        monkeypatch.setattr(module, "SHARES", torch.tensor([0.3, 0.6]))
+        monkeypatch.setattr(module, "REMOVED", torch.tensor([0.3, 0.6]))
     methods = ("--method", "gradcam++", "--method", "guided-backprop", "--method", "gradcam++")
     out = tmp_path / "out"
     found = run("evaluate", photos, *TINY, *QUICK, *methods, "--metric", "all", "--output", out)
