@@ -145,13 +145,13 @@ def test_what_is_skipped_is_counted_by_its_reason(
 def test_annotated_is_the_best_class_that_the_photo_has(
     run: Run, photos: Path, truth: tuple[object, ...], tmp_path: Path
 ) -> None:
-    (tmp_path / "all.txt").write_text("red: 1, 2\nblue: 3\n")
+    (tmp_path / "all.txt").write_text("red: 2, 3\nblue: 4\n")
     for name in ("annotated", *range(5)):
         asked = ("evaluate", photos, *TINY, *truth, "--target", name, "--metric", "energy")
         run(*asked, "--metric", "complexity", "--output", tmp_path / str(name))
     chosen = {row["image"]: row for row in scores(tmp_path / "annotated")}
     assert set(chosen) == {"a.png", "b.png"}
-    others = [row for label in (1, 2, 3) for row in scores(tmp_path / str(label))]
+    others = [row for label in (2, 3, 4) for row in scores(tmp_path / str(label))]
     for image, row in chosen.items():
         best = max(float(one["probability"]) for one in others if one["image"] == image)
         assert float(row["probability"]) == pytest.approx(best, abs=1e-5)

@@ -301,9 +301,7 @@ def _metrics(given: Sequence[str], *, annotated: bool) -> tuple[str, ...]:
 
 
 def _measured(study: Study, quiet: bool) -> Scores:
-    """Run it, with a progress bar and a line for each image that fails. Raises CamcliError if
-    not one is left.
-    """
+    """Run it, with a progress bar and a line for each image that fails, which not all must."""
     from tqdm import tqdm  # not before the run: --help stays quick
 
     from camcli.evaluation.run import Failure, Measured, Scores, run

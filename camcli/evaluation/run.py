@@ -252,16 +252,18 @@ def _load(study: Study, numbered: tuple[int, Source]) -> Loaded | Failure | Skip
     except (ImageError, AnnotationError) as error:
         return Failure(number, error)
     objects = study.truth.by_class(found)  # what is wrong with the classes is so for all images
-    return (
-        Loaded(number, image, Scene(size, crop, objects)) if objects else Skipped(number, UNKNOWN)
-    )
+    if not objects:
+        return Skipped(number, UNKNOWN)
+    return Loaded(number, image, Scene(size, crop, objects))
 
 
 def _aimed(
     study: Study, window: Iterable[Loaded | Failure | Skipped]
 ) -> Iterator[Loaded | Failure | Skipped]:
-    """The images of a window with the class that is explained; those without an object of it
-    are skipped. One forward pass, before any other work is done for them."""
+    """The images of a window with the class that is explained; those without such an object skipped.
+
+    It takes a forward pass of its own, and saves the maps of images that are left out.
+    """
     yield from (item for item in window if not isinstance(item, Loaded))
     for batch in _batches(window):
         scenes = _scenes(batch)
