@@ -129,7 +129,8 @@ def test_what_is_skipped_is_counted_by_its_reason(
     lines = found.stdout_bytes.decode().splitlines()
     assert lines[1].split()[:3] == ["pointing", "higher", "1"]
     assert {
-        "1 of 5 images skipped: no object of the class that is followed",
+        "1 of 5 images skipped: no object of the class that is followed (--target annotated takes "
+        "one that they have)",
         "1 of 5 images skipped: no object of a class of the model",
         "1 of 5 images skipped: not annotated",
     } <= set(lines)

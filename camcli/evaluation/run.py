@@ -260,7 +260,7 @@ def _load(study: Study, numbered: tuple[int, Source]) -> Loaded | Failure | Skip
 def _aimed(
     study: Study, window: Iterable[Loaded | Failure | Skipped]
 ) -> Iterator[Loaded | Failure | Skipped]:
-    """The images of a window with the class that is explained; those without such an object skipped.
+    """The images of a window with the class that is explained; those without it are skipped.
 
     It takes a forward pass of its own, and saves the maps of images that are left out.
     """

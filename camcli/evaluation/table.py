@@ -13,6 +13,7 @@ from camcli.evaluation.intervals import Cell, cells
 from camcli.evaluation.metrics import METRICS
 from camcli.evaluation.records import wins
 from camcli.evaluation.run import Scores
+from camcli.evaluation.truth import ANNOTATED, ANOTHER
 
 MARKS = {"fails": "!", "unsure": "~"}
 KEPT = 0.3
@@ -42,7 +43,8 @@ def table(scores: Scores) -> str:
 def left_out(scores: Scores) -> Iterator[str]:
     """A line for each reason for which images were skipped, with how many they are."""
     for reason, count in Counter(scores.skipped.values()).most_common():
-        yield f"{count} of {len(scores.study.sources)} images skipped: {reason}"
+        hint = f" (--target {ANNOTATED} takes one that they have)" if reason == ANOTHER else ""
+        yield f"{count} of {len(scores.study.sources)} images skipped: {reason}{hint}"
 
 
 def protocol(scores: Scores) -> str:
