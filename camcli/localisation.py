@@ -102,6 +102,12 @@ def iou(one: Box, other: Box) -> float:
     return shared / (_area(one) + _area(other) - shared or 1)
 
 
+def best_iou(values: Map, objects: Iterable[Object], share: float = SHARE) -> float:
+    """The IoU of the map's box with that of the object that it meets best; 0 without either."""
+    box = box_of(values, share)
+    return max((iou(box, found.box) for found in objects), default=0.0) if box else 0.0
+
+
 def localised(
     values: Map, objects: Sequence[Object], share: float = SHARE, overlap: float = 0.5
 ) -> bool:
@@ -110,8 +116,7 @@ def localised(
     The localisation of ILSVRC (Russakovsky et al. 2015, arXiv:1409.0575), its top-1 if the map is
     of the network's best class; without objects of that class the answer is no.
     """
-    box = box_of(values, share)
-    return box is not None and any(iou(box, found.box) > overlap for found in objects)
+    return best_iou(values, objects, share) > overlap
 
 
 def pointing(values: Map, objects: Sequence[Object], margin: float = 15) -> float:

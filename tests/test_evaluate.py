@@ -18,7 +18,7 @@ from camcli.evaluation import metrics, mosaics, perturbation, sanity, trials
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.correlation import pearson, ranks, spearman
 from camcli.evaluation.imputation import imputed
-from camcli.evaluation.metrics import EVIDENCE, METRICS, ON_MOSAICS
+from camcli.evaluation.metrics import EVIDENCE, METRICS, ON_MOSAICS, ON_TRUTH
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.trials import MosaicTrial, Setup, Subject, Trial, mosaic_trials
 from camcli.images import Preset
@@ -244,7 +244,7 @@ def test_grid_against_loops(subject: Subject, gap_net: GapNet) -> None:
 
 
 def test_every_metric_has_an_oracle_and_every_evidence_a_home() -> None:
-    assert set(ORACLES) | {"grid"} == set(METRICS)
+    assert {*ORACLES, "grid", *ON_TRUTH} == set(METRICS)
     for name in EVIDENCE.keys() - ON_MOSAICS:
         assert isinstance(getattr(Trial, name), property) or hasattr(Trial, name)
     assert set(MosaicTrial.__dataclass_fields__) == ON_MOSAICS
@@ -280,7 +280,7 @@ def test_registration_refuses_what_no_run_could_give() -> None:
 
 
 def test_a_batch_of_n_is_n_batches_of_one(subject: Subject) -> None:
-    names = [name for name in METRICS if name != "grid"]
+    names = list(ORACLES)
     for i, number in enumerate(subject.numbers):
         alone = Subject(subject.setup, subject.images[i : i + 1], [number])
         for row in ("guided", "random"):

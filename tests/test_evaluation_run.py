@@ -17,7 +17,7 @@ from camcli.errors import MethodError
 from camcli.evaluation import plots, trials
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.intervals import bootstrap, cells
-from camcli.evaluation.metrics import DEFAULT, METRICS
+from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
 from camcli.evaluation.mosaics import Pool, Tile
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.run import Failure, Measured, Scores, Study, _on_mosaics, run
@@ -45,7 +45,7 @@ def test_the_table_and_what_is_written(
     run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (trials, plots):  # two of ROAD's nine, which take most of the time
-        monkeypatch.setattr(module, "SHARES", torch.tensor([0.3, 0.6]))
+        monkeypatch.setattr(module, "REMOVED", torch.tensor([0.3, 0.6]))
     methods = ("--method", "gradcam++", "--method", "guided-backprop", "--method", "gradcam++")
     out = tmp_path / "out"
     found = run("evaluate", photos, *TINY, *QUICK, *methods, "--metric", "all", "--output", out)
@@ -53,14 +53,15 @@ def test_the_table_and_what_is_written(
     lines = found.stdout_bytes.decode().splitlines()
     rows = ["gradcam++", "guided-backprop", *CONTROLS]
     assert lines[0].split() == ["metric", "better", "images", *rows]
-    assert [line.split()[0] for line in lines[1 : 1 + len(METRICS)]] == list(METRICS)
+    names = [name for name in METRICS if name not in ON_TRUTH]
+    assert [line.split()[0] for line in lines[1 : 1 + len(names)]] == names
     assert lines[-1].startswith("Measured with target pred, fit preset, product raw, scale max")
     assert "insertion-fill blur" in lines[-1]
     record = json.loads((out / "metrics.json").read_text())
     assert record["methods"] == rows[:2]
     assert (record["images"], record["failed"]) == (5, 0)
     assert record["weights"] == "of tests.conftest:GapNet"
-    assert list(record["metrics"]) == list(METRICS)
+    assert list(record["metrics"]) == names
     assert all(list(one["rows"]) == rows for one in record["metrics"].values())
     drop = record["metrics"]["average-drop"]
     mean = drop["rows"]["gradcam++"]["mean"]

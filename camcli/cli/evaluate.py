@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli import outputs
+from camcli.annotations import FORMATS
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import Name, model_options, stack
 from camcli.errors import CamcliError
-from camcli.evaluation.metrics import DEFAULT, METRICS
+from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
 from camcli.evaluation.protocol import CELLS, FILLS, GRADIENTS, PRODUCTS, SCALES, Protocol
 from camcli.images import FITS, MAX_PIXELS, Source, find
 from camcli.methods import METHODS
@@ -133,16 +134,30 @@ protocol_options = stack(
 @click.option(
     "--metric",
     multiple=True,
-    default=DEFAULT,
     type=Name("metric", [*METRICS, "all"]),
-    help=f"How to measure it, or all; repeatable.  [default: {', '.join(DEFAULT)}]",
+    help="How to measure it, or all; repeatable.  "
+    f"[default: {', '.join(DEFAULT)}; with --boxes {', '.join(ON_TRUTH)}]",
+)
+@click.option(
+    "--boxes",
+    metavar="FORMAT:PATH",
+    help=f"Where the objects are, as {', '.join(FORMATS)}; images without one of the class are "
+    "skipped.",
+)
+@click.option(
+    "--class-map",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Which of the model's classes the annotations' classes are, unless the names are the "
+    "same.",
 )
 @click.option(
     "--target",
     default="pred",
     show_default=True,
     metavar="T",
-    help="The class that is followed: pred, topK (the K-th best), a class index or name.",
+    help="The class that is followed: pred, topK (the K-th best), a class index or name, or with "
+    "--boxes annotated (the best of the image's annotated ones).",
 )
 @click.option(
     "--layer",
@@ -206,6 +221,9 @@ def evaluate(
 ) -> int:
     """Measure how good the maps of some methods are on the images in PATHS.
 
+    Without annotations the images are changed as a map says, and the network is asked again; with
+    --boxes maps are held against the objects in the images.
+
     Two controls are always measured as well: a random map and a Gaussian in the centre. A method
     that is no better than they are shows nothing.
     """
@@ -218,8 +236,6 @@ def evaluate(
         outputs.prepare(output)
     study = _study(sources, seed, **options)
     scores = _measured(study, quiet)
-    if not scores.facts:
-        raise CamcliError("not one image could be measured")
     _show(scores, output, json)
     return SOME_FAILED if scores.failures else DONE
 
@@ -243,6 +259,8 @@ def _study(
     precision: str,
     method: tuple[str, ...],
     metric: tuple[str, ...],
+    boxes: str | None,
+    class_map: Path | None,
     target: str,
     layer: str,
     fit: str,
@@ -252,15 +270,18 @@ def _study(
     **protocol: Any,
 ) -> Study:
     from camcli.evaluation.run import Study
+    from camcli.evaluation.truth import ground_truth
     from camcli.families import find_layer
     from camcli.models import load
 
+    if class_map and not boxes:
+        raise CamcliError("--class-map says what --boxes are of: give both")
     network = load(model, weights, labels=labels, device=device, precision=precision)
     return Study(
         sources=sources,
         model=network,
         methods=tuple(dict.fromkeys(method)),
-        metrics=tuple(METRICS) if "all" in metric else tuple(dict.fromkeys(metric)),
+        metrics=_metrics(metric, annotated=bool(boxes)),
         protocol=Protocol(**protocol, seed=seed),
         target=target,
         layer=None if layer == "auto" else find_layer(network.module, layer),
@@ -268,14 +289,23 @@ def _study(
         batch_size=batch_size,
         workers=workers or os.cpu_count() or 1,
         max_pixels=max_pixels,
+        truth=ground_truth(boxes, class_map, network) if boxes else None,
     )
 
 
+def _metrics(given: Sequence[str], *, annotated: bool) -> tuple[str, ...]:
+    """The metrics of these names; all of them are those that can be taken."""
+    if "all" in given:
+        return tuple(name for name, metric in METRICS.items() if annotated or not metric.on_truth)
+    return tuple(dict.fromkeys(given)) or (ON_TRUTH if annotated else DEFAULT)
+
+
 def _measured(study: Study, quiet: bool) -> Scores:
-    """Run it, with a progress bar and a line for each image that fails."""
+    """Run it, with a progress bar and a line for each image that fails, which not all must."""
     from tqdm import tqdm  # not before the run: --help stays quick
 
-    from camcli.evaluation.run import Failure, Scores, run
+    from camcli.evaluation.run import Failure, Measured, Scores, run
+    from camcli.evaluation.table import left_out
 
     scores = Scores(study)
     hidden = quiet or not sys.stderr.isatty()
@@ -285,7 +315,9 @@ def _measured(study: Study, quiet: bool) -> Scores:
             if isinstance(found, Failure):
                 progress.clear()
                 click.echo("Error: " + str(found.error).replace("\n", "\\n"), err=True)
-            progress.update(1 if isinstance(found, Failure) else len(found.facts))
+            progress.update(len(found.facts) if isinstance(found, Measured) else 1)
+    if not scores.facts:
+        raise CamcliError("; ".join(["not one image could be measured", *left_out(scores)]))
     return scores
 
 

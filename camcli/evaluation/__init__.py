@@ -1,7 +1,8 @@
-"""How good is a map? Metrics without annotations, two controls, and the table that they make.
+"""How good is a map? Metrics with and without annotations, two controls, and their table.
 
 A run goes forwards like an explanation: images -> a batch of maps -> the evidence that the metrics
 ask for by name, each taken once -> one number for each image, method and metric -> means with
-bootstrap intervals. `metrics` is the registry and `protocol` what papers leave open; neither
-imports torch, so that the command line can list them at once.
+bootstrap intervals. Where there is ground truth, it decides which images and classes are explained
+(`truth`), and is evidence like the rest. `metrics` is the registry and `protocol` what papers leave
+open; neither imports torch, so that the command line can list them at once.
 """

@@ -2,8 +2,8 @@
 
 As with the methods, a parameter's name says what a metric needs and EVIDENCE what may be asked for:
 a run takes only the evidence that some metric names. A new metric is one function here and one
-oracle test. One that holds maps against annotations is no different: it asks for `seen` and for
-what is known of the images, which then is one more name in EVIDENCE and property of a Trial.
+oracle test. Those that hold maps against annotations ask for `objects`; they are the measures of
+`camcli.localisation`, map by map, since photos differ in size.
 
 torch is imported only for types, so that the command line can list the metrics at once.
 
@@ -15,15 +15,19 @@ the metric is not defined for an image.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from camcli import localisation
 from camcli.evaluation.correlation import pearson, spearman
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from camcli.annotations import Object
+    from camcli.localisation import Map
 
 EVIDENCE = MappingProxyType(
     {
@@ -42,6 +46,10 @@ EVIDENCE = MappingProxyType(
         "from the last one down, further at each step; NaN where there is no map (N,S)",
         "mosaic": "the raw map of a 2x2 grid of images for the class of one of them (N,2H,2W)",
         "cell": "where in the grid that image is: 0 1 above, 2 3 below (N,)",
+        "placed": "the map's positive part in [0, 1] in the photo itself, zero where the network "
+        "did not look: N maps (H,W), each of its photo's size",
+        "objects": "the annotated objects of the class in each photo, at least one: N sequences",
+        "share": "of its maximum, above which the map is said to cover something, a number",
     }
 )
 
@@ -73,6 +81,11 @@ class Metric:
     def summary(self) -> str:
         """The first sentence of the function's docstring."""
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+
+    @property
+    def on_truth(self) -> bool:
+        """Whether it holds maps against annotations."""
+        return "objects" in self.needs
 
     @property
     def on_mosaics(self) -> bool:
@@ -292,6 +305,110 @@ def sanity(unlearnt: Tensor) -> Tensor:
     (N,S) -> (N,), -1 to 1
     """
     return unlearnt.nanmean(1)
+
+
+@register("pointing", better="higher", source="Zhang et al. 2018, arXiv:1608.00507")
+def pointing(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+    """Pointing game: is the map's maximum on an object of the class?
+
+    Or at most 15 pixels beside one; of several highest pixels it is the share that hits. The paper
+    has the mean over classes of this mean over images. -> (N,), 0 to 1
+    """
+    return _each(localisation.pointing, placed, objects)
+
+
+@register("energy", better="higher", source="Wang et al. 2020 (Score-CAM), arXiv:1910.01279")
+def energy(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+    """Energy pointing: how much of the map's sum is in the boxes of the class?
+
+    A constant map has the boxes' share of the image. -> (N,), 0 to 1
+    """
+    return _each(localisation.energy, placed, objects)
+
+
+@register("loc-0", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
+def loc_0(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+    """Loc(0): the map's area in the boxes, by that of the boxes and of the map outside of them.
+
+    The area is where the map is above delta, here 0. -> (N,), 0 to 1
+    """
+    return _each(localisation.loc, placed, objects, 0.0)
+
+
+@register("loc-0.25", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
+def loc_25(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+    """Loc(0.25): the same of the area where the map is above a quarter of its maximum.
+
+    -> (N,), 0 to 1
+    """
+    return _each(localisation.loc, placed, objects, 0.25)
+
+
+@register("loc-0.5", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
+def loc_50(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+    """Loc(0.5): the same of the area where the map is above half of its maximum.
+
+    -> (N,), 0 to 1
+    """
+    return _each(localisation.loc, placed, objects, 0.5)
+
+
+@register("iou", better="higher", source="Selvaraju et al. 2017, arXiv:1610.02391")
+def iou(placed: Iterable[Map], objects: Iterable[Sequence[Object]], share: float) -> Tensor:
+    """IoU: how well does the map's box fit that of an object of the class?
+
+    The box around the largest region above a share of the map's maximum, and the object that it
+    fits best. -> (N,), 0 to 1
+    """
+    return _each(localisation.best_iou, placed, objects, share)
+
+
+@register("localised", better="higher", source="Russakovsky et al. 2015, arXiv:1409.0575")
+def localised(placed: Iterable[Map], objects: Iterable[Sequence[Object]], share: float) -> Tensor:
+    """Localisation: is the IoU above 0.5, as ILSVRC asks?
+
+    Of the images that have an object of the class; ILSVRC's top-1 also counts the others, as not
+    localised. -> (N,), 0 or 1
+    """
+    return _each(localisation.localised, placed, objects, share)
+
+
+@register(
+    "covered",
+    better="higher",
+    source="after Chattopadhay et al. 2018, arXiv:1710.11063",
+    controlled=False,
+)
+def covered(placed: Iterable[Map], objects: Iterable[Sequence[Object]], share: float) -> Tensor:
+    """Covered: how many of the objects of the class does the map cover?
+
+    Half of each or more is above a share of the map's maximum. A constant map covers all of them:
+    read it beside Loc. -> (N,), 0 to 1
+    """
+
+    def part(values: Map, found: Sequence[Object], share: float) -> float:
+        return localisation.covered(values, found, share) / len(found)
+
+    return _each(part, placed, objects, share)
+
+
+ON_TRUTH = tuple(name for name, metric in METRICS.items() if metric.on_truth)
+"""What is measured where there are annotations, unless something else is asked for: `covered` is
+never alone, since a constant map is perfect by it."""
+
+
+def _each(
+    measure: Callable[..., float],
+    placed: Iterable[Map],
+    objects: Iterable[Sequence[Object]],
+    *options: float,
+) -> Tensor:
+    """A measure of one map and the objects in its photo, for each of them, (N,)."""
+    import torch  # here, so that the command line can list the metrics at once
+
+    pairs = zip(placed, objects, strict=True)
+    found = [measure(values, of_class, *options) for values, of_class in pairs]
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def _area(curve: Tensor) -> Tensor:

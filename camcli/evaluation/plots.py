@@ -14,7 +14,7 @@ from camcli.evaluation.intervals import Cell, cells
 from camcli.evaluation.metrics import METRICS
 from camcli.evaluation.records import curves
 from camcli.evaluation.run import Scores, Values
-from camcli.evaluation.trials import SHARES
+from camcli.evaluation.trials import REMOVED
 from camcli.images import Pixels
 from camcli.render import png
 
@@ -105,7 +105,7 @@ def _curves(scores: Scores, name: str, curve: Values) -> Pixels:
 def _positions(name: str, steps: int) -> Points:
     """Where the points of a metric's curve are: at shares of pixels, or at numbered stages."""
     if METRICS[name].trace in ("imputed", "spared"):
-        return np.asarray(SHARES, np.float64)
+        return np.asarray(REMOVED, np.float64)
     if METRICS[name].trace == "unlearnt":
         return np.arange(1, steps + 1, dtype=np.float64)
     return np.linspace(0, 1, steps)

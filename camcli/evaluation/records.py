@@ -27,10 +27,16 @@ def record(scores: Scores) -> dict[str, Any]:
         "weights": study.model.weights,
         "weights_hash": study.model.weights_hash,
         "target": study.target,
+        "boxes": study.truth and study.truth.boxes,
+        "class_map": study.truth and study.truth.class_map and str(study.truth.class_map),
         "layer": study.layer or "auto",
         "fit": study.fit,
         "images": len(scores.facts),
         "failed": len(scores.failures),
+        "skipped": [
+            {"image": study.sources[number].name.as_posix(), "reason": reason}
+            for number, reason in sorted(scores.skipped.items())
+        ],
         "methods": list(study.methods),
         "controls": list(CONTROLS),
         "interval": {"level": LEVEL, "resamples": RESAMPLES},

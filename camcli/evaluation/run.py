@@ -17,20 +17,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camcli.engine import needs_survey, pick_methods, surveyed
-from camcli.errors import ImageError, MethodError, TargetError, one_line
+from camcli.errors import (
+    AnnotationError,
+    CamcliError,
+    ImageError,
+    MethodError,
+    NotAnnotatedError,
+    TargetError,
+    one_line,
+)
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.metrics import METRICS, Metric
 from camcli.evaluation.mosaics import Pool, Tile
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.trials import MosaicTrial, Setup, Subject, Trial, mosaic_trials
+from camcli.evaluation.truth import (
+    ANNOTATED,
+    ANOTHER,
+    UNANNOTATED,
+    UNKNOWN,
+    Scene,
+    Truth,
+    followed,
+)
 from camcli.images import MAX_PIXELS, Source, decode, preprocess
 from camcli.models import Model
 from camcli.pipeline import read_ahead
 from camcli.targets import parse_target
 
 Values: TypeAlias = NDArray[np.float64]
-Loaded: TypeAlias = tuple[int, Tensor]
-"""An image's number in the run, and the network's input (3,H,W)."""
+_UNFIT = (RuntimeError, AssertionError)
+"""Of torch: no memory, or an input that is too small for the network or unfit."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image's number in the run, and the network's input (3,H,W).
+
+    With ground truth also its annotations and, once it is known, the class that is explained.
+    """
+
+    number: int
+    image: Tensor
+    scene: Scene | None = None
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +78,7 @@ class Study:
     batch_size: int = 16
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_pixels: int = MAX_PIXELS
+    truth: Truth | None = None
 
     def check(self) -> None:
         """Refuse before any work what no image can change. Raises CamcliError."""
@@ -57,6 +88,16 @@ class Study:
                 f"metrics follow the probability of a class, and {self.model.name} is a "
                 f"{self.model.task} network: expected one for classification"
             )
+        truths = [name for name in self.metrics if METRICS[name].on_truth]
+        if truths and self.truth is None:
+            raise AnnotationError(
+                f"metric '{truths[0]}' holds maps against annotations: expected --boxes "
+                "FORMAT:PATH, as in voc:Annotations"
+            )
+        if self.target == ANNOTATED:
+            if self.truth is None:
+                raise TargetError(f"target '{ANNOTATED}' needs annotations: expected --boxes")
+            return
         target = parse_target(self.target, self.model.class_names, self.model.num_classes)
         if target.form:
             raise TargetError(
@@ -72,10 +113,18 @@ class Study:
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be read or explained, and why."""
+    """An image that could not be read or explained, or its annotation not, and why."""
 
     number: int
-    error: ImageError
+    error: CamcliError
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that is left out for want of ground truth, and why."""
+
+    number: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -102,8 +151,9 @@ class Measured:
 class Scores:
     """What is known of all images: by metric the values (M,n) of M rows and n images.
 
-    They are NaN where an image failed or the metric is not defined for it. `facts` and `failures`
-    are by image number; `traces` by metric, (M,n,...), of the images that have one, in any order.
+    They are NaN where there is no image to measure or the metric is not defined for it. `facts`,
+    `failures` and `skipped`, the reasons, are by image number; `traces` by metric, (M,n,...), of
+    the images that have one, in any order.
     """
 
     def __init__(self, study: Study) -> None:
@@ -111,13 +161,17 @@ class Scores:
         shape = len(study.rows), len(study.sources)
         self.values = {name: np.full(shape, np.nan) for name in study.metrics}
         self.facts: dict[int, Facts] = {}
-        self.failures: dict[int, ImageError] = {}
+        self.failures: dict[int, CamcliError] = {}
+        self.skipped: dict[int, str] = {}
         self._traces: dict[str, list[Values]] = defaultdict(list)
 
-    def add(self, found: Measured | Failure) -> None:
+    def add(self, found: Measured | Failure | Skipped) -> None:
         """Take in what `run` yields."""
         if isinstance(found, Failure):
             self.failures[found.number] = found.error
+            return
+        if isinstance(found, Skipped):
+            self.skipped[found.number] = found.reason
             return
         self.facts.update(zip(found.numbers, found.facts, strict=False))
         for name, values in found.values.items():
@@ -131,11 +185,12 @@ class Scores:
         return {name: np.concatenate(parts, axis=1) for name, parts in self._traces.items()}
 
 
-def run(study: Study) -> Iterator[Measured | Failure]:
+def run(study: Study) -> Iterator[Measured | Failure | Skipped]:
     """Measure every image; what fails for one is told and the others go on.
 
     A batch's values come together; those in grids when a grid is full, of images that came before.
-    What is wrong with the model, a method or the target raises CamcliError.
+    With ground truth, images that have no object of their class are skipped. What is wrong with the
+    model, a method or the target raises CamcliError.
     """
     study.check()
     metrics = [METRICS[name] for name in study.metrics]
@@ -148,17 +203,17 @@ def run(study: Study) -> Iterator[Measured | Failure]:
             decoding, partial(_load, study), enumerate(study.sources), study.batch_size
         )
         while window := list(itertools.islice(stream, study.batch_size)):
-            yield from (item for item in window if isinstance(item, Failure))
-            for batch in _batches(window):
-                numbers, images = [number for number, _ in batch], _stacked(batch, study)
+            aimed = list(_aimed(study, window)) if study.truth else window
+            yield from (item for item in aimed if not isinstance(item, Loaded))
+            for batch in _batches(aimed):
+                numbers, images = [item.number for item in batch], _stacked(batch, study)
                 try:
                     setup = _surveyed(setup, images)
-                    subject = Subject(setup, images, numbers)
+                    subject = _subject(setup, images, batch)
                     found = _measured(subject, single)
                     pool.add(_sure(subject) if grids else [])
                     waiting = list(_on_mosaics(setup, pool, grids))
-                # Of torch: no memory, or an input that is too small for the network or unfit.
-                except (RuntimeError, AssertionError) as error:
+                except _UNFIT as error:
                     yield from _failures(study, numbers, error)
                     continue
                 yield found
@@ -183,26 +238,68 @@ def _surveyed(setup: Setup, images: Tensor) -> Setup:
     return replace(setup, model=surveyed(setup.model, (images,)))
 
 
-def _load(study: Study, numbered: tuple[int, Source]) -> Loaded | Failure:
+def _load(study: Study, numbered: tuple[int, Source]) -> Loaded | Failure | Skipped:
     number, source = numbered
     try:
         pixels = decode(source.path, study.max_pixels)
-        return number, preprocess(pixels, study.model.preset, study.fit)[0]
-    except ImageError as error:
+        image, crop = preprocess(pixels, study.model.preset, study.fit)
+        if not study.truth:
+            return Loaded(number, image)
+        size = pixels.shape[0], pixels.shape[1]
+        found = study.truth.read(source.name, size)
+    except NotAnnotatedError:
+        return Skipped(number, UNANNOTATED)
+    except (ImageError, AnnotationError) as error:
         return Failure(number, error)
+    objects = study.truth.by_class(found)  # what is wrong with the classes is so for all images
+    if not objects:
+        return Skipped(number, UNKNOWN)
+    return Loaded(number, image, Scene(size, crop, objects))
 
 
-def _batches(window: Iterable[Loaded | Failure]) -> list[list[Loaded]]:
+def _aimed(
+    study: Study, window: Iterable[Loaded | Failure | Skipped]
+) -> Iterator[Loaded | Failure | Skipped]:
+    """The images of a window with the class that is explained; those without it are skipped.
+
+    It takes a forward pass of its own, and saves the maps of images that are left out.
+    """
+    yield from (item for item in window if not isinstance(item, Loaded))
+    for batch in _batches(window):
+        scenes = _scenes(batch)
+        try:
+            labels = followed(study.model, study.target, _stacked(batch, study), scenes)
+        except _UNFIT as error:
+            yield from _failures(study, [item.number for item in batch], error)
+            continue
+        for item, scene, label in zip(batch, scenes, labels, strict=True):
+            known = label in scene.objects
+            yield replace(item, label=label) if known else Skipped(item.number, ANOTHER)
+
+
+def _scenes(batch: Iterable[Loaded]) -> list[Scene]:
+    """The annotations of a batch's images: of all of them, or of none in a run without any."""
+    return [item.scene for item in batch if item.scene]
+
+
+def _batches(window: Iterable[Loaded | Failure | Skipped]) -> list[list[Loaded]]:
     """The images of a window that were read, those of one shape together."""
     shapes: dict[torch.Size, list[Loaded]] = defaultdict(list)
     for item in window:
-        if not isinstance(item, Failure):
-            shapes[item[1].shape].append(item)
+        if isinstance(item, Loaded):
+            shapes[item.image.shape].append(item)
     return list(shapes.values())
 
 
+def _subject(setup: Setup, images: Tensor, batch: Sequence[Loaded]) -> Subject:
+    """A batch's Subject, of the classes that were chosen by ground truth if there is some."""
+    labels = [item.label for item in batch if item.label is not None]
+    aimed = replace(setup, target=torch.tensor(labels)) if labels else setup
+    return Subject(aimed, images, [item.number for item in batch], _scenes(batch))
+
+
 def _stacked(batch: Sequence[Loaded], study: Study) -> Tensor:
-    images = torch.stack([image for _, image in batch])
+    images = torch.stack([item.image for item in batch])
     model = study.model
     return images.to(model.device, model.dtype, memory_format=torch.channels_last)
 
@@ -253,7 +350,7 @@ def _on_mosaics(setup: Setup, pool: Pool, metrics: Sequence[Metric]) -> Iterator
     for some in (grids[i : i + at_once] for i in range(0, len(grids), at_once)):
         try:
             trials = mosaic_trials(setup, some)
-        except (RuntimeError, AssertionError) as error:
+        except _UNFIT as error:
             raise MethodError(
                 f"grid: {setup.model.name} failed on images twice as large as its own "
                 f"({one_line(error)}): try --cells half"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from camcli.evaluation.intervals import Cell, cells
 from camcli.evaluation.metrics import METRICS
 from camcli.evaluation.records import wins
 from camcli.evaluation.run import Scores
+from camcli.evaluation.truth import ANNOTATED, ANOTHER
 
 MARKS = {"fails": "!", "unsure": "~"}
 KEPT = 0.3
@@ -33,8 +35,16 @@ def table(scores: Scores) -> str:
     if "win" in found:
         parts.append(_win_table(scores))
     parts += _remarks(scores, found)
+    parts += left_out(scores)
     parts.append(protocol(scores))
     return "\n".join(parts) + "\n"
+
+
+def left_out(scores: Scores) -> Iterator[str]:
+    """A line for each reason for which images were skipped, with how many they are."""
+    for reason, count in Counter(scores.skipped.values()).most_common():
+        hint = f" (--target {ANNOTATED} takes one that they have)" if reason == ANOTHER else ""
+        yield f"{count} of {len(scores.study.sources)} images skipped: {reason}{hint}"
 
 
 def protocol(scores: Scores) -> str:
@@ -45,7 +55,8 @@ def protocol(scores: Scores) -> str:
     told = [
         f"{name.replace('_', '-')} {value}" for name, value in used.items() if value is not None
     ]
-    return f"Measured with target {study.target}, fit {study.fit}, {', '.join(told)}."
+    truth = f", boxes {study.truth.boxes}" if study.truth else ""
+    return f"Measured with target {study.target}{truth}, fit {study.fit}, {', '.join(told)}."
 
 
 def _line(name: str, column: Sequence[Cell]) -> list[str]:

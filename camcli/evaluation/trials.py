@@ -7,7 +7,7 @@ network that forgets) is the Subject's, and taken once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -15,7 +15,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from camcli import engine
+from camcli import engine, render
+from camcli.annotations import Object
 from camcli.capture import Window, borrowed
 from camcli.engine import Explanation, TargetLike
 from camcli.evaluation import perturbation, sanity
@@ -24,13 +25,15 @@ from camcli.evaluation.correlation import pearson, ranks
 from camcli.evaluation.imputation import imputed
 from camcli.evaluation.mosaics import Tile, mosaic
 from camcli.evaluation.protocol import Protocol
+from camcli.evaluation.truth import Scene
+from camcli.localisation import SHARE, SHARES, Map
 from camcli.models import Model
 from camcli.targets import logits
 
 Changed: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Makes changed images (M,3,H,W) of images `which` (M,) at `step` (M,)."""
 
-SHARES = torch.arange(1, 10) / 10
+REMOVED = torch.arange(1, 10) / 10
 """What ROAD removes."""
 
 
@@ -78,13 +81,16 @@ class Subject:
     """A batch of images (N,3,H,W), with their numbers in the run, and the maps to try on them.
 
     `classes` (N,) are followed, `probability` (N,) is theirs on the whole images, and `trials` has
-    a Trial for each row.
+    a Trial for each row. `scenes` are the images' annotations, where there are any.
     """
 
-    def __init__(self, setup: Setup, images: Tensor, numbers: Sequence[int]) -> None:
+    def __init__(
+        self, setup: Setup, images: Tensor, numbers: Sequence[int], scenes: Sequence[Scene] = ()
+    ) -> None:
         self.setup = setup
         self.images = images
         self.numbers = numbers
+        self.scenes = scenes
         found = setup.explain(images, setup.methods, setup.target)
         assert found[0].classes is not None  # the target is a class, never a function
         assert found[0].probabilities is not None
@@ -127,6 +133,12 @@ class Subject:
             name: torch.stack([pearson(ranks(first), ranks(maps[name])) for maps in steps], dim=1)
             for name, first in self.maps.items()
         }
+
+    @property
+    def objects(self) -> list[tuple[Object, ...]]:
+        """The objects of each image's class, N of them."""
+        pairs = zip(self.scenes, self.classes.tolist(), strict=True)
+        return [scene.objects[label] for scene, label in pairs]
 
     def fill(self, name: str) -> Tensor:
         """What stands for missing pixels (N,3,H,W); `name` is one of FILLS."""
@@ -233,6 +245,23 @@ class Trial:
         """(N,S)"""
         return self.subject.unlearnt[self.name]
 
+    @property
+    def placed(self) -> Iterator[Map]:
+        """N maps (H,W), each when its turn comes: a batch of large photos is more than memory."""
+        maps = self.subject.maps[self.name].float().cpu().numpy()
+        for values, scene in zip(maps, self.subject.scenes, strict=True):
+            yield render.placed(values, scene.crop, scene.size)
+
+    @property
+    def objects(self) -> list[tuple[Object, ...]]:
+        """N of them"""
+        return self.subject.objects
+
+    @property
+    def share(self) -> float:
+        """A number"""
+        return SHARES.get(self.name, SHARE)
+
     @cached_property
     def _product(self) -> Tensor:
         """The images multiplied by `seen` (N,3,H,W)."""
@@ -262,7 +291,7 @@ class Trial:
     def _imputed(self, places: Tensor) -> Tensor:
         """Whether the class stays the best without the first of `places` (N,H,W), (N,S)."""
         subject = self.subject
-        counts = perturbation.counts(SHARES, self.map)
+        counts = perturbation.counts(REMOVED, self.map)
         generator = torch.Generator().manual_seed(subject.setup.protocol.seed)
         noise = torch.randn(subject.images.shape[1:], generator=generator).to(subject.images)
 
@@ -271,7 +300,7 @@ class Trial:
             filled = imputed(subject.images[which], missing)
             return filled + subject.setup.protocol.noise * noise * missing[:, None]
 
-        return subject.stays_best(len(SHARES), changed)
+        return subject.stays_best(len(REMOVED), changed)
 
 
 @dataclass(frozen=True)

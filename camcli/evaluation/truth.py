@@ -1,0 +1,77 @@
+"""Ground truth in a run: which images have some, and which class of each is explained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from camcli.annotations import Object, Reader, Size, reader
+from camcli.capture import borrowed
+from camcli.classmap import class_finder
+from camcli.images import Crop
+from camcli.models import Model
+from camcli.targets import logits, parse_target
+
+ANNOTATED = "annotated"
+"""The target that takes, of the classes that an image's objects are of, the best one."""
+
+UNANNOTATED = "not annotated"
+UNKNOWN = "no object of a class of the model"
+ANOTHER = "no object of the class that is followed"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is known of a photo: its size, the part that the network sees, and its objects.
+
+    The objects are by the model's classes that they are of, those marked as difficult left out.
+    """
+
+    size: Size
+    crop: Crop
+    objects: Mapping[int, tuple[Object, ...]]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Annotations as they were given, how they are read, and the model's classes by label."""
+
+    boxes: str
+    class_map: Path | None
+    read: Reader
+    classes_of: Callable[[str], frozenset[int]]
+
+    def by_class(self, objects: Iterable[Object]) -> dict[int, tuple[Object, ...]]:
+        """An image's objects by class of the model. Raises AnnotationError."""
+        found: dict[int, tuple[Object, ...]] = defaultdict(tuple)
+        for one in objects:
+            for label in self.classes_of(one.label) if not one.difficult else ():
+                found[label] += (one,)
+        return dict(found)
+
+
+def ground_truth(boxes: str, class_map: Path | None, model: Model) -> Truth:
+    """Annotations from `FORMAT:PATH`, and a file of classes if need be. Raises AnnotationError."""
+    read = reader(boxes)
+    classes_of = class_finder(class_map, model.class_names, model.num_classes)
+    return Truth(boxes, class_map, read, classes_of)
+
+
+def followed(model: Model, target: str, images: Tensor, scenes: Sequence[Scene]) -> list[int]:
+    """The class to explain of each image (N,3,H,W), by its target."""
+    with borrowed(model.module), torch.no_grad():
+        output = model.module(images)
+    if target != ANNOTATED:
+        terms = parse_target(target, model.class_names, model.num_classes).terms(output)
+        assert terms is not None  # the target is a class, never a function
+        return terms.classes[:, 0].tolist()
+    rows = logits(output).tolist()
+    return [
+        max(sorted(scene.objects), key=row.__getitem__)
+        for row, scene in zip(rows, scenes, strict=True)
+    ]
