@@ -7,7 +7,6 @@ import io
 import os
 import struct
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,13 +108,11 @@ def decode(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
     if source == STDIN:
         source = io.BytesIO(sys.stdin.buffer.read() if sys.stdin else b"")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on metadata say nothing to a user
-            with Image.open(source) as image:
-                if image.width * image.height > max_pixels:
-                    given = f"{image.width} x {image.height} pixels"
-                    raise ImageError(f"{name}: {given}, more than --max-pixels {max_pixels}")
-                return upright(image)
+        with Image.open(source) as image:
+            if image.width * image.height > max_pixels:
+                given = f"{image.width} x {image.height} pixels"
+                raise ImageError(f"{name}: {given}, more than --max-pixels {max_pixels}")
+            return upright(image)
     except UnidentifiedImageError:
         size = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
         empty = size == 0

@@ -360,7 +360,7 @@ def test_a_batch_that_memory_is_short_for_is_halved(
     short = replace(job, output=tmp_path / "short", model=replace(job.model, module=net))
     with pytest.warns(CamcliWarning) as said:
         list(pipeline.run(short))
-    assert [str(one.message) for one in said] == [
+    assert [str(one.message) for one in said if one.category is CamcliWarning] == [
         "out of memory with 4 images at once: going on with 2",
         "out of memory with 2 images at once: going on with 1",
     ]

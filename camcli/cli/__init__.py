@@ -45,6 +45,9 @@ def camcli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; anything a user can cause is one line on stderr."""
     warnings.simplefilter("once", CamcliWarning)
+    # Pillow's remarks on metadata say nothing to a user. Here, for all the threads that read:
+    # what one of them put aside for a while, others would lose their own warnings by.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.showwarning = _show_warning  # type: ignore[assignment] # the rest is passed on
     with _terminable():
         code = _exit_code(arguments)
