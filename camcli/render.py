@@ -28,6 +28,7 @@ COLORMAPS = ("auto", "diverging", *sorted(
 ))  # fmt: skip
 DIM = 0.35
 """What is left of the brightness where the network did not look."""
+_DIMMED = (np.arange(256) * np.float32(DIM)).astype(np.uint8)
 
 _DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
 
@@ -97,7 +98,7 @@ def overlay(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bo
     further the map is from zero, so that the photo shows where nothing speaks for or against. An
     image of gradients replaces its part. A map that is zero everywhere leaves the photo as it is.
     """
-    drawn = (pixels * np.float32(DIM)).astype(np.uint8)
+    drawn = np.asarray(cv2.LUT(pixels, _DIMMED), np.uint8)
     photo = pixels[crop.slices]
     if not values.any():
         drawn[crop.slices] = photo
@@ -161,7 +162,8 @@ def _level(values: Values, crop: Crop, signed: bool) -> Values:
 
 
 def _coloured(values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
-    return style.table(signed)[np.rint(_level(values, crop, signed) * 255).astype(np.uint8)]
+    level = cv2.convertScaleAbs(_level(values, crop, signed), alpha=255)
+    return np.asarray(cv2.LUT(cv2.merge([level] * 3), style.table(signed)[None]), np.uint8)
 
 
 def _ceiling(values: Values) -> float:
