@@ -14,11 +14,11 @@ import click
 from camcli import outputs
 from camcli.annotations import FORMATS
 from camcli.cli import DONE, SOME_FAILED
-from camcli.cli.options import Name, model_options, stack
+from camcli.cli.options import Name, image_options, model_options, stack
 from camcli.errors import CamcliError
 from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
 from camcli.evaluation.protocol import CELLS, FILLS, GRADIENTS, PRODUCTS, SCALES, Protocol
-from camcli.images import FITS, MAX_PIXELS, Source, find
+from camcli.images import Source, find
 from camcli.methods import METHODS
 
 if TYPE_CHECKING:
@@ -179,33 +179,7 @@ protocol_options = stack(
     metavar="DIR",
     help="Write metrics.json, scores.csv and plots into a folder.",
 )
-@click.option(
-    "--fit",
-    default="preset",
-    show_default=True,
-    type=Name("fit", FITS),
-    help="How the image meets the network, as for explain.",
-)
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images at once."
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads for reading.  [default: one a core]",
-)
-@click.option(
-    "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1, MAX_PIXELS),
-    default=MAX_PIXELS,
-    show_default=True,
-    metavar="N",
-    help="Refuse larger images before they take memory.",
-)
+@image_options
 @click.option("--json", is_flag=True, help="Print what metrics.json holds.")
 @click.option("--quiet", is_flag=True, help="Print errors and the table only.")
 def evaluate(

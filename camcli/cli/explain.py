@@ -16,10 +16,10 @@ from click.core import ParameterSource
 
 from camcli import selection
 from camcli.cli import DONE, SOME_FAILED
-from camcli.cli.options import Corners, Name, Names, Text, model_options
+from camcli.cli.options import Corners, Name, Names, Text, image_options, model_options
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
-from camcli.images import FITS, MAX_PIXELS, Source, find
+from camcli.images import Source, find
 from camcli.localisation import BOXES
 from camcli.methods import METHODS
 from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
@@ -87,14 +87,6 @@ if TYPE_CHECKING:
     help=f"What to write, with commas between: {', '.join(SAVES)}.",
 )
 @click.option(
-    "--fit",
-    default="preset",
-    show_default=True,
-    type=Name("fit", FITS),
-    help="How the image meets the network: by the weights' own resize and centre crop, whole but "
-    "squashed, or whole in its own shape.",
-)
-@click.option(
     "--colormap",
     default="auto",
     show_default=True,
@@ -124,18 +116,7 @@ if TYPE_CHECKING:
 @click.option(
     "--stride", type=int, metavar="PX", help="Step of occlusion's square.  [default: half of it]"
 )
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images at once."
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads for reading, and as many for writing.  [default: one a core]",
-)
-@click.option(
-    "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
-)
+@image_options
 @click.option(
     "--from-file",
     metavar="LIST",
@@ -147,14 +128,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--exclude", multiple=True, type=Text(), metavar="GLOB", help="No such images; repeatable."
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1, MAX_PIXELS),
-    default=MAX_PIXELS,
-    show_default=True,
-    metavar="N",
-    help="Refuse larger images before they take memory.",
 )
 @click.option("--shard", metavar="I/N", help="Only every N-th image, from the I-th.")
 @click.option(

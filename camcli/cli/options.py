@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from camcli.errors import unknown
+from camcli.images import FITS, MAX_PIXELS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -110,5 +111,40 @@ model_options = stack(
         show_default=True,
         type=Name("precision", ("fp32", "bf16", "fp16")),
         help="What the network computes in; bf16 and fp16 are quicker where the hardware has them.",
+    ),
+)
+
+image_options = stack(
+    click.option(
+        "--fit",
+        default="preset",
+        show_default=True,
+        type=Name("fit", FITS),
+        help="How the image meets the network: by the weights' own resize and centre crop, whole "
+        "but squashed, or whole in its own shape.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        default=16,
+        show_default=True,
+        help="Images at once.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Threads for reading, and as many for what is written.  [default: one a core]",
+    ),
+    click.option(
+        "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1, MAX_PIXELS),
+        default=MAX_PIXELS,
+        show_default=True,
+        metavar="N",
+        help="Refuse larger images before they take memory.",
     ),
 )
