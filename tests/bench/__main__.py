@@ -25,6 +25,7 @@ HEADER = "| section | case | what | median | ratio | goal |\n|---|---|---|---|--
 @click.argument("section", nargs=-1, type=click.Choice(list(SECTIONS)))
 @click.option("--quick", is_flag=True, help="As little as shows that it runs.")
 @click.option("--repeats", type=click.IntRange(1), help="Rounds.")
+@click.option("--model", multiple=True, help="These instead of a section's own; repeatable.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option(
     "--photos",
@@ -37,13 +38,14 @@ def bench(
     section: tuple[str, ...],
     quick: bool,
     repeats: int | None,
+    model: tuple[str, ...],
     device: str,
     photos: Path,
     file: Path,
 ) -> None:
     """Measure SECTIONs, or all of them."""
     size = replace(QUICK if quick else Size(), device=device, photos=photos)
-    size = replace(size, repeats=repeats or size.repeats)
+    size = replace(size, repeats=repeats or size.repeats, models=model or size.models)
     about = machine(device)
     click.echo(" · ".join(map(str, about.values())) + "\n")
     rows = list(_told(row for name in section or SECTIONS for row in SECTIONS[name](size)))
