@@ -23,8 +23,8 @@ CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
-PHOTOS = {"cat": "cat", "dog": "dog", "horses": "horse"}
-"""What is in the sample photos that it gets right; it takes chelsea, duck and owl for a dog."""
+PHOTOS = {"cat": "cat", "chelsea": "cat", "dog": "dog", "horses": "horse"}
+"""What is in the sample photos that it gets right; it takes the duck and the owl for a dog."""
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_accuracy_on_small_pictures(mini: Model) -> None:
     source = _shared("cifar10-test.zip")
     tenth = source.subset(np.arange(len(source)) % 10 == 0)
     reached = accuracy(mini.module, tenth, mini.preset, CPU)
-    assert reached >= 0.84
+    assert reached >= 0.86
 
 
 def test_accuracy_on_photos_that_training_held_out(mini: Model) -> None:
