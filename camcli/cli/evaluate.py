@@ -14,7 +14,7 @@ import click
 from camcli import outputs
 from camcli.annotations import FORMATS
 from camcli.cli import DONE, SOME_FAILED
-from camcli.cli.options import Name, image_options, model_options, stack
+from camcli.cli.options import Name, image_options, model_options, stack, window_options
 from camcli.errors import CamcliError
 from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
 from camcli.evaluation.protocol import CELLS, FILLS, GRADIENTS, PRODUCTS, SCALES, Protocol
@@ -102,18 +102,7 @@ protocol_options = stack(
         show_default=True,
         help="How often the sanity check makes more layers random.",
     ),
-    click.option(
-        "--window",
-        type=int,
-        metavar="PX",
-        help="Side of occlusion's square.  [default: a 7th of the input]",
-    ),
-    click.option(
-        "--stride",
-        type=int,
-        metavar="PX",
-        help="Step of occlusion's square.  [default: half of it]",
-    ),
+    window_options,
     click.option(
         "--seed", default=_PAPERS.seed, show_default=True, help="Decides everything random."
     ),

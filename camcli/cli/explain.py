@@ -16,7 +16,15 @@ from click.core import ParameterSource
 
 from camcli import selection
 from camcli.cli import DONE, SOME_FAILED
-from camcli.cli.options import Corners, Name, Names, Text, image_options, model_options
+from camcli.cli.options import (
+    Corners,
+    Name,
+    Names,
+    Text,
+    image_options,
+    model_options,
+    window_options,
+)
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
 from camcli.images import Source, find
@@ -107,15 +115,7 @@ if TYPE_CHECKING:
     metavar="S",
     help="Where boxes are cut, as a share of the map's maximum.  [default: 0.15; for cam 0.2]",
 )
-@click.option(
-    "--window",
-    type=int,
-    metavar="PX",
-    help="Side of occlusion's square.  [default: a 7th of the input]",
-)
-@click.option(
-    "--stride", type=int, metavar="PX", help="Step of occlusion's square.  [default: half of it]"
-)
+@window_options
 @image_options
 @click.option(
     "--from-file",

@@ -148,3 +148,18 @@ image_options = stack(
         help="Refuse larger images before they take memory.",
     ),
 )
+
+window_options = stack(
+    click.option(
+        "--window",
+        type=int,
+        metavar="PX",
+        help="Side of occlusion's square.  [default: a 7th of the input]",
+    ),
+    click.option(
+        "--stride",
+        type=int,
+        metavar="PX",
+        help="Step of occlusion's square.  [default: half of it]",
+    ),
+)
