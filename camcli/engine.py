@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeAlias, overload
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias, overload
 
 import torch
 from PIL import Image
@@ -33,6 +33,19 @@ TargetLike: TypeAlias = str | SupportsIndex | Score
 """A tensor of several indices, (N,), holds a class for each image."""
 
 
+class Said(NamedTuple):
+    """A text about an image whose score is explained, and its probability.
+
+    `answers` are the network's own, the best first, and `words` those of the text where each has a
+    map; with their probabilities.
+    """
+
+    text: str
+    probability: float
+    answers: tuple[tuple[str, float], ...] = ()
+    words: tuple[tuple[str, float], ...] = ()
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Where the network looked, for one method and one target over a batch.
@@ -43,7 +56,7 @@ class Explanation:
     `scores` (N,) are the pre-softmax scores explained, `classes` (N,) the class indices and
     `probabilities` (N,) the classes' softmax; these two are None for a function as target. `boxes`
     (N,4) are the classes' best boxes, x0, y0, x1, y1 in input pixels, of a detection network. All
-    are detached and on the model's device.
+    are detached and on the model's device. `said` are the N texts of a language model.
     """
 
     method: str
@@ -54,6 +67,7 @@ class Explanation:
     classes: Tensor | None
     probabilities: Tensor | None
     boxes: Tensor | None = None
+    said: tuple[Said, ...] | None = None
 
 
 @overload

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +12,25 @@ import click
 from click.core import ParameterSource
 
 from camcli import selection
-from camcli.cli import DONE, SOME_FAILED
+from camcli.cli import DONE
 from camcli.cli.options import (
     Corners,
     Name,
-    Names,
     Text,
+    drawing_options,
     image_options,
+    layer_option,
+    method_option,
     model_options,
+    running_options,
     window_options,
 )
+from camcli.cli.showing import line_of, shown
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
 from camcli.images import Source, find
 from camcli.localisation import BOXES
-from camcli.methods import METHODS
-from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
+from camcli.outputs import check_names, every_result, name_of
 
 if TYPE_CHECKING:
     from camcli.job import Job
@@ -40,13 +40,7 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("paths", nargs=-1)
 @model_options
-@click.option(
-    "--method",
-    multiple=True,
-    default=["gradcam"],
-    type=Name("method", list(METHODS)),
-    help="How to explain; repeatable.  [default: gradcam]",
-)
+@method_option
 @click.option(
     "--target",
     multiple=True,
@@ -57,15 +51,7 @@ if TYPE_CHECKING:
     "with finer: before it against the classes most like it, with not: against it."
     "  [default: pred]",
 )
-@click.option(
-    "--layer",
-    multiple=True,
-    default=["auto"],
-    type=Text(),
-    metavar="L",
-    help="The layer to look at; repeatable: auto, or a dotted path such as layer3.2.conv1."
-    "  [default: auto]",
-)
+@layer_option
 @click.option(
     "--fuse",
     type=Name("fusion", list(FUSIONS)),
@@ -78,30 +64,7 @@ if TYPE_CHECKING:
     help="Where a segmentation network is asked, in pixels of the original.  [default: wherever it "
     "sees the class]",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default="camcli-out",
-    show_default=True,
-    metavar="DIR",
-    help="The folder to write to.",
-)
-@click.option(
-    "--save",
-    default="overlay,map",
-    show_default=True,
-    metavar="WHAT",
-    type=Names("output", list(SAVES)),
-    help=f"What to write, with commas between: {', '.join(SAVES)}.",
-)
-@click.option(
-    "--colormap",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
-)
-@click.option("--alpha", default=0.5, show_default=True, metavar="A", help="Heat opacity, 0 to 1.")
+@drawing_options
 @click.option(
     "--boxes",
     default=BOXES[0],
@@ -130,16 +93,8 @@ if TYPE_CHECKING:
     "--exclude", multiple=True, type=Text(), metavar="GLOB", help="No such images; repeatable."
 )
 @click.option("--shard", metavar="I/N", help="Only every N-th image, from the I-th.")
-@click.option(
-    "--skip-existing", is_flag=True, help="Keep results made before of the same in the same way."
-)
-@click.option(
-    "--overwrite", is_flag=True, help="Replace what a run with other settings left in DIR."
-)
-@click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails.")
 @click.option("--dry-run", is_flag=True, help="Print the files that would be written, and stop.")
-@click.option("--json", is_flag=True, help="Print the manifest's rows as they are done.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
+@running_options
 def explain(
     paths: tuple[str, ...],
     *,
@@ -197,30 +152,7 @@ def _explain(
     **options: Any,
 ) -> int:
     job = _job(sources, output, quiet, **options)
-    from tqdm import tqdm  # not before the run: --help stays quick
-
-    from camcli.pipeline import run
-
-    counts: Counter[str] = Counter()
-    hidden = quiet or not sys.stderr.isatty()
-    bar = tqdm(total=len(job.sources), unit="image", leave=False, disable=hidden)
-    with bar as progress, closing(run(job)) as images:
-        for rows in images:
-            counts.update({row["status"] for row in rows})
-            progress.clear()
-            for line in dict.fromkeys(row["error"] for row in rows if row["error"]):
-                click.echo("Error: " + line.replace("\n", "\\n"), err=True)
-            for row in rows:
-                if json:
-                    click.echo(to_json(row), nl=False)
-                elif not quiet and not row["error"]:
-                    click.echo(_line(row, job.output))
-            progress.update()
-            if fail_fast and any(row["error"] for row in rows):
-                break
-    if not quiet:
-        click.echo(_summary(len(job.sources), counts, job.output), err=True)
-    return SOME_FAILED if counts["error"] else DONE
+    return shown(job, _line, json=json, quiet=quiet, fail_fast=fail_fast)
 
 
 def _job(
@@ -300,20 +232,5 @@ def _note(network: Model) -> str:
 
 def _line(row: dict[str, Any], output: Path) -> str:
     """A result for people: the image, what was explained, and where to look."""
-    name = row["class_name"] or f"class {row['class_index']}"
-    file = row["overlay"] or row["map"]
-    where = f"  {output / file}" if file else ""
-    empty = "  (empty: nothing speaks for it)" if row["status"] == "empty" else ""
     boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
-    return (
-        f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%}){where}{boxes}{empty}"
-    )
-
-
-def _summary(images: int, counts: Counter[str], output: Path) -> str:
-    words = {"error": "failed", "empty": "with an empty map"}
-    marks = ", ".join(
-        f"{counts[status]} {word}" for status, word in words.items() if counts[status]
-    )
-    noun = "image" if images == 1 else "images"
-    return f"{images} {noun} -> {output}" + (f" ({marks})" if marks else "")
+    return line_of(row, row["class_name"] or f"class {row['class_index']}", output, boxes)

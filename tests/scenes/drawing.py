@@ -1,0 +1,113 @@
+"""Scenes: two shapes of two colours on a textured background, and what can be said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 230)}
+SHAPES = ("circle", "ring", "cross")
+SIDE = 64
+"""Of a scene, in pixels."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A shape of a colour, and the square x0, y0, x1, y1 that it fills."""
+
+    shape: str
+    colour: str
+    box: tuple[int, int, int, int]
+
+    @property
+    def words(self) -> str:
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The pixels (SIDE,SIDE,3) and its two things, from left to right or from top to bottom."""
+
+    pixels: NDArray[np.uint8]
+    things: tuple[Thing, Thing]
+    relation: str
+
+    @property
+    def caption(self) -> str:
+        first, second = self.things
+        return f"a {first.words} {self.relation} a {second.words}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a scene, its answer, and which of the two things it is about."""
+
+    text: str
+    answer: str
+    about: int
+
+
+def scene(draw: Generator) -> Scene:
+    """A scene: shapes and colours are different ones, and stand clearly beside or above another."""
+    shapes = draw.permutation(SHAPES)[:2]
+    colours = draw.permutation([*COLOURS])[:2]
+    sides = draw.integers(18, 25, 2)
+    beside = bool(draw.integers(2))
+    along = np.sort(draw.integers(0, SIDE - 24 + 1, 2))
+    while along[1] - along[0] < 26:
+        along = np.sort(draw.integers(0, SIDE - 24 + 1, 2))
+    across = draw.integers(0, SIDE - 24 + 1) + draw.integers(-6, 7, 2)
+    across = across.clip(0, SIDE - 24)
+    corners = zip(along, across, strict=True) if beside else zip(across, along, strict=True)
+    pixels = _background(draw)
+    things = []
+    for (x, y), side, shape, colour in zip(corners, sides, shapes, colours, strict=True):
+        box = (int(x), int(y), int(x + side), int(y + side))
+        _paint(pixels, box, str(shape), np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
+        things.append(Thing(str(shape), str(colour), box))
+    noisy = pixels + draw.normal(0, 6, pixels.shape)
+    return Scene(
+        noisy.clip(0, 255).astype(np.uint8),
+        (things[0], things[1]),
+        "left of" if beside else "above",
+    )
+
+
+def questions(seen: Scene) -> list[Question]:
+    """Two about each thing: its colour by its shape, and its shape by its colour."""
+    return [
+        question
+        for about, thing in enumerate(seen.things)
+        for question in (
+            Question(f"what colour is the {thing.shape}?", thing.colour, about),
+            Question(f"which shape is {thing.colour}?", thing.shape, about),
+        )
+    ]
+
+
+def _background(draw: Generator) -> NDArray[np.float64]:
+    """Grey blotches and stripes, as strong as they can be without being a thing."""
+    coarse = draw.uniform(90, 170, (8, 8, 1)).repeat(3, 2) + draw.uniform(-12, 12, (8, 8, 3))
+    return np.asarray(cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float64)
+
+
+def _paint(
+    pixels: NDArray[np.float64],
+    box: tuple[int, int, int, int],
+    shape: str,
+    colour: NDArray[np.int64],
+) -> None:
+    x0, y0, x1, y1 = box
+    y, x = np.mgrid[y0:y1, x0:x1]
+    # From -1 to 1 within the box.
+    u, v = (2 * x + 1 - x0 - x1) / (x1 - x0), (2 * y + 1 - y0 - y1) / (y1 - y0)
+    inside = {
+        "circle": u**2 + v**2 <= 1,
+        "ring": (u**2 + v**2 <= 1) & (u**2 + v**2 >= 0.45),
+        "cross": np.minimum(abs(u), abs(v)) <= 0.3,
+    }[shape]
+    pixels[y0:y1, x0:x1][inside] = colour
