@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tests.scenes.drawing import COLOURS, SHAPES, SIDE, Scene, questions
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
-SAYINGS = ("what colour is the ?", "which shape is", "a left of above")
+SAYINGS = ("what colour is the ?", "which shape is", "a and")
 WORDS = (*dict.fromkeys(" ".join(SAYINGS).split()), *COLOURS, *SHAPES)
 VOCABULARY = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
 PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES]

@@ -30,16 +30,15 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """The pixels (SIDE,SIDE,3) and its two things, from left to right or from top to bottom."""
+    """The pixels (SIDE,SIDE,3) and its two things, in the order of COLOURS."""
 
     pixels: NDArray[np.uint8]
     things: tuple[Thing, Thing]
-    relation: str
 
     @property
     def caption(self) -> str:
         first, second = self.things
-        return f"a {first.words} {self.relation} a {second.words}"
+        return f"a {first.words} and a {second.words}"
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,8 @@ def scene(draw: Generator) -> Scene:
         _paint(pixels, box, str(shape), np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
         things.append(Thing(str(shape), str(colour), box))
     noisy = pixels + draw.normal(0, 6, pixels.shape)
-    return Scene(
-        noisy.clip(0, 255).astype(np.uint8),
-        (things[0], things[1]),
-        "left of" if beside else "above",
-    )
+    first, second = sorted(things, key=lambda thing: [*COLOURS].index(thing.colour))
+    return Scene(noisy.clip(0, 255).astype(np.uint8), (first, second))
 
 
 def questions(seen: Scene) -> list[Question]:

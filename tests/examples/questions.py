@@ -1,0 +1,101 @@
+"""The Grad-CAM paper's network for questions: a CNN sees, an LSTM reads, a linear map answers.
+
+`python -m tests.examples.questions` trains it on scenes and draws what it looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+import camcli
+from camcli.images import Crop
+from camcli.render import Style, overlay
+from tests.scenes.drawing import COLOURS, SHAPES, SIDE, Question, Scene, questions, scene
+
+ANSWERS = (*COLOURS, *SHAPES)
+WORDS = ("", *dict.fromkeys(" ".join(["what colour is the which shape", *ANSWERS]).split()))
+
+
+class Answerer(nn.Module):
+    """Scores for each answer (N,A), from images (N,3,H,W) and their questions (N,Q).
+
+    After Lu et al. 2015, whose network the paper explains in its section 8.2: what is seen times
+    what is asked, element by element.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.see = nn.Sequential(
+            *(nn.Conv2d(3, 24, 4, stride=4), nn.BatchNorm2d(24), nn.ReLU()),
+            *(nn.Conv2d(24, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU()),
+            *(nn.Conv2d(48, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()),
+        )
+        self.embed = nn.Embedding(len(WORDS), 32)
+        self.read = nn.LSTM(32, width, batch_first=True)
+        self.answer = nn.Linear(width, len(ANSWERS))
+
+    def forward(self, images: Tensor, asked: Tensor) -> Tensor:
+        seen = self.see(images).mean((2, 3))
+        _, (read, _) = self.read(self.embed(asked))
+        return self.answer(seen * read[-1])
+
+
+def indices(asked: Sequence[str]) -> Tensor:
+    """Questions as word indices (N,Q); there are as many words in each, or an empty one before."""
+    split = [text.strip("?").split() for text in asked]
+    return torch.tensor([[0] * (5 - len(s)) + [WORDS.index(word) for word in s] for s in split])
+
+
+def inputs(scenes: Sequence[Scene]) -> Tensor:
+    pixels = torch.from_numpy(np.stack([one.pixels for one in scenes]))
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def trained(steps: int = 500, seed: int = 0) -> Answerer:
+    """A network that has seen new scenes in every step, and heard one question about each."""
+    torch.manual_seed(seed)
+    draw, net = np.random.default_rng(seed), Answerer()
+    optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, steps)
+    for _ in range(steps):
+        scenes = [scene(draw) for _ in range(64)]
+        asked = [questions(one)[draw.integers(4)] for one in scenes]
+        answers = torch.tensor([ANSWERS.index(question.answer) for question in asked])
+        scores = net(inputs(scenes), indices([question.text for question in asked]))
+        optimiser.zero_grad()
+        F.cross_entropy(scores, answers).backward()
+        optimiser.step()
+        schedule.step()
+    return net.eval()
+
+
+def explained(net: Answerer, scenes: Sequence[Scene], asked: Sequence[Question]) -> Tensor:
+    """Grad-CAM (N,h,w) of the logarithm of each best answer's probability."""
+    arguments = inputs(scenes), indices([question.text for question in asked])
+    shown = camcli.explain(
+        net, arguments, target=lambda scores: scores.log_softmax(1).amax(1), layer="see.8"
+    )
+    return shown.maps
+
+
+def main(folder: Path = Path("camcli-out")) -> None:
+    net, one = trained(), scene(np.random.default_rng(1))
+    folder.mkdir(exist_ok=True)
+    asked = questions(one)
+    for question, values in zip(asked, explained(net, [one] * 4, asked), strict=True):
+        drawn = overlay(one.pixels, values.numpy(), Crop(0, 0, SIDE, SIDE), Style(), signed=False)
+        name = question.text.strip("?").replace(" ", "-")
+        Image.fromarray(drawn).resize((256, 256)).save(folder / f"{name}.png")
+        sys.stdout.write(f"{question.text} {folder / name}.png\n")
+
+
+if __name__ == "__main__":
+    main()
