@@ -266,7 +266,7 @@ def _job(
     layers = [None if path == "auto" else find_layer(network.module, path) for path in layer]
     return Job(
         sources=sources,
-        model=network,
+        model=network.merged(*layers),
         methods=tuple(dict.fromkeys(method)),
         targets=tuple(dict.fromkeys(target)),
         layers=tuple(dict.fromkeys(layers)),
