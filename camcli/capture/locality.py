@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torchvision.ops import stochastic_depth
 
-from camcli.capture.merging import Merged
 from camcli.capture.spans import Slide
 
 Values: TypeAlias = Mapping[fx.Node, Any]
@@ -47,7 +46,6 @@ _POINTWISE: frozenset[Any] = frozenset(
         *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU),
         *(nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus),
         *(nn.Softsign, nn.Tanh, nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout),
-        Merged,
         *(F.relu, F.relu6, F.gelu, F.silu, F.hardswish, F.hardsigmoid, F.leaky_relu, F.elu),
         *(torch.relu, torch.sigmoid, torch.tanh, torch.add, torch.sub, torch.mul, torch.div),
         *(operator.add, operator.sub, operator.mul, operator.truediv, operator.neg),
