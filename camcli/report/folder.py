@@ -4,8 +4,8 @@ edited, or from somebody else."""
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +20,8 @@ from camcli.resume import Row
 
 STATUSES = ("error", "empty", "ok")
 """What may become of a result, the worst first."""
+_NAMED = ("map", "overlay")
+"""The files that a row names."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def record(file: Path) -> Row:
 def number(value: Any) -> float | None:
     """A finite number, or None for anything else."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if known and abs(value) < math.inf else None
+    return value if known and abs(value) <= sys.float_info.max else None
 
 
 def text(value: Any) -> str | None:
@@ -121,6 +123,7 @@ def _is_whole(row: Row) -> bool:
 def _entry(folder: Path, row: Row) -> Entry:
     files = {what: within(folder, name) for what, name in _names(row).items()}
     there = {what: file for what, file in files.items() if os.path.isfile(file)}
+    gone = [what for what in _NAMED if row.get(what) and what in files and what not in there]
     boxes = [box for box in (row.get("box"), *_list(row.get("boxes"))) if len(_whole(box)) == 4]
     crop = _whole(row.get("crop"))
     return Entry(
@@ -141,7 +144,7 @@ def _entry(folder: Path, row: Row) -> Entry:
         boxes=tuple(_whole(box) for box in boxes),
         digest=text(row.get("digest")) or "",
         files=there,
-        missing=tuple(row[what] for what in files if row.get(what) and what not in there),
+        missing=tuple(str(files[what].relative_to(folder)) for what in gone),
     )
 
 
@@ -149,12 +152,12 @@ def _names(row: Row) -> dict[str, str]:
     """The files that a row may have, by what they are; it names the map and the overlay alone."""
     if row["status"] == "error":
         return {}
-    named = {what: name for what in ("map", "overlay") if (name := _file_name(row.get(what)))}
+    named = {what: name for what in _NAMED if (name := _file_name(row.get(what)))}
     stems = [name.removesuffix(SAVES[what]) for what, name in named.items()]
     if not stems:
         source, wanted = Source(Path(), Path(row["image"])), Wanted(row["method"], row["target"])
         stems = [name_of(source, wanted, "map").as_posix().removesuffix(SAVES["map"])]
-    return {what: stems[0] + ending for what, ending in SAVES.items()} | named
+    return named | {what: stems[0] + SAVES[what] for what in SAVES if what not in named}
 
 
 def _list(value: Any) -> list[Any]:

@@ -92,16 +92,20 @@ def cells(folder: Folder, budget: int) -> int:
 
 def page(report: Report) -> bytes:
     """The whole page. The same folder gives the same bytes."""
+    return filled({"title": report.title or _title(report.folder), **facts(report)})
+
+
+def filled(known_facts: Facts) -> bytes:
+    """The page of these facts."""
     parts = files("camcli.report")
     style = (parts / "page.css").read_text(encoding="utf-8")
     script = "".join((parts / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    title = report.title or _title(report.folder)
     known = {
         "policy": _POLICY.format(script=_hash(script), style=_hash(style)),
-        "title": html.escape(title),
+        "title": html.escape(known_facts["title"]),
         "style": style,
         "script": script,
-        "facts": embedded({"title": title, **facts(report)}),
+        "facts": embedded(known_facts),
     }
     template = (parts / "page.html").read_text(encoding="utf-8")
     return re.sub(r"{{(\w+)}}", lambda found: known[found[1]], template).encode()
