@@ -66,7 +66,7 @@ PAGE = "report.html"
     help="Threads that read images.  [default: one a core]",
 )
 @click.option("--open", is_flag=True, help="Show the page in a browser.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
 def report(
     folder: Path,
     *,

@@ -108,7 +108,8 @@ def filled(known_facts: Facts) -> bytes:
         "facts": embedded(known_facts),
     }
     template = (parts / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"{{(\w+)}}", lambda found: known[found[1]], template).encode()
+    whole = re.sub(r"{{(\w+)}}", lambda found: known[found[1]], template)
+    return whole.encode(errors="backslashreplace")
 
 
 def embedded(value: Any) -> str:
