@@ -4,11 +4,10 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const images = facts.images;
 images.forEach((image, index) => Object.assign(image, { index, folded: image.name.toLowerCase() }));
 
-const WISHES = {
+const wish = {
   text: "", method: "", class: "", target: "", status: "", verdict: "",
   low: 0, high: 100, order: "problems", reversed: false,
 };
-const wish = { ...WISHES };
 const FIELDS = ["method", "class", "target", "status"];
 
 // The worst first, and what is worth a look before what is not.

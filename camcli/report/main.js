@@ -170,6 +170,9 @@ function listen() {
     event.preventDefault();
     close();
   });
+  viewer.addEventListener("close", () => {
+    if (location.hash.startsWith("#image-")) close(); // by the browser itself
+  });
   addEventListener("hashchange", followAddress);
   addEventListener("scroll", () => requestAnimationFrame(drawCards), { passive: true });
   addEventListener("resize", relayout);
