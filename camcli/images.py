@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import os
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from camcli.errors import CamcliError, ImageError, one_line
 
@@ -24,12 +25,17 @@ Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
 STDIN = Path("-")
 DAMAGE = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
 """What Pillow's readers raise on damaged files, besides OSError."""
 MAX_PIXELS = 178_956_970
 """The largest image that is read, which is where Pillow stops by itself."""
 FITS = ("preset", "squash", "full")
+_TURNED = (5, 6, 7, 8)
+"""The EXIF orientations that swap width and height."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,27 @@ def decode(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
     More than `max_pixels` are refused before they take memory. Raises ImageError with one line for
     anything that is not a whole image.
     """
+    with _opened(source, max_pixels) as image:
+        return upright(image)
+
+
+def thumbnail(file: Path, longest: int) -> tuple[Pixels, Size]:
+    """An image file as `decode` gives it but small, no side above `longest`, and its own size.
+
+    JPEGs are reduced as they are decoded, which takes a fraction of the time. Raises ImageError.
+    """
+    with _opened(file, MAX_PIXELS) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+        image.draft(None, (longest, longest))
+        small = Image.fromarray(upright(image))
+    small.thumbnail((longest, longest), reducing_gap=2.0)
+    return np.asarray(small), (height, width) if turned else (width, height)
+
+
+@contextlib.contextmanager
+def _opened(source: Path | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    """Pillow's image of a file; what goes wrong inside becomes an ImageError with one line."""
     name = source if isinstance(source, Path) and source != STDIN else "standard input"
     if source == STDIN:
         source = io.BytesIO(sys.stdin.buffer.read() if sys.stdin else b"")
@@ -112,7 +139,7 @@ def decode(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
             if image.width * image.height > max_pixels:
                 given = f"{image.width} x {image.height} pixels"
                 raise ImageError(f"{name}: {given}, more than --max-pixels {max_pixels}")
-            return upright(image)
+            yield image
     except UnidentifiedImageError:
         size = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
         empty = size == 0

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,13 +42,36 @@ def input_digest(file: Path, made: str) -> str:
     return found.hexdigest()[:16]
 
 
+def made(record: Row) -> str:
+    """The digest of what decides the bytes written besides settings and image, by a run's record.
+
+    Not the batch size: one that memory asks for later must not undo what is done.
+    """
+    versions = {k: v for k, v in record["versions"].items() if k != "python"}
+    return digest([versions, record["device"].partition(":")[0]])
+
+
 def rows(folder: Path) -> list[Row]:
     """The rows of earlier runs: the manifest's, and of the journals that killed runs left."""
-    found: list[Row] = []
+    return [*parsed(lines(folder))]
+
+
+def lines(folder: Path) -> list[bytes]:
+    """The lines that these rows are read from, of which the last may be cut short."""
+    found: list[bytes] = []
     for file in (folder / MANIFEST, *_journals(folder)):
         with contextlib.suppress(OSError):
-            found += _parsed(file.read_bytes().splitlines())
+            found += file.read_bytes().splitlines()
     return found
+
+
+def parsed(found: Iterable[bytes]) -> Iterator[Row]:
+    """The rows that lines hold; what is none is passed over."""
+    for line in found:
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict) and {"image", "method", "target", "status"} <= row.keys():
+                yield row
 
 
 def refuse_other(folder: Path, found: Iterable[Row], settings: str) -> None:
@@ -93,14 +116,6 @@ _PID = re.compile(r"\.camcli-(\d+)[-.]")
 
 def _journals(folder: Path) -> list[Path]:
     return sorted(folder.glob(f".camcli-*.{MANIFEST}"))
-
-
-def _parsed(lines: Sequence[bytes]) -> Iterator[Row]:
-    for line in lines:
-        with contextlib.suppress(ValueError):  # the last line of a journal may be cut short
-            row = json.loads(line)
-            if isinstance(row, dict) and {"image", "method", "target", "status"} <= row.keys():
-                yield row
 
 
 def _files(row: Row) -> Iterator[str]:
