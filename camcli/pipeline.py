@@ -96,8 +96,11 @@ def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> 
         rows, digest = [row for one in found for row in one.values()], _digest(job, source)
         if any(row.get("digest") != digest for row in rows):
             return None
-        files = (name for one in job.results for name in files_of(job, source, one).values())
-        return rows if all((job.output / name).is_file() for name in files) else None
+        # A file that no row names may be of a run before, and of another image by this name.
+        named = {name for row in rows for name in outputs.named(row).values()}
+        files = [name for one in job.results for name in files_of(job, source, one).values()]
+        there = (f.as_posix() in named and (job.output / f).is_file() for f in files)
+        return rows if all(there) else None
 
     found = zip(job.sources, executor.map(rows_of, job.sources), strict=True)
     return {source: rows for source, rows in found if rows}

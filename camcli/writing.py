@@ -60,8 +60,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         **facts,
         map_min=float(result.values.min()),
         map_max=float(result.values.max()),
-        map=files["map"].as_posix() if "map" in files else None,
-        overlay=files["overlay"].as_posix() if "overlay" in files else None,
+        **{outputs.FIELDS[what]: file.as_posix() for what, file in files.items()},
         boxes=boxes if "boxes" in files else None,
         status="ok" if result.values.any() else "empty",
     )
@@ -105,7 +104,8 @@ def _contents(
 
 _FIELDS = (
     *("image", "method", "target", "class_index", "class_name", "score", "probability", "layer"),
-    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "box", "boxes"),
+    *("map", "overlay", "heatmap", "panel", "boxes_overlay"),
+    *("map_shape", "map_min", "map_max", "crop", "box", "boxes"),
     *("status", "error", "digest"),
 )
 

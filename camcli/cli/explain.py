@@ -30,7 +30,7 @@ from camcli.fusion import FUSIONS
 from camcli.images import Source, find
 from camcli.localisation import BOXES
 from camcli.methods import METHODS
-from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
+from camcli.outputs import SAVES, check_names, every_result, first_file, name_of, to_json
 
 if TYPE_CHECKING:
     from camcli.job import Job
@@ -301,7 +301,7 @@ def _note(network: Model) -> str:
 def _line(row: dict[str, Any], output: Path) -> str:
     """A result for people: the image, what was explained, and where to look."""
     name = row["class_name"] or f"class {row['class_index']}"
-    file = row["overlay"] or row["map"]
+    file = first_file(row)
     where = f"  {output / file}" if file else ""
     empty = "  (empty: nothing speaks for it)" if row["status"] == "empty" else ""
     boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
