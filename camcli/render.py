@@ -213,7 +213,7 @@ def _bar(height: int, top: float, table: NDArray[np.uint8], signed: bool) -> Pix
     sizes = [cv2.getTextSize(text, font, size, thick)[0] for text, _ in ends]
     numbers = np.full((height, max(width for width, _ in sizes) + 8, 3), 255, np.uint8)
     for (text, share), (_, tall) in zip(ends, sizes, strict=True):
-        at = (4, tall + 1 + round(share * max(0, height - tall - 3)))
+        at = (4, tall + 1 + round(share * max(0.0, height - 1.3 * tall - 3)))
         cv2.putText(numbers, text, at, font, size, (0, 0, 0), thick, cv2.LINE_AA)
     return np.hstack([ramp, numbers])
 

@@ -38,7 +38,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         "layer": result.layer,
         "map_shape": list(result.values.shape),
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
-        "box": _box(loaded, result),
+        "box": loaded.crop.corners(result.box, loaded.size),
         "digest": loaded.digest,
     }
     row = partial(_row, loaded.source, result.wanted)
@@ -64,13 +64,6 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         boxes=boxes if "boxes" in files else None,
         status="ok" if result.values.any() else "empty",
     )
-
-
-def _box(loaded: Loaded, result: Result) -> list[int] | None:
-    """The box that was explained, in pixels of the original; None where there is none."""
-    if result.box is None or not any(result.box):
-        return None
-    return [round(side) for side in loaded.crop.outward(result.box, loaded.size)]
 
 
 def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:

@@ -23,6 +23,8 @@ from camcli.cli.options import (
     Text,
     image_options,
     model_options,
+    style_options,
+    target_option,
     window_options,
 )
 from camcli.errors import CamcliError
@@ -47,16 +49,7 @@ if TYPE_CHECKING:
     type=Name("method", list(METHODS)),
     help="How to explain; repeatable.  [default: gradcam]",
 )
-@click.option(
-    "--target",
-    multiple=True,
-    default=["pred"],
-    type=Text(),
-    metavar="T",
-    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name; "
-    "with finer: before it against the classes most like it, with not: against it."
-    "  [default: pred]",
-)
+@target_option
 @click.option(
     "--layer",
     multiple=True,
@@ -94,14 +87,7 @@ if TYPE_CHECKING:
     type=Names("output", list(SAVES)),
     help=f"What to write, with commas between: {', '.join(SAVES)}.",
 )
-@click.option(
-    "--colormap",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
-)
-@click.option("--alpha", default=0.5, show_default=True, metavar="A", help="Heat opacity, 0 to 1.")
+@style_options
 @click.option(
     "--boxes",
     default=BOXES[0],
