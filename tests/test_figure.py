@@ -49,7 +49,7 @@ def model() -> Model:
 def headless() -> Model:
     """A network that CAM is not defined for, with other classes."""
     torch.manual_seed(1)
-    names = ("ant", "bee", "cow", "dog", "elk")
+    names = ("ant", "bee", "cow", "a dog of an exceedingly long name", "elk")
     return Model(DeepHead(), "deep", preset=Preset(32, 32), class_names=names, num_classes=5)
 
 

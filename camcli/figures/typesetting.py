@@ -7,8 +7,9 @@ gives the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +28,10 @@ from camcli.render import Style, frame, overlay
 try:
     from matplotlib import style as styles
     from matplotlib.figure import Figure
-    from matplotlib.textpath import TextPath
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.image import BboxImage
+    from matplotlib.textpath import text_to_path
+    from matplotlib.transforms import Bbox, TransformedBbox
 except ImportError:
     raise CamcliError(
         "camcli figure draws with matplotlib, which is not installed: pip install 'camcli[figure]'"
@@ -51,6 +55,7 @@ _SETTINGS = MappingProxyType(
         "text.parse_math": False,  # a class may have a dollar in its name
         "pdf.fonttype": 42,  # whole fonts, which publishers ask for
         "svg.hashsalt": "camcli",
+        "image.composite_image": False,  # pictures apart, for who edits the file
     }
 )
 _SIZES = (7.5, 7.0, 6.5, 6.0)
@@ -109,11 +114,9 @@ class Page:
     def image(self, pixels: Pixels, x: float, y: float, width: float, height: float) -> None:
         """An image, pixel by pixel if it is of the size of its place."""
         page, tall = self.layout.page, self.layout.height
-        axes = self.figure.add_axes(
-            (x / page, 1 - (y + height) / tall, width / page, height / tall)
-        )
-        axes.imshow(pixels, aspect="auto", interpolation="none")
-        axes.set_axis_off()
+        box = Bbox.from_bounds(x / page, 1 - (y + height) / tall, width / page, height / tall)
+        place = TransformedBbox(box, self.figure.transFigure)
+        self.figure.add_artist(BboxImage(place, data=pixels, interpolation="nearest"))
 
     def text(self, text: str, x: float, y: float, **options: Any) -> None:
         """Text in a point; in the middle of it, unless the options say otherwise."""
@@ -128,7 +131,7 @@ def typeset(
 
     Raises CamcliError where there are too many columns for the width.
     """
-    with styles.context(["default", dict(_SETTINGS)]):
+    with styles.context(["default", dict(_SETTINGS)]), _one_warning():
         titles = ["Original", *(METHODS[column.method].title for column in sheet.columns)]
         layout, size = _laid_out(sheet, titles, width, dpi, shared)
         page = Page(layout)
@@ -140,13 +143,19 @@ def typeset(
 
 def _saved(figure: Figure, ending: str, dpi: int) -> bytes:
     buffer = BytesIO()
+    figure.savefig(buffer, format=ending[1:], dpi=dpi, **FORMATS[ending])
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _one_warning() -> Iterator[None]:
+    """What matplotlib says of every sign that its font has not, said once and for a user."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", "Glyph ")
-        figure.savefig(buffer, format=ending[1:], dpi=dpi, **FORMATS[ending])
+        yield
     if caught:
         line = "the figure's font has no signs for some of the text: the file has boxes there"
         warnings.warn(line, CamcliWarning, stacklevel=2)
-    return buffer.getvalue()
 
 
 def check_ending(file: Path) -> str:
@@ -325,7 +334,8 @@ def _number(value: float) -> str:
 
 def _measure(text: str, size: float) -> float:
     """How wide a line is, in inches."""
-    return float(TextPath((0, 0), text, size=size).get_extents().width) * _POINT if text else 0.0
+    font = FontProperties(size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) * _POINT
 
 
 def _fits(titles: Sequence[str], width: float, size: float) -> bool:
