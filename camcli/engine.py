@@ -145,6 +145,22 @@ def explain(
     return found[0] if single and one_layer and isinstance(method, str) else found
 
 
+def probabilities(
+    model: Model | nn.Module, inputs: Inputs, *, region: Region | None = None
+) -> Tensor:
+    """What a model says of a batch: the probability of every class (N,K).
+
+    By softmax; of a segmentation network the means over the pixels asked about, of a detection
+    network the scores of the classes' best boxes. `inputs` and `region` are as for `explain`.
+    """
+    model = model if isinstance(model, Model) else Model(model)
+    batch = as_inputs(model, inputs)
+    reader = Reader(model.task, model.num_classes, _regions(region, batch))
+    watch = Watch(model.module, reader=reader)
+    with capture.borrowed(model.module), closing(Pass(watch, batch, [])) as run:
+        return run.probabilities
+
+
 def pick_methods(names: Sequence[str]) -> list[Method]:
     """The registered methods of these names. Raises MethodError for one that is not registered."""
     for name in names:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from camcli import outputs, resume
 from camcli.allowance import Allowance, is_out_of_memory
-from camcli.engine import Explanation, explain, needs_survey, pick_methods, surveyed
+from camcli.engine import Explanation, explain, needs_survey, pick_methods, probabilities, surveyed
 from camcli.errors import ImageError, one_line
 from camcli.images import STDIN, Source, decode, preprocess
 from camcli.job import Existing, Explained, Failed, Job, Loaded, Result, Row, clocked
@@ -79,6 +79,19 @@ def run(job: Job) -> Generator[list[Row], None, None]:
             if counts:
                 outputs.write(job.output / outputs.RUN, outputs.to_json(record(counts), indent=2))
     resume.sweep(job.output)
+
+
+def best_classes(job: Job, source: Source, count: int) -> list[tuple[str, float]]:
+    """The classes that the job's network finds most probable for an image, and how much so."""
+    loaded, model = _load(job, source), job.model
+    if not isinstance(loaded, Loaded):
+        return []
+    inputs = loaded.input[None].to(model.device, model.dtype, memory_format=torch.channels_last)
+    found = probabilities(model, inputs, region=_regions(job, [loaded]))[0]
+    best = found.topk(min(count, len(found)))
+    names = model.class_names or [f"class {i}" for i in range(len(found))]
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [(names[index], share) for index, share in pairs]
 
 
 def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> Kept:

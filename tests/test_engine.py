@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import camcli
+import camcli.engine
 from camcli import METHODS, Model, capture, explain, load
 from camcli.capture import Window
 from camcli.errors import MethodError, TargetError
@@ -33,6 +34,17 @@ def test_a_batch_is_its_images_one_by_one(name: str, gap_net: GapNet, images: Te
         assert alone.classes is not None
         assert together.classes[i] == alone.classes[0]
         torch.testing.assert_close(together.scores[i], alone.scores[0])
+
+
+def test_probabilities(gap_net: GapNet, images: Tensor) -> None:
+    gap_net.train()
+    found = camcli.engine.probabilities(gap_net, images)
+    assert found.shape == (len(images), 5)
+    torch.testing.assert_close(found.sum(1), torch.ones(len(images)).double())
+    for k in range(5):
+        torch.testing.assert_close(found[:, k], explain(gap_net, images, target=k).probabilities)
+    assert not found.requires_grad
+    assert gap_net.training
 
 
 def test_methods_and_targets_share_one_forward_pass(gap_net: GapNet, images: Tensor) -> None:

@@ -250,7 +250,7 @@ def test_signs_without_a_font(model: Model, pixels: np.ndarray) -> None:
 
 def test_a_figure_in_one_command(run: Run, tmp_path: Path) -> None:
     photo, file = make_photo(tmp_path / "photo.jpg"), tmp_path / "sub" / "fig.png"
-    beside = ("--model", "vgg11", "--weights", "DEFAULT", "--weights", "none")
+    beside = ("--model", "mobilenet_v3_small", "--weights", "DEFAULT", "--weights", "none")
     found = run(
         *("figure", photo, "--model", "mini", *beside, "--target", "cat", "--target", "top2"),
         *("--window", 60, "--stride", 60, "--dpi", 50, "--scale", "figure", "-o", file),
@@ -258,7 +258,7 @@ def test_a_figure_in_one_command(run: Run, tmp_path: Path) -> None:
     assert found.exit_code == 0, found.stderr_bytes
     assert found.stdout_bytes.decode() == f"{file}\n"
     (note,) = found.stderr_bytes.decode().splitlines()
-    assert note.startswith("Note: vgg11, gradcam: unknown target 'cat': did you mean")
+    assert note.startswith("Note: mobilenet_v3_small, gradcam: unknown target 'cat': did you mean")
     with Image.open(file) as image:
         assert image.width == 350
     assert [path.name for path in file.parent.iterdir()] == ["fig.png"]
@@ -287,7 +287,7 @@ def test_a_figure_in_one_command(run: Run, tmp_path: Path) -> None:
         (["-o", "photo.jpg"], "'photo.jpg' is the image itself and would be written over"),
         (["-o", "/proc/none/fig.png"], "cannot write to '/proc/none': "),
         (
-            ["--model", "vgg11", "--weights", "none", "--method", "cam"],
+            ["--model", "mobilenet_v3_small", "--weights", "none", "--method", "cam"],
             "cam needs a network that ends in global average pooling",
         ),
     ],
