@@ -154,6 +154,19 @@ def panel(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bool
     return np.hstack([pixels, gap, hot, gap, bar, gap, covered])
 
 
+def strip(pictures: Sequence[Pixels], height: int = 288) -> Pixels:
+    """Pictures side by side, none higher than this and all equally high, (H,W,3)."""
+    high = min(height, max(len(picture) for picture in pictures))
+    sizes = [(max(1, round(p.shape[1] * high / len(p))), high) for p in pictures]
+    parts = [
+        cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        for picture, size in zip(pictures, sizes, strict=True)
+    ]
+    gap = np.full((high, 6, 3), 255, np.uint8)
+    row = [part for picture in parts for part in (gap, picture)]
+    return np.asarray(np.hstack(row[1:]), np.uint8)
+
+
 def frame(pixels: Pixels, box: Sequence[int]) -> None:
     """Draw a box (x0, y0, x1, y1) into an image, white with a dark edge, in place."""
     x0, y0, x1, y1 = box
