@@ -100,6 +100,15 @@ def test_further_models(model: Model, headless: Model, pixels: np.ndarray) -> No
         make(pixels, [model, headless], (), ["cow"])
 
 
+def test_one_network_with_two_weights_is_two_models(model: Model, pixels: np.ndarray) -> None:
+    other = replace(model, weights="tuned.pth")
+    found = make(pixels, [model, other], ["gradcam"], ["ant"])
+    assert found.models == ["small, given", "small, tuned.pth"]
+    assert make(pixels, [model] * 2, ["gradcam"], ["ant"]).models == [
+        *("small, given (1)", "small, given (2)")
+    ]
+
+
 @pytest.mark.parametrize(
     ("scale", "shares"),
     [

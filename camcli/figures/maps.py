@@ -38,15 +38,24 @@ def make(
     that the others do not have is a gap. `scale` is one of SCALES.
     """
     columns: list[Column] = []
-    for model in models:
+    for name, model in zip(_names(models), models, strict=True):
         wanted = methods or (BESIDE if columns else DEFAULT)
         known, gaps = _known(model, targets, strict=not columns)
         found = _cells(model, pixels, wanted, known, fit, window, strict=bool(methods))
         columns += [
-            Column(model.name, method, tuple(gaps.get(t) or found[method, t] for t in targets))
+            Column(name, method, tuple(gaps.get(t) or found[method, t] for t in targets))
             for method in wanted
         ]
     return Sheet(pixels, tuple(_on_scales(columns, scale)))
+
+
+def _names(models: Sequence[Model]) -> list[str]:
+    """A name for each model; one network with several weights has theirs in its names."""
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        names = [f"{model.name}, {model.weights}" for model in models]
+    again = len(set(names)) < len(names)
+    return [f"{name} ({n})" if again else name for n, name in enumerate(names, 1)]
 
 
 def _known(model: Model, targets: Sequence[str], strict: bool) -> tuple[list[str], dict[str, Gap]]:
