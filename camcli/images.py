@@ -8,7 +8,7 @@ import io
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,6 +71,18 @@ class Crop:
         x, y = (self.x1 - self.x0) / size[0], (self.y1 - self.y0) / size[1]
         x0, y0, x1, y1 = box
         return x0 * x + self.x0, y0 * y + self.y0, x1 * x + self.x0, y1 * y + self.y0
+
+    def corners(self, box: Sequence[float] | None, size: tuple[int, int]) -> list[int] | None:
+        """The same in whole pixels, as `x0, y0, x1, y1`; None for no box, or one of nothing."""
+        if box is None or not any(box):
+            return None
+        x0, y0, x1, y1 = box
+        return [round(side) for side in self.outward((x0, y0, x1, y1), size)]
+
+    def resized(self, x: float, y: float) -> Crop:
+        """The crop of an image that is made so much wider and higher; a pixel at least."""
+        x0, y0 = round(self.x0 * x), round(self.y0 * y)
+        return Crop(x0, y0, max(x0 + 1, round(self.x1 * x)), max(y0 + 1, round(self.y1 * y)))
 
 
 @dataclass(frozen=True)

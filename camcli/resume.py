@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import OutputError
-from camcli.outputs import MANIFEST, RUN, SAVES, within
+from camcli.outputs import MANIFEST, RUN, SAVES, named, within
 
 Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
@@ -119,11 +119,10 @@ def _journals(folder: Path) -> list[Path]:
 
 
 def _files(row: Row) -> Iterator[str]:
-    """All that may have been saved for a row; it names the map and the overlay alone."""
-    for what in ("map", "overlay"):
-        if name := row.get(what):
-            stem = name.removesuffix(SAVES[what])
-            yield from (stem + ending for ending in SAVES.values())
+    """All that may have been saved for a row: what it names, and what runs before it named."""
+    for what, name in named(row).items():
+        stem = name.removesuffix(SAVES[what])
+        yield from (stem + ending for ending in SAVES.values())
 
 
 def _told(folder: Path) -> str:

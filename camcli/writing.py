@@ -38,7 +38,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         "layer": result.layer,
         "map_shape": list(result.values.shape),
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
-        "box": _box(loaded, result),
+        "box": loaded.crop.corners(result.box, loaded.size),
         "digest": loaded.digest,
     }
     row = partial(_row, loaded.source, result.wanted)
@@ -60,18 +60,10 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         **facts,
         map_min=float(result.values.min()),
         map_max=float(result.values.max()),
-        map=files["map"].as_posix() if "map" in files else None,
-        overlay=files["overlay"].as_posix() if "overlay" in files else None,
+        **{outputs.FIELDS[what]: file.as_posix() for what, file in files.items()},
         boxes=boxes if "boxes" in files else None,
         status="ok" if result.values.any() else "empty",
     )
-
-
-def _box(loaded: Loaded, result: Result) -> list[int] | None:
-    """The box that was explained, in pixels of the original; None where there is none."""
-    if result.box is None or not any(result.box):
-        return None
-    return [round(side) for side in loaded.crop.outward(result.box, loaded.size)]
 
 
 def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
@@ -105,7 +97,8 @@ def _contents(
 
 _FIELDS = (
     *("image", "method", "target", "class_index", "class_name", "score", "probability", "layer"),
-    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "box", "boxes"),
+    *("map", "overlay", "heatmap", "panel", "boxes_overlay"),
+    *("map_shape", "map_min", "map_max", "crop", "box", "boxes"),
     *("status", "error", "digest"),
 )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from camcli import selection
+from camcli import outputs, selection, terminal
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import (
     Corners,
@@ -23,14 +23,16 @@ from camcli.cli.options import (
     Text,
     image_options,
     model_options,
+    style_options,
+    target_option,
     window_options,
 )
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
-from camcli.images import Source, find
+from camcli.images import STDIN, Source, decode, find
 from camcli.localisation import BOXES
 from camcli.methods import METHODS
-from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
+from camcli.outputs import SAVES, check_names, every_result, first_file, name_of, to_json
 
 if TYPE_CHECKING:
     from camcli.job import Job
@@ -47,16 +49,7 @@ if TYPE_CHECKING:
     type=Name("method", list(METHODS)),
     help="How to explain; repeatable.  [default: gradcam]",
 )
-@click.option(
-    "--target",
-    multiple=True,
-    default=["pred"],
-    type=Text(),
-    metavar="T",
-    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name; "
-    "with finer: before it against the classes most like it, with not: against it."
-    "  [default: pred]",
-)
+@target_option
 @click.option(
     "--layer",
     multiple=True,
@@ -94,14 +87,7 @@ if TYPE_CHECKING:
     type=Names("output", list(SAVES)),
     help=f"What to write, with commas between: {', '.join(SAVES)}.",
 )
-@click.option(
-    "--colormap",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
-)
-@click.option("--alpha", default=0.5, show_default=True, metavar="A", help="Heat opacity, 0 to 1.")
+@style_options
 @click.option(
     "--boxes",
     default=BOXES[0],
@@ -139,6 +125,9 @@ if TYPE_CHECKING:
 @click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails.")
 @click.option("--dry-run", is_flag=True, help="Print the files that would be written, and stop.")
 @click.option("--json", is_flag=True, help="Print the manifest's rows as they are done.")
+@click.option(
+    "--preview", is_flag=True, help="Draw the overlays in the terminal too, on standard error."
+)
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def explain(
     paths: tuple[str, ...],
@@ -193,15 +182,23 @@ def _explain(
     *,
     json: bool,
     quiet: bool,
+    preview: bool,
     fail_fast: bool,
+    save: Sequence[str],
     **options: Any,
 ) -> int:
-    job = _job(sources, output, quiet, **options)
+    if preview and "overlay" not in save:
+        raise CamcliError("--preview draws the overlay, which --save leaves out: add it there")
+    job = _job(sources, output, quiet, save=save, **options)
+    refused = terminal.refusal(sys.stderr, os.environ)
+    if preview and refused and not quiet:
+        click.echo(f"Note: no preview: {refused}", err=True)
     from tqdm import tqdm  # not before the run: --help stays quick
 
     from camcli.pipeline import run
 
     counts: Counter[str] = Counter()
+    files: list[str] = []
     hidden = quiet or not sys.stderr.isatty()
     bar = tqdm(total=len(job.sources), unit="image", leave=False, disable=hidden)
     with bar as progress, closing(run(job)) as images:
@@ -215,12 +212,39 @@ def _explain(
                     click.echo(to_json(row), nl=False)
                 elif not quiet and not row["error"]:
                     click.echo(_line(row, job.output))
+                files += outputs.named(row).values() if len(sources) == 1 else ()
+                if preview and row["overlay"] and not refused:
+                    click.echo(_picture(job.output / row["overlay"]), nl=False, err=True)
             progress.update()
             if fail_fast and any(row["error"] for row in rows):
                 break
     if not quiet:
+        alone = len(sources) == 1 and sys.stderr.isatty() and not counts["error"]
+        if alone:
+            _show_classes(job)
         click.echo(_summary(len(job.sources), counts, job.output), err=True)
+        for file in files if alone else ():
+            click.echo(f"  {file}", err=True)
     return SOME_FAILED if counts["error"] else DONE
+
+
+def _picture(file: Path) -> str:
+    """A picture as the terminal behind standard error shows it."""
+    size = terminal.size_of(sys.stderr)
+    return terminal.picture(decode(file), terminal.protocol(os.environ), size)
+
+
+def _show_classes(job: Job) -> None:
+    """What the network thinks of the only image, as bars, for who sits at a terminal."""
+    from camcli.pipeline import best_classes
+
+    (source,) = job.sources
+    if source.path == STDIN:  # which can be read only once
+        return
+    shares = [pair for pair in best_classes(job, source, 5) if pair[1] >= 0.001]
+    width, blocks = terminal.size_of(sys.stderr)[0], terminal.has_blocks(sys.stderr)
+    for line in terminal.bars(shares, width, blocks=blocks) if shares else ():
+        click.echo(line, err=True)
 
 
 def _job(
@@ -238,7 +262,7 @@ def _job(
     layer: tuple[str, ...],
     fuse: str | None,
     region: tuple[float, float, float, float] | None,
-    save: tuple[str, ...],
+    save: Sequence[str],
     fit: str,
     colormap: str,
     alpha: float,
@@ -301,7 +325,7 @@ def _note(network: Model) -> str:
 def _line(row: dict[str, Any], output: Path) -> str:
     """A result for people: the image, what was explained, and where to look."""
     name = row["class_name"] or f"class {row['class_index']}"
-    file = row["overlay"] or row["map"]
+    file = first_file(row)
     where = f"  {output / file}" if file else ""
     empty = "  (empty: nothing speaks for it)" if row["status"] == "empty" else ""
     boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
