@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camcli import explain, load
 from camcli.capture import merge
-from camcli.capture.merging import Merged
+from camcli.capture.norms import Merged
 from camcli.models import Model
 from tests.test_incremental import weighted
 
