@@ -18,7 +18,7 @@ demo: $(VENV)/.installed ## set everything up and explain the sample images into
 	$(BIN)/camcli explain sample_images --method gradcam --method gradcam++ --method guided
 
 test: $(VENV)/.installed ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 # The other libraries bring packages that nothing else here should see.
 .venv-bench/.installed: pyproject.toml

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex, TypeAlias, overload
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from camcli import capture, fusion
 from camcli.capture import Evidence, Pass, Watch, Window
-from camcli.errors import MethodError, unknown
+from camcli.errors import ImageError, MethodError, unknown
 from camcli.families import find_layer, grid_of, row_layer
-from camcli.images import Preset, decode, preprocess, upright
+from camcli.images import Preset, preprocess
 from camcli.methods import AT_LAYER, METHODS, Method
 from camcli.models import Model
+from camcli.photos import Photo, opened
 from camcli.precision import widened
 from camcli.survey import survey
 from camcli.targets import Score, Target, parse_target
@@ -56,7 +58,9 @@ class Explanation:
     `scores` (N,) are the pre-softmax scores explained, `classes` (N,) the class indices and
     `probabilities` (N,) the classes' softmax; these two are None for a function as target. `boxes`
     (N,4) are the classes' best boxes, x0, y0, x1, y1 in input pixels, of a detection network. All
-    are detached and on the model's device. `said` are the N texts of a language model.
+    are detached and on the model's device. `said` are the N texts of a language model. `photos` are
+    the images behind it where paths or PIL images were given, and none where tensors were; a
+    notebook shows their overlays.
     """
 
     method: str
@@ -68,6 +72,39 @@ class Explanation:
     probabilities: Tensor | None
     boxes: Tensor | None = None
     said: tuple[Said, ...] | None = None
+    photos: tuple[Photo, ...] = field(default=(), repr=False, compare=False)
+
+    def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:
+        """The map over photo `i`, in its size, as `camcli explain` draws it.
+
+        Raises ValueError where tensors were explained, and ImageError where a file is gone.
+        """
+        from camcli import render  # OpenCV, only where something is drawn
+
+        if not self.photos:
+            raise ValueError("no photo to draw on: explain paths or PIL images instead of tensors")
+        photo, values = self.photos[i], self.maps[i].float().cpu().numpy()
+        style, signed = render.Style(colormap, alpha), METHODS[self.method].signed
+        drawn = render.overlay(photo.pixels(), values, photo.crop, style, signed)
+        box = None if self.boxes is None else self.boxes[i].tolist()
+        if corners := photo.crop.corners(box, photo.seen):
+            render.frame(drawn, corners)
+        return Image.fromarray(drawn)
+
+    def _repr_png_(self) -> bytes | None:
+        """For notebooks: the overlays side by side, the first few of many; None without photos."""
+        from camcli import render
+
+        count = min(len(self.photos), _SHOWN)
+        try:
+            overlays = [self.overlay(i) for i in range(count)]
+        except ImageError:  # a file is gone: a notebook shows the text instead
+            return None
+        return render.png(render.strip([np.asarray(one) for one in overlays])) if count else None
+
+
+_SHOWN = 6
+"""The most overlays that a notebook shows at once."""
 
 
 @overload
@@ -151,12 +188,29 @@ def explain(
     single = isinstance(target, str | SupportsIndex) or callable(target)
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
-    batch = as_inputs(model, inputs)
+    batch, photos = _opened(model, inputs)
     one_layer = layer is None or isinstance(layer, str)
     layers: list[str | None] = [layer] if one_layer else list(layer)  # type: ignore[list-item, arg-type]
     reader = Reader(model.task, model.num_classes, _regions(region, batch))
     found = _explain(model, batch, pick_methods(methods), parsed, layers, window, fuse, reader)
+    found = [replace(shown, photos=photos) for shown in found] if photos else found
     return found[0] if single and one_layer and isinstance(method, str) else found
+
+
+def probabilities(
+    model: Model | nn.Module, inputs: Inputs, *, region: Region | None = None
+) -> Tensor:
+    """What a model says of a batch: the probability of every class (N,K).
+
+    By softmax; of a segmentation network the means over the pixels asked about, of a detection
+    network the scores of the classes' best boxes. `inputs` and `region` are as for `explain`.
+    """
+    model = model if isinstance(model, Model) else Model(model)
+    batch = as_inputs(model, inputs)
+    reader = Reader(model.task, model.num_classes, _regions(region, batch))
+    watch = Watch(model.module, reader=reader)
+    with capture.borrowed(model.module), closing(Pass(watch, batch, [])) as run:
+        return run.probabilities
 
 
 def pick_methods(names: Sequence[str]) -> list[Method]:
@@ -169,17 +223,22 @@ def pick_methods(names: Sequence[str]) -> list[Method]:
 
 def as_inputs(model: Model, inputs: Inputs) -> tuple[Any, ...]:
     """The model's arguments on its device, from whatever `explain` takes."""
+    return _opened(model, inputs)[0]
+
+
+def _opened(model: Model, inputs: Inputs) -> tuple[tuple[Any, ...], tuple[Photo, ...]]:
+    """The model's arguments on its device, and the photos that they are made of, if any."""
     if isinstance(inputs, tuple):
-        return tuple(x.to(model.device) if isinstance(x, Tensor) else x for x in inputs)
+        return tuple(x.to(model.device) if isinstance(x, Tensor) else x for x in inputs), ()
     if isinstance(inputs, Tensor):
         if inputs.ndim != 4 or not len(inputs):
             raise ValueError(f"expected images (N,3,H,W), got a tensor {tuple(inputs.shape)}")
-        return (inputs.to(model.device),)
+        return (inputs.to(model.device),), ()
     images = inputs if isinstance(inputs, list) else [inputs]
     if not images:
         raise ValueError("no images given")
-    batch = torch.stack([_prepared(model, image) for image in images])
-    return (batch.to(model.device, model.dtype),)
+    tensors, photos = zip(*(_prepared(model, image) for image in images), strict=True)
+    return (torch.stack(tensors).to(model.device, model.dtype),), photos
 
 
 def _regions(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:
@@ -286,12 +345,11 @@ def _check_cam(model: Model, paths: Sequence[str | None]) -> None:
         )
 
 
-def _prepared(model: Model, image: Any) -> Tensor:
-    if isinstance(image, str | PathLike):
-        pixels = decode(Path(image))
-    elif isinstance(image, Image.Image):
-        pixels = upright(image)
-    else:
+def _prepared(model: Model, image: Any) -> tuple[Tensor, Photo]:
+    if not isinstance(image, str | PathLike | Image.Image):
         raise TypeError(f"expected a tensor, a PIL image or a path, got {type(image).__name__}")
-    tensor: Tensor = preprocess(pixels, model.preset)[0]
-    return tensor
+    given = image if isinstance(image, Image.Image) else Path(image)
+    pixels = opened(given)
+    tensor, crop = preprocess(pixels, model.preset)
+    size, seen = (pixels.shape[1], pixels.shape[0]), (tensor.shape[2], tensor.shape[1])
+    return tensor, Photo(given, crop, size, seen)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from camcli.errors import CamcliError, ImageError, one_line
 
@@ -24,12 +25,17 @@ Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
 STDIN = Path("-")
 DAMAGE = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
 """What Pillow's readers raise on damaged files, besides OSError."""
 MAX_PIXELS = 178_956_970
 """The largest image that is read, which is where Pillow stops by itself."""
 FITS = ("preset", "squash", "full")
+_TURNED = (5, 6, 7, 8)
+"""The EXIF orientations that swap width and height."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,18 @@ class Crop:
         x, y = (self.x1 - self.x0) / size[0], (self.y1 - self.y0) / size[1]
         x0, y0, x1, y1 = box
         return x0 * x + self.x0, y0 * y + self.y0, x1 * x + self.x0, y1 * y + self.y0
+
+    def corners(self, box: Sequence[float] | None, size: tuple[int, int]) -> list[int] | None:
+        """The same in whole pixels, as `x0, y0, x1, y1`; None for no box, or one of nothing."""
+        if box is None or not any(box):
+            return None
+        x0, y0, x1, y1 = box
+        return [round(side) for side in self.outward((x0, y0, x1, y1), size)]
+
+    def resized(self, x: float, y: float) -> Crop:
+        """The crop of an image that is made so much wider and higher; a pixel at least."""
+        x0, y0 = round(self.x0 * x), round(self.y0 * y)
+        return Crop(x0, y0, max(x0 + 1, round(self.x1 * x)), max(y0 + 1, round(self.y1 * y)))
 
 
 @dataclass(frozen=True)
@@ -105,6 +123,27 @@ def decode(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
     More than `max_pixels` are refused before they take memory. Raises ImageError with one line for
     anything that is not a whole image.
     """
+    with _opened(source, max_pixels) as image:
+        return upright(image)
+
+
+def thumbnail(file: Path, longest: int) -> tuple[Pixels, Size]:
+    """An image file as `decode` gives it but small, no side above `longest`, and its own size.
+
+    JPEGs are reduced as they are decoded, which takes a fraction of the time. Raises ImageError.
+    """
+    with _opened(file, MAX_PIXELS) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+        image.draft(None, (longest, longest))
+        small = Image.fromarray(upright(image))
+    small.thumbnail((longest, longest), reducing_gap=2.0)
+    return np.asarray(small), (height, width) if turned else (width, height)
+
+
+@contextlib.contextmanager
+def _opened(source: Path | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    """Pillow's image of a file; what goes wrong inside becomes an ImageError with one line."""
     name = source if isinstance(source, Path) and source != STDIN else "standard input"
     if source == STDIN:
         source = io.BytesIO(sys.stdin.buffer.read() if sys.stdin else b"")
@@ -113,7 +152,7 @@ def decode(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
             if image.width * image.height > max_pixels:
                 given = f"{image.width} x {image.height} pixels"
                 raise ImageError(f"{name}: {given}, more than --max-pixels {max_pixels}")
-            return upright(image)
+            yield image
     except UnidentifiedImageError:
         size = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
         empty = size == 0

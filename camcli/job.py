@@ -93,13 +93,8 @@ class Job:
 
     @cached_property
     def made(self) -> str:
-        """The digest of what else decides the bytes written, but for the image itself.
-
-        Not the batch size: one that memory asks for later must not undo what is done.
-        """
-        record = record_of(self)
-        versions = {k: v for k, v in record["versions"].items() if k != "python"}
-        return resume.digest([versions, self.model.device.type])
+        """The digest of what else decides the bytes written, but for the image itself."""
+        return resume.made(record_of(self))
 
 
 @dataclass(frozen=True)

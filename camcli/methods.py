@@ -13,6 +13,7 @@ positions. A is the layer's activations, S the pre-softmax score of the target, 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -74,6 +75,11 @@ class Method:
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
 
     @property
+    def title(self) -> str:
+        """What papers call it: the summary's beginning."""
+        return re.split("[:,]", self.summary, maxsplit=1)[0]
+
+    @property
     def at_layer(self) -> bool:
         """Whether it explains by way of a layer."""
         return bool(self.needs & AT_LAYER)
@@ -106,7 +112,7 @@ def register(
 
 @register("cam", source="Zhou et al. 2016, arXiv:1512.04150, eq. 2", signed=True)
 def cam(pooled: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    """Class Activation Mapping: the pooled map weighted by the class's own weights.
+    """CAM, Class Activation Mapping: the pooled map weighted by the class's own weights.
 
     `M_c(x,y) = sum_k w_k^c f_k(x,y)`, signed. Behind a convolutional head that is the class's
     output channel, bias and all, before any ReLU. (N,C,h,w), (N,C), (N,) -> (N,h,w)

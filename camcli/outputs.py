@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ SAVES = {
     "boxes": ".boxes.png",
 }
 """What can be saved, and how its file name ends."""
+FIELDS = {what: "boxes_overlay" if what == "boxes" else what for what in SAVES}
+"""What can be saved, and the field of a manifest row that names its file; `boxes` are numbers."""
 
 
 class Wanted(NamedTuple):
@@ -62,6 +64,18 @@ def name_of(source: Source, wanted: Wanted, what: str) -> Path:
     parts = [re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", part) for part in (target, wanted.layer) if part]
     stem = ".".join([source.name.stem, wanted.method, *parts])
     return source.name.with_name(stem + SAVES[what])
+
+
+def named(row: Mapping[str, Any]) -> dict[str, str]:
+    """The files that a manifest row names, by what they are."""
+    return {what: row[field] for what, field in FIELDS.items() if row.get(field)}
+
+
+def first_file(row: Mapping[str, Any]) -> str | None:
+    """The file of a row to look at first: a picture, or the map where there is none."""
+    files = named(row)
+    order = ("overlay", "panel", "heatmap", "boxes", "map")
+    return next((files[what] for what in order if what in files), None)
 
 
 def check_names(folder: Path, sources: Sequence[Source], results: Sequence[Wanted]) -> None:

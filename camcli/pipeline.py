@@ -23,7 +23,15 @@ from torch import Tensor
 
 from camcli import outputs, resume
 from camcli.allowance import Allowance, is_out_of_memory
-from camcli.engine import Explanation, Said, explain, needs_survey, pick_methods, surveyed
+from camcli.engine import (
+    Explanation,
+    Said,
+    explain,
+    needs_survey,
+    pick_methods,
+    probabilities,
+    surveyed,
+)
 from camcli.errors import ImageError, one_line
 from camcli.images import STDIN, Source, decode, preprocess
 from camcli.job import Existing, Explained, Failed, Job, Loaded, Result, Row, clocked
@@ -82,6 +90,19 @@ def run(job: Job) -> Generator[list[Row], None, None]:
     resume.sweep(job.output)
 
 
+def best_classes(job: Job, source: Source, count: int) -> list[tuple[str, float]]:
+    """The classes that the job's network finds most probable for an image, and how much so."""
+    loaded, model = _load(job, source), job.model
+    if not isinstance(loaded, Loaded):
+        return []
+    inputs = loaded.input[None].to(model.device, model.dtype, memory_format=torch.channels_last)
+    found = probabilities(model, inputs, region=_regions(job, [loaded]))[0]
+    best = found.topk(min(count, len(found)))
+    names = model.class_names or [f"class {i}" for i in range(len(found))]
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [(names[index], share) for index, share in pairs]
+
+
 def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> Kept:
     """Images all of whose results are there, made of the same bytes in the same way; their rows."""
     known: dict[resume.Key, dict[str | None, Row]] = defaultdict(dict)
@@ -97,8 +118,11 @@ def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> 
         rows, digest = [row for one in found for row in one.values()], _digest(job, source)
         if any(row.get("digest") != digest for row in rows):
             return None
-        files = (name for one in job.results for name in files_of(job, source, one).values())
-        return rows if all((job.output / name).is_file() for name in files) else None
+        # A file that no row names may be of a run before, and of another image by this name.
+        named = {name for row in rows for name in outputs.named(row).values()}
+        files = [name for one in job.results for name in files_of(job, source, one).values()]
+        there = (f.as_posix() in named and (job.output / f).is_file() for f in files)
+        return rows if all(there) else None
 
     found = zip(job.sources, executor.map(rows_of, job.sources), strict=True)
     return {source: rows for source, rows in found if rows}

@@ -65,15 +65,38 @@ class Style:
         return np.ascontiguousarray(coloured[:, 0, ::-1])
 
 
-def scaled(values: Values, *, signed: bool) -> Values:
+def ceiling(values: Values, *, signed: bool) -> float:
+    """The value drawn in full colour: the largest, and if signed, in absolute value.
+
+    Of gradients (3,H,W), all but the few largest, which would leave all others grey. Zero for a map
+    without any such value.
+    """
+    size = np.abs(values) if signed else values
+    if values.ndim == 3 and (limit := float(np.quantile(size, 0.999))):
+        return limit
+    return max(0.0, float(size.max(initial=0)))
+
+
+def scaled(values: Values, *, signed: bool, top: float | None = None) -> Values:
     """The map in [0, 1]: 0 to its maximum, or if signed, symmetric with zero at one half.
 
-    A map without any value but zero stays at its zero.
+    A map without any value but zero stays at its zero. `top` is the value in full colour, its own
+    largest unless given; what lies beyond it is cut.
     """
-    if signed:
-        return np.asarray(values / (2 * (np.abs(values).max() or 1)) + 0.5, np.float32)
-    positive = values.clip(min=0)
-    return np.asarray(positive / (positive.max() or 1), np.float32)
+    highest = top or float((np.abs(values) if signed else values).max(initial=0))
+    if highest <= 0:
+        highest = 1.0
+    share = values / (2 * highest) + 0.5 if signed else values.clip(min=0) / highest
+    return np.asarray(share.clip(0, 1) if top else share, np.float32)
+
+
+def flat(values: Values) -> Values:
+    """A map as it is, and an image of gradients (3,H,W) as one: summed over its colours (H,W),
+    without the peaks of the few largest."""
+    if values.ndim == 2:
+        return values
+    limit = ceiling(values.sum(0, keepdims=True), signed=True)
+    return np.asarray(values.sum(0).clip(-limit, limit), np.float32)
 
 
 def heatmap(
@@ -81,53 +104,74 @@ def heatmap(
 ) -> Pixels:
     """The coloured map where the network saw it, on black, (H,W,3) for an original of size (H,W).
 
-    An image of gradients (3,H,W) is shown as it is, grey at zero.
+    An image of gradients (3,H,W) is summed over its colours.
     """
     canvas = np.zeros((*size, 3), np.uint8)
-    image = values.ndim == 3
-    canvas[crop.slices] = (
-        _gradients(values, crop) if image else _coloured(values, crop, style, signed)
-    )
+    canvas[crop.slices] = _coloured(flat(values), crop, style, signed)
     return canvas
 
 
-def overlay(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
+def overlay(
+    pixels: Pixels,
+    values: Values,
+    crop: Crop,
+    style: Style,
+    signed: bool,
+    top: float | None = None,
+) -> Pixels:
     """The map over its part of the original (H,W,3); what the network did not see is dimmed.
 
     The heat covers evenly with the style's opacity; in diverging colours it covers the more, the
     further the map is from zero, so that the photo shows where nothing speaks for or against. An
-    image of gradients replaces its part. A map that is zero everywhere leaves the photo as it is.
+    image of gradients replaces its part, grey at zero. A map that is zero everywhere leaves the
+    photo as it is. `top` is the value in full colour, unless given the map's own `ceiling`.
     """
     drawn = np.asarray(cv2.LUT(pixels, _DIMMED), np.uint8)
     photo = pixels[crop.slices]
     if not values.any():
         drawn[crop.slices] = photo
     elif values.ndim == 3:
-        drawn[crop.slices] = _gradients(values, crop)
+        drawn[crop.slices] = _gradients(values, crop, top)
     elif style.diverging(signed):
-        level = 2 * _level(values, crop, signed) - 1
+        level = 2 * _level(values, crop, signed, top) - 1
         table = style.table(signed)
         ends = np.where(level[..., None] < 0, table[0], table[-1]).astype(np.float32)
         opacity = np.abs(level)[..., None] * np.float32(min(1, 1.6 * style.alpha))
         drawn[crop.slices] = np.rint(photo + (ends - photo) * opacity).astype(np.uint8)
     else:
-        colour = _coloured(values, crop, style, signed)
+        colour = _coloured(values, crop, style, signed, top)
         drawn[crop.slices] = cv2.addWeighted(photo, 1 - style.alpha, colour, style.alpha, 0)
     return drawn
 
 
 def panel(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
-    """Original, heatmap and overlay side by side, (H, 3 W + gaps, 3)."""
-    gap = np.full((len(pixels), max(2, pixels.shape[1] // 64), 3), 255, np.uint8)
-    hot = heatmap(values, crop, (pixels.shape[0], pixels.shape[1]), style, signed)
-    return np.hstack([pixels, gap, hot, gap, overlay(pixels, values, crop, style, signed)])
+    """Original, heatmap with its scale, and overlay side by side, (H, 3 W + scale and gaps, 3)."""
+    height, width = pixels.shape[:2]
+    gap = np.full((height, max(2, width // 64), 3), 255, np.uint8)
+    hot = heatmap(values, crop, (height, width), style, signed)
+    bar = _bar(height, ceiling(flat(values), signed=signed), style.table(signed), signed)
+    covered = overlay(pixels, values, crop, style, signed)
+    return np.hstack([pixels, gap, hot, gap, bar, gap, covered])
+
+
+def strip(pictures: Sequence[Pixels], height: int = 288) -> Pixels:
+    """Pictures side by side, none higher than this and all equally high, (H,W,3)."""
+    high = min(height, max(len(picture) for picture in pictures))
+    sizes = [(max(1, round(p.shape[1] * high / len(p))), high) for p in pictures]
+    parts = [
+        cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        for picture, size in zip(pictures, sizes, strict=True)
+    ]
+    gap = np.full((high, 6, 3), 255, np.uint8)
+    row = [part for picture in parts for part in (gap, picture)]
+    return np.asarray(np.hstack(row[1:]), np.uint8)
 
 
 _CELL = 256
-"""The longer side of a picture in a strip, in pixels, at most."""
+"""The longer side of a labelled picture, in pixels, at most."""
 
 
-def strip(pictures: Sequence[tuple[str, Pixels]]) -> Pixels:
+def labelled(pictures: Sequence[tuple[str, Pixels]]) -> Pixels:
     """Pictures of one size in reading order, five in a row, each under its line of text."""
     cells = [_titled(title, picture) for title, picture in pictures]
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % min(5, len(cells)))
@@ -181,27 +225,40 @@ def png(pixels: Pixels) -> bytes:
     return data.tobytes()
 
 
-def _level(values: Values, crop: Crop, signed: bool) -> Values:
+def _level(values: Values, crop: Crop, signed: bool, top: float | None = None) -> Values:
     size = (crop.x1 - crop.x0, crop.y1 - crop.y0)
-    return np.asarray(cv2.resize(scaled(values, signed=signed), size), np.float32)
+    return np.asarray(cv2.resize(scaled(values, signed=signed, top=top), size), np.float32)
 
 
-def _coloured(values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
-    level = cv2.convertScaleAbs(_level(values, crop, signed), alpha=255)
+def _coloured(
+    values: Values, crop: Crop, style: Style, signed: bool, top: float | None = None
+) -> Pixels:
+    level = cv2.convertScaleAbs(_level(values, crop, signed, top), alpha=255)
     return np.asarray(cv2.LUT(cv2.merge([level] * 3), style.table(signed)[None]), np.uint8)
 
 
-def _ceiling(values: Values) -> float:
-    """The absolute value drawn in full colour: the largest; of gradients, all but the few largest,
-    which would leave all others grey."""
-    if values.ndim == 3 and (limit := float(np.quantile(np.abs(values), 0.999))):
-        return limit
-    return float(np.abs(values).max(initial=0))
+def _bar(height: int, top: float, table: NDArray[np.uint8], signed: bool) -> Pixels:
+    """The colours of a map from its highest value down, beside their numbers."""
+    steps = np.rint(np.linspace(255, 0, height)).astype(int)
+    ramp = np.repeat(table[steps][:, None], max(6, height // 24), axis=1)
+    size, font = min(2.0, max(0.35, height / 800)), cv2.FONT_HERSHEY_SIMPLEX
+    thick = max(1, round(size))
+    ends = (
+        [(f"{top:.3g}", 0.0), ("0", 0.5), (f"{-top:.3g}", 1.0)]
+        if signed
+        else [*([(f"{top:.3g}", 0.0)] if top else []), ("0", 1.0)]
+    )
+    sizes = [cv2.getTextSize(text, font, size, thick)[0] for text, _ in ends]
+    numbers = np.full((height, max(width for width, _ in sizes) + 8, 3), 255, np.uint8)
+    for (text, share), (_, tall) in zip(ends, sizes, strict=True):
+        at = (4, tall + 1 + round(share * max(0.0, height - 1.3 * tall - 3)))
+        cv2.putText(numbers, text, at, font, size, (0, 0, 0), thick, cv2.LINE_AA)
+    return np.hstack([ramp, numbers])
 
 
-def _gradients(values: Values, crop: Crop) -> Pixels:
-    limit = _ceiling(values)
-    shown = scaled(values.clip(-limit, limit).transpose(1, 2, 0), signed=True)
+def _gradients(values: Values, crop: Crop, top: float | None = None) -> Pixels:
+    limit = top or ceiling(values, signed=True)
+    shown = scaled(values.clip(-limit, limit).transpose(1, 2, 0), signed=True, top=top)
     size = (crop.x1 - crop.x0, crop.y1 - crop.y0)
     return np.asarray(cv2.resize(np.rint(shown * 255).astype(np.uint8), size), np.uint8)
 
@@ -213,7 +270,7 @@ def comparison(baseline: Values, new: Values) -> Pixels:
     red where it is higher. Cells are drawn as squares. Maps of two shapes have no difference.
     """
     shapes = baseline.shape == new.shape
-    top = max(_ceiling(m) for m in (baseline, new)) or 1.0
+    top = max(ceiling(m, signed=True) for m in (baseline, new)) or 1.0
     signed = min(float(m.min(initial=0)) for m in (baseline, new)) < 0
     change = new - baseline if shapes else np.zeros_like(baseline)
     title = "new - baseline" if shapes else "shapes differ"
@@ -221,7 +278,7 @@ def comparison(baseline: Values, new: Values) -> Pixels:
     tiles = [
         _tile(baseline, top, signed, "baseline", _range(baseline)),
         _tile(new, top, signed, "new", _range(new)),
-        _tile(change, _ceiling(change) or 1.0, True, title, caption),
+        _tile(change, ceiling(change, signed=True) or 1.0, True, title, caption),
     ]
     height = max(len(tile) for tile in tiles)
     padded = [

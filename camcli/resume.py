@@ -12,12 +12,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import OutputError
-from camcli.outputs import MANIFEST, RUN, SAVES, within
+from camcli.outputs import MANIFEST, RUN, SAVES, named, within
 
 Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
@@ -42,13 +42,36 @@ def input_digest(file: Path, made: str) -> str:
     return found.hexdigest()[:16]
 
 
+def made(record: Row) -> str:
+    """The digest of what decides the bytes written besides settings and image, by a run's record.
+
+    Not the batch size: one that memory asks for later must not undo what is done.
+    """
+    versions = {k: v for k, v in record["versions"].items() if k != "python"}
+    return digest([versions, record["device"].partition(":")[0]])
+
+
 def rows(folder: Path) -> list[Row]:
     """The rows of earlier runs: the manifest's, and of the journals that killed runs left."""
-    found: list[Row] = []
+    return [*parsed(lines(folder))]
+
+
+def lines(folder: Path) -> list[bytes]:
+    """The lines that these rows are read from, of which the last may be cut short."""
+    found: list[bytes] = []
     for file in (folder / MANIFEST, *_journals(folder)):
         with contextlib.suppress(OSError):
-            found += _parsed(file.read_bytes().splitlines())
+            found += file.read_bytes().splitlines()
     return found
+
+
+def parsed(found: Iterable[bytes]) -> Iterator[Row]:
+    """The rows that lines hold; what is none is passed over."""
+    for line in found:
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict) and {"image", "method", "target", "status"} <= row.keys():
+                yield row
 
 
 def refuse_other(folder: Path, found: Iterable[Row], settings: str) -> None:
@@ -95,20 +118,11 @@ def _journals(folder: Path) -> list[Path]:
     return sorted(folder.glob(f".camcli-*.{MANIFEST}"))
 
 
-def _parsed(lines: Sequence[bytes]) -> Iterator[Row]:
-    for line in lines:
-        with contextlib.suppress(ValueError):  # the last line of a journal may be cut short
-            row = json.loads(line)
-            if isinstance(row, dict) and {"image", "method", "target", "status"} <= row.keys():
-                yield row
-
-
 def _files(row: Row) -> Iterator[str]:
-    """All that may have been saved for a row; it names the map and the overlay alone."""
-    for what in ("map", "overlay"):
-        if name := row.get(what):
-            stem = name.removesuffix(SAVES[what])
-            yield from (stem + ending for ending in SAVES.values())
+    """All that may have been saved for a row: what it names, and what runs before it named."""
+    for what, name in named(row).items():
+        stem = name.removesuffix(SAVES[what])
+        yield from (stem + ending for ending in SAVES.values())
 
 
 def _told(folder: Path) -> str:

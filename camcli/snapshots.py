@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.errors import CamcliError, OutputError, one_line
-from camcli.outputs import MANIFEST, RUN, within
+from camcli.outputs import FIELDS, MANIFEST, RUN, named, within
 
 Row: TypeAlias = dict[str, Any]
 Map: TypeAlias = NDArray[np.float64]
@@ -159,7 +159,7 @@ def read(folder: Path) -> list[Row]:
 
 
 def accept(new: Path, baseline: Path) -> None:
-    """Make `baseline` hold what `new` holds: maps, overlays and both records.
+    """Make `baseline` hold what `new` holds: maps, pictures and both records.
 
     All is copied first, so that a full disk changes nothing; then each file takes its name at
     once, the manifest last, and what only the old manifest names is removed. Files that neither
@@ -196,14 +196,14 @@ def _row(file: Path, number: int, line: str) -> Row:
     wanted = ("image", "method", "target", "status")
     if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in wanted):
         raise CamcliError(f"'{file}' line {number}: expected a row with {', '.join(wanted)}")
-    for name in ("map", "overlay"):
+    for name in FIELDS.values():
         if row.get(name) is not None:
             within(file.parent, row[name])
     return row
 
 
 def _named(rows: Sequence[Row]) -> set[str]:
-    return {row[what] for row in rows for what in ("map", "overlay") if row.get(what)}
+    return {name for row in rows for name in named(row).values()}
 
 
 def _remove(file: Path, top: Path) -> None:

@@ -37,7 +37,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         "layer": result.layer,
         "map_shape": list(result.values.shape),
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
-        "box": _box(loaded, result),
+        "box": loaded.crop.corners(result.box, loaded.size),
         "digest": loaded.digest,
     }
     row = partial(_row, loaded.source, result.wanted)
@@ -61,8 +61,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         **facts,
         map_min=float(result.values.min()),
         map_max=float(result.values.max()),
-        map=files["map"].as_posix() if "map" in files else None,
-        overlay=files["overlay"].as_posix() if "overlay" in files else None,
+        **{outputs.FIELDS[what]: file.as_posix() for what, file in files.items()},
         boxes=boxes if "boxes" in files else None,
         status="ok" if result.values.any() else "empty",
     )
@@ -74,13 +73,6 @@ def _name(job: Job, result: Result) -> str | None:
         return result.said.text if result.said else None
     names = job.model.class_names
     return names[result.class_index] if names else None
-
-
-def _box(loaded: Loaded, result: Result) -> list[int] | None:
-    """The box that was explained, in pixels of the original; None where there is none."""
-    if result.box is None or not any(result.box):
-        return None
-    return [round(side) for side in loaded.crop.outward(result.box, loaded.size)]
 
 
 def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
@@ -108,7 +100,7 @@ def _contents(
             (f"{word}  {probability:.0%}", _picture(job, loaded, result, what, values))
             for (word, probability), values in zip(result.said.words, result.values, strict=True)
         ]
-        return render.png(render.strip(each))
+        return render.png(render.labelled(each))
     picture = _picture(job, loaded, result, what, result.values)
     for box in frames:
         # A panel ends with the overlay.
@@ -128,7 +120,8 @@ def _picture(job: Job, loaded: Loaded, result: Result, what: str, values: render
 
 _FIELDS = (
     *("image", "method", "target", "class_index", "class_name", "score", "probability", "layer"),
-    *("map", "overlay", "map_shape", "map_min", "map_max", "crop", "box", "boxes"),
+    *("map", "overlay", "heatmap", "panel", "boxes_overlay"),
+    *("map_shape", "map_min", "map_max", "crop", "box", "boxes"),
     *("status", "error", "digest"),
 )
 

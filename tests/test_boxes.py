@@ -13,7 +13,7 @@ from click.testing import Result
 from PIL import Image
 from torch import Tensor, nn
 
-from camcli import Model, pipeline, render, writing
+from camcli import Model, pipeline, render
 from camcli.errors import MethodError, OutputError
 from camcli.images import Crop, Preset, decode, find
 from camcli.job import Job
@@ -93,7 +93,7 @@ def test_all_regions(job: Job) -> None:
 def test_a_detectors_own_box_is_on_the_overlay_alone(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "_box", lambda *_: [70, 4, 170, 24])
+    monkeypatch.setattr(Crop, "corners", lambda *_: [70, 4, 170, 24])
     row = rows(job)["gradcam"]
     assert row["box"] == [70, 4, 170, 24]
     upper_edge = (4, slice(70, 170))

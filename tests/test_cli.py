@@ -30,9 +30,12 @@ def test_importing_camcli_or_asking_for_help_is_cheap() -> None:
         "import camcli",
         "import camcli.cli; camcli.cli.camcli.main(['--help'], standalone_mode=False)",
         "import camcli.cli; camcli.cli.camcli.main(['explain', '--help'], standalone_mode=False)",
+        "import camcli.cli; camcli.cli.camcli.main(['figure', '--help'], standalone_mode=False)",
         "import camcli; list(camcli.METHODS)",
     ):
-        check = f"import sys; {code}; assert not {{'torch', 'cv2'}} & set(sys.modules)"
+        check = (
+            f"import sys; {code}; assert not {{'torch', 'cv2', 'matplotlib'}} & set(sys.modules)"
+        )
         subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL)
 
 

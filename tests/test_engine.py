@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import io
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 import camcli
-from camcli import METHODS, Model, capture, explain, load
+import camcli.engine
+from camcli import METHODS, Model, capture, explain, load, pipeline
 from camcli.capture import Window
-from camcli.errors import MethodError, TargetError
+from camcli.errors import ImageError, MethodError, TargetError
 from camcli.fusion import fused
-from camcli.images import Preset
-from tests.conftest import DeepHead, GapNet
+from camcli.images import Preset, find
+from camcli.job import Job
+from tests.conftest import DeepHead, GapNet, make_photo
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -33,6 +37,81 @@ def test_a_batch_is_its_images_one_by_one(name: str, gap_net: GapNet, images: Te
         assert alone.classes is not None
         assert together.classes[i] == alone.classes[0]
         torch.testing.assert_close(together.scores[i], alone.scores[0])
+
+
+@pytest.fixture
+def small() -> Model:
+    torch.manual_seed(0)
+    return Model(GapNet(), preset=Preset(40, 32), class_names=("a", "b", "c", "d", "e"))
+
+
+@pytest.mark.parametrize("method", ["gradcam++", "cam", "guided"])
+def test_an_explanation_draws_itself_as_the_command_does(
+    method: str, small: Model, photo: Path, tmp_path: Path
+) -> None:
+    other = make_photo(tmp_path / "other.png", 50, 80)
+    job = Job(find([str(photo), str(other)]), small, (method,), ("pred",), tmp_path / "out")
+    list(pipeline.run(job))
+    with Image.open(other) as opened:
+        shown = explain(small, [str(photo), opened], method)
+        for i, stem in enumerate(("photo", "other")):
+            with Image.open(tmp_path / "out" / f"{stem}.{method}.png") as drawn:
+                assert np.array_equal(np.asarray(drawn), np.asarray(shown.overlay(i)))
+        data = shown._repr_png_()
+    assert data is not None
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (round(90 * 80 / 60) + 6 + 50, 80)
+    faint = shown.overlay(0, alpha=0, colormap="jet")
+    assert not np.array_equal(np.asarray(faint), np.asarray(shown.overlay(0))) or method == "guided"
+
+
+def test_what_an_explanation_cannot_draw(small: Model, images: Tensor, photo: Path) -> None:
+    shown = explain(small, images.float())
+    assert shown._repr_png_() is None
+    with pytest.raises(ValueError, match="no photo to draw on: explain paths or PIL images"):
+        shown.overlay()
+    shown = explain(small, photo)
+    with pytest.raises(IndexError):
+        shown.overlay(1)
+    assert "Photo" not in repr(shown)
+    make_photo(photo, 30, 30)
+    with pytest.raises(ImageError, match=r"photo\.jpg: not the image that was explained"):
+        shown.overlay()
+    photo.unlink()
+    with pytest.raises(ImageError, match="No such file"):
+        shown.overlay()
+    assert shown._repr_png_() is None
+
+
+def test_an_explanation_of_many_photos_keeps_no_pixels(small: Model, photo: Path) -> None:
+    shown = explain(small, [photo] * 9)
+    assert {type(kept.given) for kept in shown.photos} == {type(photo)}
+    data = shown._repr_png_()
+    assert data is not None
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (6 * 90 + 5 * 6, 60)
+
+
+def test_the_box_explained_is_drawn(small: Model, photo: Path) -> None:
+    shown = explain(small, photo)
+    box = torch.tensor([[4.0, 4.0, 28.0, 28.0]])
+    plain, framed = (np.asarray(one.overlay()) for one in (shown, replace(shown, boxes=box)))
+    x0, y0, x1, y1 = shown.photos[0].crop.corners([4, 4, 28, 28], (32, 32)) or (0, 0, 0, 0)
+    assert (framed[y0, x0:x1] == 255).all()
+    assert (
+        framed[y0 + 5 : y1 - 5, x0 + 5 : x1 - 5] == plain[y0 + 5 : y1 - 5, x0 + 5 : x1 - 5]
+    ).all()
+
+
+def test_probabilities(gap_net: GapNet, images: Tensor) -> None:
+    gap_net.train()
+    found = camcli.engine.probabilities(gap_net, images)
+    assert found.shape == (len(images), 5)
+    torch.testing.assert_close(found.sum(1), torch.ones(len(images)).double())
+    for k in range(5):
+        torch.testing.assert_close(found[:, k], explain(gap_net, images, target=k).probabilities)
+    assert not found.requires_grad
+    assert gap_net.training
 
 
 def test_methods_and_targets_share_one_forward_pass(gap_net: GapNet, images: Tensor) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from tests.examples import policy, questions
-from tests.scenes import drawing
-from tests.scenes.pointing import highest, on
+from tests.examples import policy
 
 
 def test_a_move_is_for_the_goal() -> None:

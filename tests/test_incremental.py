@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
 from camcli import explain
-from camcli.capture import Window, incremental, planning, reruns
+from camcli.capture import Window, incremental, merge, planning, reruns
 from camcli.capture.graphs import operations
 from camcli.capture.planning import Plan
 from camcli.capture.spans import Slide, Span
@@ -312,3 +312,12 @@ def test_other_threads_run_while_one_traces(gap_net: nn.Module) -> None:
             return x.relu()
 
     assert operations(Waiting()) is not None
+
+
+def test_merged_normalisations_are_no_hindrance(both: Both, images: Tensor) -> None:
+    net = weighted(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()))
+    assert merge(net) == 1
+    whole, patches, plan = both(net, images, Window(8, 4))
+    assert plan is not None
+    assert [node.target for node in plan.head] == ["input", "0", "2"]
+    torch.testing.assert_close(patches, whole, rtol=1e-9, atol=1e-12)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from camcli.errors import CamcliError
 from camcli.images import Crop
-from camcli.render import COLORMAPS, DIM, Style, heatmap, overlay, panel, png, scaled
+from camcli.render import COLORMAPS, DIM, Style, ceiling, heatmap, overlay, panel, png, scaled
 
 CROP = Crop(40, 10, 80, 50)
 
@@ -86,6 +86,34 @@ def test_gradients_are_an_image_grey_at_zero(pixels: np.ndarray) -> None:
     assert drawn[30, 30].tolist() == [128, 128, 0]
 
 
+def test_a_heatmap_of_gradients_is_red_for_and_blue_against(pixels: np.ndarray) -> None:
+    gradients = np.zeros((3, 40, 40), np.float32)
+    gradients[:, 4:8, 4:8], gradients[0, 30:34, 30:34] = 0.5, -1
+    gradients[0, 20:24, 20:24], gradients[1, 20:24, 20:24] = 1, -1
+    drawn = heatmap(gradients, CROP, (60, 120), Style(), signed=True).astype(int)
+    table = Style().table(signed=True)
+    assert (drawn[16, 46] == table[-1]).all(), "0.5 in each of three colours is the most"
+    assert drawn[42, 72, 2] - drawn[42, 72, 0] > 50, "against: blue"
+    assert np.abs(drawn[32, 62] - table[128]).max() <= 2, "what cancels is white"
+    assert not drawn[:10].any(), "black where the network did not look"
+
+
+def test_a_ceiling_that_maps_share(pixels: np.ndarray, corner: np.ndarray) -> None:
+    for signed in (False, True):
+        own = overlay(pixels, corner, CROP, Style(), signed)
+        assert ceiling(corner, signed=signed) == 3
+        assert (overlay(pixels, corner, CROP, Style(), signed, top=3) == own).all()
+        twice = overlay(pixels, 2 * corner, CROP, Style(), signed, top=3)
+        assert (twice[12, 42] == own[12, 42]).all(), "what lies beyond is cut"
+        half = overlay(pixels, corner, CROP, Style(), signed, top=6)
+        assert (half == overlay(pixels, corner / 2, CROP, Style(), signed, top=3)).all()
+        assert (half != own).any()
+    gradients = np.zeros((3, 40, 40), np.float32)
+    gradients[:, 5:9, 5:9] = -1
+    drawn = overlay(pixels, gradients, CROP, Style(), signed=True, top=2)[CROP.slices]
+    assert drawn[6, 6].tolist() == [64, 64, 64], "half of the way from grey to black"
+
+
 @pytest.mark.parametrize("name", COLORMAPS)
 def test_every_colormap(name: str) -> None:
     for signed in (False, True):
@@ -103,6 +131,31 @@ def test_panel_holds_the_three(pixels: np.ndarray, corner: np.ndarray) -> None:
     found = panel(pixels, corner, CROP, Style(), signed=False)
     assert (found[:, :120] == pixels).all()
     assert (found[:, -120:] == overlay(pixels, corner, CROP, Style(), signed=False)).all()
+    hot = heatmap(corner, CROP, (60, 120), Style(), signed=False)
+    assert (found[:, 122:242] == hot).all()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_panels_scale(pixels: np.ndarray, corner: np.ndarray, signed: bool) -> None:
+    """From the highest value down, with numbers beside the ends and a signed map's zero."""
+    found, table = panel(pixels, corner, CROP, Style(), signed), Style().table(signed)
+    ramp, numbers = found[:, 244], found[:, 252:-122]
+    assert (ramp[0] == table[255]).all()
+    assert (ramp[-1] == table[0]).all()
+    assert np.abs(ramp[30].astype(int) - table[126]).max() < 12, "evenly"
+    dark = (numbers < 100).any((1, 2))
+    assert dark[:10].any()
+    assert dark[-10:].any()
+    assert dark[25:35].any() == signed
+
+
+@pytest.mark.parametrize("height", [1, 5, 700])
+def test_panels_of_any_size_and_of_nothing(height: int) -> None:
+    photo = np.full((height, 9, 3), 80, np.uint8)
+    for values in (np.zeros((2, 2), np.float32), np.ones((3, 4, 4), np.float32)):
+        found = panel(photo, values, Crop(0, 0, 9, height), Style(), signed=True)
+        assert len(found) == height
+        assert (found[:, :9] == photo).all()
 
 
 def test_png_is_rgb(pixels: np.ndarray) -> None:

@@ -93,6 +93,39 @@ def test_what_is_done_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None
     ], "a method more"
 
 
+@pytest.mark.parametrize("saves", [("heatmap",), ("panel",), ("boxes",), ("panel", "boxes")])
+def test_pictures_alone_are_kept_and_removed_too(
+    saves: tuple[str, ...], job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(job, methods=("gradcam",), saves=saves)
+    list(pipeline.run(job))
+    before = files(job.output)
+    fields = ["boxes_overlay" if what == "boxes" else what for what in saves]
+    rows = [row for row in manifest(job.output) if row["status"] != "error"]
+    assert {row[field] for row in rows for field in fields} == before.keys() - {"manifest.jsonl"}
+    assert all(row["map"] is row["overlay"] is None for row in rows)
+    again = replace(job, skip_existing=True)
+    assert made(again, monkeypatch) == []
+    (job.output / rows[0][fields[-1]]).unlink()
+    assert made(again, monkeypatch) == ["0"]
+    assert files(job.output) == before
+    list(pipeline.run(replace(job, fit="squash", saves=("map",), overwrite=True)))
+    assert {Path(name).suffix for name in files(job.output)} == {".npy", ".jsonl"}
+
+
+def test_a_picture_that_no_row_names_is_made_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be of a run before, and show an image that there no longer is."""
+    job = replace(job, methods=("gradcam",), targets=("pred",))
+    list(pipeline.run(replace(job, saves=("panel",))))
+    stale = (job.output / "3.gradcam.panel.png").read_bytes()
+    make_photo(job.sources[3].path, 30, 60)
+    list(pipeline.run(job))
+    assert made(replace(job, saves=("panel",), skip_existing=True), monkeypatch) == [*"0123567"]
+    assert (job.output / "3.gradcam.panel.png").read_bytes() != stale
+
+
 def test_a_damaged_image_is_tried_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     list(pipeline.run(job))
     make_photo(job.sources[4].path)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from camcli.capture.evidence import Aim, Evidence, Head
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, borrowed, gradient, tapped
+from camcli.capture.norms import merge
 from camcli.capture.passes import Pass, Watch
 from camcli.capture.tracing import Call, trace
 from camcli.capture.windows import Window
@@ -31,6 +32,7 @@ __all__ = [
     "Window",
     "borrowed",
     "gradient",
+    "merge",
     "tapped",
     "trace",
 ]

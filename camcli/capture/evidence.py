@@ -15,7 +15,6 @@ from camcli.capture.hooks import Tap, gradient
 from camcli.errors import MethodError
 from camcli.precision import widened
 from camcli.targets import Target, logits
-from camcli.tasks import Reading
 
 if TYPE_CHECKING:
     from camcli.capture.passes import Pass
@@ -123,12 +122,7 @@ class Aim:
     @property
     def probability(self) -> Tensor | None:
         """The class's probability (N,), by softmax; None where a function gives the score."""
-        if self.classes is None:
-            return None
-        reading = self.run.reading
-        if not isinstance(reading, Reading):
-            return self._of_class(logits(reading).detach().softmax(1))
-        return self._of_class(reading.probabilities)
+        return None if self.classes is None else self._of_class(self.run.probabilities)
 
     @property
     def box(self) -> Tensor | None:

@@ -30,6 +30,9 @@ class GuidedReLU(TorchFunctionMode):
         }
     )
 
+    OWN = frozenset({"ReluBackward0", "HardtanhBackward0"})
+    """Those whose gradient of the input is a tensor of their own making."""
+
     def __init__(self) -> None:
         super().__init__()
         self.active = False
@@ -45,13 +48,23 @@ class GuidedReLU(TorchFunctionMode):
             return result
         if _is_relu(name, args, kwargs or {}):
             self.relus += 1
-            result.register_hook(self._rule)
+            if result.grad_fn.name() in self.OWN:
+                result.grad_fn.register_hook(self._rule_behind)
+            else:
+                result.register_hook(self._rule)
         elif name in self.OTHERS:
             self.others[name] += 1
         return result
 
     def _rule(self, gradient: Tensor) -> Tensor:
         return gradient.relu() if self.active else gradient
+
+    def _rule_behind(self, found: tuple[Tensor, ...], _: object) -> tuple[Tensor, ...] | None:
+        """The rule on what a ReLU has passed down: the same, as it passes by position or zero.
+
+        Saves a pass over memory, since that is a tensor that nobody else has.
+        """
+        return (found[0].relu_(), *found[1:]) if self.active else None
 
     def check(self) -> None:
         """Refuse a network without a ReLU; warn of one that has other activations as well."""

@@ -18,8 +18,8 @@ from camcli.capture.hooks import Tap, tapped
 from camcli.capture.reruns import copied
 from camcli.capture.windows import Window
 from camcli.grids import PLAIN, Grid
-from camcli.targets import Target
-from camcli.tasks import Reader
+from camcli.targets import Target, logits
+from camcli.tasks import Reader, Reading
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,13 @@ class Pass:
         image = self.inputs[self._position]
         assert isinstance(image, Tensor)
         return image
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Those of all classes (N,K), by softmax unless the reading has its own."""
+        if isinstance(self.reading, Reading):
+            return self.reading.probabilities.detach()
+        return logits(self.reading).detach().softmax(1)
 
     @cached_property
     def covering(self) -> tuple[Tensor, Tensor]:

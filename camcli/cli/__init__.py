@@ -16,7 +16,10 @@ import click
 from camcli import __version__
 from camcli.errors import CamcliError, CamcliWarning, WriteError
 
-COMMANDS = ("explain", "ask", "caption", "evaluate", "models", "layers", "check", "train")
+COMMANDS = (
+    *("explain", "ask", "caption", "figure", "evaluate", "models", "layers", "check", "report"),
+    "train",
+)
 """Each is a module of this package with a command of its own name."""
 
 DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from camcli.cli.options import Text
-from camcli.cli.showing import line_of, shown
-from camcli.cli.talking import job_of, sources_of, talking_options
+from camcli.cli.showing import line_of
+from camcli.cli.talking import talk, talking_options
 from camcli.errors import CamcliError
+
+if TYPE_CHECKING:
+    from camcli.language.loading import Talker
+    from camcli.language.prompts import Prompt
 
 
 @click.command(no_args_is_help=True)
@@ -33,31 +38,20 @@ from camcli.errors import CamcliError
 )
 @talking_options
 def ask(
-    paths: tuple[str, ...],
-    question: str,
-    *,
-    answer: tuple[str, ...],
-    top: int,
-    output: Path,
-    recursive: bool,
-    json: bool,
-    quiet: bool,
-    fail_fast: bool,
-    **options: Any,
+    paths: tuple[str, ...], question: str, *, answer: tuple[str, ...], top: int, **options: Any
 ) -> int:
     """Ask a QUESTION about each image in PATHS, and write where the answer was seen."""
     if not question.strip():
         raise CamcliError('an empty question: expected words, such as "what is the man doing?"')
-    if not paths and Path(question).exists():
+    if os.path.exists(question):
         raise CamcliError(f"no question behind '{question}': it comes last, in quotation marks")
-    sources = sources_of(paths, output, recursive=recursive)
 
-    from camcli.language.prompts import asked
+    def wish(talker: Talker) -> Prompt:
+        from camcli.language.prompts import asked
 
-    job = job_of(
-        "ask", lambda talker: asked(talker, question, answer, top), sources, output, **options
-    )
-    return shown(job, _line, json=json, quiet=quiet, fail_fast=fail_fast)
+        return asked(talker, question, answer, top)
+
+    return talk("ask", wish, _line, paths, **options)
 
 
 def _line(row: dict[str, Any], output: Path) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from camcli.cli.showing import line_of, shown
-from camcli.cli.talking import job_of, sources_of, talking_options
+from camcli.cli.showing import line_of
+from camcli.cli.talking import talk, talking_options
+
+if TYPE_CHECKING:
+    from camcli.language.loading import Talker
+    from camcli.language.prompts import Prompt
 
 
 @click.command(no_args_is_help=True)
@@ -22,31 +26,15 @@ from camcli.cli.talking import job_of, sources_of, talking_options
     "--per-word", is_flag=True, help="Explain each word too, as a strip of pictures side by side."
 )
 @talking_options
-def caption(
-    paths: tuple[str, ...],
-    *,
-    text: str | None,
-    per_word: bool,
-    output: Path,
-    recursive: bool,
-    json: bool,
-    quiet: bool,
-    fail_fast: bool,
-    **options: Any,
-) -> int:
+def caption(paths: tuple[str, ...], *, text: str | None, per_word: bool, **options: Any) -> int:
     """Caption each image in PATHS, and write where what the caption says was seen."""
-    sources = sources_of(paths, output, recursive=recursive)
 
-    from camcli.language.prompts import captioned
+    def wish(talker: Talker) -> Prompt:
+        from camcli.language.prompts import captioned
 
-    job = job_of(
-        "caption",
-        lambda talker: captioned(talker, text, words=per_word),
-        sources,
-        output,
-        **options,
-    )
-    return shown(job, _line, json=json, quiet=quiet, fail_fast=fail_fast)
+        return captioned(talker, text, words=per_word)
+
+    return talk("caption", wish, _line, paths, **options)
 
 
 def _line(row: dict[str, Any], output: Path) -> str:

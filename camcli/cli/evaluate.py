@@ -240,14 +240,18 @@ def _study(
     if class_map and not boxes:
         raise CamcliError("--class-map says what --boxes are of: give both")
     network = load(model, weights, labels=labels, device=device, precision=precision)
+    metrics = _metrics(metric, annotated=bool(boxes))
+    path = None if layer == "auto" else find_layer(network.module, layer)
+    if not any(METRICS[name].unlearns for name in metrics):  # what it unlearns has to be there
+        network.merged(path)
     return Study(
         sources=sources,
         model=network,
         methods=tuple(dict.fromkeys(method)),
-        metrics=_metrics(metric, annotated=bool(boxes)),
+        metrics=metrics,
         protocol=Protocol(**protocol, seed=seed),
         target=target,
-        layer=None if layer == "auto" else find_layer(network.module, layer),
+        layer=path,
         fit=fit,
         batch_size=batch_size,
         workers=workers or os.cpu_count() or 1,

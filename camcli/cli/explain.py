@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from camcli import selection
+from camcli import selection, terminal
 from camcli.cli import DONE
 from camcli.cli.options import (
     Corners,
@@ -23,12 +25,13 @@ from camcli.cli.options import (
     method_option,
     model_options,
     running_options,
+    target_option,
     window_options,
 )
-from camcli.cli.showing import line_of, shown
+from camcli.cli.showing import check_preview, line_of, shown
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
-from camcli.images import Source, find
+from camcli.images import STDIN, Source, find
 from camcli.localisation import BOXES
 from camcli.outputs import check_names, every_result, name_of
 
@@ -41,16 +44,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1)
 @model_options
 @method_option
-@click.option(
-    "--target",
-    multiple=True,
-    default=["pred"],
-    type=Text(),
-    metavar="T",
-    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name; "
-    "with finer: before it against the classes most like it, with not: against it."
-    "  [default: pred]",
-)
+@target_option
 @layer_option
 @click.option(
     "--fuse",
@@ -148,11 +142,29 @@ def _explain(
     *,
     json: bool,
     quiet: bool,
+    preview: bool,
     fail_fast: bool,
+    save: Sequence[str],
     **options: Any,
 ) -> int:
-    job = _job(sources, output, quiet, **options)
-    return shown(job, _line, json=json, quiet=quiet, fail_fast=fail_fast)
+    if preview:
+        check_preview(save)
+    job = _job(sources, output, quiet, save=save, **options)
+    told = {"json": json, "quiet": quiet, "preview": preview, "fail_fast": fail_fast}
+    return shown(job, _line, **told, aside=partial(_classes, job))
+
+
+def _classes(job: Job) -> Iterator[str]:
+    """What the network thinks of the only image, as bars, for who sits at a terminal."""
+    from camcli.pipeline import best_classes
+
+    (source,) = job.sources
+    if source.path == STDIN:  # which can be read only once
+        return
+    shares = [pair for pair in best_classes(job, source, 5) if pair[1] >= 0.001]
+    if shares:
+        width, blocks = terminal.size_of(sys.stderr)[0], terminal.has_blocks(sys.stderr)
+        yield from terminal.bars(shares, width, blocks=blocks)
 
 
 def _job(
@@ -170,7 +182,7 @@ def _job(
     layer: tuple[str, ...],
     fuse: str | None,
     region: tuple[float, float, float, float] | None,
-    save: tuple[str, ...],
+    save: Sequence[str],
     fit: str,
     colormap: str,
     alpha: float,
@@ -198,7 +210,7 @@ def _job(
     layers = [None if path == "auto" else find_layer(network.module, path) for path in layer]
     return Job(
         sources=sources,
-        model=network,
+        model=network.merged(*layers),
         methods=tuple(dict.fromkeys(method)),
         targets=tuple(dict.fromkeys(target)),
         layers=tuple(dict.fromkeys(layers)),

@@ -85,47 +85,75 @@ device_option = click.option(
     help="auto, cpu, cuda, cuda:N or mps.",
 )
 
+precision_option = click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    type=Name("precision", ("fp32", "bf16", "fp16")),
+    help="What the network computes in; bf16 and fp16 are quicker where the hardware has them.",
+)
+_MODEL = (
+    "mini, the bundled model of ten everyday classes; a torchvision model for "
+    "classification, segmentation or detection; a folder of camcli train; or "
+    "package.module:factory"
+)
+_WEIGHTS = "A torchvision weights name, a .pth or .safetensors file, or none (random)"
+_LABELS = "Class names for a custom head: text with one a line, or a JSON list"
+
 model_options = stack(
+    click.option("--model", default="mini", show_default=True, metavar="NAME", help=f"{_MODEL}."),
+    click.option(
+        "--weights", default="DEFAULT", show_default=True, metavar="W", help=f"{_WEIGHTS}."
+    ),
+    click.option("--labels", metavar="FILE", help=f"{_LABELS}."),
+    device_option,
+    precision_option,
+)
+
+models_options = stack(
     click.option(
         "--model",
-        default="mini",
-        show_default=True,
+        multiple=True,
+        default=["mini"],
+        type=Text(),
         metavar="NAME",
-        help="mini, the bundled model of ten everyday classes; a torchvision model for "
-        "classification, segmentation or detection; a folder of camcli train; or "
-        "package.module:factory.",
+        help=f"{_MODEL}; repeatable.  [default: mini]",
     ),
     click.option(
         "--weights",
-        default="DEFAULT",
-        show_default=True,
+        multiple=True,
+        default=["DEFAULT"],
+        type=Text(),
         metavar="W",
-        help="A torchvision weights name, a .pth or .safetensors file, or none (random).",
+        help=f"{_WEIGHTS}; of several models, one for all or one for each.  [default: DEFAULT]",
     ),
     click.option(
-        "--labels",
-        metavar="FILE",
-        help="Class names for a custom head: text with one a line, or a JSON list.",
+        "--labels", multiple=True, type=Text(), metavar="FILE", help=f"{_LABELS}; likewise."
     ),
     device_option,
-    click.option(
-        "--precision",
-        default="fp32",
-        show_default=True,
-        type=Name("precision", ("fp32", "bf16", "fp16")),
-        help="What the network computes in; bf16 and fp16 are quicker where the hardware has them.",
-    ),
+    precision_option,
+)
+"""The same for several models."""
+
+fit_option = click.option(
+    "--fit",
+    default="preset",
+    show_default=True,
+    type=Name("fit", FITS),
+    help="How the image meets the network: by the weights' own resize and centre crop, whole "
+    "but squashed, or whole in its own shape.",
+)
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1, MAX_PIXELS),
+    default=MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse larger images before they take memory.",
 )
 
 image_options = stack(
-    click.option(
-        "--fit",
-        default="preset",
-        show_default=True,
-        type=Name("fit", FITS),
-        help="How the image meets the network: by the weights' own resize and centre crop, whole "
-        "but squashed, or whole in its own shape.",
-    ),
+    fit_option,
     click.option(
         "--batch-size",
         type=click.IntRange(1),
@@ -142,13 +170,30 @@ image_options = stack(
     click.option(
         "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
     ),
+    max_pixels_option,
+)
+
+target_option = click.option(
+    "--target",
+    multiple=True,
+    default=["pred"],
+    type=Text(),
+    metavar="T",
+    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name; "
+    "with finer: before it against the classes most like it, with not: against it."
+    "  [default: pred]",
+)
+
+style_options = stack(
     click.option(
-        "--max-pixels",
-        type=click.IntRange(1, MAX_PIXELS),
-        default=MAX_PIXELS,
+        "--colormap",
+        default="auto",
         show_default=True,
-        metavar="N",
-        help="Refuse larger images before they take memory.",
+        metavar="NAME",
+        help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
+    ),
+    click.option(
+        "--alpha", default=0.5, show_default=True, metavar="A", help="Heat opacity, 0 to 1."
     ),
 )
 
@@ -202,16 +247,7 @@ drawing_options = stack(
         type=Names("output", list(SAVES)),
         help=f"What to write, with commas between: {', '.join(SAVES)}.",
     ),
-    click.option(
-        "--colormap",
-        default="auto",
-        show_default=True,
-        metavar="NAME",
-        help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
-    ),
-    click.option(
-        "--alpha", default=0.5, show_default=True, metavar="A", help="Heat opacity, 0 to 1."
-    ),
+    style_options,
 )
 
 running_options = stack(
@@ -225,5 +261,8 @@ running_options = stack(
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails."),
     click.option("--json", is_flag=True, help="Print the manifest's rows as they are done."),
+    click.option(
+        "--preview", is_flag=True, help="Draw the overlays in the terminal too, on standard error."
+    ),
     click.option("--quiet", is_flag=True, help="Print errors only."),
 )

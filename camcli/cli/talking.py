@@ -1,4 +1,4 @@
-"""What `camcli ask` and `camcli caption` share: options, and the job from them."""
+"""What `camcli ask` and `camcli caption` share: options, and the run that they ask for."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from camcli.cli.options import (
     stack,
     window_options,
 )
+from camcli.cli.showing import check_preview, shown
 from camcli.errors import CamcliError
 from camcli.images import Source, find
 
@@ -44,16 +45,33 @@ talking_options = stack(
 )
 
 
-def sources_of(paths: tuple[str, ...], output: Path, *, recursive: bool) -> list[Source]:
-    """The images of PATHS. Raises CamcliError where there is none."""
+def talk(
+    skill: str,
+    wish: Callable[[Talker], Prompt],
+    line: Callable[[dict[str, Any], Path], str],
+    paths: tuple[str, ...],
+    *,
+    output: Path,
+    recursive: bool,
+    json: bool,
+    quiet: bool,
+    preview: bool,
+    fail_fast: bool,
+    save: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Explain the `wish` of a model with this skill for the images of PATHS; the exit code."""
     if not paths:
         raise CamcliError("no PATHS: expected files, folders, globs or -")
     if not (sources := find(paths, recursive=recursive, skip=output)):
         raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
-    return sources
+    if preview:
+        check_preview(save)
+    job = _job(skill, wish, sources, output, save=save, **options)
+    return shown(job, line, json=json, quiet=quiet, preview=preview, fail_fast=fail_fast)
 
 
-def job_of(
+def _job(
     skill: str,
     wish: Callable[[Talker], Prompt],
     sources: list[Source],
@@ -74,9 +92,7 @@ def job_of(
     max_pixels: int,
     skip_existing: bool,
     overwrite: bool,
-    **_: Any,
 ) -> Job:
-    """A job that explains the `wish` of a model with this skill."""
     from camcli.capture import Window
     from camcli.families import find_layer
     from camcli.job import Job

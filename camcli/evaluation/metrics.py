@@ -92,6 +92,11 @@ class Metric:
         """Whether it is taken on grids of images."""
         return bool(self.needs & ON_MOSAICS)
 
+    @property
+    def unlearns(self) -> bool:
+        """Whether it makes the network's weights random for a while."""
+        return "unlearnt" in self.needs
+
 
 _metrics: dict[str, Metric] = {}
 METRICS = MappingProxyType(_metrics)

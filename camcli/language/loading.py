@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def load(skill: str, name: str | None = None, device: str | torch.device = "cpu"
     tower = network.vision_model
     model = Model(
         module=Teller(network).to(to).eval(),
-        name=Path(name).resolve().name if Path(name).is_dir() else name,
+        name=Path(name).resolve().name if os.path.isdir(name) else name,
         weights=WEIGHTS,
         weights_hash=sha256(folder / WEIGHTS),
         preset=_preset(processor.image_processor, int(network.config.vision_config.image_size)),
@@ -100,7 +101,7 @@ def _transformers() -> Any:
 
 def _folder(name: str, wanted: Skill) -> Path:
     """The folder of a model: itself, the hub's cache, or what is downloaded now."""
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return Path(name)
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError

@@ -16,10 +16,12 @@ from typing import Any
 import cv2
 import torch
 import torchvision.models as zoo
-from torch import Tensor
+from torch import Tensor, nn
 
 from camcli import explain, load
 from camcli.capture import Window, borrowed, tapped
+from camcli.evaluation.protocol import Protocol
+from camcli.evaluation.trials import Setup, Subject, Trial
 from camcli.images import decode, preprocess
 from camcli.models import Model
 from tests.bench.clock import Contender, Row, against, camcli, command, peak_memory
@@ -66,10 +68,11 @@ def bare(module: Any, images: Tensor) -> Contender:
 
 
 def engine(size: Size) -> Iterator[Row]:
-    """The methods beside the forward pass of the same model, in the same format."""
+    """The methods as the command runs them, beside the network's own forward pass."""
     for name in size.of("resnet50", "densenet121", "mobilenet_v2", "vgg16", "squeezenet1_0"):
-        model, images = load(name, "none", device=size.device), size.input()
-        contenders = {"forward": bare(model.module, images)}
+        plain, model = _plain_and_merged(name, size)
+        images = size.input()
+        contenders = {"forward": bare(plain, images), "merged forward": bare(model.module, images)}
         for method in (*CHEAP, "guided-backprop"):
             contenders[method] = partial(explain, model, images, method)
         targets = ["pred", "top2"]
@@ -90,7 +93,7 @@ def engine(size: Size) -> Iterator[Row]:
 def peers(size: Size) -> Iterator[Row]:
     """Grad-CAM of resnet50 by other libraries, used as their documents show it, beside ours."""
     module = zoo.resnet50().eval().to(size.device)
-    ours = load("resnet50", "none", device=size.device)
+    ours = load("resnet50", "none", device=size.device).merged()
     wanted = {size.batch: (">= 3.3", ">= 1.25", ">= 1.9"), 1: (">= 3.5", ">= 1.25", ">= 2.2")}
     for batch, goals in wanted.items():
         images = size.input(batch)
@@ -200,13 +203,14 @@ def occlusion(size: Size) -> Iterator[Row]:
     """Occlusion of one image beside the forward passes of all its covered copies."""
     window = Window(32, 16)
     for name in size.of("vgg16", "resnet50"):
-        model, image = load(name, "none", device=size.device), size.input(1)
+        plain, model = _plain_and_merged(name, size)
+        image = size.input(1)
         rows, columns = (len(covered) for covered in window.covering(*image.shape[2:]))
         covered = image.expand(rows * columns, -1, -1, -1)
 
-        def naive(model: Model = model, covered: Tensor = covered) -> None:
+        def naive(plain: nn.Module = plain, covered: Tensor = covered) -> None:
             for batch in covered.split(window.batch_size):
-                bare(model.module, batch.contiguous(memory_format=torch.channels_last))()
+                bare(plain, batch.contiguous(memory_format=torch.channels_last))()
 
         contenders = {
             "every window": naive,
@@ -215,6 +219,39 @@ def occlusion(size: Size) -> Iterator[Row]:
         goal = {"vgg16": "<= 0.4", "resnet50": "<= 0.75"}.get(name, "")
         place, rounds = ("occlusion", f"{name}, {len(covered)} windows"), min(3, size.repeats)
         yield from against("every window", contenders, rounds, place, {"occlusion": goal})
+
+
+def evaluate(size: Size) -> Iterator[Row]:
+    """Insertion and deletion beside forward passes of as many images."""
+    for name in size.of("squeezenet1_0"):
+        plain, model = _plain_and_merged(name, size)
+        setup = Setup(model, ("gradcam",), Protocol(), batch_size=size.batch)
+        batches = size.input(min(100, size.images)).split(size.batch)
+        subjects = [Subject(setup, batch, range(len(batch))) for batch in batches]
+        passes = 2 * (setup.protocol.steps + 1)
+
+        def tried(subjects: list[Subject] = subjects) -> None:
+            for subject in subjects:
+                trial = Trial(subject, "gradcam")
+                assert trial.inserted.shape == trial.deleted.shape
+
+        def forwards(
+            plain: nn.Module = plain, batches: Any = batches, passes: int = passes
+        ) -> None:
+            for batch in batches:
+                for _ in range(passes):
+                    bare(plain, batch)()
+
+        contenders = {"masked images": forwards, "insertion and deletion": tried}
+        place = "evaluate", f"{name}, {sum(map(len, batches))} images, {passes} passes each"
+        goals = {"insertion and deletion": "<= 1.15"}
+        yield from against("masked images", contenders, min(2, size.repeats), place, goals)
+
+
+def _plain_and_merged(name: str, size: Size) -> tuple[nn.Module, Model]:
+    """A network as it is published, and as the command runs it."""
+    plain, ours = (load(name, "none", device=size.device) for _ in range(2))
+    return plain.module, ours.merged()
 
 
 def _photos(folder: Path, size: Size, count: int = 0) -> list[Path]:
@@ -251,4 +288,5 @@ SECTIONS: Mapping[str, Callable[[Size], Iterator[Row]]] = {
     "start-up": startup,
     "memory": memory,
     "occlusion": occlusion,
+    "evaluate": evaluate,
 }
