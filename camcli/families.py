@@ -135,9 +135,16 @@ and for modules that a caller built, `survey` finds layer and head in a traced f
 TOWERS: Mapping[str, ModelSpec] = MappingProxyType(
     {
         "transformers.models.blip.modeling_blip.BlipVisionModel": ModelSpec(
-            # All tokens go on to the text's decoder, those of the last block too.
-            "encoder.layers.-1",
-            grids=((r"encoder\.layers\.\d+(\.(layer_norm[12]|mlp(\..+)?))?", patches),),
+            # The tokens as the text's decoder reads them. Before a norm of each token by itself
+            # the gradient is at right angles to the token, and their products sum to nothing.
+            "post_layernorm",
+            grids=(
+                (
+                    r"embeddings|post_layernorm"
+                    r"|encoder\.layers\.\d+(\.(layer_norm[12]|mlp(\..+)?))?",
+                    patches,
+                ),
+            ),
             positions="embeddings.position_embedding",
         ),
     }

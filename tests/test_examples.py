@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from tests.examples import policy
+from tests.examples import policy, questions
+from tests.scenes import drawing, pointing
 
 
-def test_a_move_is_for_the_goal() -> None:
+def test_an_answer_is_where_the_thing_is(tmp_path: Path) -> None:
+    net, others = questions.trained(400), drawing.scenes(60, seed=99)
+    found = pointing.rates(others, pointing.of_example(net, others))
+    assert found.right >= 0.9
+    assert found.hits >= 0.8
+    assert max(found.other, found.centre, found.chance) <= 0.25
+    files = questions.draw(net, others[0], tmp_path)
+    assert len({file.read_bytes() for file in files}) == 4
+
+
+def test_a_move_is_for_the_goal(tmp_path: Path) -> None:
     net = policy.trained(300)
     torch.manual_seed(1)
     state = policy.drawn_states(200)
-    assert policy.wins(net, state).float().mean() >= 0.9
-    at = policy.explained(net, state).flatten(1).argmax(1)
-    cell = torch.stack([at // policy.CELLS, at % policy.CELLS], 1)
-    on_each = {name: (cell == getattr(state, name)).all(1) for name in state._fields}
-    assert (on_each["goal"] | on_each["player"]).float().mean() >= 0.8
-    assert on_each["stone"].float().mean() <= 0.05
+    found = pointing.of_policy(net, state)
+    assert found.right >= 0.9
+    assert found.hits >= 0.8
+    assert max(found.other, found.centre, found.chance) <= 0.1
+    assert policy.draw(net, policy.drawn_states(1), tmp_path)

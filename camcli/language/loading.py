@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,13 @@ from camcli.language.network import Teller
 from camcli.models import Model, pick_device
 from camcli.weights import sha256
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""The files that weights come in, the better first; of the second only tensors are read."""
+
+
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, UnpicklingError)
+"""What `transformers` raises on a folder that is damaged, or none of its own."""
 
 
 @dataclass(frozen=True)
@@ -57,30 +64,36 @@ class Talker:
 def load(skill: str, name: str | None = None, device: str | torch.device = "cpu") -> Talker:
     """A model for one of SKILLS, from a folder or the hub; its default one without a name.
 
-    What the hub's cache holds is not looked up again. Weights are read from safetensors, without
-    executing anything. Raises ModelError.
+    What the hub's cache holds is not looked up again. Weights are read without executing anything.
+    Raises ModelError.
     """
     wanted = SKILLS[skill]
     transformers = _transformers()
     name = name or wanted.default
     folder, to = _folder(name, wanted), pick_device(device)
-    _check(folder, name, wanted)
+    weights = _checked(folder, name, wanted)
     with _quiet(transformers):
         try:
             network, report = getattr(transformers, wanted.architecture).from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder,
+                local_files_only=True,
+                use_safetensors=weights.name == WEIGHTS[0],
+                weights_only=True,
+                output_loading_info=True,
             )
             processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except _UNREADABLE as error:
             raise ModelError(f"model '{name}' is not readable ({one_line(error)})") from None
     if missing := sorted(report["missing_keys"]):
-        raise ModelError(f"model '{name}': {WEIGHTS} has no {missing[0]} ({len(missing)} missing)")
+        raise ModelError(
+            f"model '{name}': {weights.name} lacks {missing[0]} ({len(missing)} in all)"
+        )
     tower = network.vision_model
     model = Model(
         module=Teller(network).to(to).eval(),
         name=Path(name).resolve().name if os.path.isdir(name) else name,
-        weights=WEIGHTS,
-        weights_hash=sha256(folder / WEIGHTS),
+        weights=weights.name,
+        weights_hash=sha256(weights),
         preset=_preset(processor.image_processor, int(network.config.vision_config.image_size)),
         layer=f"network.vision_model.{row_layer(tower)}",
         task="language",
@@ -106,11 +119,10 @@ def _folder(name: str, wanted: Skill) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
-    files = ["*.json", "*.txt", WEIGHTS]
     here = f"give the folder of a {wanted.architecture} that save_pretrained wrote"
     try:
-        cached = Path(snapshot_download(name, allow_patterns=files, local_files_only=True))
-        if (cached / WEIGHTS).is_file():
+        cached = Path(snapshot_download(name, allow_patterns=[CONFIG], local_files_only=True))
+        if _weights(cached):
             return cached
     except HFValidationError:
         raise ModelError(
@@ -119,8 +131,10 @@ def _folder(name: str, wanted: Skill) -> Path:
     except OSError:
         pass  # not in the cache
     try:
-        HfApi().model_info(name, timeout=10)  # without a network, a download tries again for long
-        return Path(snapshot_download(name, allow_patterns=files))
+        # Asked first: without a network, a download tries again for long.
+        there = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings or ()]
+        weights = [file for file in WEIGHTS if file in there][:1]
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", *weights]))
     except RepositoryNotFoundError:
         raise ModelError(f"model '{name}' is neither a folder nor on the hub; {here}") from None
     except Exception as error:  # noqa: BLE001 - of the HTTP client that the hub's library has now
@@ -129,8 +143,12 @@ def _folder(name: str, wanted: Skill) -> Path:
         ) from None
 
 
-def _check(folder: Path, name: str, wanted: Skill) -> None:
-    """Refuse a folder of another kind."""
+def _weights(folder: Path) -> Path | None:
+    return next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
+
+
+def _checked(folder: Path, name: str, wanted: Skill) -> Path:
+    """The weights' file of a folder of the wanted kind. Raises ModelError for another one."""
     expected = f"expected a folder of transformers' {wanted.architecture}"
     try:
         card = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -143,8 +161,9 @@ def _check(folder: Path, name: str, wanted: Skill) -> None:
         ) from None
     if wanted.architecture not in found:
         raise ModelError(f"model '{name}': a {found[0]} {wanted.does}; {expected}")
-    if not (folder / WEIGHTS).is_file():
-        raise ModelError(f"model '{name}': no {WEIGHTS} in it; {expected}")
+    if (weights := _weights(folder)) is None:
+        raise ModelError(f"model '{name}': no {' or '.join(WEIGHTS)} in it; {expected}")
+    return weights
 
 
 @contextmanager

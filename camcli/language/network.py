@@ -39,7 +39,10 @@ class Teller(nn.Module):
 
     def memory(self, images: Tensor) -> Tensor:
         """What the decoder looks at, (N,S,D): the image's tokens, or the question's that saw it."""
-        seen: Tensor = self.network.vision_model(images).last_hidden_state
+        tower = self.network.vision_model
+        # By its parts: as a whole it would run its last norm again, for a pooled token not needed.
+        blocks = tower.encoder(inputs_embeds=tower.embeddings(images))
+        seen: Tensor = tower.post_layernorm(blocks.last_hidden_state)
         if self.question is None:
             return seen
         question = self.question.expand(len(images), -1)

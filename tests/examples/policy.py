@@ -100,35 +100,34 @@ def wins(net: nn.Module, state: State) -> Tensor:
     return won
 
 
-def explained(net: nn.Module, state: State) -> Tensor:
-    """LayerCAM (N,h,w) of the best move's value.
+def explained(net: nn.Module, state: State, method: str = "layercam") -> Tensor:
+    """Maps (N,h,w) of the best move's value.
 
     Grad-CAM's weights are means over all places; a head that knows its places, as a flattened map
     is, needs a method that keeps them.
     """
-    best = camcli.explain(
-        net, pictures(state), "layercam", target=lambda values: values.amax(1), layer=LAYER
+    shown = camcli.explain(
+        net, pictures(state), method, target=lambda values: values.amax(1), layer=LAYER
     )
-    return best.maps
+    return shown.maps
 
 
-def main(folder: Path = Path("camcli-out")) -> None:
-    torch.set_num_threads(1)
-    net = trained()
-    state = drawn_states(1)
-    folder.mkdir(exist_ok=True)
-    size = CELLS * PIXELS
+def draw(net: nn.Module, state: State, folder: Path) -> list[Path]:
+    """What each move of a game was for, until the goal is reached or could have been."""
+    files, side = [], CELLS * PIXELS
     for number in range(int((state.player - state.goal).abs().sum())):
-        values, seen = explained(net, state)[0].numpy(), pictures(state)
+        seen, values = pictures(state), explained(net, state)[0].numpy()
         pixels = (seen[0].permute(1, 2, 0) * 255).byte().numpy()
-        heat = overlay(pixels, values, Crop(0, 0, size, size), Style(), signed=False)
-        Image.fromarray(heat).resize((240, 240), Image.Resampling.NEAREST).save(
-            folder / f"move{number}.png"
-        )
+        heat = overlay(pixels, values, Crop(0, 0, side, side), Style(), signed=False)
         move = net(seen).argmax(1)
-        sys.stdout.write(f"{folder / f'move{number}.png'}  {[*MOVES][int(move)]}\n")
+        files.append(folder / f"move-{number}-{[*MOVES][int(move)]}.png")
+        Image.fromarray(heat).resize((240, 240), Image.Resampling.NEAREST).save(files[-1])
         state, _ = moved(state, move)
+    return files
 
 
 if __name__ == "__main__":
-    main()
+    output = Path("camcli-out")
+    output.mkdir(exist_ok=True)
+    for file in draw(trained(), drawn_states(1), output):
+        sys.stdout.write(f"{file}\n")

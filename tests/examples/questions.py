@@ -18,7 +18,17 @@ from torch import Tensor, nn
 import camcli
 from camcli.images import Crop
 from camcli.render import Style, overlay
-from tests.scenes.drawing import COLOURS, SHAPES, SIDE, Question, Scene, questions, scene
+from tests.scenes.drawing import (
+    COLOURS,
+    SHAPES,
+    SIDE,
+    Question,
+    Scene,
+    normalised,
+    questions,
+    scene,
+    scenes,
+)
 
 ANSWERS = (*COLOURS, *SHAPES)
 WORDS = ("", *dict.fromkeys(" ".join(["what colour is the which shape", *ANSWERS]).split()))
@@ -54,11 +64,6 @@ def indices(asked: Sequence[str]) -> Tensor:
     return torch.tensor([[0] * (5 - len(s)) + [WORDS.index(word) for word in s] for s in split])
 
 
-def inputs(scenes: Sequence[Scene]) -> Tensor:
-    pixels = torch.from_numpy(np.stack([one.pixels for one in scenes]))
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def trained(steps: int = 500, seed: int = 0) -> Answerer:
     """A network that has seen new scenes in every step, and heard one question about each."""
     torch.manual_seed(seed)
@@ -66,10 +71,10 @@ def trained(steps: int = 500, seed: int = 0) -> Answerer:
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, steps)
     for _ in range(steps):
-        scenes = [scene(draw) for _ in range(64)]
-        asked = [questions(one)[draw.integers(4)] for one in scenes]
+        seen = [scene(draw) for _ in range(64)]
+        asked = [questions(one)[draw.integers(4)] for one in seen]
         answers = torch.tensor([ANSWERS.index(question.answer) for question in asked])
-        scores = net(inputs(scenes), indices([question.text for question in asked]))
+        scores = net(normalised(seen), indices([question.text for question in asked]))
         optimiser.zero_grad()
         F.cross_entropy(scores, answers).backward()
         optimiser.step()
@@ -77,25 +82,29 @@ def trained(steps: int = 500, seed: int = 0) -> Answerer:
     return net.eval()
 
 
-def explained(net: Answerer, scenes: Sequence[Scene], asked: Sequence[Question]) -> Tensor:
-    """Grad-CAM (N,h,w) of the logarithm of each best answer's probability."""
-    arguments = inputs(scenes), indices([question.text for question in asked])
+def explained(
+    net: Answerer, scenes: Sequence[Scene], asked: Sequence[Question], method: str = "gradcam"
+) -> Tensor:
+    """Maps (N,h,w) of the logarithm of each best answer's probability."""
+    arguments = normalised(scenes), indices([question.text for question in asked])
     shown = camcli.explain(
-        net, arguments, target=lambda scores: scores.log_softmax(1).amax(1), layer="see.8"
+        net, arguments, method, target=lambda scores: scores.log_softmax(1).amax(1), layer="see.8"
     )
     return shown.maps
 
 
-def main(folder: Path = Path("camcli-out")) -> None:
-    net, one = trained(), scene(np.random.default_rng(1))
-    folder.mkdir(exist_ok=True)
-    asked = questions(one)
+def draw(net: Answerer, one: Scene, folder: Path) -> list[Path]:
+    """An overlay of a scene for each question about it."""
+    asked, files = questions(one), []
     for question, values in zip(asked, explained(net, [one] * 4, asked), strict=True):
-        drawn = overlay(one.pixels, values.numpy(), Crop(0, 0, SIDE, SIDE), Style(), signed=False)
-        name = question.text.strip("?").replace(" ", "-")
-        Image.fromarray(drawn).resize((256, 256)).save(folder / f"{name}.png")
-        sys.stdout.write(f"{question.text} {folder / name}.png\n")
+        heat = overlay(one.pixels, values.numpy(), Crop(0, 0, SIDE, SIDE), Style(), signed=False)
+        files.append(folder / f"{question.text.strip('?').replace(' ', '-')}.png")
+        Image.fromarray(heat).resize((256, 256)).save(files[-1])
+    return files
 
 
 if __name__ == "__main__":
-    main()
+    output = Path("camcli-out")
+    output.mkdir(exist_ok=True)
+    for file in draw(trained(), *scenes(1, seed=1), output):
+        sys.stdout.write(f"{file}\n")

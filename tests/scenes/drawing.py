@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from torch import Tensor
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 230)}
 SHAPES = ("circle", "ring", "cross")
@@ -50,6 +53,11 @@ class Question:
     about: int
 
 
+def scenes(count: int, seed: int) -> list[Scene]:
+    draw = np.random.default_rng(seed)
+    return [scene(draw) for _ in range(count)]
+
+
 def scene(draw: Generator) -> Scene:
     """A scene: shapes and colours are different ones, and stand clearly beside or above another."""
     shapes = draw.permutation(SHAPES)[:2]
@@ -83,6 +91,12 @@ def questions(seen: Scene) -> list[Question]:
             Question(f"which shape is {thing.colour}?", thing.shape, about),
         )
     ]
+
+
+def normalised(scenes: Sequence[Scene]) -> Tensor:
+    """Scenes as a network's inputs (N,3,SIDE,SIDE), from -1 to 1."""
+    pixels = torch.from_numpy(np.stack([one.pixels for one in scenes]))
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _background(draw: Generator) -> NDArray[np.float64]:
