@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,15 +34,22 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """The pixels (SIDE,SIDE,3) and its two things, in the order of COLOURS."""
+    """The pixels (SIDE,SIDE,3) and its two things, of which the first is `left of` or `above`."""
 
     pixels: NDArray[np.uint8]
     things: tuple[Thing, Thing]
+    relation: str
 
     @property
     def caption(self) -> str:
         first, second = self.things
-        return f"a {first.words} and a {second.words}"
+        return f"a {first.words} {self.relation} a {second.words}"
+
+    @property
+    def clear(self) -> bool:
+        """Whether its things have nothing in common, so that there is one answer to all asked."""
+        first, second = self.things
+        return first.shape != second.shape and first.colour != second.colour
 
 
 @dataclass(frozen=True)
@@ -53,15 +61,21 @@ class Question:
     about: int
 
 
-def scenes(count: int, seed: int) -> list[Scene]:
+def scenes(count: int, seed: int, *, clear: bool = False) -> list[Scene]:
+    """Scenes drawn at random, or only clear ones of them."""
     draw = np.random.default_rng(seed)
-    return [scene(draw) for _ in range(count)]
+    drawn = (scene(draw) for _ in itertools.count())
+    return [*itertools.islice((one for one in drawn if one.clear or not clear), count)]
 
 
 def scene(draw: Generator) -> Scene:
-    """A scene: shapes and colours are different ones, and stand clearly beside or above another."""
-    shapes = draw.permutation(SHAPES)[:2]
-    colours = draw.permutation([*COLOURS])[:2]
+    """A scene: a thing and another one, clearly beside or below it.
+
+    They may share a shape or a colour: what the one is says nothing of the other, so that there is
+    no answer but by looking at the thing that is asked about.
+    """
+    kinds = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
+    colours, shapes = zip(*(kind.split() for kind in draw.permutation(kinds)[:2]), strict=True)
     sides = draw.integers(18, 25, 2)
     beside = bool(draw.integers(2))
     along = np.sort(draw.integers(0, SIDE - 24 + 1, 2))
@@ -74,23 +88,23 @@ def scene(draw: Generator) -> Scene:
     things = []
     for (x, y), side, shape, colour in zip(corners, sides, shapes, colours, strict=True):
         box = (int(x), int(y), int(x + side), int(y + side))
-        _paint(pixels, box, str(shape), np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
-        things.append(Thing(str(shape), str(colour), box))
+        _paint(pixels, box, shape, np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
+        things.append(Thing(shape, colour, box))
     noisy = pixels + draw.normal(0, 6, pixels.shape)
-    first, second = sorted(things, key=lambda thing: [*COLOURS].index(thing.colour))
-    return Scene(noisy.clip(0, 255).astype(np.uint8), (first, second))
+    first, second = things
+    relation = "left of" if beside else "above"
+    return Scene(noisy.clip(0, 255).astype(np.uint8), (first, second), relation)
 
 
 def questions(seen: Scene) -> list[Question]:
-    """Two about each thing: its colour by its shape, and its shape by its colour."""
-    return [
-        question
-        for about, thing in enumerate(seen.things)
-        for question in (
-            Question(f"what colour is the {thing.shape}?", thing.colour, about),
-            Question(f"which shape is {thing.colour}?", thing.shape, about),
-        )
-    ]
+    """Each thing's colour by its shape, and its shape by its colour, where that tells which."""
+    found = []
+    for about, (thing, other) in enumerate((seen.things, seen.things[::-1])):
+        if thing.shape != other.shape:
+            found.append(Question(f"what colour is the {thing.shape}?", thing.colour, about))
+        if thing.colour != other.colour:
+            found.append(Question(f"which shape is {thing.colour}?", thing.shape, about))
+    return found
 
 
 def normalised(scenes: Sequence[Scene]) -> Tensor:
