@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from camcli.images import decode
 from camcli.language import loading
 from camcli.language.prompts import WORDS, Prompt, asked, captioned
 from tests.conftest import manifest
@@ -119,11 +120,11 @@ def test_answers_given_are_part_of_names(ask: Run, photos: Path, tmp_path: Path)
 
 
 def test_caption_and_its_words(caption: Run, photos: Path, tmp_path: Path) -> None:
-    text = "a red  circle and a green rings"
+    text = "a red  circle above a green rings"
     found = caption(photos, "--text", text, *("--per-word", "--save", "overlay,map,boxes"))
     assert found.exit_code == 0, found.stderr_bytes
     whole, words = manifest(tmp_path / "out")[:2]
-    assert whole["class_name"] == words["class_name"] == "a red circle and a green rings"
+    assert whole["class_name"] == words["class_name"] == "a red circle above a green rings"
     assert (whole["target"], words["target"]) == ("pred", WORDS)
     assert [word for word, _ in words["words"]] == whole["class_name"].split()
     assert words["map_shape"] == [7, 8, 8]
@@ -134,8 +135,8 @@ def test_caption_and_its_words(caption: Run, photos: Path, tmp_path: Path) -> No
     assert whole["score"] == pytest.approx(np.log(product), rel=1e-5)
     assert words["score"] == pytest.approx(whole["score"], rel=1e-5)
     assert whole["probability"] < product
-    strip = Image.open(tmp_path / "out" / words["overlay"])
-    assert strip.size == (5 * 120, 2 * (64 + 32))  # seven words, five in a row
+    strip = decode(tmp_path / "out" / words["overlay"])
+    assert strip.shape == (2 * (64 + 32), 5 * 120, 3)  # seven words, five in a row
     printed = found.stdout_bytes.decode().splitlines()
     assert f"rings {words['words'][-1][1]:.1%}" in printed[2]
 
@@ -172,7 +173,7 @@ def test_skip_existing_and_other_questions(ask: Run, photos: Path, tmp_path: Pat
     assert (out / "a.gradcam.npy").stat().st_mtime_ns == times["a.gradcam.npy"]
     other = ask(photos, "which shape is red?", "--skip-existing")
     assert other.exit_code == 2
-    assert b"other settings" in other.stderr_bytes
+    assert b"holds results of another run" in other.stderr_bytes
     assert ask(photos, "which shape is red?", "--overwrite").exit_code == 0
 
 
@@ -212,7 +213,10 @@ def refused(found: Result) -> str:
             ("PHOTO", QUESTION, "--answer", "red " * 30),
             "answer 'red red red red red red red red red red ...' has 30 tokens: expected 23 ",
         ),
-        (("PHOTO", QUESTION, "--layer", "network.vision"), "layer 'network.vision' is unknown"),
+        (
+            ("PHOTO", QUESTION, "--layer", "network.vision"),
+            "unknown layer 'network.vision': did you",
+        ),
         (
             ("PHOTO", QUESTION, "--method", "cam"),
             "cam needs a network that ends in global average pooling",
@@ -384,14 +388,14 @@ def log_probabilities(network: Any, skill: str, images: Tensor, text: str) -> Te
 
 
 def paper_gradcam(network: Any, score: Callable[[], Tensor]) -> Tensor:
-    """Grad-CAM (8,8) of a score at the last block's tokens, from the paper's equations."""
+    """Grad-CAM (8,8) of a score at the tower's tokens, from the paper's equations."""
     seen: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, output: Tensor) -> None:
-        seen.append(output)
+        if output.ndim == 3:  # the norm runs again for a pooled token
+            seen.append(output)
 
-    block = network.vision_model.encoder.layers[-1]
-    with block.register_forward_hook(keep):
+    with network.vision_model.post_layernorm.register_forward_hook(keep):
         value = score()
     # Summed over every pass: the score of an answer is one of several passes.
     grads = torch.autograd.grad(value, seen)
@@ -406,7 +410,7 @@ def paper_gradcam(network: Any, score: Callable[[], Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("skill", "text"), [("ask", "a green ring"), ("caption", "a red circle and a green rings")]
+    ("skill", "text"), [("ask", "a green ring"), ("caption", "a red circle above a green rings")]
 )
 def test_score_and_map_of_a_text(folders: dict[str, Path], skill: str, text: str) -> None:
     wish: dict[str, Any] = {"answers": [text]} if skill == "ask" else {"text": text}
@@ -428,7 +432,7 @@ def test_score_and_map_of_a_text(folders: dict[str, Path], skill: str, text: str
 
 
 def test_score_and_map_of_a_word(folders: dict[str, Path]) -> None:
-    text = "a red circle and a green rings"
+    text = "a red circle above a green rings"
     prompt = prompted(folders["caption"], "caption", text=text, words=True)
     images = normalised(scenes(1, 5)).double()
     _, shown = prompt.explain(prompt.model, images, ["gradcam"], prompt.targets, [None])
@@ -476,8 +480,8 @@ def close(said: Any) -> Any:
     return (said.text, share, near(said.answers), near(said.words))
 
 
-def test_answers_are_the_most_probable_texts(folders: dict[str, Path]) -> None:
-    """Beam search finds what asking for every text of a word finds."""
+def test_answers_have_the_probabilities_of_texts_given(folders: dict[str, Path]) -> None:
+    """Also beside longer ones; and none of a word is better than the best."""
     every = [*blips.VOCABULARY.keys() - {*blips.SPECIAL, "##s"}]
     prompt = prompted(folders["ask"], "ask", answers=every, top=5)
     images = normalised(scenes(1, 5)).double()
@@ -488,8 +492,7 @@ def test_answers_are_the_most_probable_texts(folders: dict[str, Path]) -> None:
     for text, share in ranked:
         if text in chances:
             assert share == pytest.approx(chances[text], rel=1e-8)
-    least = ranked[-1][1]
-    assert {text for text, share in chances.items() if share > least} <= {t for t, _ in ranked}
+    assert max(chances.values()) <= ranked[0][1] * (1 + 1e-8)
 
 
 # Networks that have learnt: maps are where the thing is that is asked about

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from camcli.errors import ModelError, one_line
 from camcli.families import row_layer
@@ -26,7 +27,10 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """The files that weights come in, the better first; of the second only tensors are read."""
 
 
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, UnpicklingError)
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, RuntimeError),
+    *(SafetensorError, UnpicklingError),
+)
 """What `transformers` raises on a folder that is damaged, or none of its own."""
 
 

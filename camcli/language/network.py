@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from camcli.precision import widened
+
 
 class Proposals(NamedTuple):
     """Texts (N,K,L), the best of each image first, and their probabilities (N,K)."""
@@ -59,13 +61,13 @@ class Teller(nn.Module):
         count = texts.shape[1]
         flat = texts.flatten(0, 1)
         # Padding is behind the words, where a decoder does not look: it needs no mask.
-        logits = self.network.text_decoder(
+        logits: Tensor = self.network.text_decoder(
             input_ids=flat[:, :-1],
             attention_mask=torch.ones_like(flat[:, :-1]),
             encoder_hidden_states=memory.repeat_interleave(count, 0),
             use_cache=False,
         ).logits
-        found: Tensor = logits.float().log_softmax(-1).gather(2, flat[:, 1:, None])
+        found: Tensor = widened(logits).log_softmax(-1).gather(2, flat[:, 1:, None])
         return found.view(*texts.shape[:2], -1)
 
     @torch.no_grad()
@@ -79,12 +81,15 @@ class Teller(nn.Module):
             encoder_hidden_states=memory,
             eos_token_id=facts.end,
             pad_token_id=facts.padding,
-            num_beams=max(count, beams),
+            num_beams=max(2 * count, beams),
             num_return_sequences=count,
             max_new_tokens=min(longest + 1, facts.longest - 1),
             do_sample=False,
             length_penalty=0.0,  # by probability alone
         ).view(len(memory), count, -1)
+        # `generate` fills with end tokens where the padding's index is 0.
+        ends = found == facts.end
+        found = found.masked_fill(ends.cumsum(2) > ends.long(), facts.padding)
         probabilities = self.probabilities(memory, found)
         order = probabilities.argsort(dim=1, descending=True, stable=True)
         return Proposals(found.take_along_dim(order[..., None], 1), probabilities.gather(1, order))

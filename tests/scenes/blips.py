@@ -22,7 +22,14 @@ VOCABULARY = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
 TRAITS = (*COLOURS, *SHAPES)
 
 
-def config(width: int = 64, layers: int = 2, patch: int = 8, spread: float = 0.1, text_layers: int = 2, inner: int = 128) -> Any:
+def config(
+    width: int = 64,
+    layers: int = 2,
+    patch: int = 8,
+    spread: float = 0.1,
+    text_layers: int = 2,
+    inner: int = 128,
+) -> Any:
     """A configuration as the published models', at a hundredth of their size."""
     both = {
         "hidden_size": width,
