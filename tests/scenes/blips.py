@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,20 +21,14 @@ VOCABULARY = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
 TRAITS = (*COLOURS, *SHAPES)
 
 
-def config(
-    width: int = 64,
-    layers: int = 2,
-    patch: int = 8,
-    spread: float = 0.1,
-    text_layers: int = 2,
-    inner: int = 128,
-) -> Any:
+def config(width: int = 64, patch: int = 8, layers: int = 1) -> Any:
     """A configuration as the published models', at a hundredth of their size."""
     both = {
         "hidden_size": width,
         "intermediate_size": 2 * width,
         "num_attention_heads": 4,
-        "initializer_range": spread,
+        "num_hidden_layers": layers,
+        "initializer_range": 0.1,
     }
     special = {"bos_token_id": 5, "eos_token_id": 3, "pad_token_id": 0, "sep_token_id": 3}
     return transformers.BlipConfig(
@@ -44,66 +37,10 @@ def config(
         | {
             "vocab_size": len(VOCABULARY),
             "encoder_hidden_size": width,
-            "num_hidden_layers": text_layers,
-            "intermediate_size": inner,
             "max_position_embeddings": 24,
         },
-        vision_config=both | {"num_hidden_layers": layers, "image_size": SIDE, "patch_size": patch},
+        vision_config=both | {"image_size": SIDE, "patch_size": patch},
     )
-
-
-def look_around(network: Any, loud: float = 6.0, sharp: float = 0.7) -> Any:
-    """Makes the heads of the tower look at the tokens around, one each to a diagonal neighbour.
-
-    As ConViT's begin (arXiv:2103.10697), but here training does not change it. A tower this small
-    that may look anywhere answers as well, and keeps what it saw in any token: then there is no
-    truth on where a map of the tokens should point.
-    """
-    tower = network.vision_model
-    heads, side = tower.config.num_attention_heads, SIDE // tower.config.patch_size
-    waves = torch.arange(1, tower.config.hidden_size // heads // 4 + 1) * torch.pi / side
-    cells = torch.arange(float(side))
-
-    def places(at: Tensor) -> Tensor:
-        """Rows or columns (L,) as waves: products of two are the larger, the nearer these are."""
-        angles = at[:, None] * waves
-        return torch.cat([angles.cos(), angles.sin()], 1)
-
-    rows, columns = places(cells).repeat_interleave(side, 0), places(cells).repeat(side, 1)
-    middle = places(cells.mean()[None]).repeat(1, 2)  # of the class token, which has none
-    width = rows.shape[1] + columns.shape[1]
-    # The same waves a cell up or down, left or right, are a linear map of these.
-    moves = [torch.linalg.lstsq(places(cells), places(cells + by)).solution for by in (-1, 1)]
-    turns = [torch.block_diag(*pair).T for pair in itertools.product(moves, moves)]
-    # The first numbers of a token are its place, and nothing else is added to them.
-    place, embeddings = slice(width), tower.embeddings
-    at = torch.cat([middle, torch.cat([rows, columns], 1)])
-    _fix(embeddings.position_embedding, (0, slice(None), place), loud * at)
-    _fix(embeddings.class_embedding, (..., place), 0)
-    for block in tower.encoder.layers:
-        attention, norm, hidden = block.self_attn, block.layer_norm1, len(block.layer_norm1.weight)
-        looking = torch.zeros(2 * hidden, hidden)  # queries, then keys
-        looking[:, place] = sharp * torch.cat([*turns, *[torch.eye(width)] * heads])
-        _fix(attention.qkv.weight, slice(2 * hidden), looking)
-        _fix(attention.qkv.bias, slice(2 * hidden), 0)
-        _fix(norm.weight, place, 1)
-        _fix(norm.bias, place, 0)
-        for layer in (attention.projection, block.mlp.fc2):
-            _fix(layer.weight, place, 0)
-            _fix(layer.bias, place, 0)
-    _fix(tower.post_layernorm.weight, place, 0)
-    _fix(tower.post_layernorm.bias, place, 0)
-    _fix(embeddings.patch_embedding.weight, place, 0)
-    _fix(embeddings.patch_embedding.bias, place, 0)
-    return network
-
-
-def _fix(parameter: nn.Parameter, where: Any, value: Any) -> None:
-    """Sets a part of a parameter, to which no gradient comes from now on."""
-    free = torch.ones_like(parameter)
-    with torch.no_grad():
-        parameter[where], free[where] = value, 0
-    parameter.register_hook(lambda grad: grad * free)
 
 
 def processor() -> Any:
@@ -224,7 +161,7 @@ LOSSES: dict[str, Loss] = {"ask": answering, "caption": captioning}
 def trained(skill: str, steps: int, *, seed: int = 0) -> Any:
     """A network that has learnt to answer questions about scenes, or to caption them."""
     torch.manual_seed(seed)
-    network = look_around(ARCHITECTURES[skill](config()))
+    network = ARCHITECTURES[skill](config())
     for _ in taught(network, LOSSES[skill], steps, seed=seed):
         pass
     return network

@@ -15,8 +15,8 @@ from torch import Tensor
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 230)}
 SHAPES = ("circle", "ring", "cross")
-SIDE = 64
-"""Of a scene, in pixels."""
+SIDE, LARGEST = 64, 24
+"""Of a scene and of a thing in it, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ def scene(draw: Generator) -> Scene:
     """
     kinds = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
     colours, shapes = zip(*(kind.split() for kind in draw.permutation(kinds)[:2]), strict=True)
-    sides = draw.integers(18, 25, 2)
+    sides = draw.integers(LARGEST - 6, LARGEST + 1, 2)
     beside = bool(draw.integers(2))
-    along = np.sort(draw.integers(0, SIDE - 24 + 1, 2))
-    while along[1] - along[0] < 26:
-        along = np.sort(draw.integers(0, SIDE - 24 + 1, 2))
-    across = draw.integers(0, SIDE - 24 + 1) + draw.integers(-6, 7, 2)
-    across = across.clip(0, SIDE - 24)
+    along = np.sort(draw.integers(0, SIDE - LARGEST + 1, 2))
+    while along[1] - along[0] < LARGEST + 2:
+        along = np.sort(draw.integers(0, SIDE - LARGEST + 1, 2))
+    across = draw.integers(0, SIDE - LARGEST + 1) + draw.integers(-6, 7, 2)
+    across = across.clip(0, SIDE - LARGEST)
     corners = zip(along, across, strict=True) if beside else zip(across, along, strict=True)
     pixels = _background(draw)
     things = []

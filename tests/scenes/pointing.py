@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,11 @@ from tests.examples import policy
 from tests.examples import questions as questions_example
 from tests.scenes.drawing import SIDE, Question, Scene, Thing, normalised, questions
 
-Place = tuple[int, int]
-"""x and y, in pixels."""
+Place = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels: a cell of a map, over the scene."""
+CELL = 8
+"""The side of a cell, in pixels, but for occlusion, whose cells are pixels."""
+MIDDLE = ((SIDE - CELL) // 2, (SIDE - CELL) // 2, (SIDE + CELL) // 2, (SIDE + CELL) // 2)
 
 
 class Shot(NamedTuple):
@@ -35,7 +38,7 @@ class Shot(NamedTuple):
 class Rates(NamedTuple):
     """Shares: of right answers, and where these are right, of hits on the thing that was meant.
 
-    `centre` and `chance` are of the scene's middle and of any place; `other` is of the map for the
+    `centre` and `chance` are of the scene's middle and of any cell; `other` is of the map for the
     other thing of the same scene.
     """
 
@@ -47,15 +50,22 @@ class Rates(NamedTuple):
 
 
 def highest(values: Tensor) -> Place:
-    """Where a map (h,w) is highest, as it is drawn over a scene."""
-    large = cv2.resize(values.detach().numpy(), (SIDE, SIDE))
-    y, x = np.unravel_index(int(large.argmax()), large.shape)
-    return int(x), int(y)
+    """The cell where a map (h,w) is highest."""
+    side = SIDE // values.shape[1]
+    y, x = divmod(int(values.argmax()), values.shape[1])
+    return x * side, y * side, (x + 1) * side, (y + 1) * side
 
 
 def on(thing: Thing, place: Place) -> bool:
+    """Whether some of a thing is in a place: of shapes, the edge is what tells them apart."""
     x0, y0, x1, y1 = thing.box
-    return x0 <= place[0] < x1 and y0 <= place[1] < y1
+    return x0 < place[2] and place[0] < x1 and y0 < place[3] and place[1] < y1
+
+
+def anywhere(thing: Thing) -> float:
+    """The share of a map's cells that have some of a thing."""
+    corners = itertools.product(range(0, SIDE, CELL), repeat=2)
+    return float(np.mean([on(thing, (x, y, x + CELL, y + CELL)) for x, y in corners]))
 
 
 def rates(scenes: Sequence[Scene], shots: Iterable[Shot]) -> Rates:
@@ -64,14 +74,13 @@ def rates(scenes: Sequence[Scene], shots: Iterable[Shot]) -> Rates:
     right = [shot for shot in found.values() if shot.right]
     things = [scenes[shot.scene].things[shot.about] for shot in right]
     others = [found[shot.scene, shot.kind, 1 - shot.about].place for shot in right]
-    areas = [(x1 - x0) * (y1 - y0) / SIDE**2 for x0, y0, x1, y1 in (t.box for t in things)]
     hits = [on(thing, shot.place) for thing, shot in zip(things, right, strict=True)]
     return Rates(
         right=len(right) / len(found),
         hits=float(np.mean(hits)),
         other=float(np.mean([on(*pair) for pair in zip(things, others, strict=True)])),
-        centre=float(np.mean([on(thing, (SIDE // 2, SIDE // 2)) for thing in things])),
-        chance=float(np.mean(areas)),
+        centre=float(np.mean([on(thing, MIDDLE) for thing in things])),
+        chance=float(np.mean([*map(anywhere, things)])),
     )
 
 
