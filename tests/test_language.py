@@ -120,11 +120,11 @@ def test_answers_given_are_part_of_names(ask: Run, photos: Path, tmp_path: Path)
 
 
 def test_caption_and_its_words(caption: Run, photos: Path, tmp_path: Path) -> None:
-    text = "a red  circle above a green rings"
+    text = "a red  circle and a green rings"
     found = caption(photos, "--text", text, *("--per-word", "--save", "overlay,map,boxes"))
     assert found.exit_code == 0, found.stderr_bytes
     whole, words = manifest(tmp_path / "out")[:2]
-    assert whole["class_name"] == words["class_name"] == "a red circle above a green rings"
+    assert whole["class_name"] == words["class_name"] == "a red circle and a green rings"
     assert (whole["target"], words["target"]) == ("pred", WORDS)
     assert [word for word, _ in words["words"]] == whole["class_name"].split()
     assert words["map_shape"] == [7, 8, 8]
@@ -410,7 +410,7 @@ def paper_gradcam(network: Any, score: Callable[[], Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("skill", "text"), [("ask", "a green ring"), ("caption", "a red circle above a green rings")]
+    ("skill", "text"), [("ask", "a green ring"), ("caption", "a red circle and a green rings")]
 )
 def test_score_and_map_of_a_text(folders: dict[str, Path], skill: str, text: str) -> None:
     wish: dict[str, Any] = {"answers": [text]} if skill == "ask" else {"text": text}
@@ -432,7 +432,7 @@ def test_score_and_map_of_a_text(folders: dict[str, Path], skill: str, text: str
 
 
 def test_score_and_map_of_a_word(folders: dict[str, Path]) -> None:
-    text = "a red circle above a green rings"
+    text = "a red circle and a green rings"
     prompt = prompted(folders["caption"], "caption", text=text, words=True)
     images = normalised(scenes(1, 5)).double()
     _, shown = prompt.explain(prompt.model, images, ["gradcam"], prompt.targets, [None])
@@ -503,7 +503,7 @@ def test_maps_point_at_what_is_asked_about(
     run: Run, skill: str, steps: int, tmp_path: Path
 ) -> None:
     folder = blips.save(blips.trained(skill, steps), tmp_path / "model")
-    talker, others = loading.load(skill, str(folder)), scenes(60, 99)
+    talker, others = loading.load(skill, str(folder)), scenes(60, 99, clear=True)
     shots = (of_questions if skill == "ask" else of_words)(talker, others)["gradcam"]
     found = rates(others, shots)
     assert found.right >= 0.9

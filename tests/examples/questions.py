@@ -72,7 +72,8 @@ def trained(steps: int = 500, seed: int = 0) -> Answerer:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, steps)
     for _ in range(steps):
         seen = [scene(draw) for _ in range(64)]
-        asked = [questions(one)[draw.integers(4)] for one in seen]
+        about = [questions(one) for one in seen]
+        asked = [each[draw.integers(len(each))] for each in about]
         answers = torch.tensor([ANSWERS.index(question.answer) for question in asked])
         scores = net(normalised(seen), indices([question.text for question in asked]))
         optimiser.zero_grad()
@@ -96,7 +97,7 @@ def explained(
 def draw(net: Answerer, one: Scene, folder: Path) -> list[Path]:
     """An overlay of a scene for each question about it."""
     asked, files = questions(one), []
-    for question, values in zip(asked, explained(net, [one] * 4, asked), strict=True):
+    for question, values in zip(asked, explained(net, [one] * len(asked), asked), strict=True):
         heat = overlay(one.pixels, values.numpy(), Crop(0, 0, SIDE, SIDE), Style(), signed=False)
         files.append(folder / f"{question.text.strip('?').replace(' ', '-')}.png")
         Image.fromarray(heat).resize((256, 256)).save(files[-1])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tests.scenes.drawing import COLOURS, SHAPES, SIDE, Scene, normalised, questions, scene
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
-SAYINGS = ("what colour is the ?", "which shape is", "a left of above")
+SAYINGS = ("what colour is the ?", "which shape is", "a and")
 WORDS = (*dict.fromkeys(" ".join(SAYINGS).split()), *COLOURS, *SHAPES, "##s")
 VOCABULARY = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
 TRAITS = (*COLOURS, *SHAPES)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 230)}
 SHAPES = ("circle", "ring", "cross")
+KINDS = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
 SIDE, LARGEST = 64, 24
 """Of a scene and of a thing in it, in pixels."""
 
@@ -34,16 +35,15 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """The pixels (SIDE,SIDE,3) and its two things, of which the first is `left of` or `above`."""
+    """The pixels (SIDE,SIDE,3) and its two things, by their colours and shapes in order."""
 
     pixels: NDArray[np.uint8]
     things: tuple[Thing, Thing]
-    relation: str
 
     @property
     def caption(self) -> str:
         first, second = self.things
-        return f"a {first.words} {self.relation} a {second.words}"
+        return f"a {first.words} and a {second.words}"
 
     @property
     def clear(self) -> bool:
@@ -74,8 +74,7 @@ def scene(draw: Generator) -> Scene:
     They may share a shape or a colour: what the one is says nothing of the other, so that there is
     no answer but by looking at the thing that is asked about.
     """
-    kinds = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
-    colours, shapes = zip(*(kind.split() for kind in draw.permutation(kinds)[:2]), strict=True)
+    colours, shapes = zip(*(kind.split() for kind in draw.permutation(KINDS)[:2]), strict=True)
     sides = draw.integers(LARGEST - 6, LARGEST + 1, 2)
     beside = bool(draw.integers(2))
     along = np.sort(draw.integers(0, SIDE - LARGEST + 1, 2))
@@ -91,9 +90,8 @@ def scene(draw: Generator) -> Scene:
         _paint(pixels, box, shape, np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
         things.append(Thing(shape, colour, box))
     noisy = pixels + draw.normal(0, 6, pixels.shape)
-    first, second = things
-    relation = "left of" if beside else "above"
-    return Scene(noisy.clip(0, 255).astype(np.uint8), (first, second), relation)
+    first, second = sorted(things, key=lambda thing: KINDS.index(thing.words))
+    return Scene(noisy.clip(0, 255).astype(np.uint8), (first, second))
 
 
 def questions(seen: Scene) -> list[Question]:
