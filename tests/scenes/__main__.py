@@ -18,7 +18,7 @@ from tests.scenes.drawing import Scene, scenes
 from tests.scenes.pointing import Rates, of_example, of_policy, of_questions, of_words, rates
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
-STEPS = {"ask": 1500, "caption": 1200}
+STEPS = {"ask": 800, "caption": 800}
 BEFORE_THE_NORM = "network.vision_model.encoder.layers.0"
 HELD_OUT = 99
 """The seed of the scenes that no network was trained on."""

@@ -84,7 +84,7 @@ def lesson(scenes: Sequence[Scene]) -> Lesson:
         present=torch.tensor(present),
         questions=torch.stack([_ids([q.text for q in of], "[CLS]") for of in asked]),
         answers=torch.stack([_ids([q.answer for q in of], "[DEC]") for of in asked]),
-        captions=_ids([one.caption for one in scenes], "[DEC]"),
+        captions=_ids([one.captions[0] for one in scenes], "[DEC]"),
     )
 
 

@@ -35,15 +35,16 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """The pixels (SIDE,SIDE,3) and its two things, by their colours and shapes in order."""
+    """The pixels (SIDE,SIDE,3) and its two things, the left or upper one first."""
 
     pixels: NDArray[np.uint8]
     things: tuple[Thing, Thing]
 
     @property
-    def caption(self) -> str:
-        first, second = self.things
-        return f"a {first.words} and a {second.words}"
+    def captions(self) -> tuple[str, str]:
+        """What is in it: the things in their order, and the other way round, as true as that."""
+        first, second = (f"a {thing.words}" for thing in self.things)
+        return f"{first} and {second}", f"{second} and {first}"
 
     @property
     def clear(self) -> bool:
@@ -90,7 +91,7 @@ def scene(draw: Generator) -> Scene:
         _paint(pixels, box, shape, np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
         things.append(Thing(shape, colour, box))
     noisy = pixels + draw.normal(0, 6, pixels.shape)
-    first, second = sorted(things, key=lambda thing: KINDS.index(thing.words))
+    first, second = things
     return Scene(noisy.clip(0, 255).astype(np.uint8), (first, second))
 
 

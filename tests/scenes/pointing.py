@@ -128,11 +128,12 @@ def _of_words(shown: Explanation, scenes: Sequence[Scene]) -> Iterable[Shot]:
     for number, (one, maps, said) in enumerate(
         zip(scenes, shown.maps, shown.said or (), strict=True)
     ):
-        words = one.caption.split()
+        right = said.text in one.captions
+        words = (said.text if right else one.captions[0]).split()
         for about, thing in enumerate(one.things):
             for kind in ("colour", "shape"):
                 at = min(words.index(getattr(thing, kind)), len(maps) - 1)
-                yield Shot(number, about, kind, highest(maps[at]), said.text == one.caption)
+                yield Shot(number, about, kind, highest(maps[at]), right)
 
 
 def of_example(
