@@ -11,7 +11,7 @@ from tests.scenes import drawing, pointing
 
 
 def test_an_answer_is_where_the_thing_is(tmp_path: Path) -> None:
-    net, others = questions.trained(400), drawing.scenes(60, seed=99, clear=True)
+    net, others = questions.trained(120), drawing.scenes(60, seed=99, clear=True)
     found = pointing.rates(others, pointing.of_example(net, others))
     assert found.right >= 0.9
     assert found.hits >= 0.8
