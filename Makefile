@@ -31,7 +31,7 @@ bench: .venv-bench/.installed ## speed beside the forward pass and other librari
 	.venv-bench/bin/python -m tests.bench $(SECTIONS)
 
 scenes: $(VENV)/.installed ## train networks on scenes and measure where their maps point
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes --keep camcli-out/scenes
 
 lint: $(VENV)/.installed ## ruff and mypy
 	$(BIN)/ruff check .

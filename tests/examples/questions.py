@@ -37,8 +37,8 @@ WORDS = ("", *dict.fromkeys(" ".join(["what colour is the which shape", *ANSWERS
 class Answerer(nn.Module):
     """Scores for each answer (N,A), from images (N,3,H,W) and their questions (N,Q).
 
-    After Lu et al. 2015, whose network the paper explains in its section 8.2: what is seen times
-    what is asked, element by element.
+    After Lu et al. 2015, whose network the paper explains in its section 8.2: what is seen, each
+    channel where it is strongest, times what is asked, element by element.
     """
 
     def __init__(self, width: int = 64) -> None:
