@@ -498,14 +498,14 @@ def test_answers_have_the_probabilities_of_texts_given(folders: dict[str, Path])
 # Networks that have learnt: maps are where the thing is that is asked about
 
 
-@pytest.mark.parametrize(("skill", "steps"), [("ask", 300), ("caption", 300)])
+@pytest.mark.parametrize(("skill", "steps"), [("ask", 400), ("caption", 400)])
 def test_maps_point_at_what_is_asked_about(
     run: Run, skill: str, steps: int, tmp_path: Path
 ) -> None:
     folder = blips.save(blips.trained(skill, steps), tmp_path / "model")
     talker, others = loading.load(skill, str(folder)), scenes(60, 99, clear=True)
-    shots = (of_questions if skill == "ask" else of_words)(talker, others)["gradcam"]
-    found = rates(others, shots)
-    assert found.right >= 0.9
-    assert found.hits >= 0.8
-    assert max(found.other, found.centre, found.chance) <= 0.25
+    point = of_questions if skill == "ask" else of_words
+    found = rates(others, point(talker, others, ["hirescam"])["hirescam"])
+    assert found.right >= 0.8
+    assert found.hits >= 0.7
+    assert max(found.other, found.centre, found.chance) <= 0.35
