@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,9 +17,11 @@ from camcli import selection
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import (
     Corners,
+    Location,
     Name,
     Names,
     Text,
+    engine_options,
     image_options,
     model_options,
     window_options,
@@ -30,11 +31,13 @@ from camcli.fusion import FUSIONS
 from camcli.images import Source, find
 from camcli.localisation import BOXES
 from camcli.methods import METHODS
-from camcli.outputs import SAVES, check_names, every_result, name_of, to_json
+from camcli.outputs import SAVES, check_names, check_stems, every_result, name_of, to_json
+from camcli.remote import Place
 
 if TYPE_CHECKING:
     from camcli.job import Job
     from camcli.models import Model
+    from camcli.pipeline import Engine
 
 
 @click.command(no_args_is_help=True)
@@ -80,11 +83,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Location(),
     default="camcli-out",
     show_default=True,
     metavar="DIR",
-    help="The folder to write to.",
+    help="The folder to write to, also on a store (s3://...).",
 )
 @click.option(
     "--save",
@@ -129,7 +132,10 @@ if TYPE_CHECKING:
 @click.option(
     "--exclude", multiple=True, type=Text(), metavar="GLOB", help="No such images; repeatable."
 )
-@click.option("--shard", metavar="I/N", help="Only every N-th image, from the I-th.")
+@engine_options
+@click.option(
+    "--shard", metavar="I/N", help="Only every N-th batch, from the I-th; see camcli merge."
+)
 @click.option(
     "--skip-existing", is_flag=True, help="Keep results made before of the same in the same way."
 )
@@ -149,26 +155,30 @@ def explain(
     shard: str | None,
     recursive: bool,
     dry_run: bool,
-    output: Path,
+    output: Place,
     **options: Any,
 ) -> int:
-    """Write a heatmap for each image in PATHS: files, folders, globs, or - for standard input."""
+    """Write a heatmap for each image in PATHS: files, folders, globs, URLs of a store, or - for
+    standard input."""
     if not paths and not from_file:
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
     given = [*paths, *(selection.read_list(from_file) if from_file else ())]
     found = find(given, recursive=recursive, skip=output)
-    sources = selection.shard(selection.matching(found, include, exclude), shard)
+    sources, part = selection.matching(found, include, exclude), None
     if not sources:
         where = ", ".join(paths) or from_file
         raise CamcliError(f"no images in {where}: nothing to do")
+    if shard is not None:
+        check_stems(sources)  # of all: shards may share a folder
+        sources, part = selection.shard(sources, shard, options["batch_size"])
     if dry_run:
         return _foretell(sources, output, **options)
-    return _explain(sources, output, **options)
+    return _explain(sources, output, shard=part, **options)
 
 
 def _foretell(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     *,
     method: Sequence[str],
     target: Sequence[str],
@@ -189,14 +199,30 @@ def _foretell(
 
 def _explain(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     *,
+    engine: str,
+    ray_address: str | None,
+    num_actors: int | None,
     json: bool,
     quiet: bool,
     fail_fast: bool,
     **options: Any,
 ) -> int:
-    job = _job(sources, output, quiet, **options)
+    if engine == "local":
+        if ray_address or num_actors:
+            raise CamcliError("--ray-address and --num-actors are for --engine ray")
+        return _run(_job(sources, output, quiet, **options), None, json, quiet, fail_fast)
+    from camcli import cluster
+
+    workers, device = options["workers"], options["device"]
+    job = _job(sources, output, quiet, **options | {"device": "cpu"})
+    with cluster.connected(ray_address):
+        hired, explainers = cluster.hired(job, device, num_actors, workers)
+        return _run(hired, explainers, json, quiet, fail_fast)
+
+
+def _run(job: Job, engine: Engine | None, json: bool, quiet: bool, fail_fast: bool) -> int:
     from tqdm import tqdm  # not before the run: --help stays quick
 
     from camcli.pipeline import run
@@ -204,7 +230,7 @@ def _explain(
     counts: Counter[str] = Counter()
     hidden = quiet or not sys.stderr.isatty()
     bar = tqdm(total=len(job.sources), unit="image", leave=False, disable=hidden)
-    with bar as progress, closing(run(job)) as images:
+    with bar as progress, closing(run(job, engine)) as images:
         for rows in images:
             counts.update({row["status"] for row in rows})
             progress.clear()
@@ -225,7 +251,7 @@ def _explain(
 
 def _job(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     quiet: bool,
     *,
     model: str,
@@ -251,6 +277,7 @@ def _job(
     max_pixels: int,
     skip_existing: bool,
     overwrite: bool,
+    shard: selection.Shard | None,
 ) -> Job:
     from camcli.capture import Window
     from camcli.families import find_layer
@@ -283,6 +310,7 @@ def _job(
         max_pixels=max_pixels,
         skip_existing=skip_existing,
         overwrite=overwrite,
+        shard=shard,
     )
 
 
@@ -298,7 +326,7 @@ def _note(network: Model) -> str:
     )
 
 
-def _line(row: dict[str, Any], output: Path) -> str:
+def _line(row: dict[str, Any], output: Place) -> str:
     """A result for people: the image, what was explained, and where to look."""
     name = row["class_name"] or f"class {row['class_index']}"
     file = row["overlay"] or row["map"]
@@ -310,7 +338,7 @@ def _line(row: dict[str, Any], output: Path) -> str:
     )
 
 
-def _summary(images: int, counts: Counter[str], output: Path) -> str:
+def _summary(images: int, counts: Counter[str], output: Place) -> str:
     words = {"error": "failed", "empty": "with an empty map"}
     marks = ", ".join(
         f"{counts[status]} {word}" for status, word in words.items() if counts[status]
