@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,8 @@ def merged(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
 
 
 def _parts(folder: Place) -> Iterator[Part]:
-    for file in sorted((folder / SHARDS).glob(f"[0-9]*.{RUN}"), key=str):
+    found: Iterable[Place] = (folder / SHARDS).glob(f"[0-9]*.{RUN}")
+    for file in sorted(found, key=str):
         try:
             record = json.loads(file.read_bytes())
             yield Part(folder, Shard(**record["shard"]), record)
@@ -95,7 +96,7 @@ def _checked(parts: Sequence[Part], folders: Sequence[Place]) -> list[Part]:
     missing = [str(n) for n in range(1, count + 1) if n not in by_number]
     if missing:
         told = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise CamcliError(f"of {count} shards {len(missing)} are missing: {told}")
+        raise CamcliError(f"{len(missing)} of {count} shards missing: {told}")
     return [by_number[number] for number in sorted(by_number)]
 
 
@@ -129,7 +130,7 @@ def _check_whole(part: Part) -> None:
         )
 
 
-def _images(part: Part) -> Iterator[list[Row]]:
+def _images(part: Part) -> Generator[list[Row], None, None]:
     """A shard's rows, image by image."""
     try:
         with part.manifest.open("rb") as stream:
@@ -148,7 +149,7 @@ def _in_turns(parts: Sequence[Part]) -> Iterator[list[Row]]:
     with ExitStack() as after:
         streams = [_images(part) for part in parts]
         for stream in streams:
-            after.callback(stream.close)  # type: ignore[attr-defined]
+            after.callback(stream.close)
         while True:
             turn = [rows for stream in streams for rows in itertools.islice(stream, batch)]
             if not turn:

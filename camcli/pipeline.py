@@ -97,9 +97,9 @@ def explained_here(
             yield rows
     finally:
         decoding.shutdown(cancel_futures=True)
-        writing.shutdown(cancel_futures=True)
+        writing.shutdown()  # what is explained is written: a batch at most
         for future in writes:  # after an interruption: written, but not yet asked for
-            if not future.cancelled() and not future.exception():
+            if not future.exception():
                 rows = future.result()
                 kept.pop(rows[0]["image"], None)
                 late(rows)

@@ -124,8 +124,9 @@ class Remote:
         selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
         with _refusals():
             found = system.get_file_info(selector)
-        start = len(path.rstrip("/")) + 1 if path.strip("/") else len(path)
-        return (self / info.path[start:] for info in found if info.is_file)
+        top = path.strip("/")  # some systems give paths with a slash before them
+        names = (info.path.strip("/").removeprefix(top) for info in found if info.is_file)
+        return (self / name.lstrip("/") for name in names)
 
     @property
     def _there(self) -> tuple[Any, str]:
