@@ -63,16 +63,15 @@ def connected(address: str | None) -> Iterator[None]:
 
     A cluster that is connected to already is used and left as it is. Raises CamcliError.
     """
-    ray = _ray()
-    if ray.is_initialized():
-        yield
-        return
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    ray, address = _ray(), address or os.environ.get("RAY_ADDRESS") or "local"
     if address.startswith("ray://"):
         raise CamcliError(
             f"--ray-address '{address}': expected auto or HOST:PORT, on a machine of the cluster "
             f"(ray job submit starts the command there)"
         )
+    if ray.is_initialized():
+        yield
+        return
     # Its core warns, for every actor, of how Ray Data itself makes them.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with contextlib.ExitStack() as after, _kept_signals():
@@ -124,11 +123,15 @@ def _crew(nodes: Sequence[tuple[int, int]], device: str, actors: int | None) -> 
     if device == "cuda" and not gpus:
         raise CamcliError("--device cuda: the cluster has no GPU")
     count = actors or (gpus if device == "cuda" else 1 if device == "mps" else max(1, cpus))
-    cores = max(1, min(cpus // count, max(of_node for of_node, _ in nodes)))
-    room = sum(min(c // cores, g if device == "cuda" else c) for c, g in nodes)
-    if room < count:
+
+    def room(cores: int) -> int:
+        return sum(min(c // cores, g if device == "cuda" else c) for c, g in nodes)
+
+    sizes = range(max(1, cpus // count), 0, -1)
+    cores = next((size for size in sizes if room(size) >= count), 1)
+    if room(cores) < count:
         warnings.warn(
-            f"the cluster has room for {room} of {count} actors now",
+            f"the cluster has room for {room(cores)} of {count} actors now",
             CamcliWarning,
             stacklevel=3,
         )
@@ -169,7 +172,7 @@ class Explainer:
 
     def __init__(self, job: Any, crew: Crew, folder: str) -> None:
         torch.set_num_threads(crew.threads)
-        with contextlib.suppress(OSError):  # of a cluster's other machines
+        with contextlib.suppress(OSError):  # other machines need not have it
             os.chdir(folder)
         self.job: Job = _ray().get(job)
         self.job.model.module.to(pick_device(crew.device))
@@ -197,32 +200,40 @@ def _results(
     job: Job, known: dict[str, list[Row]], crew: Crew
 ) -> Generator[tuple[int, list[Row]], None, None]:
     """Each image's place in the list and its rows, in order."""
-    if not job.sources:
+    units = [*_units(job, known, crew)]
+    bare = replace(job, sources=(), overwrite=False)
+    with contextlib.closing(_said(bare, units, crew)) as items:
+        for item in items:
+            if item["kind"] == "error":
+                raise pickle.loads(item["data"])  # noqa: S301 - an actor's of ours
+            if item["kind"] == "warning":
+                warnings.warn(item["data"].decode(), CamcliWarning, stacklevel=2)
+            else:
+                yield int(item["at"]), json.loads(item["data"])
+
+
+def _said(job: Job, units: Sequence[Any], crew: Crew) -> Generator[dict[str, Any], None, None]:
+    """What actors have to say of the units, in order."""
+    if not units:
         return
     ray, data = _ray(), _ray_data()
     context = data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    with context.current(context):
-        units = data.from_arrow([*_units(job, known, crew)])
-        bare = replace(job, sources=(), overwrite=False)
-        explained = units.map_batches(
+    pool = data.ActorPoolStrategy(
+        size=min(crew.actors, len(units)), max_tasks_in_flight_per_actor=WAITING
+    )
+    with context.current(context), _telling(ray):
+        explained = data.from_arrow(units).map_batches(
             Explainer,
-            fn_constructor_args=(ray.put(bare), crew, os.getcwd()),
+            fn_constructor_args=(ray.put(job), crew, os.getcwd()),
             batch_size=1,
-            compute=data.ActorPoolStrategy(size=crew.actors, max_tasks_in_flight_per_actor=WAITING),
+            compute=pool,
             num_cpus=crew.cpus,
             num_gpus=1 if crew.device == "cuda" else 0,
         )
-        with _telling(ray):
-            for item in explained.iter_rows():
-                if item["kind"] == "error":
-                    raise pickle.loads(item["data"])  # noqa: S301 - an actor's of ours
-                if item["kind"] == "warning":
-                    warnings.warn(item["data"].decode(), CamcliWarning, stacklevel=2)
-                    continue
-                yield int(item["at"]), json.loads(item["data"])
+        yield from explained.iter_rows()
 
 
 def _units(job: Job, known: dict[str, list[Row]], crew: Crew) -> Iterator[Any]:
