@@ -8,7 +8,6 @@ Writing is the actors' own, so that pictures never travel.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import pickle
@@ -24,7 +23,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -41,6 +40,11 @@ ROUNDS = 4
 """Of how many units an actor gets in a run, at least, so that all end at about the same time."""
 WAITING = 2
 """Units that lie ready for each actor, the one under way among them."""
+REPORT_BATCHES = 4
+"""How many batches an actor tells of at once: what it has done since is made again after a stop."""
+
+Said: TypeAlias = tuple[int, str, Any]
+"""An image's place in the list and its `rows`, or an `error` that stops the run, or a `warning`."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,7 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Its core warns, for every actor, of how Ray Data itself makes them.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    with contextlib.ExitStack() as after, _kept_signals():
+    with contextlib.ExitStack() as after:
         options = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
         if address == "local":
             # Ray's own telemetry, where it is ours to say.
@@ -86,7 +88,8 @@ def connected(address: str | None) -> Iterator[None]:
             options |= {"include_dashboard": False, "_temp_dir": folder}
         after.callback(ray.shutdown)
         try:
-            ray.init(**options)
+            with _quietly():
+                ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             what = f"--ray-address '{address}'" if address != "local" else "Ray on this machine"
             raise CamcliError(f"{what}: {one_line(error)}") from None
@@ -177,23 +180,32 @@ class Explainer:
         self.job: Job = _ray().get(job)
         self.job.model.module.to(pick_device(crew.device))
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """A batch holds one unit; gives what there is to say of it, in order."""
-        at = int(batch["at"][0])
-        sources, earlier = pickle.loads(batch["unit"][0])  # noqa: S301 - our own, see _units
-        said: list[tuple[int, str, bytes]] = []
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
+        """A batch holds one unit; gives what there is to say of it, some batches of images at once.
+
+        Always as many: of a unit that is done again, what came before must not come once more.
+        """
+        at, sources, earlier = pickle.loads(batch["unit"][0])  # noqa: S301 - our own, see _units
+        said: list[Said] = []
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", CamcliWarning)
             try:
-                found = explained_here(self.job.of(sources), earlier, lambda rows: None)
-                for number, rows in enumerate(found, at):
-                    said.append((number, "rows", json.dumps(rows).encode()))
+                images = explained_here(self.job.of(sources), earlier, lambda rows: None)
+                for number, rows in enumerate(images, 1):
+                    said.append((at + number - 1, "rows", rows))
+                    if number % (REPORT_BATCHES * self.job.batch_size) == 0:
+                        yield _packed(said)
+                        said = []
             except CamcliError as error:
-                said.append((at, "error", pickle.dumps(error)))
-        told = dict.fromkeys(str(warning.message).encode() for warning in caught)
-        said = [*((at, "warning", line) for line in told), *said]
-        return dict(zip(("at", "kind", "data"), map(list, zip(*said, strict=True)), strict=True))
+                said.append((at, "error", error))
+        told = dict.fromkeys(str(warning.message) for warning in caught)
+        yield _packed([*said, *((at, "warning", line) for line in told)])
+
+
+def _packed(said: Sequence[Said]) -> dict[str, list[bytes]]:
+    """One row of a table, which Ray Data cannot cut."""
+    return {"said": [pickle.dumps(said)]}
 
 
 def _results(
@@ -202,23 +214,24 @@ def _results(
     """Each image's place in the list and its rows, in order."""
     units = [*_units(job, known, crew)]
     bare = replace(job, sources=(), overwrite=False)
-    with contextlib.closing(_said(bare, units, crew)) as items:
-        for item in items:
-            if item["kind"] == "error":
-                raise pickle.loads(item["data"])  # noqa: S301 - an actor's of ours
-            if item["kind"] == "warning":
-                warnings.warn(item["data"].decode(), CamcliWarning, stacklevel=2)
+    with contextlib.closing(_said(bare, units, crew)) as said:
+        for at, kind, what in said:
+            if kind == "error":
+                raise what
+            if kind == "warning":
+                warnings.warn(what, CamcliWarning, stacklevel=2)
             else:
-                yield int(item["at"]), json.loads(item["data"])
+                yield at, what
 
 
-def _said(job: Job, units: Sequence[Any], crew: Crew) -> Generator[dict[str, Any], None, None]:
+def _said(job: Job, units: Sequence[Any], crew: Crew) -> Generator[Said, None, None]:
     """What actors have to say of the units, in order."""
     if not units:
         return
     ray, data = _ray(), _ray_data()
     context = data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
+    context.target_max_block_size = 1  # a row is sent when it is there, and never waits for others
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     pool = data.ActorPoolStrategy(
@@ -233,7 +246,8 @@ def _said(job: Job, units: Sequence[Any], crew: Crew) -> Generator[dict[str, Any
             num_cpus=crew.cpus,
             num_gpus=1 if crew.device == "cuda" else 0,
         )
-        yield from explained.iter_rows()
+        for row in explained.iter_rows():
+            yield from pickle.loads(row["said"])  # noqa: S301 - an actor's of ours
 
 
 def _units(job: Job, known: dict[str, list[Row]], crew: Crew) -> Iterator[Any]:
@@ -244,7 +258,7 @@ def _units(job: Job, known: dict[str, list[Row]], crew: Crew) -> Iterator[Any]:
     for at in range(0, len(job.sources), size):
         sources = job.sources[at : at + size]
         earlier = [row for source in sources for row in known.get(source.name.as_posix(), ())]
-        yield table({"at": [at], "unit": [pickle.dumps((sources, earlier))]})
+        yield table({"unit": [pickle.dumps((at, sources, earlier))]})
 
 
 def _by_image(earlier: Sequence[Row]) -> dict[str, list[Row]]:
@@ -287,16 +301,24 @@ def _plain(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _kept_signals() -> Iterator[None]:
-    """Ray's handler of SIGTERM exits at once; the one that was there lets a run end in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before, init = signal.getsignal(signal.SIGTERM), signal.signal
+def _quietly() -> Iterator[None]:
+    """For Ray to start in: its core's remarks are not shown, nor its own end of SIGTERM taken.
+
+    Its core goes on to warn, for every actor, of how Ray Data makes them, unless its log is set to
+    what is fatal, which it would remark as well: so the stream itself is put aside for that time.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    before, main = signal.getsignal(signal.SIGTERM), threading.main_thread()
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
-        init(signal.SIGTERM, before)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        if threading.current_thread() is main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _ray() -> Any:

@@ -26,6 +26,7 @@ from camcli.images import STDIN, Preset, Source, find
 from camcli.job import Job
 from camcli.render import Style
 from tests.conftest import GapNet, make_photo, manifest
+from tests.test_bench import measure
 from tests.test_pipeline import SHORT_OF_MEMORY, Hungry
 from tests.test_resume import files
 
@@ -124,7 +125,7 @@ def test_an_interruption_keeps_what_is_done(job: Job, ray: None, tmp_path: Path)
     module.load_state_dict(job.model.module.state_dict())
     output = tmp_path / "ray"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "UNIT_BATCHES", 1)
+        patch.setattr(cluster, "REPORT_BATCHES", 1)
         with pytest.raises(KeyboardInterrupt):
             there(replace(job, model=replace(job.model, module=module), output=output))
     rows, whole = manifest(output), manifest(tmp_path / "out")
@@ -155,6 +156,11 @@ def test_from_the_command_line(ray: None, run: Run, tmp_path: Path) -> None:
     assert files(tmp_path / "ray") == files(tmp_path / "local")
 
 
+@pytest.mark.ray
+def test_the_benchmark_runs(ray: None, tmp_path: Path) -> None:
+    measure(tmp_path, ["cluster"])
+
+
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Actors in this process, which say what they would from afar."""
@@ -166,21 +172,16 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     )
     monkeypatch.setattr(cluster, "_ray", lambda: stand_in)
     monkeypatch.setattr(cluster, "_said", said_here)
-    monkeypatch.setattr(cluster, "UNIT_BATCHES", 2)
+    monkeypatch.setattr(cluster, "UNIT_BATCHES", 3)
+    monkeypatch.setattr(cluster, "REPORT_BATCHES", 2)
     monkeypatch.chdir(tmp_path)
 
 
-def said_here(job: Job, units: list[Any], crew: cluster.Crew) -> Iterator[dict[str, Any]]:
+def said_here(job: Job, units: list[Any], crew: cluster.Crew) -> Iterator[cluster.Said]:
     actor = cluster.Explainer(pickle.dumps(job), crew, os.getcwd())
     for unit in units:
-        columns = actor(
-            {
-                name: column.to_pylist()
-                for name, column in zip(unit.schema.names, unit.columns, strict=True)
-            }
-        )
-        for item in zip(*columns.values(), strict=True):
-            yield dict(zip(columns, item, strict=True))
+        for told in actor({"unit": unit["unit"].to_pylist()}):
+            yield from pickle.loads(told["said"][0])  # noqa: S301 - our own
 
 
 def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_warnings_come_home(job: Job, here: None) -> None:
 def test_rows_that_are_lost_or_come_twice_stop_the_run(
     job: Job, here: None, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mangled(*given: Any) -> Iterator[dict[str, Any]]:
+    def mangled(*given: Any) -> Iterator[cluster.Said]:
         items = [*said_here(*given)]
         yield from items[:lost] + items[lost + 1 :]
 

@@ -6,23 +6,37 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import cv2
 import torch
 import torchvision.models as zoo
+from PIL import Image
 from torch import Tensor
 
 from camcli import explain, load
 from camcli.capture import Window, borrowed, tapped
-from camcli.images import decode, preprocess
+from camcli.images import Source, decode, preprocess
+from camcli.job import Job
 from camcli.models import Model
-from tests.bench.clock import Contender, Row, against, camcli, command, peak_memory
+from camcli.pipeline import Engine, run
+from tests.bench.clock import (
+    Contender,
+    Row,
+    against,
+    camcli,
+    command,
+    peak_memory,
+    ratio,
+    watched,
+)
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 CHEAP = ("gradcam", "gradcam++", "hirescam", "layercam")
@@ -217,6 +231,72 @@ def occlusion(size: Size) -> Iterator[Row]:
         yield from against("every window", contenders, rounds, place, {"occlusion": goal})
 
 
+def one_actor(size: Size) -> Iterator[Row]:
+    """The Ray engine with one actor beside the local one: time once both are under way, memory.
+
+    Small photos and mini, so that what is not the network weighs as much as it can.
+    """
+    from camcli import cluster
+
+    start = min(cluster.UNIT_BATCHES * size.batch, size.many // 2)
+    with tempfile.TemporaryDirectory() as made, cluster.connected(None):
+        folder, few = Path(made), max(2, size.many // 4)
+        job = Job(
+            sources=[Source(file, Path(file.name)) for file in _thumbnails(folder / "in", size)],
+            model=load("mini"),
+            methods=["gradcam"],
+            targets=["pred"],
+            output=folder / "out",
+            batch_size=size.batch,
+        )
+
+        def actor(count: int) -> float:
+            given = replace(job, sources=job.sources[:count], overwrite=True)
+            with watched(ACTOR) as peak:
+                seconds = _under_way(*cluster.hired(given, size.device, actors=1), start)
+            peaks[count] = peak[0]
+            return seconds
+
+        seconds, peaks = dict[str, list[float]](local=[], ray=[]), dict[int, int]()
+        for _ in range(min(3, size.repeats)):
+            seconds["local"].append(_under_way(replace(job, overwrite=True), None, start))
+            seconds["ray"].append(actor(size.many))
+        place = "cluster", f"mini, {size.many - start} small photos"
+        for name, taken in seconds.items():
+            goal = "<= 1.15" if name == "ray" else ""
+            yield Row(*place, name, median(taken), ratio(taken, seconds["local"]), goal)
+        if size.repeats > 1 and peaks[size.many]:
+            actor(few)
+            for count in (few, size.many):
+                goal = "<= 1.05" if count == size.many else ""
+                case = f"mini, {count} small photos"
+                row = peaks[count] / 2**20, peaks[count] / peaks[few]
+                yield Row("cluster", case, "peak of the actor", *row, goal, "MiB")
+
+
+ACTOR = "ray::MapWorker"
+"""What Ray calls the process of an actor of Ray Data's."""
+
+
+def _under_way(job: Job, engine: Engine | None, start: int) -> float:
+    """Seconds to the end from image number `start`, with which an actor's report ends."""
+    began = perf_counter()
+    for number, _ in enumerate(run(job, engine), 1):
+        if number == start:
+            began = perf_counter()
+    return perf_counter() - began
+
+
+def _thumbnails(folder: Path, size: Size) -> list[Path]:
+    """Photos of 160 pixels at most."""
+    files = _photos(folder, size, size.many)
+    for file in files:
+        with Image.open(file) as image:
+            image.thumbnail((160, 160))
+            image.save(file)
+    return files
+
+
 def _photos(folder: Path, size: Size, count: int = 0) -> list[Path]:
     """Photos in a folder: of the given one over and over, each at most 500 pixels wide or high."""
     folder.mkdir(parents=True)
@@ -251,4 +331,5 @@ SECTIONS: Mapping[str, Callable[[Size], Iterator[Row]]] = {
     "start-up": startup,
     "memory": memory,
     "occlusion": occlusion,
+    "cluster": one_actor,
 }
