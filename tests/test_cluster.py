@@ -213,6 +213,15 @@ def test_a_run_that_an_actor_refuses_leaves_what_was_there(job: Job, here: None)
     assert files(job.output) == before
 
 
+def test_results_of_other_settings_are_replaced(job: Job, here: None, tmp_path: Path) -> None:
+    """What this run writes is not taken for what the other left."""
+    list(pipeline.run(replace(job, saves=("map", "panel"))))
+    other = replace(job, style=Style("jet"), methods=("gradcam++",), sources=job.sources[:12])
+    list(pipeline.run(replace(other, output=tmp_path / "fresh")))
+    there(replace(other, overwrite=True))
+    assert files(job.output) == files(tmp_path / "fresh")
+
+
 def test_warnings_come_home(job: Job, here: None) -> None:
     """Those of the run, once for a unit; the results are as if there had been memory."""
     hungry = replace(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import cv2
@@ -21,12 +22,14 @@ import torchvision.models as zoo
 from PIL import Image
 from torch import Tensor
 
-from camcli import explain, load
+from camcli import explain, load, outputs, pipeline, resume
 from camcli.capture import Window, borrowed, tapped
-from camcli.images import Source, decode, preprocess
+from camcli.images import Source, decode, find, preprocess
 from camcli.job import Job
 from camcli.models import Model
+from camcli.outputs import check_names
 from camcli.pipeline import Engine, run
+from camcli.writing import written
 from tests.bench.clock import (
     Contender,
     Row,
@@ -231,6 +234,68 @@ def occlusion(size: Size) -> Iterator[Row]:
         yield from against("every window", contenders, rounds, place, {"occlusion": goal})
 
 
+def stages(size: Size) -> Iterator[Row]:
+    """Processor time an image of each stage, beside the network's, with one thread."""
+    threads, count = torch.get_num_threads(), min(64, size.images)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        photos = _photos(folder / "in", size, count)
+        sources = [Source(photo, Path(photo.name)) for photo in photos]
+        for name in size.of("mini", "resnet50"):
+            model = load(name, "DEFAULT" if name == "mini" else "none", device=size.device)
+            output = folder / name
+            job = Job(sources, model, ["gradcam"], ["pred"], output, batch_size=size.batch)
+            taken = _processor_time(job)
+            for what, seconds in taken.items():
+                cost = 1e3 * seconds / count, seconds / taken["explain"]
+                yield Row("stages", f"{name}, {count} photos", what, *cost, "", "ms/image")
+        sizes = [
+            sum(file.stat().st_size for file in made_of) / count
+            for made_of in (photos, [*output.glob("*.png")], [*output.glob("*.npy")])
+        ]
+        rows = outputs.MANIFEST
+        sizes += [(output / rows).stat().st_size / count, _held(lambda: find([str(folder / "in")]))]
+        sizes.append(_held(lambda: list(resume.rows(output))))
+        names = ("read", "overlay", "map", "manifest", "list, in memory", "manifest, in memory")
+        for what, size_of in zip(names, sizes, strict=True):
+            cost = size_of / 1000, size_of / sizes[0]
+            yield Row("stages", "bytes", what, *cost, "", "kB/image")
+    torch.set_num_threads(threads)
+
+
+def _held(make: Callable[[], Sized]) -> float:
+    """Bytes of memory that each item of something takes while it is made, at most."""
+    tracemalloc.start()
+    made = make()
+    held = tracemalloc.get_traced_memory()[1] / len(made)
+    tracemalloc.stop()
+    return held
+
+
+def _processor_time(job: Job) -> dict[str, float]:
+    """Seconds of this thread for the stages of a job, one after the other."""
+    outputs.prepare(job.output)
+    row = next(iter(run(replace(job, sources=job.sources[:1]))))[0]  # and all is loaded
+    taken: dict[str, float] = {}
+
+    def timed(what: str, stage: Callable[[], Iterable[Any]]) -> list[Any]:
+        began = thread_time()
+        made = list(stage())
+        taken[what] = thread_time() - began
+        return made
+
+    folder = str(job.sources[0].path.parent)
+    find([folder])
+    timed("list", lambda: [check_names(job.output, find([folder]), job.results)])
+    loaded = timed("read", lambda: map(partial(pipeline._load, job), job.sources))
+    explained = timed("explain", lambda: pipeline._explained(job, loaded))
+    timed("write", lambda: map(partial(written, job), explained))
+    with outputs.manifest(job.output / outputs.MANIFEST) as add:
+        timed("manifest", lambda: [add([row]) for _ in job.sources])
+    return taken
+
+
 def one_actor(size: Size) -> Iterator[Row]:
     """The Ray engine with one actor beside the local one: time once both are under way, memory.
 
@@ -331,5 +396,6 @@ SECTIONS: Mapping[str, Callable[[Size], Iterator[Row]]] = {
     "start-up": startup,
     "memory": memory,
     "occlusion": occlusion,
+    "stages": stages,
     "cluster": one_actor,
 }
