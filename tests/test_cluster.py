@@ -156,11 +156,6 @@ def test_from_the_command_line(ray: None, run: Run, tmp_path: Path) -> None:
     assert files(tmp_path / "ray") == files(tmp_path / "local")
 
 
-@pytest.mark.ray
-def test_the_benchmark_runs(ray: None, tmp_path: Path) -> None:
-    measure(tmp_path, ["cluster"])
-
-
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Actors in this process, which say what they would from afar."""
@@ -168,6 +163,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stand_in = SimpleNamespace(
         __version__="0",
         get=pickle.loads,
+        is_initialized=lambda: True,
         nodes=lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}],
     )
     monkeypatch.setattr(cluster, "_ray", lambda: stand_in)
@@ -182,6 +178,10 @@ def said_here(job: Job, units: list[Any], crew: cluster.Crew) -> Iterator[cluste
     for unit in units:
         for told in actor({"unit": unit["unit"].to_pylist()}):
             yield from pickle.loads(told["said"][0])  # noqa: S301 - our own
+
+
+def test_the_benchmark_runs(here: None, tmp_path: Path) -> None:
+    measure(tmp_path, ["cluster"])
 
 
 def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
