@@ -14,9 +14,19 @@ from typing import Any
 import click
 
 from camcli import __version__
-from camcli.errors import CamcliError, CamcliWarning, WriteError
+from camcli.errors import CamcliError, CamcliWarning, ClusterError, WriteError
 
-COMMANDS = ("explain", "figure", "evaluate", "models", "layers", "check", "report", "train")
+COMMANDS = (
+    "explain",
+    "figure",
+    "merge",
+    "evaluate",
+    "models",
+    "layers",
+    "check",
+    "report",
+    "train",
+)
 """Each is a module of this package with a command of its own name."""
 
 DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
@@ -84,7 +94,7 @@ def _exit_code(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         click.echo(f"Error: {error.format_message()}", err=True)
         return WRONG_USAGE
-    except WriteError as error:
+    except (WriteError, ClusterError) as error:
         click.echo(f"Error: {error}", err=True)
         return SOME_FAILED
     except CamcliError as error:

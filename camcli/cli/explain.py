@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from camcli import outputs, selection, terminal
-from camcli.cli import DONE, SOME_FAILED
+from camcli import selection
+from camcli.cli import DONE
 from camcli.cli.options import (
     Corners,
+    Location,
     Name,
     Names,
     Text,
+    engine_options,
     image_options,
     model_options,
     style_options,
     target_option,
     window_options,
 )
+from camcli.cli.showing import can_preview, line_of, shown
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
-from camcli.images import STDIN, Source, decode, find
+from camcli.images import Source, find
 from camcli.localisation import BOXES
 from camcli.methods import METHODS
-from camcli.outputs import SAVES, check_names, every_result, first_file, name_of, to_json
+from camcli.outputs import SAVES, check_names, check_stems, every_result, name_of
+from camcli.remote import Place
 
 if TYPE_CHECKING:
     from camcli.job import Job
@@ -73,11 +74,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Location(),
     default="camcli-out",
     show_default=True,
     metavar="DIR",
-    help="The folder to write to.",
+    help="The folder to write to, also on a store (s3://...).",
 )
 @click.option(
     "--save",
@@ -115,7 +116,10 @@ if TYPE_CHECKING:
 @click.option(
     "--exclude", multiple=True, type=Text(), metavar="GLOB", help="No such images; repeatable."
 )
-@click.option("--shard", metavar="I/N", help="Only every N-th image, from the I-th.")
+@engine_options
+@click.option(
+    "--shard", metavar="I/N", help="Only every N-th batch, from the I-th; see camcli merge."
+)
 @click.option(
     "--skip-existing", is_flag=True, help="Keep results made before of the same in the same way."
 )
@@ -138,26 +142,30 @@ def explain(
     shard: str | None,
     recursive: bool,
     dry_run: bool,
-    output: Path,
+    output: Place,
     **options: Any,
 ) -> int:
-    """Write a heatmap for each image in PATHS: files, folders, globs, or - for standard input."""
+    """Write a heatmap for each image in PATHS: files, folders, globs, URLs of a store, or - for
+    standard input."""
     if not paths and not from_file:
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
     given = [*paths, *(selection.read_list(from_file) if from_file else ())]
     found = find(given, recursive=recursive, skip=output)
-    sources = selection.shard(selection.matching(found, include, exclude), shard)
+    sources, part = selection.matching(found, include, exclude), None
     if not sources:
         where = ", ".join(paths) or from_file
         raise CamcliError(f"no images in {where}: nothing to do")
+    if shard is not None:
+        check_stems(sources)  # of all: shards may share a folder
+        sources, part = selection.shard(sources, shard, options["batch_size"])
     if dry_run:
         return _foretell(sources, output, **options)
-    return _explain(sources, output, **options)
+    return _explain(sources, output, shard=part, **options)
 
 
 def _foretell(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     *,
     method: Sequence[str],
     target: Sequence[str],
@@ -178,78 +186,35 @@ def _foretell(
 
 def _explain(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     *,
+    engine: str,
+    ray_address: str | None,
+    num_actors: int | None,
     json: bool,
     quiet: bool,
     preview: bool,
     fail_fast: bool,
-    save: Sequence[str],
     **options: Any,
 ) -> int:
-    if preview and "overlay" not in save:
-        raise CamcliError("--preview draws the overlay, which --save leaves out: add it there")
-    job = _job(sources, output, quiet, save=save, **options)
-    refused = terminal.refusal(sys.stderr, os.environ)
-    if preview and refused and not quiet:
-        click.echo(f"Note: no preview: {refused}", err=True)
-    from tqdm import tqdm  # not before the run: --help stays quick
+    preview = preview and can_preview(options["save"], quiet=quiet)
+    show = partial(shown, line=_line, json=json, quiet=quiet, preview=preview, fail_fast=fail_fast)
+    if engine == "local":
+        if ray_address or num_actors:
+            raise CamcliError("--ray-address and --num-actors are for --engine ray")
+        return show(_job(sources, output, quiet, **options))
+    from camcli import cluster
 
-    from camcli.pipeline import run
-
-    counts: Counter[str] = Counter()
-    files: list[str] = []
-    hidden = quiet or not sys.stderr.isatty()
-    bar = tqdm(total=len(job.sources), unit="image", leave=False, disable=hidden)
-    with bar as progress, closing(run(job)) as images:
-        for rows in images:
-            counts.update({row["status"] for row in rows})
-            progress.clear()
-            for line in dict.fromkeys(row["error"] for row in rows if row["error"]):
-                click.echo("Error: " + line.replace("\n", "\\n"), err=True)
-            for row in rows:
-                if json:
-                    click.echo(to_json(row), nl=False)
-                elif not quiet and not row["error"]:
-                    click.echo(_line(row, job.output))
-                files += outputs.named(row).values() if len(sources) == 1 else ()
-                if preview and row["overlay"] and not refused:
-                    click.echo(_picture(job.output / row["overlay"]), nl=False, err=True)
-            progress.update()
-            if fail_fast and any(row["error"] for row in rows):
-                break
-    if not quiet:
-        alone = len(sources) == 1 and sys.stderr.isatty() and not counts["error"]
-        if alone:
-            _show_classes(job)
-        click.echo(_summary(len(job.sources), counts, job.output), err=True)
-        for file in files if alone else ():
-            click.echo(f"  {file}", err=True)
-    return SOME_FAILED if counts["error"] else DONE
-
-
-def _picture(file: Path) -> str:
-    """A picture as the terminal behind standard error shows it."""
-    size = terminal.size_of(sys.stderr)
-    return terminal.picture(decode(file), terminal.protocol(os.environ), size)
-
-
-def _show_classes(job: Job) -> None:
-    """What the network thinks of the only image, as bars, for who sits at a terminal."""
-    from camcli.pipeline import best_classes
-
-    (source,) = job.sources
-    if source.path == STDIN:  # which can be read only once
-        return
-    shares = [pair for pair in best_classes(job, source, 5) if pair[1] >= 0.001]
-    width, blocks = terminal.size_of(sys.stderr)[0], terminal.has_blocks(sys.stderr)
-    for line in terminal.bars(shares, width, blocks=blocks) if shares else ():
-        click.echo(line, err=True)
+    workers, device = options["workers"], options["device"]
+    job = _job(sources, output, quiet, **options | {"device": "cpu"})
+    with cluster.connected(ray_address):
+        hired, explainers = cluster.hired(job, device, num_actors, workers)
+        return show(hired, engine=explainers)
 
 
 def _job(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     quiet: bool,
     *,
     model: str,
@@ -275,6 +240,7 @@ def _job(
     max_pixels: int,
     skip_existing: bool,
     overwrite: bool,
+    shard: selection.Shard | None,
 ) -> Job:
     from camcli.capture import Window
     from camcli.families import find_layer
@@ -307,6 +273,7 @@ def _job(
         max_pixels=max_pixels,
         skip_existing=skip_existing,
         overwrite=overwrite,
+        shard=shard,
     )
 
 
@@ -322,22 +289,7 @@ def _note(network: Model) -> str:
     )
 
 
-def _line(row: dict[str, Any], output: Path) -> str:
+def _line(row: dict[str, Any], output: Place) -> str:
     """A result for people: the image, what was explained, and where to look."""
-    name = row["class_name"] or f"class {row['class_index']}"
-    file = first_file(row)
-    where = f"  {output / file}" if file else ""
-    empty = "  (empty: nothing speaks for it)" if row["status"] == "empty" else ""
     boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
-    return (
-        f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%}){where}{boxes}{empty}"
-    )
-
-
-def _summary(images: int, counts: Counter[str], output: Path) -> str:
-    words = {"error": "failed", "empty": "with an empty map"}
-    marks = ", ".join(
-        f"{counts[status]} {word}" for status, word in words.items() if counts[status]
-    )
-    noun = "image" if images == 1 else "images"
-    return f"{images} {noun} -> {output}" + (f" ({marks})" if marks else "")
+    return line_of(row, row["class_name"] or f"class {row['class_index']}", output, boxes)

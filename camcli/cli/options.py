@@ -9,6 +9,7 @@ import click
 
 from camcli.errors import unknown
 from camcli.images import FITS, MAX_PIXELS
+from camcli.remote import Place, place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -61,6 +62,15 @@ class Corners(click.types.StringParamType):
         if not (0 <= x0 < x1 and 0 <= y0 < y1):
             self.fail(f"'{value}': expected x0,y0,x1,y1 with x0 < x1 and y0 < y1", param, ctx)
         return x0, y0, x1, y1
+
+
+class Location(click.ParamType[Place]):
+    """A path, or a URL of a store."""
+
+    name = "location"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return place(value) if isinstance(value, str) else value
 
 
 def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -206,5 +216,26 @@ window_options = stack(
         type=int,
         metavar="PX",
         help="Step of occlusion's square.  [default: half of it]",
+    ),
+)
+
+engine_options = stack(
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        type=Name("engine", ("local", "ray")),
+        help="Who explains: this process, or the actors of a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDR",
+        help="The cluster, auto or HOST:PORT.  [default: RAY_ADDRESS, or one on this machine]",
+    ),
+    click.option(
+        "--num-actors",
+        type=click.IntRange(1),
+        metavar="N",
+        help="So many actors share the cluster.  [default: one a GPU, or one a core]",
     ),
 )
