@@ -29,6 +29,7 @@ import torch
 
 from camcli import outputs, resume
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, one_line
+from camcli.heap import keep_freed_memory
 from camcli.images import STDIN, Source
 from camcli.job import Job, Row
 from camcli.models import pick_device
@@ -175,6 +176,7 @@ class Explainer:
 
     def __init__(self, job: Any, crew: Crew, folder: str) -> None:
         torch.set_num_threads(crew.threads)
+        keep_freed_memory()
         with contextlib.suppress(OSError):  # other machines need not have it
             os.chdir(folder)
         self.job: Job = _ray().get(job)

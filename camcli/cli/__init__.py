@@ -50,6 +50,9 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
     """Where did the network look? Heatmaps for image networks."""
+    from camcli.heap import keep_freed_memory  # not for --help: it imports ctypes
+
+    keep_freed_memory()
 
 
 def main(arguments: list[str] | None = None) -> None:
