@@ -141,6 +141,14 @@ protocol_options = stack(
     "same.",
 )
 @click.option(
+    "--objects",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="With --boxes, only classes of which an image has at least N objects.",
+)
+@click.option(
     "--target",
     default="pred",
     show_default=True,
@@ -224,6 +232,7 @@ def _study(
     metric: tuple[str, ...],
     boxes: str | None,
     class_map: Path | None,
+    objects: int,
     target: str,
     layer: str,
     fit: str,
@@ -257,6 +266,7 @@ def _study(
         workers=workers or os.cpu_count() or 1,
         max_pixels=max_pixels,
         truth=ground_truth(boxes, class_map, network) if boxes else None,
+        objects=objects,
     )
 
 

@@ -56,6 +56,7 @@ def protocol(scores: Scores) -> str:
         f"{name.replace('_', '-')} {value}" for name, value in used.items() if value is not None
     ]
     truth = f", boxes {study.truth.boxes}" if study.truth else ""
+    truth += f", objects {study.objects}" if study.objects > 1 else ""
     return f"Measured with target {study.target}{truth}, fit {study.fit}, {', '.join(told)}."
 
 
