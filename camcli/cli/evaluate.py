@@ -174,7 +174,7 @@ protocol_options = stack(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write metrics.json, scores.csv and plots into a folder.",
+    help="Write metrics.json, scores.csv, table.md and plots into a folder.",
 )
 @image_options
 @click.option("--json", is_flag=True, help="Print what metrics.json holds.")
@@ -300,7 +300,7 @@ def _measured(study: Study, quiet: bool) -> Scores:
 
 def _show(scores: Scores, output: Path | None, json: bool) -> None:
     from camcli.evaluation import plots, records
-    from camcli.evaluation.table import table
+    from camcli.evaluation.table import markdown, table
 
     record = records.record(scores)
     if json:
@@ -310,5 +310,6 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
     if output:
         outputs.write(output / records.METRICS_FILE, outputs.to_json(record, indent=2))
         outputs.write(output / records.SCORES_FILE, records.rows_csv(scores))
+        outputs.write(output / records.TABLE_FILE, markdown(record).encode())
         for name, picture in plots.pictures(scores).items():
             outputs.write(output / name, picture)

@@ -16,7 +16,7 @@ from camcli.evaluation.intervals import LEVEL, RESAMPLES, cells
 from camcli.evaluation.metrics import METRICS
 from camcli.evaluation.run import Scores, Values
 
-METRICS_FILE, SCORES_FILE = "metrics.json", "scores.csv"
+METRICS_FILE, SCORES_FILE, TABLE_FILE = "metrics.json", "scores.csv", "table.md"
 
 
 def record(scores: Scores) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,24 @@ def table(scores: Scores) -> str:
     parts += left_out(scores)
     parts.append(protocol(scores))
     return "\n".join(parts) + "\n"
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """What metrics.json holds as a Markdown table, with a line for each method and control."""
+    metrics = record["metrics"]
+    titles = [
+        f"`{name}`{' %' if facts['unit'] else ''} ({facts['better']})"
+        for name, facts in metrics.items()
+    ]
+    lines = [["", *titles], ["---"] * (1 + len(titles))]
+    for row in (*record["methods"], *record["controls"]):
+        found = [(facts["rows"][row], bool(facts["unit"])) for facts in metrics.values()]
+        cells = [
+            _cell(Cell(**{k: math.nan if v is None else v for k, v in cell.items()}), percent)
+            for cell, percent in found
+        ]
+        lines.append([f"`{row}`" if row in record["methods"] else row, *cells])
+    return "".join(f"| {' | '.join(text.strip() for text in line)} |\n" for line in lines)
 
 
 def left_out(scores: Scores) -> Iterator[str]:
