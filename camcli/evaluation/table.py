@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,9 @@ def markdown(record: Mapping[str, Any]) -> str:
     ]
     lines = [["", *titles], ["---"] * (1 + len(titles))]
     for row in (*record["methods"], *record["controls"]):
-        found = [(facts["rows"][row], bool(facts["unit"])) for facts in metrics.values()]
-        cells = [
-            _cell(Cell(**{k: math.nan if v is None else v for k, v in cell.items()}), percent)
-            for cell, percent in found
-        ]
-        lines.append([f"`{row}`" if row in record["methods"] else row, *cells])
+        title = f"`{row}`" if row in record["methods"] else row
+        cells = [_cell(facts["rows"][row], facts["unit"]) for facts in metrics.values()]
+        lines.append([title, *cells])
     return "".join(f"| {' | '.join(text.strip() for text in line)} |\n" for line in lines)
 
 
@@ -86,16 +84,17 @@ def _line(name: str, column: Sequence[Cell]) -> list[str]:
         title,
         metric.better,
         str(column[0].images),
-        *(_cell(c, metric.percent) for c in column),
+        *(_cell(asdict(cell), metric.percent) for cell in column),
     ]
 
 
-def _cell(cell: Cell, percent: bool) -> str:
-    if math.isnan(cell.mean):
+def _cell(cell: Mapping[str, Any], percent: object) -> str:
+    """A Cell's fields, or what JSON holds of them."""
+    values = [cell[name] for name in ("mean", "low", "high")]
+    if values[0] is None or math.isnan(values[0]):
         return "-"
-    digits = 1 if percent else 3
-    mean, low, high = (f"{value:.{digits}f}" for value in (cell.mean, cell.low, cell.high))
-    return f"{mean} [{low}, {high}]{MARKS.get(cell.verdict or '', ' ')}"
+    mean, low, high = (f"{value:.{1 if percent else 3}f}" for value in values)
+    return f"{mean} [{low}, {high}]{MARKS.get(cell['verdict'] or '', ' ')}"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
