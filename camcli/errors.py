@@ -35,6 +35,10 @@ class WriteError(OutputError):
     """A file cannot be written in mid-run: a full disk, a folder that went away."""
 
 
+class ClusterError(CamcliError):
+    """A cluster went away, or cannot go on, in mid-run."""
+
+
 class TrainingError(CamcliError):
     """Training data, a recipe or a teacher cannot be used."""
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from camcli.errors import CamcliError, ImageError, one_line
+from camcli.remote import Place, Remote, is_remote, place, real
 
 Pixels = NDArray[np.uint8]
 """An RGB image, (H,W,3), 0 to 255."""
@@ -36,13 +37,15 @@ MAX_PIXELS = 178_956_970
 FITS = ("preset", "squash", "full")
 _TURNED = (5, 6, 7, 8)
 """The EXIF orientations that swap width and height."""
+RECORDS = ("manifest.jsonl", "run.json")
+"""What an output folder is known by."""
 
 
 @dataclass(frozen=True)
 class Source:
     """An image to read, and its name below the output folder (relative, with its suffix)."""
 
-    path: Path
+    path: Place
     name: Path
 
 
@@ -103,8 +106,10 @@ class Preset:
     squash: bool = False
 
 
-def find(paths: Iterable[str], *, recursive: bool = True, skip: Path | None = None) -> list[Source]:
-    """The images that files, folders and globs stand for, each once, in a stable order.
+def find(
+    paths: Iterable[str], *, recursive: bool = True, skip: Place | None = None
+) -> list[Source]:
+    """The images that files, folders, globs and URLs stand for, each once, in a stable order.
 
     A folder gives every file in it with an image's suffix, sorted, named relative to the folder;
     hidden files, camcli's own output folders and the folder `skip` are left out. `-` is standard
@@ -113,11 +118,24 @@ def find(paths: Iterable[str], *, recursive: bool = True, skip: Path | None = No
     found: dict[str, Source] = {}
     for given in paths:
         for source in _expand(given, recursive, skip):
-            found.setdefault(os.path.realpath(source.path), source)
+            found.setdefault(real(source.path), source)
     return list(found.values())
 
 
-def decode(source: Path | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
+def fetched(path: Place) -> Place:
+    """A store's file with its content, so that it is asked for once; a local one as it is.
+
+    Raises ImageError.
+    """
+    if not isinstance(path, Remote):
+        return path
+    try:
+        return path.fetched()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from None
+
+
+def decode(source: Place | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
     """An image file as RGB, upright (EXIF orientation applied), transparency laid on white.
 
     More than `max_pixels` are refused before they take memory. Raises ImageError with one line for
@@ -142,11 +160,13 @@ def thumbnail(file: Path, longest: int) -> tuple[Pixels, Size]:
 
 
 @contextlib.contextmanager
-def _opened(source: Path | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(source: Place | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     """Pillow's image of a file; what goes wrong inside becomes an ImageError with one line."""
-    name = source if isinstance(source, Path) and source != STDIN else "standard input"
+    name = source if isinstance(source, Place) and source != STDIN else "standard input"
     if source == STDIN:
         source = io.BytesIO(sys.stdin.buffer.read() if sys.stdin else b"")
+    if isinstance(source, Remote):
+        source = io.BytesIO(fetched(source).read_bytes())
     try:
         with Image.open(source) as image:
             if image.width * image.height > max_pixels:
@@ -186,17 +206,17 @@ def preprocess(pixels: Pixels, preset: Preset, fit: str = "preset") -> tuple[Any
     return scaled.sub_(mean).div_(std), crop
 
 
-def _expand(given: str, recursive: bool, skip: Path | None) -> Iterator[Source]:
+def _expand(given: str, recursive: bool, skip: Place | None) -> Iterator[Source]:
     path = Path(given)
     if not given:
         raise CamcliError("an empty path: expected files, folders, globs, or - for standard input")
-    if given == str(STDIN):
+    if is_remote(given):
+        yield from _on_store(place(given), recursive, skip)
+    elif given == str(STDIN):
         yield Source(STDIN, Path("stdin"))
     elif os.path.isdir(given):
-        if _is_output(path) or (skip and os.path.realpath(given) == os.path.realpath(skip)):
-            raise CamcliError(
-                f"'{given}' is an output folder: name its images, or write to another folder"
-            )
+        if _is_output(path) or (skip and os.path.realpath(given) == real(skip)):
+            raise _output_given(given)
         yield from _in_folder(path, recursive, skip)
     elif not os.path.lexists(given) and (matches := sorted(glob.glob(given, recursive=True))):
         for match in matches:
@@ -205,16 +225,62 @@ def _expand(given: str, recursive: bool, skip: Path | None) -> Iterator[Source]:
         yield Source(path, Path(path.name))
 
 
-def _in_folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator[Source]:
+def _output_given(given: object) -> CamcliError:
+    return CamcliError(
+        f"'{given}' is an output folder: name its images, or write to another folder"
+    )
+
+
+def _on_store(given: Place, recursive: bool, skip: Place | None) -> Iterator[Source]:
+    """A store's file, or the images in a folder of it in the order of a local folder's."""
+    assert isinstance(given, Remote)
+    try:
+        files = [*given.files(recursive=recursive)] if given.is_dir() else [given]
+    except OSError as error:
+        raise CamcliError(f"'{given}': {error.strerror}") from None
+    if files == [given]:
+        yield Source(given, Path(given.name))
+        return
+    listed = {file.key.removeprefix(given.key).lstrip("/"): file for file in files}
+    suffixes, left_out = Image.registered_extensions(), _outputs_among(listed)
+    if "" in left_out or (skip and real(given).rstrip("/") == real(skip).rstrip("/")):
+        raise _output_given(given)
+    for name in sorted(listed, key=_as_walked):
+        *folders, file = name.split("/")
+        parents = {"/".join(folders[: n + 1]) for n in range(len(folders))}
+        hidden = any(part.startswith(".") for part in (*folders, file))
+        below = skip and real(listed[name]).startswith(f"{real(skip).rstrip('/')}/")
+        if not (hidden or below or parents & left_out) and Path(file).suffix.lower() in suffixes:
+            yield Source(listed[name], Path(name))
+
+
+def _as_walked(name: str) -> list[tuple[bool, str]]:
+    """Sorts names as a walk through folders meets them: a folder's own files come first."""
+    *folders, file = name.split("/")
+    return [*((True, folder) for folder in folders), (False, file)]
+
+
+def _outputs_among(listed: Iterable[str]) -> set[str]:
+    """The folders in a listing that are output folders."""
+    names = set(listed)
+    ends = {name.removesuffix(RECORDS[0]) for name in names if name.endswith(RECORDS[0])}
+    return {
+        folder.rstrip("/")
+        for folder in ends
+        if folder[-1:] in ("", "/") and all(folder + record in names for record in RECORDS)
+    }
+
+
+def _in_folder(folder: Path, recursive: bool, skip: Place | None) -> Iterator[Source]:
     suffixes = Image.registered_extensions()
     seen: set[str] = set()
     unreadable: list[OSError] = []
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable.append):
-        real = os.path.realpath(parent)
-        if real in seen or _is_output(Path(parent)) or (skip and real == os.path.realpath(skip)):
+        here = os.path.realpath(parent)
+        if here in seen or _is_output(Path(parent)) or (skip and here == real(skip)):
             folders.clear()
             continue
-        seen.add(real)
+        seen.add(here)
         folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
         for file in sorted(files):
             if not file.startswith(".") and Path(file).suffix.lower() in suffixes:
@@ -226,7 +292,7 @@ def _in_folder(folder: Path, recursive: bool, skip: Path | None) -> Iterator[Sou
 
 
 def _is_output(folder: Path) -> bool:
-    return all(os.path.exists(folder / name) for name in ("manifest.jsonl", "run.json"))
+    return all(os.path.exists(folder / name) for name in RECORDS)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

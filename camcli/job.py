@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -26,7 +26,9 @@ from camcli.images import MAX_PIXELS, Box, Crop, Pixels, Source
 from camcli.localisation import BoxRule
 from camcli.models import Model
 from camcli.outputs import Wanted
+from camcli.remote import Place
 from camcli.render import Style, Values
+from camcli.selection import Shard
 from camcli.targets import parse_target
 from camcli.tasks import Reader
 
@@ -47,7 +49,7 @@ class Job:
     model: Model
     methods: Sequence[str]
     targets: Sequence[str]
-    output: Path
+    output: Place
     layers: Sequence[str | None] = (None,)
     fuse: str | None = None
     saves: Sequence[str] = ("overlay", "map")
@@ -62,6 +64,11 @@ class Job:
     skip_existing: bool = False
     overwrite: bool = False
     prompt: Prompt | None = None
+    shard: Shard | None = None
+    engine: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
+    """What the record of the run says of where it ran."""
+    owner: str = field(default_factory=outputs.mark)
+    """Whose unfinished files are, for who clears them up."""
 
     def check(self) -> None:
         """Refuse before any work what no image can change. Raises CamcliError."""
@@ -73,8 +80,27 @@ class Job:
             localisation.check(pick_methods(self.methods))
         outputs.check_names(self.output, self.sources, self.results)
         if not self.overwrite:
-            resume.refuse_other(self.output, resume.rows(self.output), self.settings)
+            resume.refuse_other(self.output, self.earlier(), self.settings)
         outputs.prepare(self.output)
+
+    def earlier(self) -> Iterator[Row]:
+        """The rows that runs before this one left in the output folder."""
+        return resume.rows(self.output, self.part)
+
+    def record(self, name: str) -> Place:
+        """Where this run's MANIFEST or RUN goes."""
+        return self.output / outputs.record_name(name, self.part)
+
+    @property
+    def part(self) -> str | None:
+        """What the records of a shard are called."""
+        return None if self.shard is None else self.shard.name
+
+    def of(self, sources: Sequence[Source]) -> Job:
+        """The same for other sources; the digests, which do not hang on them, are kept."""
+        job = copy.copy(self)
+        object.__setattr__(job, "sources", sources)
+        return job
 
     @property
     def results(self) -> list[Wanted]:
@@ -183,7 +209,9 @@ def record_of(job: Job) -> Row:
         "box_threshold": job.boxes.threshold,
         "region": job.region,
         "batch_size": job.batch_size,
-        "device": str(model.device),
+        "device": job.engine.get("device") or str(model.device),
+        "engine": dict(job.engine),
+        "shard": job.shard and asdict(job.shard),
         "versions": {
             "camcli": __version__,
             "python": platform.python_version(),

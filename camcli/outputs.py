@@ -7,18 +7,28 @@ import itertools
 import json
 import os
 import re
+import socket
 import tempfile
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, overload
 
 from camcli.errors import OutputError, WriteError
-from camcli.images import Source
+from camcli.images import RECORDS, Source
 from camcli.methods import METHODS
+from camcli.remote import Place, Remote, real
 
-MANIFEST = "manifest.jsonl"
-RUN = "run.json"
+MANIFEST, RUN = RECORDS
+SHARDS = "shards"
+"""The folder below an output folder that holds the records of its shards."""
+Adder: TypeAlias = Callable[[Iterable[Any]], None]
+"""Adds rows to a manifest."""
+JOURNALS = ".camcli"
+"""The folder of journals on a store, where a listing of all that a run wrote would take long."""
+JOURNAL_SECONDS = 60.0
+"""How often the rows of a run are sent to a store's journal: files there cannot grow."""
 SAVES = {
     "overlay": ".png",
     "map": ".npy",
@@ -78,7 +88,7 @@ def first_file(row: Mapping[str, Any]) -> str | None:
     return next((files[what] for what in order if what in files), None)
 
 
-def check_names(folder: Path, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
+def check_names(folder: Place, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
     """Refuse a run in which two results, or a result and an input, are the same file.
 
     Raises OutputError.
@@ -87,26 +97,39 @@ def check_names(folder: Path, sources: Sequence[Source], results: Sequence[Wante
     if len(set(parts)) < len(parts):
         twice = next(part for part in parts if parts.count(part) > 1)
         raise OutputError(f"two methods, targets or layers would write the same file '{twice}'")
-    first: dict[Path, Source] = {}
+    check_stems(sources)
+    top = f"{real(folder).rstrip('/')}/"
+    inputs = {real(source.path) for source in sources}
+    inside = {path.removeprefix(top) for path in inputs if path.startswith(top)}
+    for source, wanted, what in itertools.product(sources if inside else (), results, SAVES):
+        name = name_of(source, wanted, what)
+        if name.as_posix() in inside:
+            raise OutputError(
+                f"'{folder / name}' is an input and would be written over: name another folder"
+            )
+
+
+def check_stems(sources: Iterable[Source]) -> None:
+    """Refuse images that differ in their suffix alone. Raises OutputError."""
+    first: dict[str, Source] = {}
     for source in sources:
-        other = first.setdefault(source.name.with_suffix(""), source)
+        stem = os.path.splitext(source.name)[0]
+        other = first.setdefault(stem, source)
         if other is not source:
             raise OutputError(
                 f"'{other.path}' and '{source.path}' would write the same files: "
                 f"explain them into two output folders, or give a folder that holds both"
             )
-    inputs = {os.path.realpath(source.path) for source in sources}
-    for source, wanted, what in itertools.product(sources, results, SAVES):
-        file = folder / name_of(source, wanted, what)
-        if os.path.abspath(file) in inputs:
-            raise OutputError(
-                f"'{file}' is an input and would be written over: name another folder"
-            )
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Place) -> None:
     """Make the output folder and see that it can be written to. Raises OutputError."""
     try:
+        if isinstance(folder, Remote):
+            probe = folder / JOURNALS / f"{mark()}.probe"
+            probe.write_bytes(b"")
+            probe.unlink()
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -114,10 +137,21 @@ def prepare(folder: Path) -> None:
         raise OutputError(f"cannot write to '{folder}': {error.strerror}") from None
 
 
-def write(file: Path, data: bytes) -> None:
-    """Write a whole file or none: a temporary one beside it, renamed when complete."""
-    temporary = file.with_name(f".camcli-{os.getpid()}-{threading.get_ident()}.tmp")
+def mark() -> str:
+    """Whose unfinished files are: this process's, among those of all machines on one disk."""
+    return f"{os.getpid()}@{re.sub(r'[^A-Za-z0-9]', '_', socket.gethostname())}"
+
+
+def write(file: Place, data: bytes, owner: str | None = None) -> None:
+    """Write a whole file or none: a temporary one beside it, renamed when complete.
+
+    It bears the mark of its `owner`, who clears up what was left; without one, of this process.
+    """
     with _naming(file):
+        if isinstance(file, Remote):
+            file.write_bytes(data)
+            return
+        temporary = file.with_name(f".camcli-{owner or mark()}-{os.urandom(6).hex()}.tmp")
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(data)
@@ -127,7 +161,7 @@ def write(file: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _naming(file: Path) -> Iterator[None]:
+def _naming(file: Place) -> Iterator[None]:
     """What the system refuses inside becomes a WriteError with the file's name."""
     try:
         yield
@@ -141,27 +175,51 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
-def within(folder: Path, name: Any) -> Path:
+@overload
+def within(folder: Path, name: Any) -> Path: ...
+@overload
+def within(folder: Place, name: Any) -> Place: ...
+def within(folder: Place, name: Any) -> Place:
     """A file of an output folder, to be written, read or removed: it must lie below the folder.
 
     A manifest may name any, and a link in the folder may lead anywhere. Raises OutputError.
     """
-    path, top = Path(str(name)), os.path.realpath(folder)
-    parent = os.path.realpath((folder / path).parent)
-    inside = os.path.commonpath([parent, top]) == top
+    path, inside = Path(str(name)), True
+    if isinstance(folder, Path):
+        parent, top = os.path.realpath((folder / path).parent), os.path.realpath(folder)
+        inside = os.path.commonpath([parent, top]) == top
     if path.is_absolute() or ".." in path.parts or not path.parts or not inside:
         raise OutputError(f"'{name}' would lie outside of its folder '{folder}'")
     return folder / path
 
 
-@contextlib.contextmanager
-def manifest(folder: Path) -> Iterator[Callable[[Iterable[Any]], None]]:
-    """Gives what adds rows to the manifest, which gets its name when the run ends, however it ends.
+def record_name(record: str, shard: str | None = None) -> str:
+    """Where MANIFEST or RUN lies below an output folder: of the whole run, or of a shard."""
+    return record if shard is None else f"{SHARDS}/{shard}.{record}"
 
-    Without a single row it does not, and the manifest of an earlier run stays. Raises WriteError.
+
+def journals(manifest: Place) -> list[Place]:
+    """The journals that killed and running runs left for a manifest, oldest part first."""
+    folder = manifest.parent / JOURNALS if isinstance(manifest, Remote) else manifest.parent
+    return sorted(folder.glob(f".camcli-*.{manifest.name}"), key=str)
+
+
+def manifest(file: Place, *, even_empty: bool = False) -> AbstractContextManager[Adder]:
+    """Gives what adds rows to a manifest, which gets its name when the run ends, however it ends.
+
+    Without a single row it does not, unless none was to be expected, and the manifest of an earlier
+    run stays. Raises WriteError.
     """
-    file, partial = folder / MANIFEST, folder / f".camcli-{os.getpid()}.{MANIFEST}"
+    if isinstance(file, Remote):
+        return _stored_manifest(file, even_empty)
+    return _local_manifest(file, even_empty)
+
+
+@contextlib.contextmanager
+def _local_manifest(file: Path, even_empty: bool) -> Iterator[Adder]:
+    partial = file.with_name(f".camcli-{mark()}.{file.name}")
     with _naming(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
         stream = partial.open("wb")
 
     def add(rows: Iterable[Any]) -> None:
@@ -174,7 +232,37 @@ def manifest(folder: Path) -> Iterator[Callable[[Iterable[Any]], None]]:
     finally:
         with _naming(file):
             stream.close()
-            if partial.stat().st_size:
+            if even_empty or partial.stat().st_size:
                 partial.replace(file)
             else:
                 partial.unlink()
+
+
+@contextlib.contextmanager
+def _stored_manifest(file: Remote, even_empty: bool) -> Iterator[Adder]:
+    """Rows are collected on the local disk; what is new of them is sent now and then as a part."""
+    parts: list[Remote] = []
+    sent, due = 0, time.monotonic() + JOURNAL_SECONDS
+    with tempfile.TemporaryFile() as stream:
+
+        def add(rows: Iterable[Any]) -> None:
+            nonlocal sent, due
+            stream.writelines(map(to_json, rows))
+            if time.monotonic() < due:
+                return
+            with _naming(file):
+                name = f".camcli-{mark()}-{len(parts):06}.{file.name}"
+                parts.append(file.parent / JOURNALS / name)
+                stream.seek(sent)
+                parts[-1].write_from(stream)
+            sent, due = stream.tell(), time.monotonic() + JOURNAL_SECONDS
+
+        try:
+            yield add
+        finally:
+            with _naming(file):
+                if stream.tell() or even_empty:
+                    stream.seek(0)
+                    file.write_from(stream)
+                for part in parts:
+                    part.unlink(missing_ok=True)

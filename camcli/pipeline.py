@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,61 +34,86 @@ from camcli.engine import (
     surveyed,
 )
 from camcli.errors import ImageError, one_line
-from camcli.images import STDIN, Source, decode, preprocess
+from camcli.images import STDIN, Source, decode, fetched, preprocess
 from camcli.job import Existing, Explained, Failed, Job, Loaded, Result, Row, clocked
 from camcli.models import Model
 from camcli.outputs import Wanted
+from camcli.remote import Place
 from camcli.render import Values
 from camcli.writing import files_of, written
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 Queue: TypeAlias = deque[Future[Out]]
-Kept: TypeAlias = dict[Source, list[Row]]
+Kept: TypeAlias = dict[str, list[Row]]
+"""Of images that need not be made again, by their names."""
+Late: TypeAlias = Callable[[list[Row]], object]
+"""Takes the rows of an image whose turn did not come before a run was stopped."""
 
 
-def run(job: Job) -> Generator[list[Row], None, None]:
+class Engine(Protocol):
+    """What explains all of a job's images: rows image by image, in input order."""
+
+    def __call__(
+        self, job: Job, earlier: Sequence[Row], late: Late
+    ) -> Generator[list[Row], None, None]: ...
+
+
+def run(job: Job, engine: Engine | None = None) -> Generator[list[Row], None, None]:
     """Explain every source; yields the manifest's rows image by image, in input order.
 
     What fails for one image becomes its rows' error and the others go on; what is wrong with the
     model, method or target raises CamcliError. The manifest and run.json are written at the end,
-    also when the caller stops early; where nothing was done, those of an earlier run stay.
+    also when the caller stops early; where nothing was done, those of an earlier run stay. The
+    engine is this process unless another is given.
     """
     job.check()
-    earlier = resume.rows(job.output)
-    kept: Kept = {}
-    done: set[resume.Key] = set()
+    earlier = [*job.earlier()] if job.skip_existing or job.overwrite else []
     record, counts = clocked(job), Counter[str]()
-    decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
-    writes: Queue[list[Row]] = deque()
-    with outputs.manifest(job.output) as add:
+    nothing = not job.sources
+    with outputs.manifest(job.record(outputs.MANIFEST), even_empty=nothing) as add:
 
         def recorded(rows: list[Row]) -> list[Row]:
             counts.update(row["status"] for row in rows)
-            done.update(map(resume.key, rows))
             add(rows)
             return rows
 
         try:
-            kept.update(_trusted(job, earlier, decoding) if job.skip_existing else {})
-            loaded = read_ahead(decoding, partial(_load, job), _asked(job, kept), job.batch_size)
-            explained = _cleared(job, _explained(job, loaded), earlier, kept)
-            done_rows = _write_behind(
-                writing, partial(written, job), explained, job.batch_size, writes
-            )
-            yield from map(recorded, done_rows)
+            with closing((engine or explained_here)(job, earlier, recorded)) as images:
+                yield from map(recorded, images)
         finally:
-            decoding.shutdown(cancel_futures=True)
-            writing.shutdown(cancel_futures=True)
-            for future in writes:  # after an interruption: written, but not yet asked for
-                if not future.cancelled() and not future.exception():
-                    recorded(future.result())
-            for rows in kept.values():  # of windows that were not come to
-                if resume.key(rows[0]) not in done:
-                    recorded(rows)
-            if counts:
-                outputs.write(job.output / outputs.RUN, outputs.to_json(record(counts), indent=2))
-    resume.sweep(job.output)
+            if counts or nothing:
+                facts = outputs.to_json(record(counts), indent=2)
+                outputs.write(job.record(outputs.RUN), facts)
+    resume.sweep(job.output, job.part)
+
+
+def explained_here(
+    job: Job, earlier: Sequence[Row], late: Late
+) -> Generator[list[Row], None, None]:
+    """The engine of one process: reading threads, the network in the caller's, writing threads."""
+    kept: Kept = {}
+    decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
+    writes: Queue[list[Row]] = deque()
+    try:
+        kept.update(_trusted(job, earlier, decoding) if job.skip_existing else {})
+        loaded = read_ahead(decoding, partial(_load, job), _asked(job, kept), job.batch_size)
+        explained = _cleared(job, _explained(job, loaded), earlier, kept)
+        for rows in _write_behind(
+            writing, partial(written, job), explained, job.batch_size, writes
+        ):
+            kept.pop(rows[0]["image"], None)
+            yield rows
+    finally:
+        decoding.shutdown(cancel_futures=True)
+        writing.shutdown()  # what is explained is written: a batch at most
+        for future in writes:  # after an interruption: written, but not yet asked for
+            if not future.exception():
+                rows = future.result()
+                kept.pop(rows[0]["image"], None)
+                late(rows)
+        for rows in kept.values():  # of windows that were not come to
+            late(rows)
 
 
 def best_classes(job: Job, source: Source, count: int) -> list[tuple[str, float]]:
@@ -103,7 +129,7 @@ def best_classes(job: Job, source: Source, count: int) -> list[tuple[str, float]
     return [(names[index], share) for index, share in pairs]
 
 
-def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> Kept:
+def _trusted(job: Job, earlier: Iterable[Row], executor: ThreadPoolExecutor) -> Kept:
     """Images all of whose results are there, made of the same bytes in the same way; their rows."""
     known: dict[resume.Key, dict[str | None, Row]] = defaultdict(dict)
     for row in earlier:  # a folder's runs have the same layers, in the same order
@@ -112,10 +138,10 @@ def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> 
     layers = Counter((wanted.method, wanted.target) for wanted in job.results)
 
     def rows_of(source: Source) -> list[Row] | None:
-        found = [known[(source.name.as_posix(), *one)] for one in layers]
+        found = [known.get((source.name.as_posix(), *one), {}) for one in layers]
         if source.path == STDIN or [*map(len, found)] != [*layers.values()]:
             return None
-        rows, digest = [row for one in found for row in one.values()], _digest(job, source)
+        rows, digest = [row for one in found for row in one.values()], _digest(job, source.path)
         if any(row.get("digest") != digest for row in rows):
             return None
         # A file that no row names may be of a run before, and of another image by this name.
@@ -125,7 +151,7 @@ def _trusted(job: Job, earlier: Sequence[Row], executor: ThreadPoolExecutor) -> 
         return rows if all(there) else None
 
     found = zip(job.sources, executor.map(rows_of, job.sources), strict=True)
-    return {source: rows for source, rows in found if rows}
+    return {source.name.as_posix(): rows for source, rows in found if rows}
 
 
 def _asked(job: Job, kept: Kept) -> Iterator[Source | Existing]:
@@ -136,22 +162,24 @@ def _asked(job: Job, kept: Kept) -> Iterator[Source | Existing]:
     """
     for start in range(0, len(job.sources), job.batch_size):
         window = job.sources[start : start + job.batch_size]
-        if all(source in kept for source in window):
-            yield from (Existing(kept[source]) for source in window)
-        else:
-            yield from window
+        known = [kept.get(source.name.as_posix()) for source in window]
+        yield from window if None in known else map(Existing, filter(None, known))
 
 
 def _cleared(
-    job: Job, explained: Iterable[Explained], earlier: Sequence[Row], kept: Kept
+    job: Job, explained: Iterable[Explained], earlier: Iterable[Row], kept: Kept
 ) -> Iterator[Explained]:
     """Passes on, and before the first result makes room: a run refused leaves what was there."""
     for number, item in enumerate(explained):
         if number == 0 and job.overwrite:
-            keep = [resume.key(row) for rows in kept.values() for row in rows]
-            resume.clear(job.output, earlier, keep)
-        found = item[0].source if isinstance(item, tuple) else None
-        yield Existing(kept[found]) if found in kept else item
+            keep = {resume.key(row) for rows in kept.values() for row in rows}
+            resume.clear(job.output, earlier, partial(_among, keep))
+        known = kept.get(item[0].source.name.as_posix()) if isinstance(item, tuple) else None
+        yield Existing(known) if known else item
+
+
+def _among(keep: Collection[resume.Key], row: Row, _: str) -> bool:
+    return resume.key(row) in keep
 
 
 def read_ahead(
@@ -196,8 +224,8 @@ def _load(job: Job, source: Source | Existing) -> Loaded | Failed | Existing:
     if isinstance(source, Existing):
         return source
     try:
-        digest = _digest(job, source)
-        pixels = decode(source.path, job.max_pixels)
+        path = fetched(source.path)
+        digest, pixels = _digest(job, path), decode(path, job.max_pixels)
         return Loaded(source, pixels, *preprocess(pixels, job.model.preset, job.fit), digest)
     except ImageError as error:
         return Failed(source, error)
@@ -210,9 +238,9 @@ def _regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
     return torch.tensor([item.crop.inward(job.region, item.size) for item in batch])
 
 
-def _digest(job: Job, source: Source) -> str:
+def _digest(job: Job, path: Place) -> str:
     """What a result's row says of how it was made."""
-    own = resume.input_digest(source.path, job.made) if source.path != STDIN else ""
+    own = resume.input_digest(path, job.made) if path != STDIN else ""
     return f"{job.settings}-{own}"
 
 

@@ -144,22 +144,23 @@ def _check(
     failed = [row["error"] for row in rows if row["status"] == "error"]
     if failed:
         return str(failed[0])
-    stored = request.path.parent / FOLDER / place
+    made, stored = job.output, request.path.parent / FOLDER / place
+    assert isinstance(made, Path)  # of other jobs it may be on a store
     update = request.config.getoption("cam_snapshot_update")
     if not (stored / "manifest.jsonl").exists():
         if not update:
             return f"no snapshot in {_shown(request, stored)}: {_HOW}"
-        snapshots.accept(job.output, stored)
+        snapshots.accept(made, stored)
         return ""
-    found = snapshots.compare(job.output, stored, tolerance)
+    found = snapshots.compare(made, stored, tolerance)
     if not any(one.reasons for one in found):
         return ""
     if update:
-        snapshots.accept(job.output, stored)
+        snapshots.accept(made, stored)
         return ""
     chosen = request.config.getoption("cam_snapshot_diff")
     folder = Path(chosen).absolute() / place if chosen else scratch / "diff"
-    pictures = draw(found, job.output, folder).values()
+    pictures = draw(found, made, folder).values()
     shown = "".join(f"picture: {picture}\n" for picture in pictures)
     where = _shown(request, stored)
     return f"differs from {where}\n{verdicts.table(found)}{shown}if this is right, {_HOW}"

@@ -2,7 +2,8 @@
 
 Every manifest row carries a digest in two parts, `<settings>-<input>`: the first tells runs of
 other settings apart, the second is of the image's bytes and of all else that decides the bytes
-written. A run that was killed has left its rows so far in a hidden journal.
+written. A run that was killed has left its rows so far in a hidden journal. Shards of a run that
+share a folder have a manifest each, below `shards/`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from camcli import outputs
 from camcli.errors import OutputError
-from camcli.outputs import MANIFEST, RUN, SAVES, named, within
+from camcli.outputs import MANIFEST, RUN, SAVES, SHARDS, named, within
+from camcli.remote import Place, Remote
 
 Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
@@ -30,7 +34,7 @@ def digest(parts: Any) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def input_digest(file: Path, made: str) -> str:
+def input_digest(file: Place, made: str) -> str:
     """16 digits for an image's bytes and the digest of how it is made; empty if not readable."""
     found = hashlib.sha256(made.encode())
     try:
@@ -51,18 +55,26 @@ def made(record: Row) -> str:
     return digest([versions, record["device"].partition(":")[0]])
 
 
-def rows(folder: Path) -> list[Row]:
-    """The rows of earlier runs: the manifest's, and of the journals that killed runs left."""
-    return [*parsed(lines(folder))]
+def rows(folder: Place, shard: str | None = None) -> Iterator[Row]:
+    """The rows of earlier runs: of manifests, and of the journals that killed runs left.
+
+    A run of all images takes those of its shards as well; a shard its own and the whole run's.
+    """
+    return parsed(lines(folder, shard))
 
 
-def lines(folder: Path) -> list[bytes]:
+def lines(folder: Place, shard: str | None = None) -> Iterator[bytes]:
     """The lines that these rows are read from, of which the last may be cut short."""
-    found: list[bytes] = []
-    for file in (folder / MANIFEST, *_journals(folder)):
-        with contextlib.suppress(OSError):
-            found += file.read_bytes().splitlines()
-    return found
+    whole = folder / MANIFEST
+    manifests: list[Place]
+    if shard is None:
+        shards: Iterable[Place] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
+        manifests = [*sorted(shards, key=str), whole]
+    else:
+        manifests = [whole, folder / outputs.record_name(MANIFEST, shard)]
+    for file in (*manifests, *outputs.journals(manifests[-1])):
+        with contextlib.suppress(OSError), file.open("rb") as stream:
+            yield from stream
 
 
 def parsed(found: Iterable[bytes]) -> Iterator[Row]:
@@ -74,7 +86,7 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
                 yield row
 
 
-def refuse_other(folder: Path, found: Iterable[Row], settings: str) -> None:
+def refuse_other(folder: Place, found: Iterable[Row], settings: str) -> None:
     """Refuse a folder with results that were made with other settings. Raises OutputError."""
     for row in found:
         if row.get("digest") and row["digest"].partition("-")[0] != settings:
@@ -84,26 +96,34 @@ def refuse_other(folder: Path, found: Iterable[Row], settings: str) -> None:
             )
 
 
-def clear(folder: Path, found: Iterable[Row], keep: Iterable[Key]) -> None:
-    """Remove the files of earlier rows, but for those that are kept."""
-    kept = set(keep)
+def clear(folder: Place, found: Iterable[Row], keep: Callable[[Row, str], bool]) -> None:
+    """Remove the files of earlier rows, but for those that are to be kept."""
     for row in found:
-        if key(row) in kept:
-            continue
         for name in _files(row):
-            within(folder, name).unlink(missing_ok=True)
+            if not keep(row, name):
+                within(folder, name).unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove the journals of runs that were killed, and the unfinished files they left."""
-    dead = {int(found[1]): file for file in _journals(folder) if (found := _PID.match(file.name))}
-    dead = {pid: file for pid, file in dead.items() if not _is_alive(pid)}
-    if dead:
-        for file in folder.rglob(".camcli-*.tmp"):
-            if (found := _PID.match(file.name)) and int(found[1]) in dead:
-                file.unlink(missing_ok=True)
-    for file in dead.values():
+def sweep(folder: Place, shard: str | None = None) -> None:
+    """Remove the journals of runs that were killed, and the unfinished files they left.
+
+    For who has just finished what they had begun.
+    """
+    found = outputs.journals(folder / outputs.record_name(MANIFEST, shard))
+    if isinstance(folder, Remote):  # whose unfinished files nobody can see
+        dead = found
+    else:
+        dead = [file for file in found if isinstance(file, Path) and _is_dead(file)]
+        sweep_files(folder, {_MARK.match(file.name)[1] for file in dead})  # type: ignore[index]
+    for file in dead:
         file.unlink(missing_ok=True)
+
+
+def sweep_files(folder: Path, marks: Collection[str]) -> None:
+    """Remove the unfinished files with these marks."""
+    for file in folder.rglob(".camcli-*.tmp") if marks else ():
+        if (found := _MARK.match(file.name)) and found[1] in marks:
+            file.unlink(missing_ok=True)
 
 
 def key(row: Row) -> Key:
@@ -111,11 +131,9 @@ def key(row: Row) -> Key:
     return row["image"], row["method"], row["target"]
 
 
-_PID = re.compile(r"\.camcli-(\d+)[-.]")
-
-
-def _journals(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f".camcli-*.{MANIFEST}"))
+_MARK = re.compile(r"\.camcli-((\d+)(?:@(\w+))?)[-.]")
+_DAY = 86_400
+"""A journal of another machine that has not grown for as many seconds is a dead run's."""
 
 
 def _files(row: Row) -> Iterator[str]:
@@ -125,19 +143,25 @@ def _files(row: Row) -> Iterator[str]:
         yield from (stem + ending for ending in SAVES.values())
 
 
-def _told(folder: Path) -> str:
+def _told(folder: Place) -> str:
     """What the earlier run was, where its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        record = json.loads((folder / RUN).read_text())
+        record = json.loads((folder / RUN).read_bytes())
         return f" ({record['model']}, {record['weights']}, layer {', '.join(record['layers'])})"
     return ""
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def _is_dead(journal: Path) -> bool:
+    """Whether who wrote a journal is gone; of another machine, nobody here can ask."""
+    found = _MARK.match(journal.name)
+    if found is None:
         return False
-    except OSError:  # another user's
+    if found[3] and found[3] != outputs.mark().partition("@")[2]:
+        return time.time() - journal.stat().st_mtime > _DAY
+    try:
+        os.kill(int(found[2]), 0)
+    except ProcessLookupError:
         return True
-    return True
+    except OSError:  # another user's
+        return False
+    return False

@@ -54,7 +54,7 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         for what, file in files.items():
             place = outputs.within(job.output, file)
             frames = boxes if what == "boxes" else explained
-            outputs.write(place, _contents(job, loaded, result, what, frames))
+            outputs.write(place, _contents(job, loaded, result, what, frames), job.owner)
     except CamcliError as error:
         return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
     return row(

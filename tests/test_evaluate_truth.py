@@ -159,6 +159,25 @@ def test_annotated_is_the_best_class_that_the_photo_has(
     assert len({row["class_index"] for row in others}) == 3
 
 
+def test_classes_of_too_few_objects_do_not_count(
+    run: Run, photos: Path, truth: tuple[object, ...], tmp_path: Path
+) -> None:
+    """a.png has two red ones and a blue one, b.png one of each."""
+    (tmp_path / "all.txt").write_text("red: 2, 3\nblue: 4\n")
+    asked = ("evaluate", photos, *TINY, *truth, "--objects", 2)
+    record = json.loads(run(*asked, "--target", "annotated", "--json").stdout_bytes)
+    assert (record["images"], record["objects"]) == (1, 2)
+    reasons = {row["image"]: row["reason"] for row in record["skipped"]}
+    assert reasons["b.png"] == "fewer objects of each class than --objects asks for"
+    assert [*reasons] == ["b.png", "c.png", "d.png"]
+    lines = run(*asked, "--target", 2).stdout_bytes.decode().splitlines()
+    assert "objects 2, fit preset" in lines[-1]
+    blue = run(*asked, "--target", 4)
+    assert blue.exit_code == 2, "of which there is one in each"
+    alone = run("evaluate", photos, *TINY, "--objects", 2)
+    assert alone.stderr_bytes == b"Error: --objects 2 counts annotated ones: give --boxes\n"
+
+
 def test_difficult_objects_do_not_count(run: Run, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "voc").mkdir()
     box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"

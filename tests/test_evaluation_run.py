@@ -67,6 +67,12 @@ def test_the_table_and_what_is_written(
     mean = drop["rows"]["gradcam++"]["mean"]
     shown = lines[1].split("5       ")[1]
     assert shown.startswith(f"{mean:.1f} [")
+    markdown = (out / "table.md").read_text().splitlines()
+    assert markdown[0].startswith("|  | `average-drop` % (lower) | `increase` % (higher) |")
+    assert [line.split(" | ")[0] for line in markdown[2:]] == [
+        *("| `gradcam++`", "| `guided-backprop`", "| random", "| centre")
+    ]
+    assert markdown[2].split(" | ")[1] == shown.split("  ")[0].strip()
     table_rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
     assert [row["image"] for row in table_rows[::4]] == [f"{i}.png" for i in range(5)]
     of_row = [float(r["average-drop"]) for r in table_rows if r["method"] == "gradcam++"]

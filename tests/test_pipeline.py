@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -260,10 +262,13 @@ def test_a_score_that_is_not_finite_is_an_error(job: Job) -> None:
 
 
 def test_two_runs_at_once_keep_their_manifests_apart(job: Job) -> None:
-    with outputs.manifest(job.sources[0].path.parent) as add:
+    """Of two machines, too, whose processes may have the same number."""
+    folder = job.sources[0].path.parent
+    with outputs.manifest(folder / outputs.MANIFEST) as add:
         add([{}])
-        names = [p.name for p in job.sources[0].path.parent.iterdir() if "manifest" in p.name]
-    assert names == [f".camcli-{os.getpid()}.manifest.jsonl"]
+        names = [p.name for p in folder.iterdir() if "manifest" in p.name]
+    host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    assert names == [f".camcli-{os.getpid()}@{host}.manifest.jsonl"]
 
 
 def test_wrong_targets_stop_the_run(job: Job) -> None:

@@ -66,9 +66,9 @@ def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     written: list[str] = []
     write = outputs.write
 
-    def counting(file: Path, data: bytes) -> None:
+    def counting(file: Path, data: bytes, owner: str | None = None) -> None:
         written.append(file.name)
-        write(file, data)
+        write(file, data, owner)
 
     monkeypatch.setattr(outputs, "write", counting)
     list(pipeline.run(job))
@@ -237,7 +237,7 @@ def test_old_manifests_without_digests_are_replaced(job: Job) -> None:
     rows = [{k: v for k, v in row.items() if k != "digest"} for row in manifest(job.output)]
     lines = "".join(json.dumps(row) + "\n" for row in rows) + "{cut sho"
     (job.output / "manifest.jsonl").write_text(lines)
-    assert len(resume.rows(job.output)) == len(rows)
+    assert len([*resume.rows(job.output)]) == len(rows)
     list(pipeline.run(replace(job, skip_existing=True)))
     assert all(row["digest"] for row in manifest(job.output))
 

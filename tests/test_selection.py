@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import os
 import signal
 import sys
@@ -42,19 +43,23 @@ def test_globs(include: list[str], exclude: list[str], names: list[str]) -> None
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
-def test_shards_are_a_partition(n: int) -> None:
-    parts = [selection.shard(SOURCES, f"{i}/{n}") for i in range(1, n + 1)]
-    assert sorted((s.name for part in parts for s in part), key=str) == sorted(
-        (s.name for s in SOURCES), key=str
-    )
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert selection.shard(SOURCES, None) == SOURCES
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+def test_shards_are_a_partition_in_whole_batches(n: int, size: int) -> None:
+    sources = [Source(Path(str(i)), Path(str(i))) for i in range(13)]
+    batches = [sources[start : start + size] for start in range(0, 13, size)]
+    for i in range(1, n + 1):
+        mine, shard = selection.shard(sources, f"{i}/{n}", size)
+        assert mine == [source for batch in batches[i - 1 :: n] for source in batch]
+        assert shard.share(size) == len(mine)
+        assert (shard.name, shard.images) == (f"{i}-of-{n}", 13)
+    names = [selection.shard(part, "1/2", size)[1].names for part in (sources, sources[1:])]
+    assert names[0] != names[1]
 
 
 @pytest.mark.parametrize("spec", ["0/2", "3/2", "1", "1/0", "-1/2", "a/b", "1/2/3", ""])
 def test_shards_that_are_none(spec: str) -> None:
     with pytest.raises(CamcliError, match=r"--shard '.*': expected I/N with I from 1 to N"):
-        selection.shard(SOURCES, spec)
+        selection.shard(SOURCES, spec, 1)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +99,9 @@ def test_from_the_command_line(run: Run, tmp_path: Path) -> None:
     assert found.exit_code == 0, found.stderr_bytes
     assert [row["image"] for row in manifest(out)] == names
     assert all((out / f"{name[:-4]}.gradcam.png").exists() for name in names)
-    assert run(*arguments, *TINY, "--shard", "2/2", "--overwrite").exit_code == 0
-    assert [row["image"] for row in manifest(out)] == names[1::2]
+    assert run(*arguments, *TINY, "--shard", "2/2", "--batch-size", 2).exit_code == 0
+    lines = (out / "shards" / "2-of-2.manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["image"] for line in lines] == names[2:4]
 
 
 @pytest.mark.parametrize(

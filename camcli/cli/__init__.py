@@ -14,10 +14,19 @@ from typing import Any
 import click
 
 from camcli import __version__
-from camcli.errors import CamcliError, CamcliWarning, WriteError
+from camcli.errors import CamcliError, CamcliWarning, ClusterError, WriteError
 
 COMMANDS = (
-    *("explain", "ask", "caption", "figure", "evaluate", "models", "layers", "check", "report"),
+    "explain",
+    "ask",
+    "caption",
+    "figure",
+    "merge",
+    "evaluate",
+    "models",
+    "layers",
+    "check",
+    "report",
     "train",
 )
 """Each is a module of this package with a command of its own name."""
@@ -43,6 +52,9 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
     """Where did the network look? Heatmaps for image networks."""
+    from camcli.heap import keep_freed_memory  # not for --help: it imports ctypes
+
+    keep_freed_memory()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,7 +99,7 @@ def _exit_code(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         click.echo(f"Error: {error.format_message()}", err=True)
         return WRONG_USAGE
-    except WriteError as error:
+    except (WriteError, ClusterError) as error:
         click.echo(f"Error: {error}", err=True)
         return SOME_FAILED
     except CamcliError as error:

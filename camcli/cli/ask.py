@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +11,7 @@ from camcli.cli.options import Text
 from camcli.cli.showing import line_of
 from camcli.cli.talking import talk, talking_options
 from camcli.errors import CamcliError
+from camcli.remote import Place
 
 if TYPE_CHECKING:
     from camcli.language.loading import Talker
@@ -54,6 +54,6 @@ def ask(
     return talk("ask", wish, _line, paths, **options)
 
 
-def _line(row: dict[str, Any], output: Path) -> str:
+def _line(row: dict[str, Any], output: Place) -> str:
     answers = "  ".join(f"{text} {probability:.1%}" for text, probability in row["answers"])
     return f"{line_of(row, row['class_name'], output)}\n    {answers}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from camcli.cli.showing import line_of
 from camcli.cli.talking import talk, talking_options
+from camcli.remote import Place
 
 if TYPE_CHECKING:
     from camcli.language.loading import Talker
@@ -37,7 +37,7 @@ def caption(paths: tuple[str, ...], *, text: str | None, per_word: bool, **optio
     return talk("caption", wish, _line, paths, **options)
 
 
-def _line(row: dict[str, Any], output: Path) -> str:
+def _line(row: dict[str, Any], output: Place) -> str:
     line = line_of(row, row["class_name"], output)
     if words := row.get("words"):
         line += "\n    " + "  ".join(f"{word} {probability:.1%}" for word, probability in words)

@@ -141,6 +141,14 @@ protocol_options = stack(
     "same.",
 )
 @click.option(
+    "--objects",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="With --boxes, only classes of which an image has at least N objects.",
+)
+@click.option(
     "--target",
     default="pred",
     show_default=True,
@@ -166,7 +174,7 @@ protocol_options = stack(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write metrics.json, scores.csv and plots into a folder.",
+    help="Write metrics.json, scores.csv, table.md and plots into a folder.",
 )
 @image_options
 @click.option("--json", is_flag=True, help="Print what metrics.json holds.")
@@ -224,6 +232,7 @@ def _study(
     metric: tuple[str, ...],
     boxes: str | None,
     class_map: Path | None,
+    objects: int,
     target: str,
     layer: str,
     fit: str,
@@ -257,6 +266,7 @@ def _study(
         workers=workers or os.cpu_count() or 1,
         max_pixels=max_pixels,
         truth=ground_truth(boxes, class_map, network) if boxes else None,
+        objects=objects,
     )
 
 
@@ -290,7 +300,7 @@ def _measured(study: Study, quiet: bool) -> Scores:
 
 def _show(scores: Scores, output: Path | None, json: bool) -> None:
     from camcli.evaluation import plots, records
-    from camcli.evaluation.table import table
+    from camcli.evaluation.table import markdown, table
 
     record = records.record(scores)
     if json:
@@ -300,5 +310,6 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
     if output:
         outputs.write(output / records.METRICS_FILE, outputs.to_json(record, indent=2))
         outputs.write(output / records.SCORES_FILE, records.rows_csv(scores))
+        outputs.write(output / records.TABLE_FILE, markdown(record).encode())
         for name, picture in plots.pictures(scores).items():
             outputs.write(output / name, picture)

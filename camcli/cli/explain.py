@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from camcli import selection, terminal
+from camcli import selection
 from camcli.cli import DONE
 from camcli.cli.options import (
     Corners,
     Name,
     Text,
     drawing_options,
+    engine_options,
     image_options,
     layer_option,
     method_option,
@@ -28,12 +27,13 @@ from camcli.cli.options import (
     target_option,
     window_options,
 )
-from camcli.cli.showing import check_preview, line_of, shown
+from camcli.cli.showing import can_preview, line_of, shown
 from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
-from camcli.images import STDIN, Source, find
+from camcli.images import Source, find
 from camcli.localisation import BOXES
-from camcli.outputs import check_names, every_result, name_of
+from camcli.outputs import check_names, check_stems, every_result, name_of
+from camcli.remote import Place
 
 if TYPE_CHECKING:
     from camcli.job import Job
@@ -86,7 +86,10 @@ if TYPE_CHECKING:
 @click.option(
     "--exclude", multiple=True, type=Text(), metavar="GLOB", help="No such images; repeatable."
 )
-@click.option("--shard", metavar="I/N", help="Only every N-th image, from the I-th.")
+@engine_options
+@click.option(
+    "--shard", metavar="I/N", help="Only every N-th batch, from the I-th; see camcli merge."
+)
 @click.option("--dry-run", is_flag=True, help="Print the files that would be written, and stop.")
 @running_options
 def explain(
@@ -98,26 +101,30 @@ def explain(
     shard: str | None,
     recursive: bool,
     dry_run: bool,
-    output: Path,
+    output: Place,
     **options: Any,
 ) -> int:
-    """Write a heatmap for each image in PATHS: files, folders, globs, or - for standard input."""
+    """Write a heatmap for each image in PATHS: files, folders, globs, URLs of a store, or - for
+    standard input."""
     if not paths and not from_file:
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
     given = [*paths, *(selection.read_list(from_file) if from_file else ())]
     found = find(given, recursive=recursive, skip=output)
-    sources = selection.shard(selection.matching(found, include, exclude), shard)
+    sources, part = selection.matching(found, include, exclude), None
     if not sources:
         where = ", ".join(paths) or from_file
         raise CamcliError(f"no images in {where}: nothing to do")
+    if shard is not None:
+        check_stems(sources)  # of all: shards may share a folder
+        sources, part = selection.shard(sources, shard, options["batch_size"])
     if dry_run:
         return _foretell(sources, output, **options)
-    return _explain(sources, output, **options)
+    return _explain(sources, output, shard=part, **options)
 
 
 def _foretell(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     *,
     method: Sequence[str],
     target: Sequence[str],
@@ -138,38 +145,35 @@ def _foretell(
 
 def _explain(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     *,
+    engine: str,
+    ray_address: str | None,
+    num_actors: int | None,
     json: bool,
     quiet: bool,
     preview: bool,
     fail_fast: bool,
-    save: Sequence[str],
     **options: Any,
 ) -> int:
-    if preview:
-        check_preview(save)
-    job = _job(sources, output, quiet, save=save, **options)
-    told = {"json": json, "quiet": quiet, "preview": preview, "fail_fast": fail_fast}
-    return shown(job, _line, **told, aside=partial(_classes, job))
+    preview = preview and can_preview(options["save"], quiet=quiet)
+    show = partial(shown, line=_line, json=json, quiet=quiet, preview=preview, fail_fast=fail_fast)
+    if engine == "local":
+        if ray_address or num_actors:
+            raise CamcliError("--ray-address and --num-actors are for --engine ray")
+        return show(_job(sources, output, quiet, **options))
+    from camcli import cluster
 
-
-def _classes(job: Job) -> Iterator[str]:
-    """What the network thinks of the only image, as bars, for who sits at a terminal."""
-    from camcli.pipeline import best_classes
-
-    (source,) = job.sources
-    if source.path == STDIN:  # which can be read only once
-        return
-    shares = [pair for pair in best_classes(job, source, 5) if pair[1] >= 0.001]
-    if shares:
-        width, blocks = terminal.size_of(sys.stderr)[0], terminal.has_blocks(sys.stderr)
-        yield from terminal.bars(shares, width, blocks=blocks)
+    workers, device = options["workers"], options["device"]
+    job = _job(sources, output, quiet, **options | {"device": "cpu"})
+    with cluster.connected(ray_address):
+        hired, explainers = cluster.hired(job, device, num_actors, workers)
+        return show(hired, engine=explainers)
 
 
 def _job(
     sources: Sequence[Source],
-    output: Path,
+    output: Place,
     quiet: bool,
     *,
     model: str,
@@ -195,6 +199,7 @@ def _job(
     max_pixels: int,
     skip_existing: bool,
     overwrite: bool,
+    shard: selection.Shard | None,
 ) -> Job:
     from camcli.capture import Window
     from camcli.families import find_layer
@@ -227,6 +232,7 @@ def _job(
         max_pixels=max_pixels,
         skip_existing=skip_existing,
         overwrite=overwrite,
+        shard=shard,
     )
 
 
@@ -242,7 +248,7 @@ def _note(network: Model) -> str:
     )
 
 
-def _line(row: dict[str, Any], output: Path) -> str:
+def _line(row: dict[str, Any], output: Place) -> str:
     """A result for people: the image, what was explained, and where to look."""
     boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
     return line_of(row, row["class_name"] or f"class {row['class_index']}", output, boxes)

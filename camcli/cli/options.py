@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +11,7 @@ from camcli.errors import unknown
 from camcli.images import FITS, MAX_PIXELS
 from camcli.methods import METHODS
 from camcli.outputs import SAVES
+from camcli.remote import Place, place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,6 +64,15 @@ class Corners(click.types.StringParamType):
         if not (0 <= x0 < x1 and 0 <= y0 < y1):
             self.fail(f"'{value}': expected x0,y0,x1,y1 with x0 < x1 and y0 < y1", param, ctx)
         return x0, y0, x1, y1
+
+
+class Location(click.ParamType[Place]):
+    """A path, or a URL of a store."""
+
+    name = "location"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return place(value) if isinstance(value, str) else value
 
 
 def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -233,11 +242,11 @@ layer_option = click.option(
 drawing_options = stack(
     click.option(
         "--output",
-        type=click.Path(path_type=Path),
+        type=Location(),
         default="camcli-out",
         show_default=True,
         metavar="DIR",
-        help="The folder to write to.",
+        help="The folder to write to, also on a store (s3://...).",
     ),
     click.option(
         "--save",
@@ -265,4 +274,25 @@ running_options = stack(
         "--preview", is_flag=True, help="Draw the overlays in the terminal too, on standard error."
     ),
     click.option("--quiet", is_flag=True, help="Print errors only."),
+)
+
+engine_options = stack(
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        type=Name("engine", ("local", "ray")),
+        help="Who explains: this process, or the actors of a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDR",
+        help="The cluster, auto or HOST:PORT.  [default: RAY_ADDRESS, or one on this machine]",
+    ),
+    click.option(
+        "--num-actors",
+        type=click.IntRange(1),
+        metavar="N",
+        help="So many actors share the cluster.  [default: one a GPU, or one a core]",
+    ),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,9 +18,10 @@ from camcli.cli.options import (
     stack,
     window_options,
 )
-from camcli.cli.showing import check_preview, shown
+from camcli.cli.showing import can_preview, shown
 from camcli.errors import CamcliError
 from camcli.images import Source, find
+from camcli.remote import Place
 
 if TYPE_CHECKING:
     from camcli.job import Job
@@ -48,10 +48,10 @@ talking_options = stack(
 def talk(
     skill: str,
     wish: Callable[[Talker], Prompt],
-    line: Callable[[dict[str, Any], Path], str],
+    line: Callable[[dict[str, Any], Place], str],
     paths: tuple[str, ...],
     *,
-    output: Path,
+    output: Place,
     recursive: bool,
     json: bool,
     quiet: bool,
@@ -65,8 +65,7 @@ def talk(
         raise CamcliError("no PATHS: expected files, folders, globs or -")
     if not (sources := find(paths, recursive=recursive, skip=output)):
         raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
-    if preview:
-        check_preview(save)
+    preview = preview and can_preview(save, quiet=quiet)
     job = _job(skill, wish, sources, output, save=save, **options)
     return shown(job, line, json=json, quiet=quiet, preview=preview, fail_fast=fail_fast)
 
@@ -75,7 +74,7 @@ def _job(
     skill: str,
     wish: Callable[[Talker], Prompt],
     sources: list[Source],
-    output: Path,
+    output: Place,
     *,
     model: str | None,
     device: str,

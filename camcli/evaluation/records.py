@@ -16,7 +16,7 @@ from camcli.evaluation.intervals import LEVEL, RESAMPLES, cells
 from camcli.evaluation.metrics import METRICS
 from camcli.evaluation.run import Scores, Values
 
-METRICS_FILE, SCORES_FILE = "metrics.json", "scores.csv"
+METRICS_FILE, SCORES_FILE, TABLE_FILE = "metrics.json", "scores.csv", "table.md"
 
 
 def record(scores: Scores) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def record(scores: Scores) -> dict[str, Any]:
         "weights_hash": study.model.weights_hash,
         "target": study.target,
         "boxes": study.truth and study.truth.boxes,
+        "objects": study.objects if study.truth else None,
         "class_map": study.truth and study.truth.class_map and str(study.truth.class_map),
         "layer": study.layer or "auto",
         "fit": study.fit,

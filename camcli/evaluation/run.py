@@ -34,6 +34,7 @@ from camcli.evaluation.trials import MosaicTrial, Setup, Subject, Trial, mosaic_
 from camcli.evaluation.truth import (
     ANNOTATED,
     ANOTHER,
+    FEWER,
     UNANNOTATED,
     UNKNOWN,
     Scene,
@@ -79,6 +80,8 @@ class Study:
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_pixels: int = MAX_PIXELS
     truth: Truth | None = None
+    objects: int = 1
+    """Only classes count of which an image has at least so many."""
 
     def check(self) -> None:
         """Refuse before any work what no image can change. Raises CamcliError."""
@@ -94,6 +97,8 @@ class Study:
                 f"metric '{truths[0]}' holds maps against annotations: expected --boxes "
                 "FORMAT:PATH, as in voc:Annotations"
             )
+        if self.truth is None and self.objects > 1:
+            raise AnnotationError(f"--objects {self.objects} counts annotated ones: give --boxes")
         if self.target == ANNOTATED:
             if self.truth is None:
                 raise TargetError(f"target '{ANNOTATED}' needs annotations: expected --boxes")
@@ -254,7 +259,10 @@ def _load(study: Study, numbered: tuple[int, Source]) -> Loaded | Failure | Skip
     objects = study.truth.by_class(found)  # what is wrong with the classes is so for all images
     if not objects:
         return Skipped(number, UNKNOWN)
-    return Loaded(number, image, Scene(size, crop, objects))
+    enough = {label: found for label, found in objects.items() if len(found) >= study.objects}
+    if not enough:
+        return Skipped(number, FEWER)
+    return Loaded(number, image, Scene(size, crop, enough))
 
 
 def _aimed(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,21 @@ def table(scores: Scores) -> str:
     return "\n".join(parts) + "\n"
 
 
+def markdown(record: Mapping[str, Any]) -> str:
+    """What metrics.json holds as a Markdown table, with a line for each method and control."""
+    metrics = record["metrics"]
+    titles = [
+        f"`{name}`{' %' if facts['unit'] else ''} ({facts['better']})"
+        for name, facts in metrics.items()
+    ]
+    lines = [["", *titles], ["---"] * (1 + len(titles))]
+    for row in (*record["methods"], *record["controls"]):
+        title = f"`{row}`" if row in record["methods"] else row
+        cells = [_cell(facts["rows"][row], facts["unit"]) for facts in metrics.values()]
+        lines.append([title, *cells])
+    return "".join(f"| {' | '.join(text.strip() for text in line)} |\n" for line in lines)
+
+
 def left_out(scores: Scores) -> Iterator[str]:
     """A line for each reason for which images were skipped, with how many they are."""
     for reason, count in Counter(scores.skipped.values()).most_common():
@@ -56,6 +73,7 @@ def protocol(scores: Scores) -> str:
         f"{name.replace('_', '-')} {value}" for name, value in used.items() if value is not None
     ]
     truth = f", boxes {study.truth.boxes}" if study.truth else ""
+    truth += f", objects {study.objects}" if study.objects > 1 else ""
     return f"Measured with target {study.target}{truth}, fit {study.fit}, {', '.join(told)}."
 
 
@@ -66,16 +84,17 @@ def _line(name: str, column: Sequence[Cell]) -> list[str]:
         title,
         metric.better,
         str(column[0].images),
-        *(_cell(c, metric.percent) for c in column),
+        *(_cell(asdict(cell), metric.percent) for cell in column),
     ]
 
 
-def _cell(cell: Cell, percent: bool) -> str:
-    if math.isnan(cell.mean):
+def _cell(cell: Mapping[str, Any], percent: object) -> str:
+    """A Cell's fields, or what JSON holds of them."""
+    values = [cell[name] for name in ("mean", "low", "high")]
+    if values[0] is None or math.isnan(values[0]):
         return "-"
-    digits = 1 if percent else 3
-    mean, low, high = (f"{value:.{digits}f}" for value in (cell.mean, cell.low, cell.high))
-    return f"{mean} [{low}, {high}]{MARKS.get(cell.verdict or '', ' ')}"
+    mean, low, high = (f"{value:.{1 if percent else 3}f}" for value in values)
+    return f"{mean} [{low}, {high}]{MARKS.get(cell['verdict'] or '', ' ')}"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

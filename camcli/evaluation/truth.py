@@ -23,6 +23,7 @@ ANNOTATED = "annotated"
 UNANNOTATED = "not annotated"
 UNKNOWN = "no object of a class of the model"
 ANOTHER = "no object of the class that is followed"
+FEWER = "fewer objects of each class than --objects asks for"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import click
 import torch
 import torchvision
 
+from camcli.heap import keep_freed_memory
 from tests.bench.clock import Row
 from tests.bench.sections import QUICK, SAMPLES, SECTIONS, Size
 
@@ -44,6 +45,7 @@ def bench(
     file: Path,
 ) -> None:
     """Measure SECTIONs, or all of them."""
+    keep_freed_memory()  # as the command does, so that what it is beside is as quick as it can be
     size = replace(QUICK if quick else Size(), device=device, photos=photos)
     size = replace(size, repeats=repeats or size.repeats, models=model or size.models)
     about = machine(device)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +97,28 @@ def peak_memory(arguments: Sequence[str]) -> int:
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, arguments)
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@contextlib.contextmanager
+def watched(name: str) -> Iterator[list[int]]:
+    """The most bytes that a process of this name holds meanwhile; 0 where there is no /proc."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError, IndexError):
+                    if (process / "cmdline").read_text().startswith(name):
+                        pages = int((process / "statm").read_text().split()[1])
+                        peak[0] = max(peak[0], pages * os.sysconf("SC_PAGE_SIZE"))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
 
 
 def _settle() -> None:

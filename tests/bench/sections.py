@@ -5,26 +5,45 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
+from time import perf_counter, thread_time
 from typing import Any
 
 import cv2
 import torch
 import torchvision.models as zoo
+from PIL import Image
 from torch import Tensor, nn
 
-from camcli import explain, load
+from camcli import explain, load, outputs, pipeline, resume
 from camcli.capture import Window, borrowed, tapped
+from camcli.engine import Explanation
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.trials import Setup, Subject, Trial
-from camcli.images import decode, preprocess
+from camcli.images import Source, decode, find, preprocess
+from camcli.job import Job
 from camcli.models import Model
-from tests.bench.clock import Contender, Row, against, camcli, command, peak_memory
+from camcli.outputs import check_names
+from camcli.pipeline import Engine, run
+from camcli.precision import PRECISIONS
+from camcli.writing import written
+from tests.bench.clock import (
+    Contender,
+    Row,
+    against,
+    camcli,
+    command,
+    peak_memory,
+    ratio,
+    watched,
+)
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 CHEAP = ("gradcam", "gradcam++", "hirescam", "layercam")
@@ -144,6 +163,31 @@ PEERS: Mapping[str, Callable[[Any, Tensor], Contender]] = {
 }
 
 
+def precision(size: Size) -> Iterator[Row]:
+    """Grad-CAM of photos in half precision beside fp32: time, and how far its maps are the same."""
+    for name in size.of("mini"):
+        shown: dict[str, Callable[[], Explanation]] = {}
+        for each in PRECISIONS:
+            model = load(name, _learnt(name), precision=each, device=size.device).merged()
+            photos = islice(cycle(sorted(size.photos.glob("*.jp*g"))), min(size.batch, size.images))
+            (images,) = _batches(model, [*photos], size.batch)
+            shown[each] = partial(explain, model, images.to(model.dtype), "gradcam")
+        case = f"{name}, {len(images)} photos"
+        yield from against("fp32", shown, size.repeats, ("precision", case))
+        maps = {each: made().maps.flatten(1) for each, made in shown.items()}
+        for each in maps.keys() - {"fp32"}:
+            pairs = zip(maps["fp32"], maps[each], strict=True)
+            least = min(float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs)
+            yield Row(
+                "precision", case, f"{each}, correlation", least, least, ">= 0.99", "at least"
+            )
+
+
+def _learnt(name: str) -> str:
+    """The weights of a network to measure with: those that need no download, or random ones."""
+    return "DEFAULT" if name == "mini" else "none"
+
+
 def files(size: Size) -> Iterator[Row]:
     """The whole command over JPEG files beside the forward pass over the same tensors."""
     with tempfile.TemporaryDirectory() as made:
@@ -254,6 +298,134 @@ def _plain_and_merged(name: str, size: Size) -> tuple[nn.Module, Model]:
     return plain.module, ours.merged()
 
 
+def stages(size: Size) -> Iterator[Row]:
+    """Processor time an image of each stage, beside the network's, with one thread."""
+    threads, count = torch.get_num_threads(), min(64, size.images)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        photos = _photos(folder / "in", size, count)
+        sources = [Source(photo, Path(photo.name)) for photo in photos]
+        for name in size.of("mini", "resnet50"):
+            model = load(name, _learnt(name), device=size.device)
+            output = folder / name
+            job = Job(sources, model, ["gradcam"], ["pred"], output, batch_size=size.batch)
+            taken = _processor_time(job)
+            for what, seconds in taken.items():
+                cost = 1e3 * seconds / count, seconds / taken["explain"]
+                yield Row("stages", f"{name}, {count} photos", what, *cost, "", "ms/image")
+        sizes = [
+            sum(file.stat().st_size for file in made_of) / count
+            for made_of in (photos, [*output.glob("*.png")], [*output.glob("*.npy")])
+        ]
+        rows = outputs.MANIFEST
+        sizes += [(output / rows).stat().st_size / count, _held(lambda: find([str(folder / "in")]))]
+        sizes.append(_held(lambda: list(resume.rows(output))))
+        names = ("read", "overlay", "map", "manifest", "list, in memory", "manifest, in memory")
+        for what, size_of in zip(names, sizes, strict=True):
+            cost = size_of / 1000, size_of / sizes[0]
+            yield Row("stages", "bytes", what, *cost, "", "kB/image")
+    torch.set_num_threads(threads)
+
+
+def _held(make: Callable[[], Sized]) -> float:
+    """Bytes of memory that each item of something takes while it is made, at most."""
+    tracemalloc.start()
+    made = make()
+    held = tracemalloc.get_traced_memory()[1] / len(made)
+    tracemalloc.stop()
+    return held
+
+
+def _processor_time(job: Job) -> dict[str, float]:
+    """Seconds of this thread for the stages of a job, one after the other."""
+    outputs.prepare(job.output)
+    row = next(iter(run(replace(job, sources=job.sources[:1]))))[0]  # and all is loaded
+    taken: dict[str, float] = {}
+
+    def timed(what: str, stage: Callable[[], Iterable[Any]]) -> list[Any]:
+        began = thread_time()
+        made = list(stage())
+        taken[what] = thread_time() - began
+        return made
+
+    folder = str(job.sources[0].path.parent)
+    find([folder])
+    timed("list", lambda: [check_names(job.output, find([folder]), job.results)])
+    loaded = timed("read", lambda: map(partial(pipeline._load, job), job.sources))
+    explained = timed("explain", lambda: pipeline._explained(job, loaded))
+    timed("write", lambda: map(partial(written, job), explained))
+    with outputs.manifest(job.output / outputs.MANIFEST) as add:
+        timed("manifest", lambda: [add([row]) for _ in job.sources])
+    return taken
+
+
+def one_actor(size: Size) -> Iterator[Row]:
+    """The Ray engine with one actor beside the local one: time once both are under way, memory.
+
+    Small photos and mini, so that what is not the network weighs as much as it can.
+    """
+    from camcli import cluster
+
+    start = min(cluster.UNIT_BATCHES * size.batch, size.many // 2)
+    with tempfile.TemporaryDirectory() as made, cluster.connected(None):
+        folder, few = Path(made), max(2, size.many // 4)
+        job = Job(
+            sources=[Source(file, Path(file.name)) for file in _thumbnails(folder / "in", size)],
+            model=load("mini"),
+            methods=["gradcam"],
+            targets=["pred"],
+            output=folder / "out",
+            batch_size=size.batch,
+        )
+
+        def actor(count: int) -> float:
+            given = replace(job, sources=job.sources[:count], overwrite=True)
+            with watched(ACTOR) as peak:
+                seconds = _under_way(*cluster.hired(given, size.device, actors=1), start)
+            peaks[count] = peak[0]
+            return seconds
+
+        seconds, peaks = dict[str, list[float]](local=[], ray=[]), dict[int, int]()
+        for _ in range(min(3, size.repeats)):
+            seconds["local"].append(_under_way(replace(job, overwrite=True), None, start))
+            seconds["ray"].append(actor(size.many))
+        place = "cluster", f"mini, {size.many - start} small photos"
+        for name, taken in seconds.items():
+            goal = "<= 1.15" if name == "ray" else ""
+            yield Row(*place, name, median(taken), ratio(taken, seconds["local"]), goal)
+        if size.repeats > 1 and peaks[size.many]:
+            actor(few)
+            for count in (few, size.many):
+                goal = "<= 1.05" if count == size.many else ""
+                case = f"mini, {count} small photos"
+                row = peaks[count] / 2**20, peaks[count] / peaks[few]
+                yield Row("cluster", case, "peak of the actor", *row, goal, "MiB")
+
+
+ACTOR = "ray::MapWorker"
+"""What Ray calls the process of an actor of Ray Data's."""
+
+
+def _under_way(job: Job, engine: Engine | None, start: int) -> float:
+    """Seconds to the end from image number `start`, with which an actor's report ends."""
+    began = perf_counter()
+    for number, _ in enumerate(run(job, engine), 1):
+        if number == start:
+            began = perf_counter()
+    return perf_counter() - began
+
+
+def _thumbnails(folder: Path, size: Size) -> list[Path]:
+    """Photos of 160 pixels at most."""
+    files = _photos(folder, size, size.many)
+    for file in files:
+        with Image.open(file) as image:
+            image.thumbnail((160, 160))
+            image.save(file)
+    return files
+
+
 def _photos(folder: Path, size: Size, count: int = 0) -> list[Path]:
     """Photos in a folder: of the given one over and over, each at most 500 pixels wide or high."""
     folder.mkdir(parents=True)
@@ -284,9 +456,12 @@ def _batches(model: Model, photos: list[Path], count: int) -> list[Tensor]:
 SECTIONS: Mapping[str, Callable[[Size], Iterator[Row]]] = {
     "engine": engine,
     "peers": peers,
+    "precision": precision,
     "files": files,
     "start-up": startup,
     "memory": memory,
     "occlusion": occlusion,
     "evaluate": evaluate,
+    "stages": stages,
+    "cluster": one_actor,
 }

@@ -1,0 +1,305 @@
+"""The Ray engine: what a folder holds is what one process would have written, whatever is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from click.testing import Result
+from torch import Tensor, nn
+
+from camcli import Model, cluster, pipeline
+from camcli.errors import CamcliError, CamcliWarning, ClusterError, MethodError
+from camcli.images import STDIN, Preset, Source, find
+from camcli.job import Job
+from camcli.render import Style
+from tests.conftest import GapNet, make_photo, manifest
+from tests.test_bench import measure
+from tests.test_pipeline import SHORT_OF_MEMORY, Hungry
+from tests.test_resume import files
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[None]:
+    """A cluster of two cores on this machine, for all tests here."""
+    module = pytest.importorskip("ray", reason="needs Ray: pip install 'camcli[ray]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+        folder = tempfile.mkdtemp(prefix="cam", dir="/tmp")
+        module.init(
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=80 * 2**20,
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
+        yield
+        module.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Unlucky(GapNet):
+    """Has its process killed, or interrupts another, at one of the batches it is given."""
+
+    def __init__(self, folder: Path, at: int, driver: int | None = None) -> None:
+        super().__init__()
+        self.folder, self.at, self.driver = folder, at, driver
+
+    def forward(self, x: Tensor) -> Tensor:
+        number = len([*self.folder.glob("seen-*")])
+        (self.folder / f"seen-{number}-{os.getpid()}").touch()
+        if number == self.at:
+            for file in self.folder.glob("unfinished"):
+                shutil.copy(file, Path(file.read_text()))
+            os.kill(self.driver or os.getpid(), signal.SIGINT if self.driver else signal.SIGKILL)
+        return super().forward(x)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """Twenty photos of two shapes in folders, one of them damaged, in batches of three."""
+    torch.manual_seed(0)
+    for i in range(20):
+        make_photo(tmp_path / "in" / f"sub{i % 2}" / f"{i:02}.jpg", 60 + 15 * (i % 2), 50)
+    (tmp_path / "in" / "sub0" / "04.jpg").write_text("no image")
+    return Job(
+        sources=find([str(tmp_path / "in")]),
+        model=Model(GapNet(), preset=Preset(40, 32), num_classes=5),
+        methods=("gradcam++", "guided"),
+        targets=("pred", "2"),
+        output=tmp_path / "out",
+        fit="full",
+        batch_size=3,
+        workers=2,
+    )
+
+
+def there(job: Job, actors: int = 1) -> list[list[dict[str, Any]]]:
+    """Run by actors; the rows as they came."""
+    return list(pipeline.run(*cluster.hired(job, "cpu", actors)))
+
+
+@pytest.mark.ray
+def test_the_same_bytes_though_an_actor_is_killed(job: Job, ray: None, tmp_path: Path) -> None:
+    """In the middle of a unit, with a file half written; into a folder of other settings."""
+    yielded = list(pipeline.run(job))
+    (tmp_path / "state").mkdir()
+    module = Unlucky(tmp_path / "state", at=4)
+    module.load_state_dict(job.model.module.state_dict())
+    output = tmp_path / "ray"
+    other = replace(job, style=Style("jet"), saves=("map", "panel"), output=output)
+    list(pipeline.run(other))
+    half = output / f".camcli-{job.owner}-ab.tmp"
+    (tmp_path / "state" / "unfinished").write_text(str(half))
+    unlucky = replace(job, model=replace(job.model, module=module), output=output, overwrite=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "UNIT_BATCHES", 2)
+        assert there(unlucky, 2) == yielded
+    assert files(output) == files(tmp_path / "out"), "nothing twice, nothing lost, nothing left"
+    record = json.loads((output / "run.json").read_text())
+    assert (record["engine"]["name"], record["engine"]["actors"]) == ("ray", 2)
+    processes = {file.name.split("-")[2] for file in (tmp_path / "state").glob("seen-*")}
+    assert len(processes) == 3
+
+
+@pytest.mark.ray
+def test_an_interruption_keeps_what_is_done(job: Job, ray: None, tmp_path: Path) -> None:
+    list(pipeline.run(job))
+    (tmp_path / "state").mkdir()
+    module = Unlucky(tmp_path / "state", at=9, driver=os.getpid())
+    module.load_state_dict(job.model.module.state_dict())
+    output = tmp_path / "ray"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "REPORT_BATCHES", 1)
+        with pytest.raises(KeyboardInterrupt):
+            there(replace(job, model=replace(job.model, module=module), output=output))
+    rows, whole = manifest(output), manifest(tmp_path / "out")
+    assert 0 < len(rows) < len(whole)
+    assert rows == whole[: len(rows)]
+    assert not list(output.rglob(".camcli*"))
+    list(pipeline.run(replace(job, output=output, skip_existing=True)))
+    assert files(output) == files(tmp_path / "out")
+
+
+@pytest.mark.ray
+def test_from_the_command_line(ray: None, run: Run, tmp_path: Path) -> None:
+    """On a store, in a shard, with a bad image: the codes and lines of one process."""
+    for i in range(5):
+        make_photo(tmp_path / "in" / f"{i}.jpg")
+    (tmp_path / "in" / "2.jpg").write_text("no image")
+    url, options = f"file://{tmp_path}", ("--batch-size", 3, "--shard", "1/2", "--device", "cpu")
+    arguments = ("explain", f"{url}/in", *options, "--model", "mini", "--output")
+    local = run(*arguments, tmp_path / "local")
+    found = run(*arguments, f"{url}/ray", "--engine", "ray", "--num-actors", 3)
+    assert (found.exit_code, local.exit_code) == (1, 1), found.stderr_bytes
+    warned, *told = found.stderr_bytes.decode().splitlines()
+    assert warned == "Warning: the cluster has room for 2 of 3 actors now"
+    expected = local.stderr_bytes.decode().replace(f"{tmp_path}/local", f"{url}/ray")
+    assert told == expected.splitlines()
+    for name in ("local", "ray"):
+        (tmp_path / name / "shards" / "1-of-2.run.json").unlink()
+    assert files(tmp_path / "ray") == files(tmp_path / "local")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Actors in this process, which say what they would from afar."""
+    pytest.importorskip("pyarrow", reason="needs the extra camcli[ray]")
+    stand_in = SimpleNamespace(
+        __version__="0",
+        get=pickle.loads,
+        is_initialized=lambda: True,
+        nodes=lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}],
+    )
+    monkeypatch.setattr(cluster, "_ray", lambda: stand_in)
+    monkeypatch.setattr(cluster, "_said", said_here)
+    monkeypatch.setattr(cluster, "UNIT_BATCHES", 3)
+    monkeypatch.setattr(cluster, "REPORT_BATCHES", 2)
+    monkeypatch.chdir(tmp_path)
+
+
+def said_here(job: Job, units: list[Any], crew: cluster.Crew) -> Iterator[cluster.Said]:
+    actor = cluster.Explainer(pickle.dumps(job), crew, os.getcwd())
+    for unit in units:
+        for told in actor({"unit": unit["unit"].to_pylist()}):
+            yield from pickle.loads(told["said"][0])  # noqa: S301 - our own
+
+
+def test_the_benchmark_runs(here: None, tmp_path: Path) -> None:
+    measure(tmp_path, ["cluster"])
+
+
+def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
+    """Nothing is made twice, and what is lacking is, also where a run is stopped once more."""
+    list(pipeline.run(replace(job, output=tmp_path / "whole")))
+    there(job)
+    whole = files(tmp_path / "whole")
+    assert files(job.output) == whole
+    kept, lost = job.output / "sub0" / "00.guided.npy", job.output / "sub1" / "17.guided.2.png"
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    stopped = pipeline.run(*cluster.hired(replace(job, skip_existing=True), "cpu", 1))
+    next(stopped)
+    stopped.close()
+    assert [row["image"] for row in manifest(job.output)] == [
+        row["image"] for row in manifest(tmp_path / "whole") if row["status"] != "error"
+    ], "rows of what it did not come to stay, to be held against the files by the next run"
+    there(replace(job, skip_existing=True))
+    assert files(job.output) == whole
+    assert kept.stat().st_mtime_ns == before
+
+
+def test_a_run_that_an_actor_refuses_leaves_what_was_there(job: Job, here: None) -> None:
+    list(pipeline.run(job))
+    before = files(job.output)
+    no_relu = replace(job, model=replace(job.model, module=GapNet(act=nn.SiLU)), overwrite=True)
+    with pytest.raises(MethodError, match="needs ReLUs"):
+        there(no_relu)
+    assert files(job.output) == before
+
+
+def test_results_of_other_settings_are_replaced(job: Job, here: None, tmp_path: Path) -> None:
+    """What this run writes is not taken for what the other left."""
+    list(pipeline.run(replace(job, saves=("map", "panel"))))
+    other = replace(job, style=Style("jet"), methods=("gradcam++",), sources=job.sources[:12])
+    list(pipeline.run(replace(other, output=tmp_path / "fresh")))
+    there(replace(other, overwrite=True))
+    assert files(job.output) == files(tmp_path / "fresh")
+
+
+def test_warnings_come_home(job: Job, here: None) -> None:
+    """Those of the run, once for a unit; the results are as if there had been memory."""
+    hungry = replace(
+        job, model=replace(job.model, module=Hungry(1, SHORT_OF_MEMORY[0])), fit="squash"
+    )
+    with pytest.warns(CamcliWarning, match=r"out of memory with \d images at once: going on"):
+        rows = there(hungry)
+    assert len(rows) == 20
+
+
+@pytest.mark.parametrize("lost", [0, 7, 19])
+def test_rows_that_are_lost_or_come_twice_stop_the_run(
+    job: Job, here: None, lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mangled(*given: Any) -> Iterator[cluster.Said]:
+        items = [*said_here(*given)]
+        yield from items[:lost] + items[lost + 1 :]
+
+    monkeypatch.setattr(cluster, "_said", mangled)
+    with pytest.raises(
+        ClusterError, match=r"Ray gave (image \d+ where \d+ was next|19 of 20 images)"
+    ):
+        there(job)
+    assert len(manifest(job.output)) == lost * 4 if lost else not (job.output / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "actors", "crew"),
+    [
+        ([(2, 0)], "auto", None, (2, 1, "cpu")),
+        ([(2, 0)], "auto", 1, (1, 2, "cpu")),
+        ([(2, 0)], "mps", None, (1, 2, "mps")),
+        ([(16, 2), (16, 2), (4, 0)], "auto", None, (4, 8, "cuda")),
+        ([(16, 2), (16, 2), (4, 0)], "cpu", None, (36, 1, "cpu")),
+        ([(8, 0), (4, 0)], "cpu", 1, (1, 8, "cpu")),
+    ],
+)
+def test_crews(
+    nodes: list[tuple[int, int]], device: str, actors: int | None, crew: tuple[object, ...]
+) -> None:
+    assert cluster._crew(nodes, device, actors) == cluster.Crew(*crew)  # type: ignore[arg-type]
+
+
+def test_what_a_cluster_lacks() -> None:
+    with pytest.raises(CamcliError, match="--device cuda: the cluster has no GPU"):
+        cluster._crew([(2, 0)], "cuda", None)
+    with pytest.raises(
+        CamcliError, match=r"--device 'cuda:1': with --engine ray expected auto, cpu"
+    ):
+        cluster._crew([(2, 2)], "cuda:1", None)
+    with pytest.warns(CamcliWarning, match="room for 2 of 4 actors now"):
+        cluster._crew([(2, 0)], "cpu", 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num-actors", 2], "--ray-address and --num-actors are for --engine ray"),
+        (["--engine", "dask"], "unknown engine 'dask': did you mean"),
+        (["--engine", "ray", "--ray-address", "ray://h:1"], "'ray://h:1': expected auto or HOST:P"),
+    ],
+)
+def test_wrong_usage(arguments: list[object], message: str, run: Run, photo: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install 'camcli[ray]'")
+    found = run("explain", photo, "--model", "mini", *arguments, "--output", photo.parent / "out")
+    assert found.exit_code == 2
+    assert message in found.stderr_bytes.decode()
+    assert found.stderr_bytes.count(b"\n") == 1
+
+
+def test_without_the_extra(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    found = run("explain", photo, "--model", "mini", "--engine", "ray")
+    assert found.exit_code == 2
+    line = "Error: --engine ray needs Ray, which is not installed: pip install 'camcli[ray]'\n"
+    assert found.stderr_bytes.decode() == line
+
+
+def test_standard_input_is_for_one_process(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CamcliError, match="standard input cannot be read by --engine ray"):
+        cluster.hired(replace(job, sources=[Source(STDIN, Path("stdin"))]))
