@@ -2,7 +2,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test bench lint format zoo clean
+.PHONY: help demo test bench scenes lint format zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: $(VENV)/.installed ## run the tests
 
 bench: .venv-bench/.installed ## speed beside the forward pass and other libraries, into bench.json
 	.venv-bench/bin/python -m tests.bench $(SECTIONS)
+
+scenes: $(VENV)/.installed ## train networks on scenes and measure where their maps point
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes --keep camcli-out/scenes
 
 lint: $(VENV)/.installed ## ruff and mypy
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeAlias, overload
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -35,6 +35,19 @@ TargetLike: TypeAlias = str | SupportsIndex | Score
 """A tensor of several indices, (N,), holds a class for each image."""
 
 
+class Said(NamedTuple):
+    """A text about an image whose score is explained, and its probability.
+
+    `answers` are the network's own, the best first, and `words` those of the text where each has a
+    map; with their probabilities.
+    """
+
+    text: str
+    probability: float
+    answers: tuple[tuple[str, float], ...] = ()
+    words: tuple[tuple[str, float], ...] = ()
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Where the network looked, for one method and one target over a batch.
@@ -45,8 +58,9 @@ class Explanation:
     `scores` (N,) are the pre-softmax scores explained, `classes` (N,) the class indices and
     `probabilities` (N,) the classes' softmax; these two are None for a function as target. `boxes`
     (N,4) are the classes' best boxes, x0, y0, x1, y1 in input pixels, of a detection network. All
-    are detached and on the model's device. `photos` are the images behind it where paths or PIL
-    images were given, and none where tensors were; a notebook shows their overlays.
+    are detached and on the model's device. `said` are the N texts of a language model. `photos` are
+    the images behind it where paths or PIL images were given, and none where tensors were; a
+    notebook shows their overlays.
     """
 
     method: str
@@ -57,6 +71,7 @@ class Explanation:
     classes: Tensor | None
     probabilities: Tensor | None
     boxes: Tensor | None = None
+    said: tuple[Said, ...] | None = None
     photos: tuple[Photo, ...] = field(default=(), repr=False, compare=False)
 
     def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:

@@ -132,6 +132,26 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
 and for modules that a caller built, `survey` finds layer and head in a traced forward pass."""
 
 
+TOWERS: Mapping[str, ModelSpec] = MappingProxyType(
+    {
+        "transformers.models.blip.modeling_blip.BlipVisionModel": ModelSpec(
+            # The tokens as the text's decoder reads them. Before a norm of each token by itself
+            # the gradient is at right angles to the token, and their products sum to nothing.
+            "post_layernorm",
+            grids=(
+                (
+                    r"embeddings|post_layernorm"
+                    r"|encoder\.layers\.\d+(\.(layer_norm[12]|mlp(\..+)?))?",
+                    patches,
+                ),
+            ),
+            positions="embeddings.position_embedding",
+        ),
+    }
+)
+"""Facts on the parts that see, of networks of the `transformers` library, by their class."""
+
+
 def model_names(*tasks: str) -> list[str]:
     """The names of torchvision's models for these tasks; without one, for classification."""
     wanted = tasks or ("classification",)
@@ -154,9 +174,11 @@ def spec_named(name: str) -> ModelSpec | None:
 
 
 def spec_of(module: nn.Module) -> ModelSpec | None:
-    """The row of a network of one of torchvision's own classes, however it was made."""
+    """The row of a network of torchvision's or another library's class, however it was made."""
     home, _, family = type(module).__module__.rpartition(".")
-    return SPECS.get(family) if home == zoo.__name__ else None
+    if home == zoo.__name__:
+        return SPECS.get(family)
+    return TOWERS.get(f"{home}.{family}.{type(module).__qualname__}")
 
 
 def row_layer(module: nn.Module) -> str | None:
@@ -172,7 +194,7 @@ def row_layer(module: nn.Module) -> str | None:
 def grid_of(module: nn.Module, path: str) -> Grid:
     """The layout of a layer's output, by the row of the network that the layer is part of.
 
-    That may be the whole, or one of torchvision's networks inside a network of one's own.
+    That may be the whole, or a network of a library inside a network of one's own.
     """
     parts = path.split(".")
     for depth in range(len(parts)):

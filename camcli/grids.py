@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +40,12 @@ def channels_last(_network: nn.Module, _path: str) -> Grid:
 
 
 def patches(vit: nn.Module, _path: str) -> Grid:
-    """A Vision Transformer's tokens (N,1+hw,C): the class token, then the patches row by row."""
-    side = int(vit.image_size) // int(vit.patch_size)  # type: ignore[arg-type]
+    """A Vision Transformer's tokens (N,1+hw,C): the class token, then the patches row by row.
+
+    Its sizes are its own attributes in torchvision, and its configuration's in `transformers`.
+    """
+    facts: Any = getattr(vit, "config", vit)
+    side = int(facts.image_size) // int(facts.patch_size)
 
     def to_map(output: Tensor) -> Tensor:
         return output[:, 1:].mT.reshape(len(output), -1, side, side)

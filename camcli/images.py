@@ -93,7 +93,7 @@ class Preset:
     """A model's own preprocessing: resize the shorter side, cut the centre, scale, normalise.
 
     Without `crop` the whole image is kept; its sides are then multiples of `multiple`, and at most
-    `longest`, pixels.
+    `longest`, pixels. With `squash` the whole image is made a square of `crop`.
     """
 
     resize: int = 256
@@ -103,6 +103,7 @@ class Preset:
     bicubic: bool = False
     multiple: int = 1
     longest: int | None = None
+    squash: bool = False
 
 
 def find(
@@ -313,7 +314,7 @@ def _fitted(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
     filter_ = Image.Resampling.BICUBIC if preset.bicubic else Image.Resampling.BILINEAR
     image, whole = Image.fromarray(pixels), Crop(0, 0, width, height)
     square = preset.crop or preset.resize
-    if fit == "squash":
+    if fit == "squash" or (fit == "preset" and preset.squash):
         return np.asarray(image.resize((square, square), filter_)), whole
     shorter = preset.resize if fit == "preset" else square
     # torchvision rounds down the longer side and rounds the centre's corner to even.

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from camcli import __version__, fusion, localisation, outputs, resume
 from camcli.capture import Window
-from camcli.engine import pick_methods
+from camcli.engine import Said, pick_methods
 from camcli.errors import CamcliError
 from camcli.images import MAX_PIXELS, Box, Crop, Pixels, Source
 from camcli.localisation import BoxRule
@@ -32,12 +32,18 @@ from camcli.selection import Shard
 from camcli.targets import parse_target
 from camcli.tasks import Reader
 
+if TYPE_CHECKING:
+    from camcli.language.prompts import Prompt
+
 Row: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that decides a run's results: images, model, what to explain, what to write."""
+    """Everything that decides a run's results: images, model, what to explain, what to write.
+
+    With a `prompt` it is what a language model says of the images; `targets` are then the prompt's.
+    """
 
     sources: Sequence[Source]
     model: Model
@@ -57,6 +63,7 @@ class Job:
     max_pixels: int = MAX_PIXELS
     skip_existing: bool = False
     overwrite: bool = False
+    prompt: Prompt | None = None
     shard: Shard | None = None
     engine: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
     """What the record of the run says of where it ran."""
@@ -65,7 +72,7 @@ class Job:
 
     def check(self) -> None:
         """Refuse before any work what no image can change. Raises CamcliError."""
-        for target in self.targets:
+        for target in () if self.prompt else self.targets:
             parse_target(target, self.model.class_names, self.model.num_classes)
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         fusion.check(self.fuse, pick_methods(self.methods), self.layers)
@@ -107,7 +114,8 @@ class Job:
         common = ("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha")
         weights = model.weights_hash or (model.weights, _state_digest(model))
         known = [record[name] for name in (*common, "window", "stride", "boxes", "box_threshold")]
-        return resume.digest([*known, weights, vars(model.preset), model.class_names])
+        texts = [record["prompt"]] if self.prompt else []
+        return resume.digest([*known, weights, vars(model.preset), model.class_names, *texts])
 
     @cached_property
     def made(self) -> str:
@@ -148,15 +156,19 @@ class Existing:
 
 @dataclass(frozen=True)
 class Result:
-    """One result for one image, on the host."""
+    """One result for one image, on the host.
+
+    The values for the words of a text are (W,h,w). Of a text there is no class but what was `said`.
+    """
 
     wanted: Wanted
     layer: str | None
     values: Values
     score: float
-    class_index: int
+    class_index: int | None
     probability: float
     box: Box | None
+    said: Said | None = None
 
 
 Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
@@ -175,7 +187,8 @@ def clocked(job: Job) -> Callable[[Counter[str]], Row]:
 
 def record_of(job: Job) -> Row:
     model = job.model
-    packages = ("torch", "torchvision", "numpy", "pillow", "opencv-python")
+    packages = ["torch", "torchvision", "numpy", "pillow", "opencv-python"]
+    packages += ["transformers", "tokenizers"] if job.prompt else []
     return {
         "model": model.name,
         "weights": model.weights,
@@ -183,6 +196,7 @@ def record_of(job: Job) -> Row:
         "precision": str(model.dtype).removeprefix("torch."),
         "layers": [layer or "auto" for layer in job.layers],
         "fuse": job.fuse,
+        **({"prompt": job.prompt.settings} if job.prompt else {}),
         "methods": list(job.methods),
         "targets": list(job.targets),
         "fit": job.fit,

@@ -24,13 +24,22 @@ from torch import Tensor
 
 from camcli import outputs, resume
 from camcli.allowance import Allowance, is_out_of_memory
-from camcli.engine import Explanation, explain, needs_survey, pick_methods, probabilities, surveyed
+from camcli.engine import (
+    Explanation,
+    Said,
+    explain,
+    needs_survey,
+    pick_methods,
+    probabilities,
+    surveyed,
+)
 from camcli.errors import ImageError, one_line
 from camcli.images import STDIN, Source, decode, fetched, preprocess
 from camcli.job import Existing, Explained, Failed, Job, Loaded, Result, Row, clocked
 from camcli.models import Model
 from camcli.outputs import Wanted
 from camcli.remote import Place
+from camcli.render import Values
 from camcli.writing import files_of, written
 
 In = TypeVar("In")
@@ -248,7 +257,7 @@ def _explained(job: Job, loaded: Iterable[Loaded | Failed | Existing]) -> Iterat
                 inputs = stacked.to(model.device, model.dtype, memory_format=torch.channels_last)
                 if needs_survey(pick_methods(job.methods), job.layers):
                     model = surveyed(model, (inputs,))
-                found = explain(
+                found = (job.prompt.explain if job.prompt else explain)(
                     *(model, inputs, job.methods, job.targets, job.layers),
                     window=at_once.of(job.window),
                     fuse=job.fuse,
@@ -294,12 +303,21 @@ def _results(found: Sequence[Explanation], results: Sequence[Wanted]) -> Iterato
 
 
 def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
-    assert shown.classes is not None  # the command line explains classes, never functions
+    maps = shown.maps.float().contiguous().cpu().numpy()
+    if shown.said is not None:
+        texts = zip(maps, shown.scores.tolist(), shown.said, strict=True)
+        return [_of_text(wanted, shown.layer, *of_image) for of_image in texts]
+    assert shown.classes is not None  # the command line explains classes and texts, no functions
     assert shown.probabilities is not None
     columns = (shown.scores, shown.classes, shown.probabilities)
     boxes = [None] * len(shown.maps) if shown.boxes is None else shown.boxes.tolist()
     facts = zip(*(column.tolist() for column in columns), boxes, strict=True)
-    maps = shown.maps.float().contiguous().cpu().numpy()
     return [
         Result(wanted, shown.layer, values, *fact) for values, fact in zip(maps, facts, strict=True)
     ]
+
+
+def _of_text(wanted: Wanted, layer: str | None, values: Values, score: float, said: Said) -> Result:
+    """The result for a text; of its words there may be fewer than the longest text's."""
+    values = values[: len(said.words)] if said.words else values
+    return Result(wanted, layer, values, score, None, said.probability, None, said)

@@ -167,6 +167,31 @@ def strip(pictures: Sequence[Pixels], height: int = 288) -> Pixels:
     return np.asarray(np.hstack(row[1:]), np.uint8)
 
 
+_CELL = 256
+"""The longer side of a labelled picture, in pixels, at most."""
+
+
+def labelled(pictures: Sequence[tuple[str, Pixels]]) -> Pixels:
+    """Pictures of one size in reading order, five in a row, each under its line of text."""
+    cells = [_titled(title, picture) for title, picture in pictures]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % min(5, len(cells)))
+    across = min(5, len(cells))
+    rows = [np.hstack(cells[start : start + across]) for start in range(0, len(cells), across)]
+    return np.vstack(rows)
+
+
+def _titled(title: str, picture: Pixels) -> Pixels:
+    height, width = picture.shape[:2]
+    scale = min(1.0, _CELL / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    cell = np.full((size[1] + 32, max(size[0] + 8, 120), 3), 255, np.uint8)
+    cell[28 : 28 + size[1], 4 : 4 + size[0]] = cv2.resize(
+        picture, size, interpolation=cv2.INTER_AREA
+    )
+    _write(cell, title, 18)
+    return cell
+
+
 def frame(pixels: Pixels, box: Sequence[int]) -> None:
     """Draw a box (x0, y0, x1, y1) into an image, white with a dark edge, in place."""
     x0, y0, x1, y1 = box
@@ -280,10 +305,14 @@ def _tile(values: Values, top: float, signed: bool, title: str, caption: str) ->
     canvas = np.full((size[1] + 44, _TILE, 3), 255, np.uint8)
     canvas[44:, : size[0]] = body
     for line, at in ((title, 17), (caption, 36)):
-        cv2.putText(
-            canvas, line, (2, at), cv2.FONT_HERSHEY_SIMPLEX, 0.48, (0, 0, 0), 1, cv2.LINE_AA
-        )
+        _write(canvas, line, at)
     return canvas
+
+
+def _write(canvas: Pixels, line: str, at: int) -> None:
+    """A line of text into a picture, in place, on the base line `at`."""
+    black, font = (0, 0, 0), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(canvas, line, (4, at), font, 0.48, black, 1, cv2.LINE_AA)
 
 
 def _range(values: Values) -> str:

@@ -262,6 +262,9 @@ def _compared(
     return Comparison(*_name(known), known.get("layer"), verdict, tuple(changed), found, *maps)
 
 
+_CLASS = ("class_index", "class_name")
+
+
 def _changes(fresh: Row, known: Row) -> Iterator[str]:
     """What rows tell without their maps. Of `ok` and `empty`, the maps know more."""
     failed = [row["status"] == "error" for row in (fresh, known)]
@@ -269,7 +272,9 @@ def _changes(fresh: Row, known: Row) -> Iterator[str]:
         if not all(failed):
             yield _change("status", fresh["status"], known["status"])
         return
-    if fresh.get("class_index") != known.get("class_index"):
+    # Of a text there is no index.
+    index, text = ([row.get(name) for row in (fresh, known)] for name in _CLASS)
+    if index[0] != index[1] or (index == [None, None] and text[0] != text[1]):
         names = (row.get("class_name") or row.get("class_index") for row in (fresh, known))
         yield _change("class", *names)
 

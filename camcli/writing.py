@@ -12,7 +12,7 @@ import numpy as np
 
 from camcli import outputs, render
 from camcli.errors import CamcliError
-from camcli.images import Source
+from camcli.images import Pixels, Source
 from camcli.job import Existing, Explained, Failed, Job, Loaded, Result, Row
 from camcli.methods import METHODS
 from camcli.outputs import Wanted
@@ -29,10 +29,9 @@ def written(job: Job, item: Explained) -> list[Row]:
 
 
 def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
-    names = job.model.class_names
     facts: Row = {
         "class_index": result.class_index,
-        "class_name": names[result.class_index] if names else None,
+        "class_name": _name(job, result),
         "score": result.score,
         "probability": result.probability,
         "layer": result.layer,
@@ -46,6 +45,8 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
         method = result.wanted.method
         error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
         return row(**facts | {"score": None, "probability": None}, status="error", error=error)
+    if result.said and (told := result.said.answers or result.said.words):
+        facts["answers" if result.said.answers else "words"] = [list(one) for one in told]
     files = files_of(job, loaded.source, result.wanted)
     boxes = _boxes(job, loaded, result) if "boxes" in files else []
     explained = [facts["box"]] if facts["box"] else []
@@ -66,6 +67,14 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
     )
 
 
+def _name(job: Job, result: Result) -> str | None:
+    """What was explained: a class's name, or a text."""
+    if result.class_index is None:
+        return result.said.text if result.said else None
+    names = job.model.class_names
+    return names[result.class_index] if names else None
+
+
 def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
     """The boxes that the map gives, in pixels of the original."""
     values = render.placed(result.values, loaded.crop, loaded.pixels.shape[:2])
@@ -73,7 +82,10 @@ def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
 
 
 def files_of(job: Job, source: Source, wanted: Wanted) -> dict[str, Path]:
-    return {what: outputs.name_of(source, wanted, what) for what in job.saves}
+    """The files of a result. The words of a text have no boxes: the text itself has."""
+    words = job.prompt is not None and job.prompt.words and wanted.target == job.targets[-1]
+    saves = [what for what in job.saves if not (words and what == "boxes")]
+    return {what: outputs.name_of(source, wanted, what) for what in saves}
 
 
 def _contents(
@@ -83,16 +95,27 @@ def _contents(
         buffer = BytesIO()
         np.save(buffer, result.values)
         return buffer.getvalue()
-    signed = METHODS[result.wanted.method].signed
-    size = (loaded.pixels.shape[0], loaded.pixels.shape[1])
-    if what == "heatmap":
-        return render.png(render.heatmap(result.values, loaded.crop, size, job.style, signed))
-    draw = render.panel if what == "panel" else render.overlay
-    picture = draw(loaded.pixels, result.values, loaded.crop, job.style, signed)
+    if result.said and result.said.words:
+        each = [
+            (f"{word}  {probability:.0%}", _picture(job, loaded, result, what, values))
+            for (word, probability), values in zip(result.said.words, result.values, strict=True)
+        ]
+        return render.png(render.labelled(each))
+    picture = _picture(job, loaded, result, what, result.values)
     for box in frames:
         # A panel ends with the overlay.
-        render.frame(picture[:, picture.shape[1] - size[1] :], box)
+        render.frame(picture[:, picture.shape[1] - loaded.pixels.shape[1] :], box)
     return render.png(picture)
+
+
+def _picture(job: Job, loaded: Loaded, result: Result, what: str, values: render.Values) -> Pixels:
+    """A heatmap, a panel or an overlay of a map."""
+    signed = METHODS[result.wanted.method].signed
+    if what == "heatmap":
+        size = (loaded.pixels.shape[0], loaded.pixels.shape[1])
+        return render.heatmap(values, loaded.crop, size, job.style, signed)
+    draw = render.panel if what == "panel" else render.overlay
+    return draw(loaded.pixels, values, loaded.crop, job.style, signed)
 
 
 _FIELDS = (
@@ -107,4 +130,7 @@ def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     """A manifest row: the same fields in the same order, null where there is nothing to say."""
     explained = {"method": wanted.method, "target": wanted.target}
     known = {"image": source.name.as_posix(), **explained, **facts}
-    return {field: known.get(field) for field in _FIELDS}
+    # What is told with a text is there where there is one.
+    return {field: known.get(field) for field in _FIELDS} | {
+        field: known[field] for field in ("answers", "words") if field in known
+    }

@@ -31,6 +31,7 @@ def test_importing_camcli_or_asking_for_help_is_cheap() -> None:
         "import camcli.cli; camcli.cli.camcli.main(['--help'], standalone_mode=False)",
         "import camcli.cli; camcli.cli.camcli.main(['explain', '--help'], standalone_mode=False)",
         "import camcli.cli; camcli.cli.camcli.main(['figure', '--help'], standalone_mode=False)",
+        "import camcli.cli; camcli.cli.camcli.main(['ask', '--help'], standalone_mode=False)",
         "import camcli; list(camcli.METHODS)",
     ):
         check = (

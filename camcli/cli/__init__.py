@@ -18,6 +18,8 @@ from camcli.errors import CamcliError, CamcliWarning, ClusterError, WriteError
 
 COMMANDS = (
     "explain",
+    "ask",
+    "caption",
     "figure",
     "merge",
     "evaluate",

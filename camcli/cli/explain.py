@@ -15,14 +15,15 @@ from camcli import selection
 from camcli.cli import DONE
 from camcli.cli.options import (
     Corners,
-    Location,
     Name,
-    Names,
     Text,
+    drawing_options,
     engine_options,
     image_options,
+    layer_option,
+    method_option,
     model_options,
-    style_options,
+    running_options,
     target_option,
     window_options,
 )
@@ -31,8 +32,7 @@ from camcli.errors import CamcliError
 from camcli.fusion import FUSIONS
 from camcli.images import Source, find
 from camcli.localisation import BOXES
-from camcli.methods import METHODS
-from camcli.outputs import SAVES, check_names, check_stems, every_result, name_of
+from camcli.outputs import check_names, check_stems, every_result, name_of
 from camcli.remote import Place
 
 if TYPE_CHECKING:
@@ -43,23 +43,9 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("paths", nargs=-1)
 @model_options
-@click.option(
-    "--method",
-    multiple=True,
-    default=["gradcam"],
-    type=Name("method", list(METHODS)),
-    help="How to explain; repeatable.  [default: gradcam]",
-)
+@method_option
 @target_option
-@click.option(
-    "--layer",
-    multiple=True,
-    default=["auto"],
-    type=Text(),
-    metavar="L",
-    help="The layer to look at; repeatable: auto, or a dotted path such as layer3.2.conv1."
-    "  [default: auto]",
-)
+@layer_option
 @click.option(
     "--fuse",
     type=Name("fusion", list(FUSIONS)),
@@ -72,23 +58,7 @@ if TYPE_CHECKING:
     help="Where a segmentation network is asked, in pixels of the original.  [default: wherever it "
     "sees the class]",
 )
-@click.option(
-    "--output",
-    type=Location(),
-    default="camcli-out",
-    show_default=True,
-    metavar="DIR",
-    help="The folder to write to, also on a store (s3://...).",
-)
-@click.option(
-    "--save",
-    default="overlay,map",
-    show_default=True,
-    metavar="WHAT",
-    type=Names("output", list(SAVES)),
-    help=f"What to write, with commas between: {', '.join(SAVES)}.",
-)
-@style_options
+@drawing_options
 @click.option(
     "--boxes",
     default=BOXES[0],
@@ -120,19 +90,8 @@ if TYPE_CHECKING:
 @click.option(
     "--shard", metavar="I/N", help="Only every N-th batch, from the I-th; see camcli merge."
 )
-@click.option(
-    "--skip-existing", is_flag=True, help="Keep results made before of the same in the same way."
-)
-@click.option(
-    "--overwrite", is_flag=True, help="Replace what a run with other settings left in DIR."
-)
-@click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails.")
 @click.option("--dry-run", is_flag=True, help="Print the files that would be written, and stop.")
-@click.option("--json", is_flag=True, help="Print the manifest's rows as they are done.")
-@click.option(
-    "--preview", is_flag=True, help="Draw the overlays in the terminal too, on standard error."
-)
-@click.option("--quiet", is_flag=True, help="Print errors only.")
+@running_options
 def explain(
     paths: tuple[str, ...],
     *,

@@ -9,6 +9,8 @@ import click
 
 from camcli.errors import unknown
 from camcli.images import FITS, MAX_PIXELS
+from camcli.methods import METHODS
+from camcli.outputs import SAVES
 from camcli.remote import Place, place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -217,6 +219,61 @@ window_options = stack(
         metavar="PX",
         help="Step of occlusion's square.  [default: half of it]",
     ),
+)
+
+method_option = click.option(
+    "--method",
+    multiple=True,
+    default=["gradcam"],
+    type=Name("method", list(METHODS)),
+    help="How to explain; repeatable.  [default: gradcam]",
+)
+
+layer_option = click.option(
+    "--layer",
+    multiple=True,
+    default=["auto"],
+    type=Text(),
+    metavar="L",
+    help="The layer to look at; repeatable: auto, or a dotted path such as layer3.2.conv1."
+    "  [default: auto]",
+)
+
+drawing_options = stack(
+    click.option(
+        "--output",
+        type=Location(),
+        default="camcli-out",
+        show_default=True,
+        metavar="DIR",
+        help="The folder to write to, also on a store (s3://...).",
+    ),
+    click.option(
+        "--save",
+        default="overlay,map",
+        show_default=True,
+        metavar="WHAT",
+        type=Names("output", list(SAVES)),
+        help=f"What to write, with commas between: {', '.join(SAVES)}.",
+    ),
+    style_options,
+)
+
+running_options = stack(
+    click.option(
+        "--skip-existing",
+        is_flag=True,
+        help="Keep results made before of the same in the same way.",
+    ),
+    click.option(
+        "--overwrite", is_flag=True, help="Replace what a run with other settings left in DIR."
+    ),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails."),
+    click.option("--json", is_flag=True, help="Print the manifest's rows as they are done."),
+    click.option(
+        "--preview", is_flag=True, help="Draw the overlays in the terminal too, on standard error."
+    ),
+    click.option("--quiet", is_flag=True, help="Print errors only."),
 )
 
 engine_options = stack(

@@ -71,7 +71,7 @@ def shown(
                 break
     if not quiet:
         alone = len(job.sources) == 1 and sys.stderr.isatty() and not counts["error"]
-        if alone:
+        if alone and job.prompt is None:
             _show_classes(job)
         click.echo(_summary(len(job.sources), counts, job.output), err=True)
         for file in files if alone else ():

@@ -1,0 +1,197 @@
+"""Loading vision-language models: a folder that `save_pretrained` wrote, or a name on the hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from camcli.errors import ModelError, one_line
+from camcli.families import row_layer
+from camcli.images import Preset
+from camcli.language.network import Teller
+from camcli.models import Model, pick_device
+from camcli.weights import sha256
+
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""The files that weights come in, the better first; of the second only tensors are read."""
+
+
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, RuntimeError),
+    *(SafetensorError, UnpicklingError),
+)
+"""What `transformers` raises on a folder that is damaged, or none of its own."""
+
+
+@dataclass(frozen=True)
+class Skill:
+    """What a model is loaded for: the class of `transformers` that does it, and its default."""
+
+    architecture: str
+    does: str
+    default: str
+
+
+SKILLS: Mapping[str, Skill] = MappingProxyType(
+    {
+        "ask": Skill(
+            "BlipForQuestionAnswering", "answers no questions", "Salesforce/blip-vqa-base"
+        ),
+        "caption": Skill(
+            "BlipForConditionalGeneration",
+            "writes no captions",
+            "Salesforce/blip-image-captioning-base",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Talker:
+    """A model whose module is a Teller, and the tokenizer of its texts."""
+
+    model: Model
+    tokenizer: Any
+
+
+def load(skill: str, name: str | None = None, device: str | torch.device = "cpu") -> Talker:
+    """A model for one of SKILLS, from a folder or the hub; its default one without a name.
+
+    What the hub's cache holds is not looked up again. Weights are read without executing anything.
+    Raises ModelError.
+    """
+    wanted = SKILLS[skill]
+    transformers = _transformers()
+    name = name or wanted.default
+    folder, to = _folder(name, wanted), pick_device(device)
+    weights = _checked(folder, name, wanted)
+    with _quiet(transformers):
+        try:
+            network, report = getattr(transformers, wanted.architecture).from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=weights.name == WEIGHTS[0],
+                weights_only=True,
+                output_loading_info=True,
+            )
+            processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+        except _UNREADABLE as error:
+            raise ModelError(f"model '{name}' is not readable ({one_line(error)})") from None
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"model '{name}': {weights.name} lacks {missing[0]} ({len(missing)} in all)"
+        )
+    tower = network.vision_model
+    model = Model(
+        module=Teller(network).to(to).eval(),
+        name=Path(name).resolve().name if os.path.isdir(name) else name,
+        weights=weights.name,
+        weights_hash=sha256(weights),
+        preset=_preset(processor.image_processor, int(network.config.vision_config.image_size)),
+        layer=f"network.vision_model.{row_layer(tower)}",
+        task="language",
+    )
+    return Talker(model, processor.tokenizer)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ModelError(
+            f"questions and captions need transformers ({one_line(error)}): "
+            f"pip install 'camcli[language]'"
+        ) from None
+    return transformers
+
+
+def _folder(name: str, wanted: Skill) -> Path:
+    """The folder of a model: itself, the hub's cache, or what is downloaded now."""
+    if os.path.isdir(name):
+        return Path(name)
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    here = f"give the folder of a {wanted.architecture} that save_pretrained wrote"
+    try:
+        cached = Path(snapshot_download(name, allow_patterns=[CONFIG], local_files_only=True))
+        if _weights(cached):
+            return cached
+    except HFValidationError:
+        raise ModelError(
+            f"model '{name}': no such folder, and no name on the hub; {here}"
+        ) from None
+    except OSError:
+        pass  # not in the cache
+    try:
+        # Asked first: without a network, a download tries again for long.
+        there = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings or ()]
+        weights = [file for file in WEIGHTS if file in there][:1]
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", *weights]))
+    except RepositoryNotFoundError:
+        raise ModelError(f"model '{name}' is neither a folder nor on the hub; {here}") from None
+    except Exception as error:  # noqa: BLE001 - of the HTTP client that the hub's library has now
+        raise ModelError(
+            f"model '{name}' is no folder, and the hub is out of reach ({one_line(error)}): {here}"
+        ) from None
+
+
+def _weights(folder: Path) -> Path | None:
+    return next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
+
+
+def _checked(folder: Path, name: str, wanted: Skill) -> Path:
+    """The weights' file of a folder of the wanted kind. Raises ModelError for another one."""
+    expected = f"expected a folder of transformers' {wanted.architecture}"
+    try:
+        card = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        found = card.get("architectures") or [card.get("model_type")]
+    except OSError:
+        raise ModelError(f"model '{name}': no {CONFIG} in it; {expected}") from None
+    except (ValueError, AttributeError) as error:
+        raise ModelError(
+            f"model '{name}': {CONFIG} is not readable ({one_line(error)}); {expected}"
+        ) from None
+    if wanted.architecture not in found:
+        raise ModelError(f"model '{name}': a {found[0]} {wanted.does}; {expected}")
+    if (weights := _weights(folder)) is None:
+        raise ModelError(f"model '{name}': no {' or '.join(WEIGHTS)} in it; {expected}")
+    return weights
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Without the library's own progress bars and reports; what can go wrong is an error here."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _preset(processor: Any, side: int) -> Preset:
+    """The image processor's own, which makes the whole image square."""
+    return Preset(
+        resize=side,
+        crop=side,
+        mean=tuple(map(float, processor.image_mean)),
+        std=tuple(map(float, processor.image_std)),
+        bicubic=int(processor.resample) == 3,
+        squash=True,
+    )

@@ -1,0 +1,1 @@
+"""Networks that are no classifiers, explained from Python: short, to be read and copied."""

@@ -1,0 +1,78 @@
+"""`python -m tests.scenes`: train networks on scenes, and measure their maps on others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import torch
+from PIL import Image
+
+from camcli.language import loading
+from tests.bench.__main__ import machine
+from tests.examples import policy, questions
+from tests.scenes import blips
+from tests.scenes.drawing import Scene, scenes
+from tests.scenes.pointing import Rates, of_example, of_policy, of_questions, of_words, rates
+
+METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
+STEPS = {"ask": 800, "caption": 800}
+BEFORE_THE_NORM = "network.vision_model.encoder.layers.0"
+HELD_OUT = 99
+"""The seed of the scenes that no network was trained on."""
+
+Found = Mapping[str, Rates]
+"""What was measured of a network, for each of METHODS."""
+
+
+@click.command()
+@click.option("--count", default=200, show_default=True, help="Scenes to measure with.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep BLIPs and some scenes here.")
+def main(count: int, keep: Path | None) -> None:
+    """Train networks on scenes, and measure where their maps point in others."""
+    torch.set_num_threads(1)
+    click.echo(" · ".join(map(str, machine("cpu").values())) + f" · {count} scenes\n")
+    click.echo("| network | right | " + " | ".join(METHODS) + " | centre | chance |")
+    click.echo("|---|---|" + "---|" * (len(METHODS) + 2))
+    others = scenes(count, HELD_OUT, clear=True)
+    with TemporaryDirectory() as temporary:
+        for name, found in measured(others, keep or Path(temporary)):
+            click.echo(f"| {name} | " + " | ".join(cells(found)) + " |")
+    for number, one in enumerate(others[:4] if keep else ()):
+        larger = Image.fromarray(one.pixels).resize((256, 256), Image.Resampling.BICUBIC)
+        larger.save(Path(keep or "", f"scene{number}.png"))
+
+
+def measured(others: Sequence[Scene], folder: Path) -> Iterator[tuple[str, Found]]:
+    """Each network by its name, as soon as it is trained and measured."""
+    for skill, point in (("ask", of_questions), ("caption", of_words)):
+        place = blips.save(blips.trained(skill, STEPS[skill]), folder / skill)
+        for layer, told in ((None, ""), (BEFORE_THE_NORM, ", before the last norm")):
+            shots = point(loading.load(skill, str(place)), others, METHODS, layer)
+            yield f"BLIP, `camcli {skill}`{told}", {m: rates(others, shots[m]) for m in METHODS}
+    answerer = questions.trained()
+    yield (
+        "[CNN and LSTM](tests/examples/questions.py)",
+        {m: rates(others, of_example(answerer, others, m)) for m in METHODS},
+    )
+    player, state = policy.trained(), policy.drawn_states(len(others))
+    yield (
+        "[Q-network](tests/examples/policy.py)",
+        {m: of_policy(player, state, m) for m in METHODS},
+    )
+
+
+def cells(found: Found) -> Iterator[str]:
+    """A row: right answers, each method's hits and those of the other thing's map, baselines."""
+    known = found[METHODS[0]]
+    yield f"{known.right:.0%}"
+    for method in METHODS:
+        yield f"{found[method].hits:.0%} ({found[method].other:.0%})"
+    yield f"{known.centre:.0%}"
+    yield f"{known.chance:.0%}"
+
+
+if __name__ == "__main__":
+    main()

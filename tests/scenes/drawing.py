@@ -1,0 +1,136 @@
+"""Scenes: two shapes of two colours on a textured background, and what can be said of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 230)}
+SHAPES = ("circle", "ring", "cross")
+KINDS = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
+SIDE, LARGEST = 64, 24
+"""Of a scene and of a thing in it, in pixels."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A shape of a colour, and the square x0, y0, x1, y1 that it fills."""
+
+    shape: str
+    colour: str
+    box: tuple[int, int, int, int]
+
+    @property
+    def words(self) -> str:
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The pixels (SIDE,SIDE,3) and its two things, the left or upper one first."""
+
+    pixels: NDArray[np.uint8]
+    things: tuple[Thing, Thing]
+
+    @property
+    def captions(self) -> tuple[str, str]:
+        """What is in it: the things in their order, and the other way round, as true as that."""
+        first, second = (f"a {thing.words}" for thing in self.things)
+        return f"{first} and {second}", f"{second} and {first}"
+
+    @property
+    def clear(self) -> bool:
+        """Whether its things have nothing in common, so that there is one answer to all asked."""
+        first, second = self.things
+        return first.shape != second.shape and first.colour != second.colour
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a scene, its answer, and which of the two things it is about."""
+
+    text: str
+    answer: str
+    about: int
+
+
+def scenes(count: int, seed: int, *, clear: bool = False) -> list[Scene]:
+    """Scenes drawn at random, or only clear ones of them."""
+    draw = np.random.default_rng(seed)
+    drawn = (scene(draw) for _ in itertools.count())
+    return [*itertools.islice((one for one in drawn if one.clear or not clear), count)]
+
+
+def scene(draw: Generator) -> Scene:
+    """A scene: a thing and another one, clearly beside or below it.
+
+    They may share a shape or a colour: what the one is says nothing of the other, so that there is
+    no answer but by looking at the thing that is asked about.
+    """
+    colours, shapes = zip(*(kind.split() for kind in draw.permutation(KINDS)[:2]), strict=True)
+    sides = draw.integers(LARGEST - 6, LARGEST + 1, 2)
+    beside = bool(draw.integers(2))
+    along = np.sort(draw.integers(0, SIDE - LARGEST + 1, 2))
+    while along[1] - along[0] < LARGEST + 2:
+        along = np.sort(draw.integers(0, SIDE - LARGEST + 1, 2))
+    across = draw.integers(0, SIDE - LARGEST + 1) + draw.integers(-6, 7, 2)
+    across = across.clip(0, SIDE - LARGEST)
+    corners = zip(along, across, strict=True) if beside else zip(across, along, strict=True)
+    pixels = _background(draw)
+    things = []
+    for (x, y), side, shape, colour in zip(corners, sides, shapes, colours, strict=True):
+        box = (int(x), int(y), int(x + side), int(y + side))
+        _paint(pixels, box, shape, np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
+        things.append(Thing(shape, colour, box))
+    noisy = pixels + draw.normal(0, 6, pixels.shape)
+    first, second = things
+    return Scene(noisy.clip(0, 255).astype(np.uint8), (first, second))
+
+
+def questions(seen: Scene) -> list[Question]:
+    """Each thing's colour by its shape, and its shape by its colour, where that tells which."""
+    found = []
+    for about, (thing, other) in enumerate((seen.things, seen.things[::-1])):
+        if thing.shape != other.shape:
+            found.append(Question(f"what colour is the {thing.shape}?", thing.colour, about))
+        if thing.colour != other.colour:
+            found.append(Question(f"which shape is {thing.colour}?", thing.shape, about))
+    return found
+
+
+def normalised(scenes: Sequence[Scene]) -> Tensor:
+    """Scenes as a network's inputs (N,3,SIDE,SIDE), from -1 to 1."""
+    pixels = torch.from_numpy(np.stack([one.pixels for one in scenes]))
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _background(draw: Generator) -> NDArray[np.float64]:
+    """Grey blotches and stripes, as strong as they can be without being a thing."""
+    coarse = draw.uniform(90, 170, (8, 8, 1)).repeat(3, 2) + draw.uniform(-12, 12, (8, 8, 3))
+    return np.asarray(cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float64)
+
+
+def _paint(
+    pixels: NDArray[np.float64],
+    box: tuple[int, int, int, int],
+    shape: str,
+    colour: NDArray[np.int64],
+) -> None:
+    x0, y0, x1, y1 = box
+    y, x = np.mgrid[y0:y1, x0:x1]
+    # From -1 to 1 within the box.
+    u, v = (2 * x + 1 - x0 - x1) / (x1 - x0), (2 * y + 1 - y0 - y1) / (y1 - y0)
+    inside = {
+        "circle": u**2 + v**2 <= 1,
+        "ring": (u**2 + v**2 <= 1) & (u**2 + v**2 >= 0.45),
+        "cross": np.minimum(abs(u), abs(v)) <= 0.3,
+    }[shape]
+    pixels[y0:y1, x0:x1][inside] = colour

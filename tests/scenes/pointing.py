@@ -1,0 +1,178 @@
+"""Whether maps point at what was asked about, beside chance and other places."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from camcli.engine import Explanation
+from camcli.language.loading import Talker
+from camcli.language.prompts import WORDS, asked, captioned
+from tests.examples import policy
+from tests.examples import questions as questions_example
+from tests.scenes.drawing import SIDE, Question, Scene, Thing, normalised, questions
+
+Place = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels: a cell of a map, over the scene."""
+CELL = 8
+"""The side of a cell, in pixels, but for occlusion, whose cells are pixels."""
+MIDDLE = ((SIDE - CELL) // 2, (SIDE - CELL) // 2, (SIDE + CELL) // 2, (SIDE + CELL) // 2)
+
+
+class Shot(NamedTuple):
+    """Where a map is highest, for what thing of a scene, and whether the network was right."""
+
+    scene: int
+    about: int
+    kind: str
+    place: Place
+    right: bool
+
+
+class Rates(NamedTuple):
+    """Shares: of right answers, and where these are right, of hits on the thing that was meant.
+
+    `centre` and `chance` are of the scene's middle and of any cell; `other` is of the map for the
+    other thing of the same scene.
+    """
+
+    right: float
+    hits: float
+    other: float
+    centre: float
+    chance: float
+
+
+def highest(values: Tensor) -> Place:
+    """The cell where a map (h,w) is highest."""
+    side = SIDE // values.shape[1]
+    y, x = divmod(int(values.argmax()), values.shape[1])
+    return x * side, y * side, (x + 1) * side, (y + 1) * side
+
+
+def on(thing: Thing, place: Place) -> bool:
+    """Whether some of a thing is in a place: of shapes, the edge is what tells them apart."""
+    x0, y0, x1, y1 = thing.box
+    return x0 < place[2] and place[0] < x1 and y0 < place[3] and place[1] < y1
+
+
+def anywhere(thing: Thing) -> float:
+    """The share of a map's cells that have some of a thing."""
+    corners = itertools.product(range(0, SIDE, CELL), repeat=2)
+    return float(np.mean([on(thing, (x, y, x + CELL, y + CELL)) for x, y in corners]))
+
+
+def rates(scenes: Sequence[Scene], shots: Iterable[Shot]) -> Rates:
+    """Of shots that have one of the same kind for the other thing of the scene."""
+    found = {(shot.scene, shot.kind, shot.about): shot for shot in shots}
+    right = [shot for shot in found.values() if shot.right]
+    things = [scenes[shot.scene].things[shot.about] for shot in right]
+    others = [found[shot.scene, shot.kind, 1 - shot.about].place for shot in right]
+    hits = [on(thing, shot.place) for thing, shot in zip(things, right, strict=True)]
+    return Rates(
+        right=len(right) / len(found),
+        hits=float(np.mean(hits)),
+        other=float(np.mean([on(*pair) for pair in zip(things, others, strict=True)])),
+        centre=float(np.mean([on(thing, MIDDLE) for thing in things])),
+        chance=float(np.mean([*map(anywhere, things)])),
+    )
+
+
+def of_questions(
+    talker: Talker,
+    scenes: Sequence[Scene],
+    methods: Sequence[str] = ("gradcam",),
+    layer: str | None = None,
+) -> dict[str, list[Shot]]:
+    """Every question about every scene, by the map of the network's own answer, for each method."""
+    by_text: dict[str, list[tuple[int, Question]]] = defaultdict(list)
+    for number, one in enumerate(scenes):
+        for question in questions(one):
+            by_text[question.text].append((number, question))
+    shots: dict[str, list[Shot]] = {method: [] for method in methods}
+    for text, each in by_text.items():
+        images, prompt = normalised([scenes[number] for number, _ in each]), asked(talker, text)
+        found = prompt.explain(prompt.model, images, methods, prompt.targets, [layer])
+        for shown in found:
+            facts = zip(each, shown.maps, shown.said or (), strict=True)
+            shots[shown.method] += [
+                Shot(
+                    *(number, question.about, text.split()[1]),
+                    *(highest(values), said.text == question.answer),
+                )
+                for (number, question), values, said in facts
+            ]
+    return shots
+
+
+def of_words(
+    talker: Talker,
+    scenes: Sequence[Scene],
+    methods: Sequence[str] = ("gradcam",),
+    layer: str | None = None,
+) -> dict[str, list[Shot]]:
+    """The colours and the shapes in the network's own captions, for each method."""
+    prompt = captioned(talker, words=True)
+    found = prompt.explain(prompt.model, normalised(scenes), methods, prompt.targets, [layer])
+    of_each = {shown.method: shown for shown in found if shown.target == WORDS}
+    return {method: [*_of_words(shown, scenes)] for method, shown in of_each.items()}
+
+
+def _of_words(shown: Explanation, scenes: Sequence[Scene]) -> Iterable[Shot]:
+    for number, (one, maps, said) in enumerate(
+        zip(scenes, shown.maps, shown.said or (), strict=True)
+    ):
+        right = said.text in one.captions
+        words = (said.text if right else one.captions[0]).split()
+        for about, thing in enumerate(one.things):
+            for kind in ("colour", "shape"):
+                at = min(words.index(getattr(thing, kind)), len(maps) - 1)
+                yield Shot(number, about, kind, highest(maps[at]), right)
+
+
+def of_example(
+    net: questions_example.Answerer, scenes: Sequence[Scene], method: str = "gradcam"
+) -> list[Shot]:
+    """Every question about every scene, for the example of a network that answers them."""
+    each = [(number, question) for number, one in enumerate(scenes) for question in questions(one)]
+    seen, asked = [scenes[number] for number, _ in each], [question for _, question in each]
+    texts = questions_example.indices([question.text for question in asked])
+    best = net(normalised(seen), texts).argmax(1).tolist()
+    maps = questions_example.explained(net, seen, asked, method)
+    return [
+        Shot(
+            *(number, question.about, question.text.split()[1], highest(values)),
+            questions_example.ANSWERS[answer] == question.answer,
+        )
+        for (number, question), values, answer in zip(each, maps, best, strict=True)
+    ]
+
+
+def of_policy(net: nn.Module, state: policy.State, method: str = "layercam") -> Rates:
+    """Worlds of the example of a policy: a move is about the player and its goal.
+
+    `right` are those that are won by a shortest way, and `other` is the stone.
+    """
+    at = policy.explained(net, state, method).flatten(1).argmax(1)
+    cells = torch.stack([at // policy.CELLS, at % policy.CELLS], 1)
+    won = policy.wins(net, state)
+
+    def share(place: Tensor, *things: Tensor) -> float:
+        return float(
+            torch.stack([(place == one).all(1) for one in things]).any(0)[won].float().mean()
+        )
+
+    middle = torch.full_like(cells, policy.CELLS // 2)
+    return Rates(
+        right=float(won.float().mean()),
+        hits=share(cells, state.player, state.goal),
+        other=share(cells, state.stone),
+        centre=share(middle, state.player, state.goal),
+        chance=2 / policy.CELLS**2,
+    )
