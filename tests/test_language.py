@@ -80,8 +80,8 @@ def test_ask_prints_answers_and_writes_what_explain_writes(
     found = ask(photos, QUESTION, "--top", 3)
     assert found.exit_code == 0, found.stderr_bytes
     assert files(tmp_path / "out") == [
-        *("a.gradcam.npy", "a.gradcam.png", "b.gradcam.npy", "b.gradcam.png", "manifest.jsonl"),
-        *("run.json", "sub/c.gradcam.npy", "sub/c.gradcam.png"),
+        *("a.hirescam.npy", "a.hirescam.png", "b.hirescam.npy", "b.hirescam.png", "manifest.jsonl"),
+        *("run.json", "sub/c.hirescam.npy", "sub/c.hirescam.png"),
     ]
     rows = manifest(tmp_path / "out")
     assert [row["image"] for row in rows] == ["a.png", "b.png", "sub/c.png"]
@@ -95,8 +95,8 @@ def test_ask_prints_answers_and_writes_what_explain_writes(
         assert row["crop"] == [0, 0, 64, 64]
     line, answers, *_ = found.stdout_bytes.decode().splitlines()
     best, probability = rows[0]["answers"][0]
-    overlay = tmp_path / "out" / "a.gradcam.png"
-    assert line == f"a.png  gradcam  {best} ({probability:.1%})  {overlay}"
+    overlay = tmp_path / "out" / "a.hirescam.png"
+    assert line == f"a.png  hirescam  {best} ({probability:.1%})  {overlay}"
     assert answers.split("  ")[2:] == [f"{text} {share:.1%}" for text, share in rows[0]["answers"]]
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["prompt"]["question"] == QUESTION
@@ -112,7 +112,7 @@ def test_answers_given_are_part_of_names(ask: Run, photos: Path, tmp_path: Path)
     rows = manifest(tmp_path / "out")
     assert [row["target"] for row in rows] == ["red", "a ring"]
     assert [row["class_name"] for row in rows] == ["red", "a ring"]
-    assert [row["map"] for row in rows] == ["a.gradcam.red.npy", "a.gradcam.a ring.npy"]
+    assert [row["map"] for row in rows] == ["a.hirescam.red.npy", "a.hirescam.a ring.npy"]
     assert rows[0]["answers"] == rows[1]["answers"]
     assert [json.loads(line) for line in found.stdout_bytes.splitlines()] == rows
     maps = [np.load(tmp_path / "out" / row["map"]) for row in rows]
@@ -128,8 +128,8 @@ def test_caption_and_its_words(caption: Run, photos: Path, tmp_path: Path) -> No
     assert (whole["target"], words["target"]) == ("pred", WORDS)
     assert [word for word, _ in words["words"]] == whole["class_name"].split()
     assert words["map_shape"] == [7, 8, 8]
-    assert words["overlay"] == "a.gradcam.words.png"
-    assert (whole["boxes_overlay"], words["boxes_overlay"]) == ("a.gradcam.boxes.png", None)
+    assert words["overlay"] == "a.hirescam.words.png"
+    assert (whole["boxes_overlay"], words["boxes_overlay"]) == ("a.hirescam.boxes.png", None)
     # A caption's probability is that of its words, and that it ends there.
     product = np.prod([probability for _, probability in words["words"]])
     assert whole["score"] == pytest.approx(np.log(product), rel=1e-5)
@@ -146,7 +146,7 @@ def test_own_caption(caption: Run, photos: Path, tmp_path: Path) -> None:
     assert (found.exit_code, found.stdout_bytes, found.stderr_bytes) == (0, b"", b"")
     (row,) = manifest(tmp_path / "out")
     assert set(row["class_name"].split()) <= {*blips.VOCABULARY, "##s"} - {*blips.SPECIAL}
-    assert row["map"] == "a.gradcam.npy"
+    assert row["map"] == "a.hirescam.npy"
 
 
 def test_methods_layers_and_fit(ask: Run, photos: Path, tmp_path: Path) -> None:
@@ -167,10 +167,10 @@ def test_skip_existing_and_other_questions(ask: Run, photos: Path, tmp_path: Pat
     ask(photos, QUESTION)
     before = {file: (out / file).read_bytes() for file in files(out) if file != "run.json"}
     times = {file: (out / file).stat().st_mtime_ns for file in before}
-    (out / "b.gradcam.npy").unlink()
+    (out / "b.hirescam.npy").unlink()
     assert ask(photos, QUESTION, "--skip-existing").exit_code == 0
     assert {file: (out / file).read_bytes() for file in before} == before
-    assert (out / "a.gradcam.npy").stat().st_mtime_ns == times["a.gradcam.npy"]
+    assert (out / "a.hirescam.npy").stat().st_mtime_ns == times["a.hirescam.npy"]
     other = ask(photos, "which shape is red?", "--skip-existing")
     assert other.exit_code == 2
     assert b"holds results of another run" in other.stderr_bytes
@@ -297,7 +297,7 @@ def test_weights_of_before_safetensors(
     for model in (folders["ask"], older):
         out = tmp_path / f"out-{model.name}"
         assert run("ask", photos, QUESTION, "--model", model, "--output", out).exit_code == 0
-    one, other = (np.load(tmp_path / f"out-{name}" / "a.gradcam.npy") for name in ("ask", "older"))
+    one, other = (np.load(tmp_path / f"out-{name}" / "a.hirescam.npy") for name in ("ask", "older"))
     np.testing.assert_array_equal(one, other)
     torch.save({"weights": Harmful(tmp_path / "harm")}, weights)
     line = refused(run("ask", photos, QUESTION, "--model", older))

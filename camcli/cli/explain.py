@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("paths", nargs=-1)
 @model_options
-@method_option
+@method_option()
 @target_option
 @layer_option
 @click.option(

@@ -221,13 +221,17 @@ window_options = stack(
     ),
 )
 
-method_option = click.option(
-    "--method",
-    multiple=True,
-    default=["gradcam"],
-    type=Name("method", list(METHODS)),
-    help="How to explain; repeatable.  [default: gradcam]",
-)
+
+def method_option(default: str = "gradcam") -> Callable[[Command], Command]:
+    """--method, with what is taken without it."""
+    return click.option(
+        "--method",
+        multiple=True,
+        default=[default],
+        type=Name("method", list(METHODS)),
+        help=f"How to explain; repeatable.  [default: {default}]",
+    )
+
 
 layer_option = click.option(
     "--layer",

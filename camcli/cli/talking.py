@@ -36,7 +36,7 @@ talking_options = stack(
         "on the hub.  [default: Salesforce's base model]",
     ),
     device_option,
-    method_option,
+    method_option(default="hirescam"),  # of tokens the better one: see the README's table
     layer_option,
     drawing_options,
     window_options,
