@@ -17,8 +17,9 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed ## set everything up and explain the sample images into camcli-out/
 	$(BIN)/camcli explain sample_images --method gradcam --method gradcam++ --method guided
 
+# Two processes of one thread each are quicker than threads that wait for each other.
 test: $(VENV)/.installed ## run the tests
-	$(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 # The other libraries bring packages that nothing else here should see.
 .venv-bench/.installed: pyproject.toml

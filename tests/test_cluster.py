@@ -95,6 +95,7 @@ def there(job: Job, actors: int = 1) -> list[list[dict[str, Any]]]:
 
 
 @pytest.mark.ray
+@pytest.mark.xdist_group("ray")
 def test_the_same_bytes_though_an_actor_is_killed(job: Job, ray: None, tmp_path: Path) -> None:
     """In the middle of a unit, with a file half written; into a folder of other settings."""
     yielded = list(pipeline.run(job))
@@ -118,6 +119,7 @@ def test_the_same_bytes_though_an_actor_is_killed(job: Job, ray: None, tmp_path:
 
 
 @pytest.mark.ray
+@pytest.mark.xdist_group("ray")
 def test_an_interruption_keeps_what_is_done(job: Job, ray: None, tmp_path: Path) -> None:
     list(pipeline.run(job))
     (tmp_path / "state").mkdir()
@@ -137,6 +139,7 @@ def test_an_interruption_keeps_what_is_done(job: Job, ray: None, tmp_path: Path)
 
 
 @pytest.mark.ray
+@pytest.mark.xdist_group("ray")
 def test_from_the_command_line(ray: None, run: Run, tmp_path: Path) -> None:
     """On a store, in a shard, with a bad image: the codes and lines of one process."""
     for i in range(5):
