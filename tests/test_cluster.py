@@ -41,6 +41,7 @@ def ray() -> Iterator[None]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
         folder = tempfile.mkdtemp(prefix="cam", dir="/tmp")
+        before = signal.getsignal(signal.SIGTERM)  # which Ray takes for itself
         module.init(
             num_cpus=2,
             include_dashboard=False,
@@ -48,6 +49,7 @@ def ray() -> Iterator[None]:
             log_to_driver=False,
             _temp_dir=folder,
         )
+        signal.signal(signal.SIGTERM, before)
         yield
         module.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
