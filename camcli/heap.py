@@ -14,9 +14,9 @@ def keep_freed_memory() -> None:
     """For a process that runs networks on the CPU, once, before the first of them.
 
     Each layer takes some tens of megabytes and gives back as many. glibc has blocks of that size
-    from the system each time, and then every page is a fault when it is first written to, which is
-    up to a third of a forward pass. A heap that keeps them has them ready, and is no larger at its
-    peak. Elsewhere than on glibc it does nothing.
+    from the system each time, and then every page is a fault when it is first written to, which
+    takes a good part of a forward pass. A heap that keeps them has them ready, and is a little
+    larger at its peak. Elsewhere than on glibc it does nothing.
     """
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
