@@ -187,7 +187,7 @@ def slow_win(slow: Slow) -> float:
     rows = [row for row in slow.subject.setup.rows if row != slow.name]
     rivals = [Slow(slow.subject, row, slow.i).kept for row in rows]
     return 100 * float(
-        np.mean([1 if slow.kept > r else 0.5 if slow.kept == r else 0 for r in rivals])
+        np.mean([0.5 if abs(slow.kept - r) <= 1e-5 else slow.kept > r for r in rivals])
     )
 
 
@@ -292,8 +292,12 @@ def test_a_batch_of_n_is_n_batches_of_one(subject: Subject) -> None:
 
 
 def test_of_equal_maps_each_wins_half() -> None:
-    kept, rivals = torch.tensor([0.5, 0.5]), torch.tensor([[0.5, 0.4], [0.7, 0.5]])
+    kept = torch.tensor([0.5, 0.5])
+    rivals = torch.tensor([[0.5, 0.4], [0.7, 0.5]])
     assert metrics.win(kept, rivals).tolist() == [25, 75]
+    by_rounding, by_a_little = torch.tensor([2e-6, -2e-6]), torch.tensor([2e-5, -2e-5])
+    assert metrics.win(kept + by_rounding, rivals).tolist() == [25, 75]
+    assert metrics.win(kept + by_a_little, rivals).tolist() == [50, 50]
 
 
 def test_road_removes_the_highest_or_the_lowest(

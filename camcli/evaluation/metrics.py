@@ -56,6 +56,10 @@ EVIDENCE = MappingProxyType(
 ON_MOSAICS = frozenset({"mosaic", "cell"})
 """The evidence that is taken on grids of images and not on the images themselves."""
 
+TIE = 1e-5
+"""How far apart two probabilities may be that are equal for `win`: equal maps, summed in another
+order, leave float32 probabilities that differ by some 1e-6."""
+
 Better = Literal["higher", "lower"]
 
 
@@ -173,11 +177,12 @@ def increase(probability: Tensor, kept: Tensor) -> Tensor:
 def win(kept: Tensor, rivals: Tensor) -> Tensor:
     """Win: how many of the table's other maps lose more of the class's probability.
 
-    The smaller fall of two is the higher probability that is left; of equal ones each has half. The
-    paper compares two methods; the matrix of every two is given as well.
-    (N,), (R,N) -> (N,), 0 to 100 percent
+    The smaller fall of two is the higher probability that is left; of equal ones, which differ by
+    `TIE` at most, each has half. The paper compares two methods; the matrix of every two is given
+    as well. (N,), (R,N) -> (N,), 0 to 100 percent
     """
-    won = (kept > rivals).to(kept) + (kept == rivals).to(kept) / 2
+    lead = kept - rivals
+    won = (lead > TIE).to(kept) + (lead.abs() <= TIE).to(kept) / 2
     return 100 * won.mean(0)
 
 

@@ -9,11 +9,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 
 from camcli import __version__
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.intervals import LEVEL, RESAMPLES, cells
-from camcli.evaluation.metrics import METRICS
+from camcli.evaluation.metrics import METRICS, win
 from camcli.evaluation.run import Scores, Values
 
 METRICS_FILE, SCORES_FILE, TABLE_FILE = "metrics.json", "scores.csv", "table.md"
@@ -70,21 +71,15 @@ def curves(scores: Scores) -> dict[str, Values]:
 
 
 def wins(scores: Scores) -> dict[str, dict[str, float | None]]:
-    """The share of images, in percent, on which one map's fall is smaller than another's.
-
-    Of equal ones each has half.
-    """
+    """The share of images, in percent, on which one map wins against another, for every two."""
     rows = scores.study.rows
-    kept = scores.traces.get("win", np.full((len(rows), 0), np.nan))
-    ahead = kept[:, None] > kept
-    even = kept[:, None] == kept
-    shares = 100 * (ahead + even / 2).mean(2) if kept.size else np.full((len(rows),) * 2, np.nan)
+    kept = torch.from_numpy(scores.traces.get("win", np.full((len(rows), 0), np.nan)))
     return {
         row: {
-            other: None if other == row else _number(share)
-            for other, share in zip(rows, of_row, strict=True)
+            other: None if other == row else _number(float(win(ours, theirs[None]).mean()))
+            for other, theirs in zip(rows, kept, strict=True)
         }
-        for row, of_row in zip(rows, shares.tolist(), strict=True)
+        for row, ours in zip(rows, kept, strict=True)
     }
 
 
