@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torchvision.models as zoo
 from torch import Tensor, nn
 
 from camcli.errors import ModelError
 from camcli.families import ModelSpec, spec_named
 from camcli.hollow import Hollow
+from camcli.zoo import models as zoo
 
 
 def seeded(name: str, seed: int, size: int | None = None, **arguments: Any) -> nn.Module:

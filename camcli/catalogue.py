@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision.models as zoo
 from torch import Tensor, nn
 
 from camcli import capture
@@ -28,6 +27,7 @@ from camcli.families import TASKS, family, grid_of, model_names, task_of
 from camcli.methods import METHODS
 from camcli.models import Model, hollow, load
 from camcli.weights import file_of
+from camcli.zoo import models as zoo
 
 FACTS = Path(__file__).parent / "assets" / "zoo.json"
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import torchvision.models as zoo
 from torch import nn
 
 from camcli.errors import ModelError, nearest
 from camcli.grids import PLAIN, Grid, Rule, channels_last, patches, windows
+from camcli.zoo import models as zoo
 
 
 @dataclass(frozen=True)

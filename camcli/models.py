@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision.models as zoo
 from torch import Tensor, nn
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from camcli import factories
 from camcli.assembly import assembled, classifier, empty, fit, implied, renamed, seeded
@@ -22,6 +20,7 @@ from camcli.families import TASKS, model_names, resolved, spec_named, task_of
 from camcli.images import Preset
 from camcli.precision import PRECISIONS
 from camcli.weights import locate, read_tensors, sha256
+from camcli.zoo import models as zoo
 
 MINI = Path(__file__).parent / "assets" / "mini"
 """The bundled model, which needs no download: ten everyday classes. Its README.md says the rest."""
@@ -287,7 +286,8 @@ def _fixed(preset: Preset, module: nn.Module) -> Preset:
 
     A detector resizes and normalises by itself: it is given what it would make, unnormalised.
     """
-    if isinstance(own := getattr(module, "transform", None), GeneralizedRCNNTransform):
+    own = getattr(module, "transform", None)
+    if isinstance(own, zoo.detection.transform.GeneralizedRCNNTransform):
         if own.fixed_size is not None:
             return replace(preset, resize=own.fixed_size[0])
         return replace(preset, resize=own.min_size[-1], multiple=_STRIDE, longest=own.max_size)

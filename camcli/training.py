@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from camcli import __version__, augment, outputs
@@ -37,6 +36,7 @@ from camcli.folding import folded, rectify, with_aids
 from camcli.images import Preset, preprocess
 from camcli.models import CARD, LABELS, WEIGHTS, Model, load, untrained, with_classes
 from camcli.targets import logits
+from camcli.zoo import version as torchvision_version
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
 Row = dict[str, Any]
@@ -500,7 +500,7 @@ def _card(run: Run) -> Row:
             "camcli": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": torchvision_version,
         },
     }
 

@@ -18,9 +18,9 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torchvision.ops import stochastic_depth
 
 from camcli.capture.spans import Slide
+from camcli.zoo import ops
 
 Values: TypeAlias = Mapping[fx.Node, Any]
 
@@ -52,7 +52,7 @@ _POINTWISE: frozenset[Any] = frozenset(
         *("add", "sub", "mul", "div", "relu", "sigmoid", "tanh", "clamp", "contiguous"),
     }
 )
-_UNTRAINED: frozenset[Any] = frozenset({F.dropout, stochastic_depth})
+_UNTRAINED: frozenset[Any] = frozenset({F.dropout, ops.stochastic_depth})
 """Pointwise where the last argument, `training`, is False."""
 _REARRANGING: frozenset[Any] = frozenset(
     {
