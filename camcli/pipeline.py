@@ -1,12 +1,13 @@
 """From paths to files: decode threads -> batches -> engine -> writer threads, in input order.
 
-Decoding and writing run in threads of their own while the calling thread runs the network. Each
-side is at most one batch ahead, so memory is bounded by the batch size and the largest images.
-Stages are generators, each pulling from the one before it.
+Decoding, the network and writing run in threads of their own. Each side is at most one batch ahead,
+so memory is bounded by the batch size and the largest images. Stages are generators, each pulling
+from the one before it.
 
-torch keeps all its threads: the forward pass is most of the time, and it is when it waits that the
-others run. There are as many readers as cores, and as many writers, because Pillow, OpenCV and the
-disk let go of the interpreter lock; when all are busy the system shares the cores among them.
+On a CPU a batch is run in two halves side by side, each by half of torch's threads (streams.py); on
+a GPU the calling thread runs it whole. There are as many readers as cores, and as many writers,
+because Pillow, OpenCV and the disk let go of the interpreter lock; when all are busy the system
+shares the cores among them.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from camcli.models import Model
 from camcli.outputs import Wanted
 from camcli.remote import Place
 from camcli.render import Values
+from camcli.streams import COUNT, side_by_side, twin
 from camcli.writing import files_of, written
 
 In = TypeVar("In")
@@ -91,19 +93,20 @@ def run(job: Job, engine: Engine | None = None) -> Generator[list[Row], None, No
 def explained_here(
     job: Job, earlier: Sequence[Row], late: Late
 ) -> Generator[list[Row], None, None]:
-    """The engine of one process: reading threads, the network in the caller's, writing threads."""
+    """The engine of one process: threads that read, that run the network, and that write."""
     kept: Kept = {}
     decoding, writing = ThreadPoolExecutor(job.workers), ThreadPoolExecutor(job.workers)
     writes: Queue[list[Row]] = deque()
     try:
         kept.update(_trusted(job, earlier, decoding) if job.skip_existing else {})
         loaded = read_ahead(decoding, partial(_load, job), _asked(job, kept), job.batch_size)
-        explained = _cleared(job, _explained(job, loaded), earlier, kept)
-        for rows in _write_behind(
-            writing, partial(written, job), explained, job.batch_size, writes
-        ):
-            kept.pop(rows[0]["image"], None)
-            yield rows
+        with closing(_explained(job, loaded)) as explained:
+            cleared = _cleared(job, explained, earlier, kept)
+            for rows in _write_behind(
+                writing, partial(written, job), cleared, job.batch_size, writes
+            ):
+                kept.pop(rows[0]["image"], None)
+                yield rows
     finally:
         decoding.shutdown(cancel_futures=True)
         writing.shutdown()  # what is explained is written: a batch at most
@@ -244,34 +247,78 @@ def _digest(job: Job, path: Place) -> str:
     return f"{job.settings}-{own}"
 
 
-def _explained(job: Job, loaded: Iterable[Loaded | Failed | Existing]) -> Iterator[Explained]:
+def _explained(
+    job: Job, loaded: Iterable[Loaded | Failed | Existing]
+) -> Generator[Explained, None, None]:
     """Window by window of as many images as a batch has, so that the batches of a run are always
-    the same: within one, images of one shape go together, and all come out in order. Only where
-    memory is short a batch is halved, and what follows has no larger ones."""
-    model, at_once, stream = job.model, Allowance[Loaded](job.batch_size), iter(loaded)
-    while window := list(itertools.islice(stream, job.batch_size)):
+    the same; a window in equal parts where several are explained side by side."""
+    count, stream = _streams(job), iter(loaded)
+    windows = (
+        part
+        for window in iter(lambda: list(itertools.islice(stream, job.batch_size)), [])
+        for part in _parts(window, count)
+    )
+    here = _Stream(job, job.model)
+    while not here.knows_layer:
+        if (window := next(windows, None)) is None:
+            return
+        yield from here(window)
+    twins = [model for _ in range(count) if count > 1 and (model := twin(here.model))]
+    several = [_Stream(job, model) for model in twins]
+    found = side_by_side(several, windows) if several else (here(window) for window in windows)
+    with closing(found):
+        for explained in found:
+            yield from explained
+
+
+def _streams(job: Job) -> int:
+    """How many batches are run at once: a GPU has its threads busy with one."""
+    alone = job.model.device.type != "cpu" or job.prompt
+    most = min(job.batch_size, len(job.sources), torch.get_num_threads())
+    return 1 if alone else max(1, min(COUNT, most))
+
+
+class _Stream:
+    """Explains one window after the other, with a network and an allowance of its own."""
+
+    def __init__(self, job: Job, model: Model) -> None:
+        self.job = job
+        self.model = model
+        self.at_once = Allowance[Loaded](job.batch_size)
+        self.survey = needs_survey(pick_methods(job.methods), job.layers)
+
+    @property
+    def knows_layer(self) -> bool:
+        """Whether the automatic layer is known, if it is asked for."""
+        return not self.survey or self.model.layer is not None
+
+    def __call__(self, window: Sequence[Loaded | Failed | Existing]) -> list[Explained]:
+        """Images of one shape go together, and all come out in order. Only where memory is short
+        a batch is halved, and what follows has no larger ones."""
         done: dict[Source, Explained] = {}
-        for batch in at_once.split(_batches(window)):
-            stacked = torch.stack([item.input for item in batch])
+        for batch in self.at_once.split(_batches(window)):
             try:
-                inputs = stacked.to(model.device, model.dtype, memory_format=torch.channels_last)
-                if needs_survey(pick_methods(job.methods), job.layers):
-                    model = surveyed(model, (inputs,))
-                found = (job.prompt.explain if job.prompt else explain)(
-                    *(model, inputs, job.methods, job.targets, job.layers),
-                    window=at_once.of(job.window),
-                    fuse=job.fuse,
-                    region=_regions(job, batch),
-                )
+                found = self._found(batch)
             # Of torch: no memory, an input that the network is too deep for, or of another size.
             except (RuntimeError, AssertionError) as error:
-                if at_once.halved(error, batch, _windows_at_once(job)):
-                    continue
-                done.update((item.source, _failed(item, model, error)) for item in batch)
+                if not self.at_once.halved(error, batch, _windows_at_once(self.job)):
+                    done.update((item.source, _failed(item, self.model, error)) for item in batch)
                 continue
-            for item, results in zip(batch, _results(found, job.results), strict=True):
+            for item, results in zip(batch, _results(found, self.job.results), strict=True):
                 done[item.source] = item, results
-        yield from (done[one.source] if isinstance(one, Loaded) else one for one in window)
+        return [done[one.source] if isinstance(one, Loaded) else one for one in window]
+
+    def _found(self, batch: Sequence[Loaded]) -> list[Explanation]:
+        job, stacked = self.job, torch.stack([item.input for item in batch])
+        inputs = stacked.to(self.model.device, self.model.dtype, memory_format=torch.channels_last)
+        if self.survey:
+            self.model = surveyed(self.model, (inputs,))
+        return (job.prompt.explain if job.prompt else explain)(
+            *(self.model, inputs, job.methods, job.targets, job.layers),
+            window=self.at_once.of(job.window),
+            fuse=job.fuse,
+            region=_regions(job, batch),
+        )
 
 
 def _failed(item: Loaded, model: Model, error: Exception) -> Failed:
@@ -285,6 +332,11 @@ def _windows_at_once(job: Job) -> int:
     """How many changed images the methods run at once for each one."""
     rerun = any({"occluded", "masked"} & method.needs for method in pick_methods(job.methods))
     return job.window.batch_size if rerun else 1
+
+
+def _parts(window: Sequence[In], count: int) -> Iterator[Sequence[In]]:
+    size = -(-len(window) // count)
+    return (window[at : at + size] for at in range(0, len(window), size))
 
 
 def _batches(window: Iterable[Loaded | Failed | Existing]) -> list[list[Loaded]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,15 +55,21 @@ class Style:
         return self.colormap == "diverging" or (self.colormap == "auto" and signed)
 
     def table(self, signed: bool) -> NDArray[np.uint8]:
-        """The 256 colours for such a map, (256,3) RGB."""
+        """The 256 colours for such a map, (256,3) RGB, not to be written to."""
         if self.diverging(signed):
-            steps, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(_DIVERGING))
-            channels = [np.interp(steps, stops, c) for c in zip(*_DIVERGING, strict=True)]
-            return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
-        name = "turbo" if self.colormap == "auto" else self.colormap
-        ramp = np.arange(256, dtype=np.uint8)[:, None]
-        coloured = cv2.applyColorMap(ramp, getattr(cv2, f"COLORMAP_{name.upper()}"))
-        return np.ascontiguousarray(coloured[:, 0, ::-1])
+            return _table("diverging")
+        return _table("turbo" if self.colormap == "auto" else self.colormap)
+
+
+@functools.cache
+def _table(colormap: str) -> NDArray[np.uint8]:
+    if colormap == "diverging":
+        steps, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(_DIVERGING))
+        channels = [np.interp(steps, stops, c) for c in zip(*_DIVERGING, strict=True)]
+        return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    coloured = cv2.applyColorMap(ramp, getattr(cv2, f"COLORMAP_{colormap.upper()}"))
+    return np.ascontiguousarray(coloured[:, 0, ::-1])
 
 
 def ceiling(values: Values, *, signed: bool) -> float:

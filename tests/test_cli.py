@@ -234,7 +234,11 @@ def test_standard_input(photo: Path, tmp_path: Path) -> None:
     assert np.load(tmp_path / "stdin.gradcam.npy").shape == (13, 13)
 
 
-def test_interrupting_keeps_whole_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_interrupting_keeps_whole_files(
+    threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
     for i in range(400):
         shutil.copy(SAMPLES / "chelsea.jpg", make_photo(tmp_path / "in" / f"{i:03}.jpg"))
     out = tmp_path / "out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import threading
@@ -66,6 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.showwarning = _show_warning  # type: ignore[assignment] # the rest is passed on
     with _terminable():
         code = _exit_code(arguments)
+    if "triton" not in sys.modules:  # which would tell of all that it finds alive in the end
+        gc.freeze()  # or the interpreter searches all of torch for garbage before it goes
     sys.exit(code)
 
 

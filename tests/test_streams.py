@@ -1,0 +1,217 @@
+"""Batches side by side: the same results in the same order, and no thread left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camcli import Model, explain, load, pipeline
+from camcli.images import Preset, find
+from camcli.job import Job
+from camcli.streams import side_by_side, twin
+from tests.conftest import GapNet, make_photo, manifest
+
+
+@pytest.fixture(autouse=True)
+def four_threads() -> Iterator[None]:
+    """torch's, so that there are some to share out."""
+    torch.set_num_threads(4)
+    yield
+    with ThreadPoolExecutor(1) as another:
+        share = another.submit(torch.get_num_threads).result()
+    assert (torch.get_num_threads(), share) == (4, 4), "given back"
+    torch.set_num_threads(1)
+
+
+class Doubler:
+    """A worker that notes its threads, and holds up those beside it until they are at work too."""
+
+    def __init__(self, together: threading.Barrier | None = None) -> None:
+        self.together = together
+        self.seen: list[tuple[int, int]] = []
+
+    def __call__(self, x: int) -> int:
+        self.seen.append((threading.get_ident(), torch.get_num_threads()))
+        if self.together:
+            self.together.wait(20)
+        if x == 13:
+            raise ValueError("thirteen")
+        return 2 * x
+
+
+def test_in_order_at_once_each_in_its_thread_with_its_share() -> None:
+    together = threading.Barrier(2)
+    workers = [Doubler(together), Doubler(together)]
+    assert list(side_by_side(workers, range(12))) == list(range(0, 24, 2))
+    threads = [{*worker.seen} for worker in workers]
+    assert [len(of_one) for of_one in threads] == [1, 1]
+    assert threads[0] != threads[1]
+    assert {share for of_one in threads for _, share in of_one} == {2}
+    assert threading.get_ident() not in {thread for of_one in threads for thread, _ in of_one}
+
+
+def test_an_error_comes_in_its_turn() -> None:
+    found = side_by_side([Doubler(), Doubler()], range(11, 20))
+    assert [next(found), next(found)] == [22, 24]
+    with pytest.raises(ValueError, match="thirteen"):
+        next(found)
+
+
+def test_items_are_taken_as_they_are_needed() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(100):
+            taken.append(i)
+            yield i
+
+    with closing(side_by_side([Doubler(), Doubler()], items())) as found:
+        for number in range(3):
+            assert next(found) == 2 * number
+            assert len(taken) == number + 3, "one for each worker, and one at hand"
+
+
+def test_a_caller_that_stops_has_the_workers_stopped() -> None:
+    begun, busy = threading.Event(), []
+
+    def slow(seconds: float) -> float:
+        busy.append(threading.current_thread())
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            if seconds:
+                begun.set()
+            time.sleep(0.01)
+        return seconds
+
+    with closing(side_by_side([slow, slow], [0, 60, 60, 60])) as found:
+        assert next(found) == 0
+        assert begun.wait(20)
+        before = time.monotonic()
+    assert time.monotonic() - before < 20
+    assert not any(thread.is_alive() for thread in busy)
+
+
+def test_a_twin_has_the_weights_and_a_network_of_its_own() -> None:
+    model = load("squeezenet1_1", "none")
+    other = twin(model)
+    assert other is not None
+    pairs = list(zip(model.module.parameters(), other.module.parameters(), strict=True))
+    assert all(a.data_ptr() == b.data_ptr() and a is not b for a, b in pairs)
+    assert all(a.requires_grad and not b.requires_grad for a, b in pairs)
+    assert {*map(id, model.module.modules())}.isdisjoint(map(id, other.module.modules()))
+    assert model.head is not None
+    assert other.head is not None
+    assert other.head.linear is other.module.get_submodule("classifier.1")
+    images = torch.randn(2, 3, 64, 64)
+    for a, b in zip(*(explain(m, images, ["cam", "guided"]) for m in (model, other)), strict=True):
+        assert torch.equal(a.maps, b.maps)
+
+
+class Locked(GapNet):
+    """A network that cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.threads: set[int] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.threads.add(threading.get_ident())
+        return super().forward(x)
+
+
+class Threads(GapNet):
+    """A network whose copies note together which threads run them."""
+
+    seen: set[tuple[int, int]] = set()  # noqa: RUF012 - every copy's
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.add((threading.get_ident(), torch.get_num_threads()))
+        time.sleep(0.01)
+        return super().forward(x)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """Eleven photos of two shapes, the last of them damaged, for batches of four."""
+    torch.manual_seed(0)
+    for i in range(11):
+        make_photo(tmp_path / "in" / f"{i:02}.jpg", 60 + 10 * (i % 2), 50)
+    (tmp_path / "in" / "10.jpg").write_bytes(b"")
+    model = Model(Threads(), preset=Preset(40, 32), num_classes=5)
+    model.module.seen.clear()  # type: ignore[operator, union-attr]
+    images = find([str(tmp_path / "in")])
+    methods, targets = ("gradcam++", "guided", "occlusion"), ("pred", "2")
+    return Job(images, model, methods, targets, tmp_path / "out", batch_size=4, fit="full")
+
+
+def shown(job: Job) -> list[tuple[str, np.ndarray | None]]:
+    list(pipeline.run(job))
+    return [
+        (row["image"], np.load(job.output / row["map"]) if row["map"] else None)
+        for row in manifest(job.output)
+    ]
+
+
+def test_a_run_side_by_side_gives_what_a_run_alone_does(job: Job, tmp_path: Path) -> None:
+    several = shown(job)
+    net = job.model.module
+    assert isinstance(net, Threads)
+    here = (threading.get_ident(), 4)  # where the layer was found
+    assert len(net.seen - {here}) == 2
+    assert {share for _, share in net.seen - {here}} == {2}
+    torch.set_num_threads(1)
+    alone = shown(replace(job, output=tmp_path / "alone"))
+    torch.set_num_threads(4)
+    assert [name for name, _ in several] == [name for name, _ in alone]
+    for (_, values), (_, expected) in zip(several, alone, strict=True):
+        if expected is None or values is None:
+            assert values is expected
+        else:
+            np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 1}, {"sources": 1}, {"net": Locked}])
+def test_where_one_stream_is_all_it_has_every_thread(job: Job, change: dict[str, object]) -> None:
+    net = Locked() if "net" in change else job.model.module
+    if "sources" in change:
+        change = {"sources": job.sources[:1]}
+    change = {name: value for name, value in change.items() if name != "net"}
+    list(pipeline.run(replace(job, model=replace(job.model, module=net), **change)))  # type: ignore[arg-type]
+    if isinstance(net, Locked):
+        assert net.threads == {threading.get_ident()}
+    else:
+        assert isinstance(net, Threads)
+        assert net.seen == {(threading.get_ident(), 4)}
+
+
+def test_stopping_a_run_stops_its_streams(job: Job) -> None:
+    before = {*threading.enumerate()}
+    run = pipeline.run(job)
+    next(run)
+    run.close()
+    assert {*threading.enumerate()} <= before
+    recorded = [row for row in manifest(job.output) if row["status"] != "error"]
+    assert all((job.output / row["map"]).is_file() for row in recorded)
+
+
+def test_the_callers_network_is_as_it_was(job: Job) -> None:
+    net = job.model.module.train()
+    list(pipeline.run(job))
+    assert all(part.training for part in net.modules())
+    assert all(weight.requires_grad for weight in net.parameters())
+    assert not any(part._forward_hooks for part in net.modules())
+
+
+def test_what_cannot_be_copied_has_no_twin() -> None:
+    assert twin(Model(nn.Sequential(Locked()))) is None
