@@ -16,7 +16,7 @@ import itertools
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -49,6 +49,8 @@ Out = TypeVar("Out")
 Queue: TypeAlias = deque[Future[Out]]
 Kept: TypeAlias = dict[str, list[Row]]
 """Of images that need not be made again, by their names."""
+Read: TypeAlias = Loaded | Failed | Existing
+"""What reading a source has come to."""
 Late: TypeAlias = Callable[[list[Row]], object]
 """Takes the rows of an image whose turn did not come before a run was stopped."""
 
@@ -223,7 +225,7 @@ def _next_of(waiting: Queue[Out]) -> Out:
     return result
 
 
-def _load(job: Job, source: Source | Existing) -> Loaded | Failed | Existing:
+def _load(job: Job, source: Source | Existing) -> Read:
     if isinstance(source, Existing):
         return source
     try:
@@ -247,35 +249,43 @@ def _digest(job: Job, path: Place) -> str:
     return f"{job.settings}-{own}"
 
 
-def _explained(
-    job: Job, loaded: Iterable[Loaded | Failed | Existing]
-) -> Generator[Explained, None, None]:
+def _explained(job: Job, loaded: Iterable[Read]) -> Generator[Explained, None, None]:
     """Window by window of as many images as a batch has, so that the batches of a run are always
-    the same; a window in equal parts where several are explained side by side."""
-    count, stream = _streams(job), iter(loaded)
-    windows = (
-        part
-        for window in iter(lambda: list(itertools.islice(stream, job.batch_size)), [])
-        for part in _parts(window, count)
-    )
-    here = _Stream(job, job.model)
-    while not here.knows_layer:
-        if (window := next(windows, None)) is None:
-            return
-        yield from here(window)
-    twins = [model for _ in range(count) if count > 1 and (model := twin(here.model))]
-    several = [_Stream(job, model) for model in twins]
-    found = side_by_side(several, windows) if several else (here(window) for window in windows)
-    with closing(found):
+    the same; in equal parts where several are explained side by side. An image that is alone in
+    its window, the last or the only one, has the threads of all."""
+    stream = iter(loaded)
+    windows = iter(lambda: list(itertools.islice(stream, job.batch_size)), [])
+    if (first := next(windows, None)) is None:
+        return
+    streams, alone = _streams(job, first), []
+    windows = itertools.chain([first], windows)
+    del first  # or its photos would be kept to the end
+
+    def parts() -> Iterator[Sequence[Read]]:
+        for window in windows:
+            size = -(-len(window) // len(streams))
+            if len(window) == 1 < len(streams):
+                alone.append(window)
+            else:
+                yield from (window[at : at + size] for at in range(0, len(window), size))
+
+    with closing(side_by_side(streams, parts())) as found:
         for explained in found:
             yield from explained
+    for window in alone:
+        yield from streams[0](window)
 
 
-def _streams(job: Job) -> int:
-    """How many batches are run at once: a GPU has its threads busy with one."""
-    alone = job.model.device.type != "cpu" or job.prompt
-    most = min(job.batch_size, len(job.sources), torch.get_num_threads())
-    return 1 if alone else max(1, min(COUNT, most))
+def _streams(job: Job, first: Sequence[Read]) -> Sequence[_Stream]:
+    """What explains a job's windows, given the first of them: on a GPU one stream keeps it busy."""
+    model, images = job.model, [item for item in first if isinstance(item, Loaded)]
+    many = model.device.type == "cpu" and len(first) > 1 and not job.prompt
+    count = min(COUNT, torch.get_num_threads()) if many else 1
+    here = _Stream(job, model)
+    with suppress(RuntimeError, AssertionError):  # which will be said of each image
+        here.survey(images[:1])
+    twins = [one for _ in range(count) if count > 1 and (one := twin(here.model))]
+    return [_Stream(job, one) for one in twins] or [here]
 
 
 class _Stream:
@@ -285,14 +295,8 @@ class _Stream:
         self.job = job
         self.model = model
         self.at_once = Allowance[Loaded](job.batch_size)
-        self.survey = needs_survey(pick_methods(job.methods), job.layers)
 
-    @property
-    def knows_layer(self) -> bool:
-        """Whether the automatic layer is known, if it is asked for."""
-        return not self.survey or self.model.layer is not None
-
-    def __call__(self, window: Sequence[Loaded | Failed | Existing]) -> list[Explained]:
+    def __call__(self, window: Sequence[Read]) -> list[Explained]:
         """Images of one shape go together, and all come out in order. Only where memory is short
         a batch is halved, and what follows has no larger ones."""
         done: dict[Source, Explained] = {}
@@ -308,17 +312,25 @@ class _Stream:
                 done[item.source] = item, results
         return [done[one.source] if isinstance(one, Loaded) else one for one in window]
 
+    def survey(self, batch: Sequence[Loaded]) -> None:
+        """Find the automatic layer, if it is asked for and not known."""
+        asked = needs_survey(pick_methods(self.job.methods), self.job.layers)
+        if asked and batch and self.model.layer is None:
+            self.model = surveyed(self.model, (self._inputs(batch),))
+
     def _found(self, batch: Sequence[Loaded]) -> list[Explanation]:
-        job, stacked = self.job, torch.stack([item.input for item in batch])
-        inputs = stacked.to(self.model.device, self.model.dtype, memory_format=torch.channels_last)
-        if self.survey:
-            self.model = surveyed(self.model, (inputs,))
+        job = self.job
+        self.survey(batch)
         return (job.prompt.explain if job.prompt else explain)(
-            *(self.model, inputs, job.methods, job.targets, job.layers),
+            *(self.model, self._inputs(batch), job.methods, job.targets, job.layers),
             window=self.at_once.of(job.window),
             fuse=job.fuse,
             region=_regions(job, batch),
         )
+
+    def _inputs(self, batch: Sequence[Loaded]) -> Tensor:
+        stacked = torch.stack([item.input for item in batch])
+        return stacked.to(self.model.device, self.model.dtype, memory_format=torch.channels_last)
 
 
 def _failed(item: Loaded, model: Model, error: Exception) -> Failed:
@@ -334,12 +346,7 @@ def _windows_at_once(job: Job) -> int:
     return job.window.batch_size if rerun else 1
 
 
-def _parts(window: Sequence[In], count: int) -> Iterator[Sequence[In]]:
-    size = -(-len(window) // count)
-    return (window[at : at + size] for at in range(0, len(window), size))
-
-
-def _batches(window: Iterable[Loaded | Failed | Existing]) -> list[list[Loaded]]:
+def _batches(window: Iterable[Read]) -> list[list[Loaded]]:
     """The images of a window that can be explained, those of one shape together."""
     shapes: dict[Any, list[Loaded]] = {}
     for item in window:

@@ -35,8 +35,12 @@ def side_by_side(
     """`map` in order, each worker in a thread of its own, with one more item at hand.
 
     torch's threads are shared out among them, and given back at the end. A caller that stops early
-    has the workers stopped where they are, between two operations of torch.
+    has the workers stopped where they are, between two operations of torch. A single worker works
+    in the caller's thread.
     """
+    if len(workers) == 1:
+        yield from map(workers[0], items)
+        return
     inbox: queue.SimpleQueue[tuple[Future[Out], In] | None] = queue.SimpleQueue()
     waiting: deque[Future[Out]] = deque()
     every = torch.get_num_threads()

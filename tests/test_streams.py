@@ -143,9 +143,9 @@ class Threads(GapNet):
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    """Eleven photos of two shapes, the last of them damaged, for batches of four."""
+    """Thirteen photos of two shapes, one of them damaged, for batches of four."""
     torch.manual_seed(0)
-    for i in range(11):
+    for i in range(13):
         make_photo(tmp_path / "in" / f"{i:02}.jpg", 60 + 10 * (i % 2), 50)
     (tmp_path / "in" / "10.jpg").write_bytes(b"")
     model = Model(Threads(), preset=Preset(40, 32), num_classes=5)
@@ -167,7 +167,8 @@ def test_a_run_side_by_side_gives_what_a_run_alone_does(job: Job, tmp_path: Path
     several = shown(job)
     net = job.model.module
     assert isinstance(net, Threads)
-    here = (threading.get_ident(), 4)  # where the layer was found
+    here = (threading.get_ident(), 4)  # where the layer was found, and for an image left over
+    assert here in net.seen
     assert len(net.seen - {here}) == 2
     assert {share for _, share in net.seen - {here}} == {2}
     torch.set_num_threads(1)
