@@ -213,6 +213,27 @@ def probabilities(
         return run.probabilities
 
 
+def aimed(
+    model: Model | nn.Module, inputs: Inputs, target: TargetLike = "pred"
+) -> tuple[Tensor, Tensor]:
+    """The class that a target means for each image (N,), and its probability (N,).
+
+    As an Explanation has them, for the cost of a forward pass. Raises TypeError for a function,
+    which means no class.
+    """
+    model = model if isinstance(model, Model) else Model(model)
+    meant = parse_target(target, model.class_names, model.num_classes)
+    watch = Watch(model.module, reader=Reader(model.task, model.num_classes))
+    with (
+        capture.borrowed(model.module),
+        closing(Pass(watch, as_inputs(model, inputs), [meant])) as run,
+    ):
+        (aim,) = run.aims
+        if aim.classes is None or aim.probability is None:
+            raise TypeError(f"target '{meant.spec}' is a function: expected a class")
+        return aim.classes, aim.probability
+
+
 def pick_methods(names: Sequence[str]) -> list[Method]:
     """The registered methods of these names. Raises MethodError for one that is not registered."""
     for name in names:

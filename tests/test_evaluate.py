@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import camcli
+from camcli.engine import aimed
 from camcli.errors import TargetError
 from camcli.evaluation import metrics, mosaics, perturbation, sanity, trials
 from camcli.evaluation.controls import CONTROLS
@@ -289,6 +290,19 @@ def test_a_batch_of_n_is_n_batches_of_one(subject: Subject) -> None:
                 assert value(alone.trials[row], name) == pytest.approx(
                     whole, abs=1e-9, nan_ok=True
                 ), name
+
+
+def test_maps_are_made_when_they_are_asked_for(subject: Subject) -> None:
+    fresh = Subject(subject.setup, subject.images, subject.numbers)
+    assert torch.equal(fresh.classes, subject.classes)
+    assert torch.allclose(fresh.probability, subject.probability)
+    assert "maps" not in vars(fresh)
+    assert all(torch.equal(fresh.maps[name], maps) for name, maps in subject.maps.items())
+
+
+def test_a_function_means_no_class() -> None:
+    with pytest.raises(TypeError, match="expected a class"):
+        aimed(GapNet(), torch.randn(1, 3, 16, 16), lambda output: output[:, 0])
 
 
 def test_of_equal_maps_each_wins_half() -> None:

@@ -194,6 +194,16 @@ def verdicts(method: list[float], better: str) -> str | None:
     return cells(scores)[name]["cam"].verdict
 
 
+def test_grids_alone_explain_no_single_image(
+    photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("evaluate", photos, *TINY, "--metric", "grid", "--sure", 0, "--json")
+    found = [json.loads(run(*command, *more).stdout_bytes) for more in ((), ("--metric", "win"))]
+    monkeypatch.delattr(trials.Setup, "explain")
+    assert json.loads(run(*command).stdout_bytes) == found[0]
+    assert found[0]["metrics"]["grid"] == found[1]["metrics"]["grid"]
+
+
 def test_verdicts() -> None:
     assert verdicts([2.1, 2.3, 2.2, 2.4], "higher") == "beats"
     assert verdicts([0.1, 0.3, 0.2, 0.4], "higher") == "fails"

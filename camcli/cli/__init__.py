@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import signal
@@ -65,11 +66,16 @@ def main(arguments: list[str] | None = None) -> None:
     # what one of them put aside for a while, others would lose their own warnings by.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.showwarning = _show_warning  # type: ignore[assignment] # the rest is passed on
+    atexit.register(_go_at_once)
     with _terminable():
         code = _exit_code(arguments)
-    if "triton" not in sys.modules:  # which would tell of all that it finds alive in the end
-        gc.freeze()  # or the interpreter searches all of torch for garbage before it goes
     sys.exit(code)
+
+
+def _go_at_once() -> None:
+    """Spare the interpreter's last search for garbage, which in all of torch takes half a second."""
+    if "triton" not in sys.modules:  # which would complain of what it finds alive in the end
+        gc.freeze()
 
 
 class Terminated(BaseException):

@@ -320,12 +320,13 @@ def _failures(study: Study, numbers: Sequence[int], error: Exception) -> Iterato
 
 
 def _measured(subject: Subject, metrics: Sequence[Metric]) -> Measured:
-    facts = zip(subject.classes.tolist(), subject.probability.tolist(), strict=True)
     trials = list(subject.trials.values())
+    values = {metric.name: _values(metric, trials) for metric in metrics}
+    facts = zip(subject.classes.tolist(), subject.probability.tolist(), strict=True)
     return Measured(
         numbers=subject.numbers,
         facts=[Facts(*fact) for fact in facts],
-        values={metric.name: _values(metric, trials) for metric in metrics},
+        values=values,
         traces={m.name: _stack(getattr(t, m.trace) for t in trials) for m in metrics if m.trace},
     )
 

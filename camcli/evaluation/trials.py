@@ -80,8 +80,8 @@ class Setup:
 class Subject:
     """A batch of images (N,3,H,W), with their numbers in the run, and the maps to try on them.
 
-    `classes` (N,) are followed, `probability` (N,) is theirs on the whole images, and `trials` has
-    a Trial for each row. `scenes` are the images' annotations, where there are any.
+    `trials` has a Trial for each row. `scenes` are the images' annotations, where there are any.
+    Maps are made when a metric asks for them: on grids, none does.
     """
 
     def __init__(
@@ -91,12 +91,6 @@ class Subject:
         self.images = images
         self.numbers = numbers
         self.scenes = scenes
-        found = setup.explain(images, setup.methods, setup.target)
-        assert found[0].classes is not None  # the target is a class, never a function
-        assert found[0].probabilities is not None
-        self.classes: Tensor = found[0].classes
-        self.probability: Tensor = found[0].probabilities
-        self.maps = setup.maps(found, numbers)
         self.trials = {name: Trial(self, name) for name in setup.rows}
         self._fills: dict[str, Tensor] = {}
 
@@ -104,6 +98,34 @@ class Subject:
     def size(self) -> tuple[int, int]:
         """Height and width of the images."""
         return self.images.shape[2], self.images.shape[3]
+
+    @cached_property
+    def maps(self) -> dict[str, Tensor]:
+        """Each row's raw maps (N,h,w)."""
+        return self.setup.maps(self._found, self.numbers)
+
+    @property
+    def classes(self) -> Tensor:
+        """The classes that are followed (N,)."""
+        return self._aim[0]
+
+    @property
+    def probability(self) -> Tensor:
+        """Their probabilities on the whole images (N,)."""
+        return self._aim[1]
+
+    @cached_property
+    def _found(self) -> list[Explanation]:
+        return self.setup.explain(self.images, self.setup.methods, self.setup.target)
+
+    @cached_property
+    def _aim(self) -> tuple[Tensor, Tensor]:
+        if "_found" not in vars(self):
+            return engine.aimed(self.setup.model, self.images, self.setup.target)
+        first = self._found[0]
+        assert first.classes is not None  # the target is a class, never a function
+        assert first.probabilities is not None
+        return first.classes, first.probabilities
 
     @cached_property
     def confidence(self) -> tuple[Tensor, Tensor]:
