@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _go_at_once() -> None:
-    """Spare the interpreter's last search for garbage, which in all of torch takes half a second."""
+    """Spare the interpreter's last search for garbage, which in all of torch takes long."""
     if "triton" not in sys.modules:  # which would complain of what it finds alive in the end
         gc.freeze()
 

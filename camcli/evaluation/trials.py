@@ -147,13 +147,14 @@ class Subject:
         """
         module, protocol = self.setup.model.module, self.setup.protocol
         methods, steps = self.setup.methods, []
+        whole, classes = self.maps, self.classes  # of the network that still knows
         with sanity.forgetting(module, protocol.stages, protocol.seed) as stages:
             for _ in stages:
-                found = self.setup.explain(self.images, methods, self.classes)
+                found = self.setup.explain(self.images, methods, classes)
                 steps.append(self.setup.maps(found, self.numbers))
         return {
             name: torch.stack([pearson(ranks(first), ranks(maps[name])) for maps in steps], dim=1)
-            for name, first in self.maps.items()
+            for name, first in whole.items()
         }
 
     @property
