@@ -1,54 +1,143 @@
-"""torchvision is there without torch's compiler, and the compiler when it is asked for."""
+"""Every method on every network of torchvision: a map of the right shape, or one line why not.
+
+Nothing here lists the networks: one that a new torchvision brings is tested the day it appears.
+All are at full size, on small images, with random weights drawn once and scaled for each layer.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import math
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
+
+from camcli import METHODS, Model, capture, explain
+from camcli.capture import Window, reruns
+from camcli.errors import MethodError
+from camcli.families import family, grid_of, model_names, row_layer
+from camcli.grids import Grid
+from camcli.models import hollow
+from camcli.survey import survey
+
+NO_HEAD = {"alexnet", "vgg", "mobilenetv3", "convnext", "vision_transformer", "maxvit"}
+NO_RELU = {"efficientnet", "convnext", "swin_transformer", "vision_transformer", "maxvit"}
+SIZES = {"inception": 107, "maxvit": 224, "vit_h_14": 56}
+"""The least that leaves a map of several places; elsewhere that is 64 or less."""
+REASONS = {
+    "pooled": "cam needs a network that ends in global average pooling and one linear layer",
+    "guided": "guided backpropagation needs ReLUs and this network has none",
+}
 
 
-def fresh(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+def refused(name: str) -> set[str]:
+    """The evidence that this network cannot give, known of the families there are so far."""
+    return {
+        *(["pooled"] if family(name) in NO_HEAD else []),
+        *(["guided"] if family(name) in NO_RELU else []),
+    }
 
 
-def test_explaining_does_not_import_the_compiler() -> None:
-    fresh(
-        """
-import sys, torch
-alone = "torch._dynamo" in sys.modules  # of torch itself
-import camcli, camcli.pipeline, camcli.training
-camcli.explain(camcli.load("mini").merged(), torch.randn(1, 3, 160, 160))
-assert alone or "torch._dynamo" not in sys.modules
-"""
-    )
+@pytest.fixture(scope="module")
+def numbers() -> Iterator[list[Tensor]]:
+    """Room for the weights of one network at a time, used again for the next one, and a pool."""
+    pool = torch.randn((1 << 20) + 997, generator=torch.Generator().manual_seed(0))
+    room = [torch.empty(0), pool]
+    yield room
+    room.clear()
 
 
-@pytest.mark.parametrize("first", ["import camcli.zoo", "import torchvision, camcli.zoo"])
-def test_the_function_put_off_is_the_compilers(first: str) -> None:
-    fresh(
-        f"""
-import sys, torch
-{first}
-torchvisions = sys.modules["torchvision.ops.roi_align"].is_compile_supported
-found = [torchvisions(kind) for kind in ("cpu", "cuda", "meta")]
-from torch._dynamo.utils import is_compile_supported, counters
-assert found == [is_compile_supported(kind) for kind in ("cpu", "cuda", "meta")]
-assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist() == [2, 2]
-assert counters["frames"]["ok"] == 1
-"""
-    )
+@torch.no_grad()
+def fill(network: nn.Module, numbers: list[Tensor]) -> nn.Module:
+    """Give a hollow network weights through which signals neither die nor explode."""
+    weights = [p for p in network.parameters() if p.is_meta]
+    if len(numbers[0]) < (total := sum(p.numel() for p in weights)):
+        numbers[0] = torch.empty(total)
+    free, pool, at_once = numbers[0], numbers[1], 1 << 20
+    for part in network.modules():
+        for name, weight in part._parameters.items():
+            if weight is None or not weight.is_meta:
+                continue
+            flat, free = free[: weight.numel()], free[weight.numel() :]
+            gain = math.sqrt(1.5 / math.prod(weight.shape[1:])) if weight.ndim > 1 else 0.1
+            for start in range(0, len(flat), at_once):
+                chunk = flat[start : start + at_once]
+                offset = (131 * len(free) + start // at_once) % 997  # or all weights were alike
+                torch.mul(pool[offset : offset + len(chunk)], gain, out=chunk)
+            if weight.ndim == 1 and name == "weight":  # of a normalisation
+                flat += 1
+            part._parameters[name] = nn.Parameter(flat.view(weight.shape), requires_grad=False)
+        for name, buffer in part._buffers.items():
+            if buffer is not None and buffer.is_meta:
+                part._buffers[name] = torch.full(buffer.shape, float(name == "running_var"))
+    return network.eval()
 
 
-def test_what_else_is_asked_of_the_stand_in_is_loaded() -> None:
-    fresh(
-        """
-import sys
-from camcli.zoo import _later
-sys.modules.pop("colorsys", None)
-with _later("colorsys", "rgb_to_hsv"):
-    from colorsys import rgb_to_hsv, ONE_THIRD
-assert ONE_THIRD == 1 / 3 and rgb_to_hsv(1, 0, 0) == (0, 1, 1)
-assert sys.modules["colorsys"].ONE_SIXTH == 1 / 6
-"""
-    )
+@pytest.fixture
+def one_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score-CAM and Ablation-CAM run a network once a channel: here for one that stands for all."""
+
+    def shortened(scores: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+        def of_all(run: Any, site: Any) -> Tensor:
+            first = SimpleNamespace(acts=site.acts[:, :1], tap=SimpleNamespace(**vars(site.tap)))
+            first.tap.grid = only_first(site.tap.grid)
+            return scores(run, first).repeat(1, 1, site.acts.shape[1])
+
+        return of_all
+
+    for name in ("masked", "ablated"):
+        monkeypatch.setattr(reruns, name, shortened(getattr(reruns, name)))
+
+
+def only_first(grid: Grid) -> Grid:
+    """The same layout, of which only the first channel is taken and put back."""
+
+    def to_output(maps: Tensor, output: Tensor) -> Tensor:
+        return grid.to_output(torch.cat([maps, grid.to_map(output)[:, 1:]], 1), output)
+
+    return Grid(grid.ndim, lambda output: grid.to_map(output)[:, :1], to_output)
+
+
+def map_size(model: Model, images: Tensor) -> tuple[int, int]:
+    """The map's height and width, where a traced pass finds the very layer and head of the row."""
+    with capture.borrowed(model.module):
+        calls, output = capture.trace(model.module, (images,))
+    if row_layer(model.module) is None:  # no trace can tell in a network of tokens
+        assert survey(calls, output) == (model.layer, model.head)
+    (output,) = (call.output for call in calls if call.path == model.layer)
+    height, width = grid_of(model.module, model.layer or "").to_map(output).shape[2:]
+    return height, width
+
+
+@pytest.mark.zoo
+@pytest.mark.filterwarnings("ignore::camcli.errors.CamcliWarning")
+@pytest.mark.parametrize("name", model_names())
+def test_every_method(name: str, one_channel: None, numbers: list[Tensor]) -> None:
+    size = SIZES.get(name) or SIZES.get(family(name)) or 64
+    model, unable = hollow(name, size, num_classes=10), refused(name)
+    fill(model.module, numbers)
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    here = map_size(model, images)
+    assert min(here) > 1
+
+    able = [method.name for method in METHODS.values() if not method.needs & unable]
+    found = explain(model, images, able, window=Window(size, size))
+    assert [shown.method for shown in found] == able
+    for shown in found:
+        method = METHODS[shown.method]
+        shape = (size, size) if method.image or "occluded" in method.needs else here
+        assert shown.maps.shape == (2, *([3] if method.image else []), *shape), method.name
+        assert shown.maps.isfinite().all(), method.name
+        assert shown.scores.isfinite().all(), method.name
+    # Deep in a random network all tokens are alike, and all may speak against the class: that
+    # is an empty map of most methods, though not of all.
+    assert any(shown.maps.any() for shown in found if METHODS[shown.method].at_layer)
+
+    for method in METHODS.values():
+        if reasons := method.needs & unable:
+            with pytest.raises(MethodError, match=REASONS[min(reasons)]) as error:
+                explain(model, images[:1], method.name, 7)
+            assert "\n" not in str(error.value)

@@ -1,0 +1,54 @@
+"""torchvision is there without torch's compiler, and the compiler when it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def fresh(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_explaining_does_not_import_the_compiler() -> None:
+    fresh(
+        """
+import sys, torch
+alone = "torch._dynamo" in sys.modules  # of torch itself
+import camcli, camcli.pipeline, camcli.training
+camcli.explain(camcli.load("mini").merged(), torch.randn(1, 3, 160, 160))
+assert alone or "torch._dynamo" not in sys.modules
+"""
+    )
+
+
+@pytest.mark.parametrize("first", ["import camcli.zoo", "import torchvision, camcli.zoo"])
+def test_the_function_put_off_is_the_compilers(first: str) -> None:
+    fresh(
+        f"""
+import sys, torch
+{first}
+torchvisions = sys.modules["torchvision.ops.roi_align"].is_compile_supported
+found = [torchvisions(kind) for kind in ("cpu", "cuda", "meta")]
+from torch._dynamo.utils import is_compile_supported, counters
+assert found == [is_compile_supported(kind) for kind in ("cpu", "cuda", "meta")]
+assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist() == [2, 2]
+assert counters["frames"]["ok"] == 1
+"""
+    )
+
+
+def test_what_else_is_asked_of_the_stand_in_is_loaded() -> None:
+    fresh(
+        """
+import sys
+from camcli.zoo import _later
+sys.modules.pop("colorsys", None)
+with _later("colorsys", "rgb_to_hsv"):
+    from colorsys import rgb_to_hsv, ONE_THIRD
+assert ONE_THIRD == 1 / 3 and rgb_to_hsv(1, 0, 0) == (0, 1, 1)
+assert sys.modules["colorsys"].ONE_SIXTH == 1 / 6
+"""
+    )
