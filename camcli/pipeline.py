@@ -41,7 +41,7 @@ from camcli.models import Model
 from camcli.outputs import Wanted
 from camcli.remote import Place
 from camcli.render import Values
-from camcli.streams import COUNT, side_by_side, twin
+from camcli.streams import COUNT, next_of, side_by_side, twin
 from camcli.writing import files_of, written
 
 In = TypeVar("In")
@@ -214,15 +214,9 @@ def _write_behind(
     for item in items:
         waiting.append(executor.submit(function, item))
         while waiting and (len(waiting) > behind or waiting[0].done()):
-            yield _next_of(waiting)
+            yield next_of(waiting)
     while waiting:
-        yield _next_of(waiting)
-
-
-def _next_of(waiting: Queue[Out]) -> Out:
-    result = waiting[0].result()  # still in the queue if waiting for it is interrupted
-    waiting.popleft()
-    return result
+        yield next_of(waiting)
 
 
 def _load(job: Job, source: Source | Existing) -> Read:

@@ -60,9 +60,9 @@ def side_by_side(
             waiting.append(Future())
             inbox.put((waiting[-1], item))
             if len(waiting) > len(workers):
-                yield waiting.popleft().result()
+                yield next_of(waiting)
         while waiting:
-            yield waiting.popleft().result()
+            yield next_of(waiting)
     finally:
         for thread in threads:
             if not all(future.done() for future in waiting):
@@ -71,6 +71,13 @@ def side_by_side(
         for thread in threads:
             thread.join()
         torch.set_num_threads(every)
+
+
+def next_of(waiting: deque[Future[Out]]) -> Out:
+    """The result of the first of those that are waited for, which then is no longer one of them."""
+    result = waiting[0].result()  # still there if waiting for it is interrupted
+    waiting.popleft()
+    return result
 
 
 def _do(worker: Callable[[In], Out], future: Future[Out], item: In) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -99,6 +100,23 @@ def test_a_caller_that_stops_has_the_workers_stopped() -> None:
         before = time.monotonic()
     assert time.monotonic() - before < 20
     assert not any(thread.is_alive() for thread in busy)
+
+
+def test_an_interruption_does_not_wait_for_the_last_item() -> None:
+    before = time.monotonic()
+
+    def slow(_: int) -> None:
+        while time.monotonic() - before < 60:
+            time.sleep(0.01)
+
+    was = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(side_by_side([slow, slow], [1]))
+    finally:
+        signal.signal(signal.SIGALRM, was)
+    assert time.monotonic() - before < 20
 
 
 def test_a_twin_has_the_weights_and_a_network_of_its_own() -> None:
