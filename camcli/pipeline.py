@@ -272,14 +272,14 @@ def _explained(job: Job, loaded: Iterable[Read]) -> Generator[Explained, None, N
 
 def _streams(job: Job, first: Sequence[Read]) -> Sequence[_Stream]:
     """What explains a job's windows, given the first of them: on a GPU one stream keeps it busy."""
-    model, images = job.model, [item for item in first if isinstance(item, Loaded)]
-    many = model.device.type == "cpu" and len(first) > 1 and not job.prompt
-    count = min(COUNT, torch.get_num_threads()) if many else 1
-    here = _Stream(job, model)
+    images = [item for item in first if isinstance(item, Loaded)]
+    here = _Stream(job, job.model)
     with suppress(RuntimeError, AssertionError):  # which will be said of each image
         here.survey(images[:1])
-    twins = [one for _ in range(count) if count > 1 and (one := twin(here.model))]
-    return [_Stream(job, one) for one in twins] or [here]
+    many = job.model.device.type == "cpu" and len(first) > 1 and not job.prompt
+    count = min(COUNT, torch.get_num_threads()) if many else 1
+    twins = [twin(here.model) for _ in range(count)] if count > 1 else []
+    return [_Stream(job, model) for model in twins if model] or [here]
 
 
 class _Stream:

@@ -292,12 +292,10 @@ def test_a_batch_of_n_is_n_batches_of_one(subject: Subject) -> None:
                 ), name
 
 
-def test_maps_are_made_when_they_are_asked_for(subject: Subject) -> None:
-    fresh = Subject(subject.setup, subject.images, subject.numbers)
-    assert torch.equal(fresh.classes, subject.classes)
-    assert torch.allclose(fresh.probability, subject.probability)
-    assert "maps" not in vars(fresh)
-    assert all(torch.equal(fresh.maps[name], maps) for name, maps in subject.maps.items())
+def test_the_class_and_its_probability_are_the_explanations(subject: Subject) -> None:
+    classes, probability = aimed(subject.setup.model, subject.images, subject.setup.target)
+    assert torch.equal(classes, subject.classes)
+    assert torch.allclose(probability, subject.probability)
 
 
 def test_a_function_means_no_class() -> None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli.engine import needs_survey, pick_methods, surveyed
+from camcli.engine import aimed, needs_survey, pick_methods, surveyed
 from camcli.errors import (
     AnnotationError,
     CamcliError,
@@ -320,13 +320,17 @@ def _failures(study: Study, numbers: Sequence[int], error: Exception) -> Iterato
 
 
 def _measured(subject: Subject, metrics: Sequence[Metric]) -> Measured:
-    trials = list(subject.trials.values())
-    values = {metric.name: _values(metric, trials) for metric in metrics}
-    facts = zip(subject.classes.tolist(), subject.probability.tolist(), strict=True)
+    trials, setup = list(subject.trials.values()), subject.setup
+    classes, probability = (
+        (subject.classes, subject.probability)
+        if metrics
+        else aimed(setup.model, subject.images, setup.target)  # and nothing is explained
+    )
+    facts = zip(classes.tolist(), probability.tolist(), strict=True)
     return Measured(
         numbers=subject.numbers,
         facts=[Facts(*fact) for fact in facts],
-        values=values,
+        values={metric.name: _values(metric, trials) for metric in metrics},
         traces={m.name: _stack(getattr(t, m.trace) for t in trials) for m in metrics if m.trace},
     )
 

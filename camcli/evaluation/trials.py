@@ -81,7 +81,7 @@ class Subject:
     """A batch of images (N,3,H,W), with their numbers in the run, and the maps to try on them.
 
     `trials` has a Trial for each row. `scenes` are the images' annotations, where there are any.
-    Maps are made when a metric asks for them: on grids, none does.
+    They are explained when a metric asks for it: of those on grids, none does.
     """
 
     def __init__(
@@ -107,25 +107,18 @@ class Subject:
     @property
     def classes(self) -> Tensor:
         """The classes that are followed (N,)."""
-        return self._aim[0]
+        assert self._found[0].classes is not None  # the target is a class, never a function
+        return self._found[0].classes
 
     @property
     def probability(self) -> Tensor:
         """Their probabilities on the whole images (N,)."""
-        return self._aim[1]
+        assert self._found[0].probabilities is not None
+        return self._found[0].probabilities
 
     @cached_property
     def _found(self) -> list[Explanation]:
         return self.setup.explain(self.images, self.setup.methods, self.setup.target)
-
-    @cached_property
-    def _aim(self) -> tuple[Tensor, Tensor]:
-        if "_found" not in vars(self):
-            return engine.aimed(self.setup.model, self.images, self.setup.target)
-        first = self._found[0]
-        assert first.classes is not None  # the target is a class, never a function
-        assert first.probabilities is not None
-        return first.classes, first.probabilities
 
     @cached_property
     def confidence(self) -> tuple[Tensor, Tensor]:
