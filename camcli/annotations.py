@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camcli.errors import AnnotationError, NotAnnotatedError, one_line, unknown
+from camcli.errors import AnnotationError, NotAnnotatedError, one_line
 from camcli.images import DAMAGE, Box
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -61,7 +61,10 @@ def reader(given: str) -> Reader:
     if not colon or not path:
         raise AnnotationError(f"annotations '{given}': expected FORMAT:PATH, as in voc:Annotations")
     if name not in FORMATS:
-        raise AnnotationError(unknown("annotation format", name, FORMATS))
+        raise AnnotationError(
+            f"unknown annotation format '{name}': expected {', '.join(FORMATS)}, as in "
+            "voc:Annotations"
+        )
     return FORMATS[name](Path(path))
 
 
@@ -169,7 +172,7 @@ def table(file: Path) -> Reader:
 
     def read(name: Path, size: Size) -> tuple[Object, ...]:
         if name.as_posix() not in found:
-            raise NotAnnotatedError(f"{name}: not annotated: no row for it in {file}")
+            raise NotAnnotatedError(f"{name}: no row for it in {file}")
         return tuple(
             _csv_object(row, size, f"{file}, line {number}")
             for number, row in found[name.as_posix()]
@@ -180,7 +183,7 @@ def table(file: Path) -> Reader:
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a table with their line numbers."""
-    rows = csv.DictReader(lines_of(file))
+    rows = csv.DictReader(lines_of(file), skipinitialspace=True)
     try:
         if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
             raise AnnotationError(
@@ -298,7 +301,7 @@ def _file(folder: Path, name: Path, *endings: str) -> Path:
     for file in files:
         if file.is_file():
             return file
-    raise NotAnnotatedError(f"{name}: not annotated: no {' or '.join(map(str, files))}")
+    raise NotAnnotatedError(f"{name}: no {' or '.join(map(str, files))}")
 
 
 def lines_of(file: Path) -> list[str]:

@@ -24,18 +24,18 @@ def class_finder(
     """
     if file is None and not names:
         raise AnnotationError(
-            "the model has no class names to know an annotation's classes by: expected a file of "
-            "them, with lines such as 'dog: 151-268'"
+            "the model has no class names to know an annotation's classes by: expected "
+            "--class-map, a file with lines such as 'dog: 151-268'"
         )
     found: dict[str, set[int]] = defaultdict(set)
     for label, index in _mapped(file, names, count) if file else _named(names):
         found[folded(label)].add(index)
 
     def classes_of(label: str) -> frozenset[int]:
-        if file is None and label.isdecimal():
+        if file is None and label.isdecimal() and folded(label) not in found:
             raise AnnotationError(
-                f"the annotation's class {label} has no name: expected a file that says which of "
-                f"the model's classes it is, with a line such as '{label}: 151-268'"
+                f"class {label} of the annotations is a number and no name: expected --class-map, "
+                f"a file that says what it is, with lines such as '{label}: 151-268'"
             )
         return frozenset(found.get(folded(label), ()))
 
@@ -56,15 +56,17 @@ def _mapped(
         label, _, listed = (part.strip() for part in text.partition(":"))
         if not label or not listed:
             raise AnnotationError(f"{file}, line {number}: '{text}': expected LABEL: CLASS, CLASS")
-        for given in listed.split(","):
+        for given in (part.strip() for part in listed.split(",")):
             try:
-                yield from ((label, index) for index in _indices(given.strip(), names, count))
+                yield from ((label, index) for index in _indices(given, names, count))
             except TargetError as error:
                 raise AnnotationError(f"{file}, line {number}: {error}") from None
 
 
 def _indices(given: str, names: Sequence[str] | None, count: int | None) -> Iterable[int]:
     """The classes that a name, an index or a range stands for. Raises TargetError."""
+    if not given:
+        raise TargetError("nothing between two commas: expected a class")
     if ends := re.fullmatch(r"(\d+)\s*-\s*(\d+)", given):
         first, last = (parse_target(end, names, count).index or 0 for end in ends.groups())
         if first > last:

@@ -39,6 +39,8 @@ _TURNED = (5, 6, 7, 8)
 """The EXIF orientations that swap width and height."""
 RECORDS = ("manifest.jsonl", "run.json")
 """What an output folder is known by."""
+EVALUATION = ("metrics.json", "scores.csv")
+"""What the folder of an evaluation is known by."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,9 @@ def _in_folder(folder: Path, recursive: bool, skip: Place | None) -> Iterator[So
 
 
 def _is_output(folder: Path) -> bool:
-    return all(os.path.exists(folder / name) for name in RECORDS)
+    return any(
+        all(os.path.exists(folder / name) for name in known) for known in (RECORDS, EVALUATION)
+    )
 
 
 def _rgb(image: Image.Image) -> Image.Image:

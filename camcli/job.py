@@ -80,7 +80,7 @@ class Job:
             localisation.check(pick_methods(self.methods))
         outputs.check_names(self.output, self.sources, self.results)
         if not self.overwrite:
-            resume.refuse_other(self.output, self.earlier(), self.settings)
+            resume.refuse_other(self.output, self.earlier(), self.settings, record_of(self))
         outputs.prepare(self.output)
 
     def earlier(self) -> Iterator[Row]:
@@ -111,9 +111,8 @@ class Job:
     def settings(self) -> str:
         """The digest of what all results of a run have in common, and a folder's must."""
         model, record = self.model, record_of(self)
-        common = ("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha")
         weights = model.weights_hash or (model.weights, _state_digest(model))
-        known = [record[name] for name in (*common, "window", "stride", "boxes", "box_threshold")]
+        known = [record[name] for name in resume.SETTINGS]
         texts = [record["prompt"]] if self.prompt else []
         return resume.digest([*known, weights, vars(model.preset), model.class_names, *texts])
 

@@ -124,12 +124,12 @@ def pointing(values: Map, objects: Sequence[Object], margin: float = 15) -> floa
 
     The pointing game (Zhang et al. 2018, arXiv:1608.00507, sec. 4.1). Where several pixels are
     highest, it is the share of them that hits, which is what drawing one of them would give on
-    average; a constant map points nowhere and does not hit.
+    average; a map of zeros points nowhere and does not hit.
     """
     import cv2
 
     found = region(objects, values.shape)
-    if np.ptp(values) <= _TIE or not found.any():
+    if values.max(initial=0) <= 0 or not found.any():
         return 0.0
     away = cv2.distanceTransform((~found).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float((away[values >= values.max() - _TIE] <= margin).mean())
@@ -145,12 +145,12 @@ def energy(values: Map, objects: Sequence[Object]) -> float:
 
 
 def loc(values: Map, objects: Sequence[Object], delta: float = 0.0) -> float:
-    """Area of the map above delta in the boxes / (area of the boxes + its area outside), 0 to 1.
+    """Area of the map in the boxes / (area of the boxes + its area outside), 0 to 1.
 
-    Loc(delta) of Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063). What several boxes
-    cover counts once.
+    Its area is where it is above a share delta of its maximum; what several boxes cover counts
+    once. Loc(delta) of Grad-CAM++ (Chattopadhay et al. 2018, arXiv:1710.11063).
     """
-    above, boxed = values > delta, _boxed(objects, values.shape)
+    above, boxed = values > delta * values.max(initial=0), _boxed(objects, values.shape)
     return float((above & boxed).sum() / ((above | boxed).sum() or 1))
 
 

@@ -26,6 +26,11 @@ from camcli.remote import Place, Remote
 Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
 """Image, method and target of a row."""
+SETTINGS = (
+    *("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha"),
+    *("window", "stride", "boxes", "box_threshold"),
+)
+"""The fields of a run's record that all results in a folder have in common."""
 
 
 def digest(parts: Any) -> str:
@@ -86,12 +91,15 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
                 yield row
 
 
-def refuse_other(folder: Place, found: Iterable[Row], settings: str) -> None:
-    """Refuse a folder with results that were made with other settings. Raises OutputError."""
+def refuse_other(folder: Place, found: Iterable[Row], settings: str, record: Row) -> None:
+    """Refuse a folder with results that were made with other settings. Raises OutputError.
+
+    `record` says what the settings are, for the message.
+    """
     for row in found:
         if row.get("digest") and row["digest"].partition("-")[0] != settings:
             raise OutputError(
-                f"'{folder}' holds results of another run{_told(folder)}: "
+                f"'{folder}' holds results of another run{_told(folder, record)}: "
                 f"name another --output, or replace them with --overwrite"
             )
 
@@ -143,11 +151,18 @@ def _files(row: Row) -> Iterator[str]:
         yield from (stem + ending for ending in SAVES.values())
 
 
-def _told(folder: Place) -> str:
-    """What the earlier run was, where its record can be read."""
+def _told(folder: Place, record: Row) -> str:
+    """What the earlier run was and what was another setting, where its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        record = json.loads((folder / RUN).read_bytes())
-        return f" ({record['model']}, {record['weights']}, layer {', '.join(record['layers'])})"
+        earlier = json.loads((folder / RUN).read_bytes())
+        ours = json.loads(outputs.to_json(record))
+        other = [
+            f"{name.replace('_', '-')} {earlier[name] or 'unset'}, here {ours[name] or 'unset'}"
+            for name in SETTINGS
+            if earlier[name] != ours[name]
+        ]
+        known = f"{earlier['model']}, {earlier['weights']}, layer {', '.join(earlier['layers'])}"
+        return f" ({'; '.join([known, *other])})"
     return ""
 
 

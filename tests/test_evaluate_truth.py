@@ -15,10 +15,13 @@ from PIL import Image
 
 from camcli import localisation
 from camcli.annotations import Object
+from camcli.errors import AnnotationError
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.metrics import METRICS, ON_TRUTH
+from camcli.evaluation.truth import Scene, followed
 from camcli.images import Crop
 from camcli.localisation import Map
+from camcli.models import Model
 from camcli.render import placed
 from tests.conftest import GapNet, manifest
 
@@ -132,15 +135,22 @@ def test_what_is_skipped_is_counted_by_its_reason(
         "1 of 5 images skipped: no object of the class that is followed (--target annotated takes "
         "one that they have)",
         "1 of 5 images skipped: no object of a class of the model",
-        "1 of 5 images skipped: not annotated",
+        f"1 of 5 images skipped: not annotated (d.png: no row for it in {tmp_path}/boxes.csv)",
     } <= set(lines)
     record = json.loads(run(*asked, "--json").stdout_bytes)
-    assert (record["images"], record["failed"]) == (1, 1)
+    assert record["images"] == 1
+    assert record["failed"] == [
+        {"image": "e.png", "reason": f"{photos}/e.png: not an image that Pillow can read"}
+    ]
     assert [row["image"] for row in record["skipped"]] == ["b.png", "c.png", "d.png"]
     assert record["boxes"] == f"csv:{tmp_path / 'boxes.csv'}"
     none = run(*asked[:-1], 3)
-    assert none.exit_code == 2
+    assert (none.exit_code, none.stdout_bytes) == (1, b""), "as one failed"
     assert "not one image could be measured; 2 of 5 images" in none.stderr_bytes.decode()
+    (photos / "e.png").unlink()
+    none = run(*asked[:-1], 3)
+    assert none.exit_code == 2
+    assert "not one image could be measured; 2 of 4 images" in none.stderr_bytes.decode()
 
 
 def test_annotated_is_the_best_class_that_the_photo_has(
@@ -168,12 +178,13 @@ def test_classes_of_too_few_objects_do_not_count(
     record = json.loads(run(*asked, "--target", "annotated", "--json").stdout_bytes)
     assert (record["images"], record["objects"]) == (1, 2)
     reasons = {row["image"]: row["reason"] for row in record["skipped"]}
-    assert reasons["b.png"] == "fewer objects of each class than --objects asks for"
+    assert reasons["b.png"] == "fewer objects of the class than --objects asks for"
     assert [*reasons] == ["b.png", "c.png", "d.png"]
     lines = run(*asked, "--target", 2).stdout_bytes.decode().splitlines()
     assert "objects 2, fit preset" in lines[-1]
     blue = run(*asked, "--target", 4)
     assert blue.exit_code == 2, "of which there is one in each"
+    assert b"2 of 4 images skipped: fewer objects of the class" in blue.stderr_bytes
     alone = run("evaluate", photos, *TINY, "--objects", 2)
     assert alone.stderr_bytes == b"Error: --objects 2 counts annotated ones: give --boxes\n"
 
@@ -190,6 +201,55 @@ def test_difficult_objects_do_not_count(run: Run, photos: Path, tmp_path: Path) 
     assert list(record["metrics"]) == list(ON_TRUTH)
     assert record["images"] == 1
     assert [row["image"] for row in record["skipped"]] == ["b.png", "c.png", "d.png"]
+    assert record["skipped"][0]["reason"] == "only objects that are marked as difficult"
+
+
+def test_means_over_classes_and_top1(
+    run: Run, photos: Path, truth: tuple[object, ...], tmp_path: Path
+) -> None:
+    """a.png and c.png are explained for what is red or green, b.png for the last class."""
+    (tmp_path / "all.txt").write_text("red: 2\nblue: 3\ngreen: 2\n")
+    asked = ("evaluate", photos, *TINY, *truth, "--target", "annotated", "--output", tmp_path / "o")
+    metrics = ("--metric", "pointing", "--metric", "localised")
+    record = json.loads(run(*asked, *metrics, "--json").stdout_bytes)
+    images: dict[str, list[float]] = {"red": [], "blue": [], "green": []}
+    for row in scores(tmp_path / "o"):
+        if row["method"] == "centre":
+            objects = {label for label, _ in BOXES[row["image"]]}
+            (label,) = objects & ({"red", "green"} if row["class_index"] == "2" else {"blue"})
+            images[label].append(float(row["pointing"]))
+    means = [np.mean(values) for values in images.values() if values]
+    assert record["metrics"]["pointing"]["by_class"]["centre"] == pytest.approx(np.mean(means))
+    assert f"pointing, mean over {len(means)} classes: " in "".join(record["remarks"])
+    assert record["top1"] is None, "another class than the best may be explained"
+    (tmp_path / "all.txt").write_text("red: 0-4\nblue: 3\ngreen: 4\n")
+    best = json.loads(run(*asked, *metrics, "--target", "pred", "--json").stdout_bytes)
+    whole = best["metrics"]["localised"]["rows"]["centre"]
+    assert (best["images"], whole["images"]) == (2, 2)
+    assert [row["image"] for row in best["skipped"]] == ["c.png", "d.png"]
+    assert whole["mean"] > 0
+    assert best["top1"]["centre"] == pytest.approx(whole["mean"] * 2 / 3), "c.png is a miss"
+
+
+def test_a_class_beyond_the_networks_is_refused() -> None:
+    """Of a network whose classes nobody has counted, so that a class map may name any."""
+    model = Model(GapNet(), name="mine")
+    scene = Scene((9, 9), Crop(0, 0, 9, 9), {7: (Object("dog", (0, 0, 1, 1)),)})
+    with pytest.raises(AnnotationError, match="class 7 of the annotations: mine has 5 classes"):
+        followed(model, "annotated", torch.zeros(1, 3, 20, 20), [scene])
+
+
+def test_photos_of_one_name_are_refused(
+    run: Run, photos: Path, truth: tuple[object, ...], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (photos / "a.png").rename(other / "a.webp")
+    Image.new("RGB", (90, 70)).save(photos / "a.png")
+    found = run("evaluate", photos, other, *TINY, *truth)
+    assert found.exit_code == 2
+    (line,) = found.stderr_bytes.decode().splitlines()
+    assert f"'{photos}/a.png' and '{other}/a.webp' would have the same annotations" in line
 
 
 def test_a_broken_annotation_is_one_line_and_the_rest_goes_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +15,19 @@ import click
 from camcli import outputs
 from camcli.annotations import FORMATS
 from camcli.cli import DONE, SOME_FAILED
-from camcli.cli.options import Name, image_options, model_options, stack, window_options
-from camcli.errors import CamcliError
+from camcli.cli.options import Name, Real, image_options, model_options, stack, window_options
+from camcli.errors import CamcliError, OutputError
 from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
 from camcli.evaluation.protocol import CELLS, FILLS, GRADIENTS, PRODUCTS, SCALES, Protocol
-from camcli.images import Source, find
+from camcli.images import EVALUATION, STDIN, Source, find
 from camcli.methods import METHODS
+from camcli.remote import real
 
 if TYPE_CHECKING:
     from camcli.evaluation.run import Scores, Study
 
+_PICTURES = tuple(f"{name}.png" for name in (*METRICS, "distributions"))
+_TABLE = "table.md"
 _PAPERS = Protocol()
 """What the papers say, where they do."""
 
@@ -74,14 +78,14 @@ protocol_options = stack(
     ),
     click.option(
         "--noise",
-        type=click.FloatRange(0),
+        type=Real(0),
         default=_PAPERS.noise,
         show_default=True,
         help="Deviation of the noise on what ROAD imputes, in the network's input.",
     ),
     click.option(
         "--sure",
-        type=click.FloatRange(0, 1),
+        type=Real(0, 1),
         default=_PAPERS.sure,
         show_default=True,
         metavar="P",
@@ -104,7 +108,11 @@ protocol_options = stack(
     ),
     window_options,
     click.option(
-        "--seed", default=_PAPERS.seed, show_default=True, help="Decides everything random."
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        default=_PAPERS.seed,
+        show_default=True,
+        help="Decides everything random.",
     ),
 )
 """What the papers leave open; the names are those of Protocol's fields."""
@@ -200,23 +208,56 @@ def evaluate(
     """
     if not paths:
         raise CamcliError("no PATHS: expected files, folders or globs")
-    sources = _drawn(find(paths, recursive=recursive), limit, seed)
+    sources = _drawn(find(paths, recursive=recursive, skip=output), limit, seed)
     if not sources:
         raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
+    _tell_apart(sources, output, options["boxes"])
+    study = _study(sources, seed, **options)
+    study.check()
     if output:
         outputs.prepare(output)
-    study = _study(sources, seed, **options)
     scores = _measured(study, quiet)
     _show(scores, output, json)
     return SOME_FAILED if scores.failures else DONE
 
 
 def _drawn(sources: Sequence[Source], limit: int | None, seed: int) -> list[Source]:
-    """At most `limit` images, drawn at random: a folder is often sorted by class."""
-    if limit is None or limit >= len(sources):
+    """At most `limit` images, drawn at random: a folder is often sorted by class.
+
+    What is not there takes no image's place, and is kept: reading it will say so.
+    """
+    there = [i for i, source in enumerate(sources) if _is_there(source)]
+    if limit is None or limit >= len(there):
         return list(sources)
-    drawn = random.Random(seed).sample(range(len(sources)), limit)  # noqa: S311 - no secret
-    return [sources[i] for i in sorted(drawn)]
+    drawn = random.Random(seed).sample(there, limit)  # noqa: S311 - no secret
+    missing = {*range(len(sources))} - {*there}
+    return [sources[i] for i in sorted(missing | {*drawn})]
+
+
+def _is_there(source: Source) -> bool:
+    return source.path == STDIN or not isinstance(source.path, Path) or source.path.exists()
+
+
+def _tell_apart(sources: Sequence[Source], output: Path | None, boxes: str | None) -> None:
+    """Refuse images that annotations or records would take for each other, and inputs that would
+    be written over. Raises OutputError."""
+    first: dict[Path, Source] = {}
+    for source in sources if output or boxes else ():
+        name = source.name.with_suffix("") if boxes else source.name
+        other = first.setdefault(name, source)
+        if other is not source:
+            what = "annotations" if boxes else "name in scores.csv"
+            raise OutputError(
+                f"'{other.path}' and '{source.path}' would have the same {what}: evaluate them "
+                "apart, or give a folder that holds both"
+            )
+    files = (*EVALUATION, _TABLE, *_PICTURES)
+    written = {real(output / name) for name in files} if output else set()
+    for source in sources:
+        if real(source.path) in written:
+            raise OutputError(
+                f"'{source.path}' is an input and would be written over: name another folder"
+            )
 
 
 def _study(
@@ -282,7 +323,6 @@ def _measured(study: Study, quiet: bool) -> Scores:
     from tqdm import tqdm  # not before the run: --help stays quick
 
     from camcli.evaluation.run import Failure, Measured, Scores, run
-    from camcli.evaluation.table import left_out
 
     scores = Scores(study)
     hidden = quiet or not sys.stderr.isatty()
@@ -293,23 +333,34 @@ def _measured(study: Study, quiet: bool) -> Scores:
                 progress.clear()
                 click.echo("Error: " + str(found.error).replace("\n", "\\n"), err=True)
             progress.update(len(found.facts) if isinstance(found, Measured) else 1)
-    if not scores.facts:
-        raise CamcliError("; ".join(["not one image could be measured", *left_out(scores)]))
     return scores
 
 
 def _show(scores: Scores, output: Path | None, json: bool) -> None:
     from camcli.evaluation import plots, records
+    from camcli.evaluation.summary import Summary, left_out
     from camcli.evaluation.table import markdown, table
 
-    record = records.record(scores)
+    if not scores.facts:
+        message = "; ".join(["not one image could be measured", *left_out(scores)])
+        if not scores.failures:
+            raise CamcliError(message)
+        click.echo(f"Error: {message}", err=True)
+        return
+    summary = Summary(scores)
+    record = records.record(summary)
     if json:
         click.echo(outputs.to_json(record), nl=False)
     else:
-        click.echo(table(scores), nl=False)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        click.echo(table(summary, width), nl=False)
     if output:
-        outputs.write(output / records.METRICS_FILE, outputs.to_json(record, indent=2))
-        outputs.write(output / records.SCORES_FILE, records.rows_csv(scores))
-        outputs.write(output / records.TABLE_FILE, markdown(record).encode())
-        for name, picture in plots.pictures(scores).items():
+        metrics, rows = (output / name for name in EVALUATION)
+        if metrics.exists():  # an earlier evaluation's pictures would be taken for this one's
+            for name in _PICTURES:
+                (output / name).unlink(missing_ok=True)
+        outputs.write(metrics, outputs.to_json(record, indent=2))
+        outputs.write(rows, records.rows_csv(scores))
+        outputs.write(output / _TABLE, markdown(summary).encode())
+        for name, picture in plots.pictures(summary).items():
             outputs.write(output / name, picture)

@@ -209,6 +209,8 @@ def _job(
     from camcli.render import Style
 
     style, rule = Style(colormap, alpha), BoxRule(boxes, box_threshold)
+    if rule != BoxRule() and "boxes" not in save:
+        raise CamcliError("--boxes and --box-threshold say which boxes --save boxes takes: give it")
     network = load(model, weights, labels=labels, device=device, precision=precision)
     if not quiet and (note := _note(network)):
         click.echo(f"Note: {note}", err=True)

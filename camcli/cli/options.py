@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -64,6 +65,16 @@ class Corners(click.types.StringParamType):
         if not (0 <= x0 < x1 and 0 <= y0 < y1):
             self.fail(f"'{value}': expected x0,y0,x1,y1 with x0 < x1 and y0 < y1", param, ctx)
         return x0, y0, x1, y1
+
+
+class Real(click.FloatRange):
+    """A number in a range, and neither infinite nor not a number, which no range refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
 
 
 class Location(click.ParamType[Place]):

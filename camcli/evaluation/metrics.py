@@ -56,9 +56,9 @@ EVIDENCE = MappingProxyType(
 ON_MOSAICS = frozenset({"mosaic", "cell"})
 """The evidence that is taken on grids of images and not on the images themselves."""
 
-TIE = 1e-5
-"""How far apart two probabilities may be that are equal for `win`: equal maps, summed in another
-order, leave float32 probabilities that differ by some 1e-6."""
+TIE = 1e-4
+"""The share of a probability by which another may be off and count as equal: what is summed in
+another order leaves float32 scores that differ by some 1e-5."""
 
 Better = Literal["higher", "lower"]
 
@@ -162,9 +162,9 @@ def average_drop(probability: Tensor, kept: Tensor) -> Tensor:
 def increase(probability: Tensor, kept: Tensor) -> Tensor:
     """Increase in Confidence: how often the network is surer without what the map hides.
 
-    `100 [Y < O]`. (N,), (N,) -> (N,), 0 or 100 percent
+    `100 [Y < O]`, by more than a share `TIE` of Y. (N,), (N,) -> (N,), 0 or 100 percent
     """
-    return 100 * (probability < kept).to(probability)
+    return _known(100 * (kept > probability * (1 + TIE)).to(probability), kept)
 
 
 @register(
@@ -178,12 +178,12 @@ def win(kept: Tensor, rivals: Tensor) -> Tensor:
     """Win: how many of the table's other maps lose more of the class's probability.
 
     The smaller fall of two is the higher probability that is left; of equal ones, which differ by
-    `TIE` at most, each has half. The paper compares two methods; the matrix of every two is given
-    as well. (N,), (R,N) -> (N,), 0 to 100 percent
+    a share `TIE` at most, each has half. The paper compares two methods; the matrix of every two is
+    given as well. (N,), (R,N) -> (N,), 0 to 100 percent
     """
-    lead = kept - rivals
-    won = (lead > TIE).to(kept) + (lead.abs() <= TIE).to(kept) / 2
-    return 100 * won.mean(0)
+    won = (kept > rivals * (1 + TIE)).to(kept)
+    lost = (rivals > kept * (1 + TIE)).to(kept)
+    return _known(100 * ((1 + won - lost) / 2).mean(0), kept + rivals.sum(0))
 
 
 @register(
@@ -305,6 +305,7 @@ def coherency(seen: Tensor, again: Tensor) -> Tensor:
     better="lower",
     source="Adebayo et al. 2018, arXiv:1810.03292",
     trace="unlearnt",
+    controlled=False,
 )
 def sanity(unlearnt: Tensor) -> Tensor:
     """Sanity check: how much of the map stays when the network forgets what it learnt.
@@ -419,6 +420,11 @@ def _each(
     pairs = zip(placed, objects, strict=True)
     found = [measure(values, of_class, *options) for values, of_class in pairs]
     return torch.tensor(found, dtype=torch.float64)
+
+
+def _known(values: Tensor, evidence: Tensor) -> Tensor:
+    """Values (N,), NaN where what they are made from is: comparisons would take that for a no."""
+    return values.where(evidence.isfinite(), float("nan"))
 
 
 def _area(curve: Tensor) -> Tensor:

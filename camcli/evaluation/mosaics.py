@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+
+LIMIT = 16
+"""Images of a class that wait for a grid."""
 
 
 @dataclass(frozen=True)
@@ -21,30 +24,26 @@ class Tile:
 
 
 class Pool:
-    """Images that wait for a grid. Four of different classes make one.
+    """Images of one shape that wait for a grid. Four of different classes make one.
 
-    At most `limit` of a class wait, so that a folder of one class does not fill the memory; those
+    At most `LIMIT` of a class wait, so that a folder of one class does not fill the memory; those
     beyond it are in no grid.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.waiting: dict[int, deque[Tile]] = defaultdict(deque)
+    def __init__(self) -> None:
+        self.waiting: dict[int, deque[Tile]] = {}
 
-    def add(self, tiles: Sequence[Tile]) -> None:
-        """Put images in."""
+    def add(self, tiles: Iterable[Tile]) -> list[list[Tile]]:
+        """Put images in, and take out the grids that they make, whatever batches they come in."""
+        made = []
         for tile in tiles:
-            if len(self.waiting[tile.label]) < self.limit:
-                self.waiting[tile.label].append(tile)
-
-    def take(self) -> list[list[Tile]]:
-        """All grids that can be made, each of four images; classes with most images first."""
-        made: list[list[Tile]] = []
-        while True:
-            ready = sorted(self.waiting.values(), key=len, reverse=True)[:4]
-            if len(ready) < 4 or not ready[3]:
-                return made
-            made.append([queue.popleft() for queue in ready])
+            waiting = self.waiting.setdefault(tile.label, deque())
+            if len(waiting) < LIMIT:
+                waiting.append(tile)
+            if len(self.waiting) == 4:
+                made.append([queue.popleft() for queue in self.waiting.values()])
+                self.waiting = {label: queue for label, queue in self.waiting.items() if queue}
+        return made
 
 
 def mosaic(grids: Sequence[Sequence[Tile]], cells: str) -> Tensor:

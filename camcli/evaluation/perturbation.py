@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate
@@ -56,7 +57,7 @@ def counts(shares: Tensor, maps: Tensor) -> Tensor:
 def fill(images: Tensor, preset: Preset, name: str) -> Tensor:
     """What stands for missing pixels of images (N,3,H,W), in the network's units, (N,3,H,W).
 
-    `blur` is RISE's Gaussian of 11 x 11 pixels, deviation 5; `mean` the mean colour, which is 0
+    `blur` is RISE's, of 11 x 11 pixels and deviation 5; `mean` the mean colour, which is 0
     where preprocessing has subtracted it; `black` is black.
     """
     if name == "blur":
@@ -69,10 +70,16 @@ def fill(images: Tensor, preset: Preset, name: str) -> Tensor:
 
 
 def blurred(images: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:
-    """Images (N,C,H,W) under a Gaussian of `size` pixels, zeros around them, as in RISE's code."""
-    offsets = torch.arange(size, dtype=images.dtype, device=images.device) - size // 2
-    weights = torch.exp(-offsets.square() / (2 * sigma**2))
-    weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, size)
+    """Images (N,C,H,W) blurred, zeros around them, as in RISE's code.
+
+    Its kernel is a point that a Gaussian has blurred within `size` pixels, mirrored at their ends:
+    flatter than the Gaussian itself.
+    """
+    reach = round(4 * sigma)
+    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    point = np.eye(1, size, size // 2)[0]
+    mirrored = np.convolve(np.pad(point, reach, mode="symmetric"), bell / bell.sum(), "valid")
+    weights = images.new_tensor(mirrored).expand(images.shape[1], 1, 1, size)
     for kernel in (weights, weights.mT):
         padding = (kernel.shape[2] // 2, kernel.shape[3] // 2)
         images = conv2d(images, kernel, padding=padding, groups=images.shape[1])
@@ -81,4 +88,4 @@ def blurred(images: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:
 
 def blended(images: Tensor, seen: Tensor, hidden: Tensor) -> Tensor:
     """Images (N,3,H,W) where `seen` (N,H,W) is 1, and `hidden` (N,3,H,W) where it is 0."""
-    return hidden + (images - hidden) * seen[:, None]
+    return torch.lerp(hidden, images, seen[:, None].to(images))

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.evaluation.controls import CONTROLS
-from camcli.evaluation.intervals import Cell, cells
+from camcli.evaluation.intervals import Cell
 from camcli.evaluation.metrics import METRICS
-from camcli.evaluation.records import curves
 from camcli.evaluation.run import Scores, Values
+from camcli.evaluation.summary import Summary
 from camcli.evaluation.trials import REMOVED
 from camcli.images import Pixels
 from camcli.render import png
@@ -26,7 +26,10 @@ _METHODS: tuple[Colour, ...] = (
     *((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167)),
     *((230, 159, 0), (86, 180, 233), (120, 94, 240), (150, 75, 0)),
 )
-"""Okabe and Ito's colours, which colour-blind people can tell apart, and two more."""
+"""Okabe and Ito's colours, which colour-blind people can tell apart, and two more. The
+methods after them have the same in dashes."""
+_DASH = 6
+"""The length of a dash, and of half of the gap behind it."""
 _CONTROLS: tuple[Colour, ...] = ((120, 120, 120), (175, 175, 175))
 _SCALE = 2
 """Pixels are drawn twice as fine as text is laid out in."""
@@ -73,33 +76,63 @@ class Panel:
         cv2.line(self.canvas, line[0].tolist(), line[1].tolist(), _INK, _SCALE)
 
 
-def pictures(scores: Scores) -> dict[str, bytes]:
+def pictures(summary: Summary) -> dict[str, bytes]:
     """PNG files by name: one for each metric that has a curve, and `distributions.png`."""
-    found = {f"{name}.png": png(_curves(scores, name, c)) for name, c in curves(scores).items()}
-    return found | {"distributions.png": png(_distributions(scores))}
+    found = {
+        f"{name}.png": png(_curves(summary.scores, name, curve))
+        for name, curve in summary.curves.items()
+    }
+    return found | {"distributions.png": png(_distributions(summary))}
 
 
 def _curves(scores: Scores, name: str, curve: Values) -> Pixels:
     rows = scores.study.rows
     canvas = _blank(640, 400)
     x = _positions(name, curve.shape[1])
-    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1] if x.max() <= 1 else [int(value) for value in x]
-    y_ticks = _round_ticks(min(0.0, curve.min()), max(curve.max(), 1e-3))
-    span = (min(0.0, float(x.min())), float(x.max())) if x.max() <= 1 else (1.0, float(x.max()))
-    panel = Panel(
-        canvas, (64, 44, 478, 340), (span[0], max(span[1], 1.0)), (y_ticks[0], y_ticks[-1])
-    )
+    ticks, span = [0, 0.2, 0.4, 0.6, 0.8, 1], (0.0, 1.0)
+    if METRICS[name].unlearns:
+        ticks, span = [*map(int, x)], (1.0, float(len(x))) if len(x) > 1 else (0.0, 2.0)
+    known = curve[np.isfinite(curve)]
+    y_ticks = _round_ticks(min(0.0, known.min(initial=0)), max(known.max(initial=0), 1e-3))
+    panel = Panel(canvas, (64, 44, 478, 340), span, (y_ticks[0], y_ticks[-1]))
     panel.frame(ticks, y_ticks)
-    for line, colour, row in zip(curve, _colours(rows), rows, strict=True):
-        points = panel.place(np.stack([x, line], axis=1)).reshape(-1, 1, 2)
-        thickness = _SCALE if row in CONTROLS else 2 * _SCALE
-        cv2.polylines(canvas, [points], False, colour, thickness, cv2.LINE_AA)
+    for i, (line, colour) in enumerate(zip(curve, _colours(rows), strict=True)):
+        points = panel.place(np.nan_to_num(np.stack([x, line], axis=1)))
+        thickness = _SCALE if rows[i] in CONTROLS else 2 * _SCALE
+        for part in _parts(points, np.isfinite(line)):
+            _line(canvas, part, colour, thickness, dashed=_dashed(i, rows))
     better = METRICS[name].better
     across, up = AXES.get(name, ("step", "value"))
     _text(canvas, f"{name}: {up}, {len(scores.facts)} images ({better} is better)", (16, 24), 0.48)
     _text(canvas, across, (271, 384), align=0.5)
     _legend(canvas, rows, (494, 64))
     return canvas
+
+
+def _parts(points: NDArray[np.int32], there: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+    """The stretches of points (P,2) without a gap."""
+    inner = np.flatnonzero(np.diff(there)) + 1
+    pieces = zip(np.split(points, inner), np.split(there, inner), strict=True)
+    return [piece for piece, known in pieces if known[0]]
+
+
+def _line(
+    canvas: Pixels, points: NDArray[np.int32], colour: Colour, thickness: int, *, dashed: bool
+) -> None:
+    """A line through points (P,2) in the drawing's own pixels; a single one is a dot."""
+    if len(points) == 1:
+        cv2.circle(canvas, points[0].tolist(), 2 * thickness, colour, -1, cv2.LINE_AA)
+        return
+    if not dashed:
+        cv2.polylines(canvas, [points.reshape(-1, 1, 2)], False, colour, thickness, cv2.LINE_AA)
+        return
+    run = np.concatenate([[0], np.hypot(*np.diff(points, axis=0).T).cumsum()])
+    dash = _DASH * _SCALE
+    for start in np.arange(0, run[-1], 1.5 * dash):
+        ends = [start, *run[(run > start) & (run < start + dash)], min(start + dash, run[-1])]
+        xy = np.stack([np.interp(ends, run, points[:, i]) for i in range(2)], axis=1)
+        stroke = np.asarray(np.rint(xy), np.int32).reshape(-1, 1, 2)
+        cv2.polylines(canvas, [stroke], False, colour, thickness, cv2.LINE_AA)
 
 
 def _positions(name: str, steps: int) -> Points:
@@ -111,13 +144,13 @@ def _positions(name: str, steps: int) -> Points:
     return np.linspace(0, 1, steps)
 
 
-def _distributions(scores: Scores) -> Pixels:
+def _distributions(summary: Summary) -> Pixels:
     """A panel for each metric: each image's value as a dot, the mean and its interval as a bar."""
-    found, rows = cells(scores), scores.study.rows
-    height = 62 + 26 * len(rows)
-    return np.vstack(
-        [_distribution(name, column, scores.values[name], height) for name, column in found.items()]
-    )
+    values, height = summary.scores.values, 62 + 26 * len(summary.scores.study.rows)
+    panels = [
+        _distribution(name, column, values[name], height) for name, column in summary.cells.items()
+    ]
+    return np.vstack(panels)
 
 
 def _distribution(name: str, column: Mapping[str, Cell], values: Values, height: int) -> Pixels:
@@ -141,7 +174,8 @@ def _distribution(name: str, column: Mapping[str, Cell], values: Values, height:
         for x, y in panel.place(np.stack([of_row, spread], axis=1)).tolist():
             cv2.circle(canvas, (x, y), 3 * _SCALE, faint, -1, cv2.LINE_AA)
         if np.isfinite(cell.mean):
-            bar = np.array([[cell.low, middle], [cell.high, middle], [cell.mean, middle]])
+            low, high = (cell.low, cell.high) if cell.images > 1 else (cell.mean, cell.mean)
+            bar = np.array([[low, middle], [high, middle], [cell.mean, middle]])
             start, end, mean = panel.place(bar).tolist()
             cv2.line(canvas, start, end, colour, 2 * _SCALE, cv2.LINE_AA)
             cv2.circle(canvas, mean, 4 * _SCALE, colour, -1, cv2.LINE_AA)
@@ -157,6 +191,10 @@ def _round_ticks(low: float, high: float) -> list[float]:
     return [round(float(i * step), 10) for i in range(int(first), int(last) + 1)]
 
 
+def _dashed(i: int, rows: Sequence[str]) -> bool:
+    return len(_METHODS) <= i < len(rows) - len(CONTROLS)
+
+
 def _colours(rows: Sequence[str]) -> list[Colour]:
     methods = len(rows) - len(CONTROLS)
     return [*(_METHODS[i % len(_METHODS)] for i in range(methods)), *_CONTROLS]
@@ -165,8 +203,8 @@ def _colours(rows: Sequence[str]) -> list[Colour]:
 def _legend(canvas: Pixels, rows: Sequence[str], corner: tuple[int, int]) -> None:
     x, y = corner
     for i, (row, colour) in enumerate(zip(rows, _colours(rows), strict=True)):
-        at = (y + 20 * i) * _SCALE
-        cv2.line(canvas, (x * _SCALE, at), ((x + 20) * _SCALE, at), colour, 3 * _SCALE, cv2.LINE_AA)
+        ends = np.array([[x, y + 20 * i], [x + 20, y + 20 * i]], np.int32) * _SCALE
+        _line(canvas, ends, colour, 3 * _SCALE, dashed=_dashed(i, rows))
         _text(canvas, row, (x + 26, y + 20 * i + 4))
 
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from camcli.allowance import Allowance
 from camcli.engine import aimed, needs_survey, pick_methods, surveyed
 from camcli.errors import (
     AnnotationError,
@@ -34,6 +35,7 @@ from camcli.evaluation.trials import MosaicTrial, Setup, Subject, Trial, mosaic_
 from camcli.evaluation.truth import (
     ANNOTATED,
     ANOTHER,
+    DIFFICULT,
     FEWER,
     UNANNOTATED,
     UNKNOWN,
@@ -126,48 +128,53 @@ class Failure:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that is left out for want of ground truth, and why."""
+    """An image that is left out for want of ground truth, and why; `detail` is what was missed."""
 
     number: int
     reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The class that was followed on an image, and its probability."""
+    """The class that was followed on an image, its probability, and what annotations call it."""
 
     class_index: int
     probability: float
+    label: str | None = None
 
 
 @dataclass(frozen=True)
 class Measured:
     """Values by metric (M,n) for M rows and the images `numbers`, and traces by metric (M,n,...).
 
-    `facts` are empty where images are measured for a second time, in grids.
+    `facts` are empty where images are measured for a second time, in grids; `empty` (M,n) says
+    which maps showed nothing, where maps of single images were made.
     """
 
     numbers: Sequence[int]
     facts: Sequence[Facts]
     values: Mapping[str, Values]
     traces: Mapping[str, Values]
+    empty: NDArray[np.bool_] | None = None
 
 
 class Scores:
     """What is known of all images: by metric the values (M,n) of M rows and n images.
 
-    They are NaN where there is no image to measure or the metric is not defined for it. `facts`,
-    `failures` and `skipped`, the reasons, are by image number; `traces` by metric, (M,n,...), of
-    the images that have one, in any order.
+    They are NaN where there is no image to measure or the metric is not defined for it. `empty`
+    (M,n) are the maps that showed nothing. `facts`, `failures` and `skipped` are by image number;
+    `traces` by metric, (M,n,...), of the images that have one, in any order.
     """
 
     def __init__(self, study: Study) -> None:
         self.study = study
         shape = len(study.rows), len(study.sources)
         self.values = {name: np.full(shape, np.nan) for name in study.metrics}
+        self.empty = np.zeros(shape, bool)
         self.facts: dict[int, Facts] = {}
         self.failures: dict[int, CamcliError] = {}
-        self.skipped: dict[int, str] = {}
+        self.skipped: dict[int, Skipped] = {}
         self._traces: dict[str, list[Values]] = defaultdict(list)
 
     def add(self, found: Measured | Failure | Skipped) -> None:
@@ -176,9 +183,11 @@ class Scores:
             self.failures[found.number] = found.error
             return
         if isinstance(found, Skipped):
-            self.skipped[found.number] = found.reason
+            self.skipped[found.number] = found
             return
         self.facts.update(zip(found.numbers, found.facts, strict=False))
+        if found.empty is not None:
+            self.empty[:, list(found.numbers)] = found.empty
         for name, values in found.values.items():
             self.values[name][:, list(found.numbers)] = values
         for name, trace in found.traces.items():
@@ -201,28 +210,29 @@ def run(study: Study) -> Iterator[Measured | Failure | Skipped]:
     metrics = [METRICS[name] for name in study.metrics]
     grids = [metric for metric in metrics if metric.on_mosaics]
     single = [metric for metric in metrics if not metric.on_mosaics]
-    pool = Pool(study.batch_size)
+    pools: dict[torch.Size, Pool] = defaultdict(Pool)
+    allowed: Allowance[Loaded] = Allowance(study.batch_size)
     setup = _setup(study)
     with ThreadPoolExecutor(study.workers) as decoding:
         stream = read_ahead(
             decoding, partial(_load, study), enumerate(study.sources), study.batch_size
         )
         while window := list(itertools.islice(stream, study.batch_size)):
-            aimed = list(_aimed(study, window)) if study.truth else window
-            yield from (item for item in aimed if not isinstance(item, Loaded))
-            for batch in _batches(aimed):
-                numbers, images = [item.number for item in batch], _stacked(batch, study)
+            known = list(_aimed(study, window)) if study.truth else window
+            yield from (item for item in known if not isinstance(item, Loaded))
+            for batch in allowed.split(_batches(known)):
+                images = _stacked(batch, study)
                 try:
-                    setup = _surveyed(setup, images)
-                    subject = _subject(setup, images, batch)
-                    found = _measured(subject, single)
-                    pool.add(_sure(subject) if grids else [])
-                    waiting = list(_on_mosaics(setup, pool, grids))
+                    setup = replace(_surveyed(setup, images), batch_size=allowed.size)
+                    found = _measured(_subject(setup, images, batch), single)
+                    tiles = list(_sure(setup, images, batch)) if grids else []
                 except _UNFIT as error:
-                    yield from _failures(study, numbers, error)
+                    if not allowed.halved(error, batch, allowed.size):
+                        yield from _failures(study, batch, error)
                     continue
                 yield found
-                yield from waiting
+                made = pools[images.shape[1:]].add(tiles)
+                yield from _on_mosaics(setup, made, grids)
 
 
 def _setup(study: Study) -> Setup:
@@ -252,17 +262,18 @@ def _load(study: Study, numbered: tuple[int, Source]) -> Loaded | Failure | Skip
             return Loaded(number, image)
         size = pixels.shape[0], pixels.shape[1]
         found = study.truth.read(source.name, size)
-    except NotAnnotatedError:
-        return Skipped(number, UNANNOTATED)
+    except NotAnnotatedError as error:
+        return Skipped(number, UNANNOTATED, str(error))
     except (ImageError, AnnotationError) as error:
         return Failure(number, error)
-    objects = study.truth.by_class(found)  # what is wrong with the classes is so for all images
+    # What is wrong with the classes is so for all images, and ends the run.
+    objects = study.truth.by_class(one for one in found if not one.difficult)
     if not objects:
-        return Skipped(number, UNKNOWN)
+        return Skipped(number, DIFFICULT if study.truth.by_class(found) else UNKNOWN)
     enough = {label: found for label, found in objects.items() if len(found) >= study.objects}
     if not enough:
         return Skipped(number, FEWER)
-    return Loaded(number, image, Scene(size, crop, enough))
+    return Loaded(number, image, Scene(size, crop, enough, objects.keys() - enough.keys()))
 
 
 def _aimed(
@@ -278,11 +289,13 @@ def _aimed(
         try:
             labels = followed(study.model, study.target, _stacked(batch, study), scenes)
         except _UNFIT as error:
-            yield from _failures(study, [item.number for item in batch], error)
+            yield from _failures(study, batch, error)
             continue
         for item, scene, label in zip(batch, scenes, labels, strict=True):
-            known = label in scene.objects
-            yield replace(item, label=label) if known else Skipped(item.number, ANOTHER)
+            if label in scene.objects:
+                yield replace(item, label=label)
+            else:
+                yield Skipped(item.number, FEWER if label in scene.few else ANOTHER)
 
 
 def _scenes(batch: Iterable[Loaded]) -> list[Scene]:
@@ -312,11 +325,11 @@ def _stacked(batch: Sequence[Loaded], study: Study) -> Tensor:
     return images.to(model.device, model.dtype, memory_format=torch.channels_last)
 
 
-def _failures(study: Study, numbers: Sequence[int], error: Exception) -> Iterator[Failure]:
-    for number in numbers:
-        where = study.sources[number].path
+def _failures(study: Study, batch: Iterable[Loaded], error: Exception) -> Iterator[Failure]:
+    for item in batch:
+        where = study.sources[item.number].path
         reason = f"{where}: {study.model.name} failed ({one_line(error)})"
-        yield Failure(number, ImageError(reason))
+        yield Failure(item.number, ImageError(reason))
 
 
 def _measured(subject: Subject, metrics: Sequence[Metric]) -> Measured:
@@ -326,12 +339,15 @@ def _measured(subject: Subject, metrics: Sequence[Metric]) -> Measured:
         if metrics
         else aimed(setup.model, subject.images, setup.target)  # and nothing is explained
     )
-    facts = zip(classes.tolist(), probability.tolist(), strict=True)
+    facts = [*map(Facts, classes.tolist(), probability.tolist())]
+    for i, scene in enumerate(subject.scenes):
+        facts[i] = replace(facts[i], label=scene.objects[facts[i].class_index][0].label)
     return Measured(
         numbers=subject.numbers,
-        facts=[Facts(*fact) for fact in facts],
+        facts=facts,
         values={metric.name: _values(metric, trials) for metric in metrics},
         traces={m.name: _stack(getattr(t, m.trace) for t in trials) for m in metrics if m.trace},
+        empty=np.asarray(subject.empty.cpu()) if metrics else None,
     )
 
 
@@ -347,23 +363,25 @@ def _stack(rows: Iterable[Tensor]) -> Values:
     return np.asarray(torch.stack(list(rows)).cpu().double().numpy())
 
 
-def _sure(subject: Subject) -> list[Tile]:
+def _sure(setup: Setup, images: Tensor, batch: Sequence[Loaded]) -> Iterator[Tile]:
     """The images of which the network is sure enough for a grid, with their best class."""
-    confidence, best = (column.tolist() for column in subject.confidence)
-    known = zip(subject.numbers, subject.images, best, confidence, strict=True)
-    return [
-        Tile(n, x.clone(), label) for n, x, label, p in known if p >= subject.setup.protocol.sure
-    ]
+    best, confidence = (column.tolist() for column in aimed(setup.model, images))
+    for item, image, label, share in zip(batch, images, best, confidence, strict=True):
+        if share >= setup.protocol.sure:
+            yield Tile(item.number, image.clone(), label)
 
 
-def _on_mosaics(setup: Setup, pool: Pool, metrics: Sequence[Metric]) -> Iterator[Measured]:
-    """What the grids give that can be made now, a few at a time: they are four times as large."""
-    grids = pool.take()
-    at_once = max(1, setup.batch_size // 4)
-    for some in (grids[i : i + at_once] for i in range(0, len(grids), at_once)):
+def _on_mosaics(
+    setup: Setup, grids: list[list[Tile]], metrics: Sequence[Metric]
+) -> Iterator[Measured]:
+    """What grids give, a few at a time: they are four times as large."""
+    allowed: Allowance[list[Tile]] = Allowance(max(1, setup.batch_size // 4))
+    for some in allowed.split([grids] if grids else []):
         try:
             trials = mosaic_trials(setup, some)
         except _UNFIT as error:
+            if allowed.halved(error, some, 1):
+                continue
             raise MethodError(
                 f"grid: {setup.model.name} failed on images twice as large as its own "
                 f"({one_line(error)}): try --cells half"

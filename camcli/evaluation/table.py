@@ -2,130 +2,132 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterator, Sequence
 
 from camcli.evaluation.controls import CONTROLS
-from camcli.evaluation.intervals import Cell, cells
+from camcli.evaluation.intervals import Cell
 from camcli.evaluation.metrics import METRICS
-from camcli.evaluation.records import wins
 from camcli.evaluation.run import Scores
-from camcli.evaluation.truth import ANNOTATED, ANOTHER
+from camcli.evaluation.summary import Summary
 
 MARKS = {"fails": "!", "unsure": "~"}
-KEPT = 0.3
-"""The rank correlation with a random network's map above which a map is said not to follow the
-network. With ImageNet weights Grad-CAM has 0.06 and Guided Backpropagation 0.51."""
 
 
-def table(scores: Scores) -> str:
-    """A line for each metric with a column for each row of the study, and the notes below it."""
-    found = cells(scores)
-    header = ["metric", "better", "images", *scores.study.rows]
-    lines = [header, *(_line(name, list(column.values())) for name, column in found.items())]
-    parts = [_aligned(lines)]
-    marks = {cell.verdict for column in found.values() for cell in column.values()}
-    if "fails" in marks:
-        parts.append(f"! no better than a map that knows nothing ({' or '.join(CONTROLS)})")
-    if "unsure" in marks:
-        parts.append("~ better than those on average, but these images are too few to be sure")
-    if "win" in found:
-        parts.append(_win_table(scores))
-    parts += _remarks(scores, found)
-    parts += left_out(scores)
-    parts.append(protocol(scores))
-    return "\n".join(parts) + "\n"
+def table(summary: Summary, width: int | None = None) -> str:
+    """A line for each metric with a column for each row of the study, and the notes below it.
+
+    Columns that do not fit into `width` characters come below the others.
+    """
+    parts = [_aligned(_lines(summary), width, 3)]
+    if "win" in summary.cells:
+        parts.append(_aligned(_wins(summary), width, 1))
+    return "\n".join([*parts, *_notes(summary)]) + "\n"
 
 
-def markdown(record: Mapping[str, Any]) -> str:
-    """What metrics.json holds as a Markdown table, with a line for each method and control."""
-    metrics = record["metrics"]
-    titles = [
-        f"`{name}`{' %' if facts['unit'] else ''} ({facts['better']})"
-        for name, facts in metrics.items()
+def markdown(summary: Summary) -> str:
+    """The same in Markdown, with a line for each method and control."""
+    found = [(METRICS[name], column) for name, column in summary.cells.items()]
+    titles = [f"`{one.name}`{' %' if one.percent else ''} ({one.better})" for one, _ in found]
+    rows = [
+        [_titled(row), *(_cell(column[row], one.percent) for one, column in found)]
+        for row in summary.scores.study.rows
     ]
-    lines = [["", *titles], ["---"] * (1 + len(titles))]
-    for row in (*record["methods"], *record["controls"]):
-        title = f"`{row}`" if row in record["methods"] else row
-        cells = [_cell(facts["rows"][row], facts["unit"]) for facts in metrics.values()]
-        lines.append([title, *cells])
-    return "".join(f"| {' | '.join(text.strip() for text in line)} |\n" for line in lines)
-
-
-def left_out(scores: Scores) -> Iterator[str]:
-    """A line for each reason for which images were skipped, with how many they are."""
-    for reason, count in Counter(scores.skipped.values()).most_common():
-        hint = f" (--target {ANNOTATED} takes one that they have)" if reason == ANOTHER else ""
-        yield f"{count} of {len(scores.study.sources)} images skipped: {reason}{hint}"
+    parts = [_piped([["", *titles], *rows])]
+    if "win" in summary.cells:
+        head, *wins = _wins(summary)
+        titles = [head[0], *map(_titled, head[1:])]
+        parts.append(_piped([titles, *([_titled(row), *shares] for row, *shares in wins)]))
+    parts.append("".join(f"- {note}\n" for note in [_counted(summary), *_notes(summary)]))
+    return "\n".join(parts)
 
 
 def protocol(scores: Scores) -> str:
     """How it was measured, in one line: what the papers leave open and these metrics depend on."""
     study = scores.study
-    needs = {name for metric in study.metrics for name in METRICS[metric].needs}
+    metrics = [METRICS[name] for name in study.metrics]
+    needs = {name for metric in metrics for name in metric.needs} | {*study.methods} & {"occlusion"}
     used = study.protocol.used(needs)
-    told = [
-        f"{name.replace('_', '-')} {value}" for name, value in used.items() if value is not None
-    ]
-    truth = f", boxes {study.truth.boxes}" if study.truth else ""
-    truth += f", objects {study.objects}" if study.objects > 1 else ""
-    return f"Measured with target {study.target}{truth}, fit {study.fit}, {', '.join(told)}."
+    parts = [f"target {study.target}"]
+    if study.target != "pred":
+        parts += [f"{metric.name} with target pred" for metric in metrics if metric.on_mosaics]
+    parts += [f"boxes {study.truth.boxes}"] if study.truth else []
+    parts += [f"objects {study.objects}"] if study.objects > 1 else []
+    parts += [f"layer {study.layer}"] if study.layer else []
+    parts.append(f"fit {study.fit}")
+    parts += [f"{name.replace('_', '-')} {v}" for name, v in used.items() if v is not None]
+    return f"Measured with {', '.join(parts)}."
 
 
-def _line(name: str, column: Sequence[Cell]) -> list[str]:
-    metric = METRICS[name]
-    title = f"{name} %" if metric.percent else name
-    return [
-        title,
-        metric.better,
-        str(column[0].images),
-        *(_cell(asdict(cell), metric.percent) for cell in column),
-    ]
+def _notes(summary: Summary) -> Iterator[str]:
+    """What the marks mean, what one should know of the values, and how they were measured."""
+    marks = {cell.verdict for column in summary.cells.values() for cell in column.values()}
+    if "fails" in marks:
+        yield f"! no better than a map that knows nothing ({' or '.join(CONTROLS)})"
+    if "unsure" in marks:
+        yield "~ better than those on average, but these images are too few to be sure"
+    yield from summary.remarks
+    yield protocol(summary.scores)
 
 
-def _cell(cell: Mapping[str, Any], percent: object) -> str:
-    """A Cell's fields, or what JSON holds of them."""
-    values = [cell[name] for name in ("mean", "low", "high")]
-    if values[0] is None or math.isnan(values[0]):
+def _lines(summary: Summary) -> Iterator[list[str]]:
+    yield ["metric", "better", "images", *summary.scores.study.rows]
+    for name, column in summary.cells.items():
+        metric, cells = METRICS[name], list(column.values())
+        title = f"{name} %" if metric.percent else name
+        shown = [_cell(cell, metric.percent) for cell in cells]
+        yield [title, metric.better, _images(cells), *shown]
+
+
+def _wins(summary: Summary) -> Iterator[list[str]]:
+    yield ["win % against", *summary.wins]
+    for row, against in summary.wins.items():
+        yield [row, *("-" if share is None else f"{share:.1f}" for share in against.values())]
+
+
+def _images(cells: Sequence[Cell]) -> str:
+    """How many images a metric is of: the range where it is not defined for all rows."""
+    counts = [cell.images for cell in cells]
+    return "-".join(map(str, dict.fromkeys([min(counts), max(counts)])))
+
+
+def _counted(summary: Summary) -> str:
+    """How many images most metrics are of, and how many the others."""
+    counts = {name: _images(list(column.values())) for name, column in summary.cells.items()}
+    ((usual, _),) = Counter(counts.values()).most_common(1)
+    others = [f"; `{name}` {count}" for name, count in counts.items() if count != usual]
+    return f"{usual} images{''.join(others)}"
+
+
+def _cell(cell: Cell, percent: bool) -> str:
+    if not cell.images:
         return "-"
-    mean, low, high = (f"{value:.{1 if percent else 3}f}" for value in values)
-    return f"{mean} [{low}, {high}]{MARKS.get(cell['verdict'] or '', ' ')}"
+    mean, low, high = (f"{v:.{1 if percent else 3}f}" for v in (cell.mean, cell.low, cell.high))
+    shown = f"{mean} [{low}, {high}]" if cell.images > 1 else mean
+    return shown + MARKS.get(cell.verdict or "", " ")
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+def _titled(row: str) -> str:
+    return row if row in CONTROLS else f"`{row}`"
+
+
+def _piped(lines: Sequence[Sequence[str]]) -> str:
+    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    return "".join(f"| {' | '.join(text.strip() for text in line)} |\n" for line in ruled)
+
+
+def _aligned(lines: Iterator[list[str]], width: int | None, fixed: int) -> str:
+    """Lines of columns, in blocks of a width that each begin with the first `fixed` ones."""
+    columns = [
+        [text.ljust(max(map(len, column))) for text in column]
+        for column in zip(*lines, strict=True)
+    ]
+    blocks = [columns[:fixed]]
+    for column in columns[fixed:]:
+        used = sum(len(one[0]) + 2 for one in blocks[-1])
+        if width and used + len(column[0]) > width and len(blocks[-1]) > fixed:
+            blocks.append(columns[:fixed])
+        blocks[-1].append(column)
+    return "\n\n".join(
+        "\n".join("  ".join(line).rstrip() for line in zip(*block, strict=True)) for block in blocks
     )
-
-
-def _win_table(scores: Scores) -> str:
-    found = wins(scores)
-    lines = [["win % against", *found]]
-    for row, against in found.items():
-        lines.append(
-            [row, *("-" if share is None else f"{share:.1f}" for share in against.values())]
-        )
-    return _aligned(lines)
-
-
-def _remarks(scores: Scores, found: dict[str, dict[str, Cell]]) -> Iterator[str]:
-    for method in scores.study.methods:
-        kept = found["sanity"][method].mean if "sanity" in found else math.nan
-        if kept > KEPT:
-            yield (
-                f"{method} fails the sanity check: much of its map stays when the weights become "
-                f"random (rank correlation {kept:.2f})"
-            )
-    for name, values in scores.values.items():
-        if METRICS[name].on_mosaics and not np.isfinite(values).any():
-            yield (
-                f"{name} needs 4 images of different classes of which the network is surer than "
-                f"{scores.study.protocol.sure:g} (--sure)"
-            )

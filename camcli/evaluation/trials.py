@@ -120,15 +120,16 @@ class Subject:
     def _found(self) -> list[Explanation]:
         return self.setup.explain(self.images, self.setup.methods, self.setup.target)
 
-    @cached_property
-    def confidence(self) -> tuple[Tensor, Tensor]:
-        """The best class's probability on each image, and that class, (N,) and (N,)."""
-        best = self._outputs(1, lambda which, _: self.images[which])[:, 0].softmax(1).max(1)
-        return best.values, best.indices
+    @property
+    def empty(self) -> Tensor:
+        """Where a row's map (M,N) shows nothing, as it is nowhere above zero."""
+        return torch.stack([maps.amax((1, 2)) <= 0 for maps in self.maps.values()])
 
     @cached_property
     def occlusion(self) -> Tensor:
         """The occlusion maps (N,H,W)."""
+        if "occlusion" in self.setup.methods:
+            return self.maps["occlusion"]
         (found,) = self.setup.explain(self.images, ["occlusion"], self.classes)
         return found.maps
 
@@ -140,13 +141,14 @@ class Subject:
         """
         module, protocol = self.setup.model.module, self.setup.protocol
         methods, steps = self.setup.methods, []
-        whole, classes = self.maps, self.classes  # of the network that still knows
+        whole = {name: ranks(maps) for name, maps in self.maps.items()}
+        classes = self.classes  # of the network that still knows
         with sanity.forgetting(module, protocol.stages, protocol.seed) as stages:
             for _ in stages:
                 found = self.setup.explain(self.images, methods, classes)
                 steps.append(self.setup.maps(found, self.numbers))
         return {
-            name: torch.stack([pearson(ranks(first), ranks(maps[name])) for maps in steps], dim=1)
+            name: torch.stack([pearson(first, ranks(maps[name])) for maps in steps], dim=1)
             for name, first in whole.items()
         }
 
@@ -168,9 +170,13 @@ class Subject:
         return found.gather(2, self.classes[:, None, None].expand(-1, steps, 1))[:, :, 0]
 
     def stays_best(self, steps: int, changed: Changed) -> Tensor:
-        """1 where the class is the best one at a step of a change, else 0, (N,S)."""
-        best = self._outputs(steps, changed).argmax(2)
-        return (best == self.classes[:, None]).to(self.images)
+        """1 where the class is the best one at a step of a change, else 0, (N,S).
+
+        NaN where there are no scores to compare.
+        """
+        scores = self._outputs(steps, changed)
+        best = (scores.argmax(2) == self.classes[:, None]).to(scores)
+        return best.where(scores.isfinite().all(2), float("nan"))
 
     def _outputs(self, steps: int, changed: Changed) -> Tensor:
         """The class scores of each image at each step (N,S,K), in batches across images."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from camcli.annotations import Object, Reader, Size, reader
 from camcli.capture import borrowed
 from camcli.classmap import class_finder
+from camcli.errors import AnnotationError
 from camcli.images import Crop
 from camcli.models import Model
 from camcli.targets import logits, parse_target
@@ -22,20 +23,23 @@ ANNOTATED = "annotated"
 
 UNANNOTATED = "not annotated"
 UNKNOWN = "no object of a class of the model"
+DIFFICULT = "only objects that are marked as difficult"
 ANOTHER = "no object of the class that is followed"
-FEWER = "fewer objects of each class than --objects asks for"
+FEWER = "fewer objects of the class than --objects asks for"
 
 
 @dataclass(frozen=True)
 class Scene:
     """What is known of a photo: its size, the part that the network sees, and its objects.
 
-    The objects are by the model's classes that they are of, those marked as difficult left out.
+    The objects are by the model's classes that they are of, those marked as difficult left out;
+    `few` are the classes of which there are too few.
     """
 
     size: Size
     crop: Crop
     objects: Mapping[int, tuple[Object, ...]]
+    few: Set[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class Truth:
     classes_of: Callable[[str], frozenset[int]]
 
     def by_class(self, objects: Iterable[Object]) -> dict[int, tuple[Object, ...]]:
-        """An image's objects by class of the model. Raises AnnotationError."""
+        """Objects by class of the model. Raises AnnotationError."""
         found: dict[int, tuple[Object, ...]] = defaultdict(tuple)
         for one in objects:
-            for label in self.classes_of(one.label) if not one.difficult else ():
+            for label in self.classes_of(one.label):
                 found[label] += (one,)
         return dict(found)
 
@@ -64,7 +68,7 @@ def ground_truth(boxes: str, class_map: Path | None, model: Model) -> Truth:
 
 
 def followed(model: Model, target: str, images: Tensor, scenes: Sequence[Scene]) -> list[int]:
-    """The class to explain of each image (N,3,H,W), by its target."""
+    """The class to explain of each image (N,3,H,W), by its target. Raises AnnotationError."""
     with borrowed(model.module), torch.no_grad():
         output = model.module(images)
     if target != ANNOTATED:
@@ -72,6 +76,12 @@ def followed(model: Model, target: str, images: Tensor, scenes: Sequence[Scene])
         assert terms is not None  # the target is a class, never a function
         return terms.classes[:, 0].tolist()
     rows = logits(output).tolist()
+    highest = max(max(scene.objects) for scene in scenes)
+    if highest >= len(rows[0]):
+        raise AnnotationError(
+            f"class {highest} of the annotations: {model.name} has {len(rows[0])} classes, from 0 "
+            f"to {len(rows[0]) - 1}"
+        )
     return [
         max(sorted(scene.objects), key=row.__getitem__)
         for row, scene in zip(rows, scenes, strict=True)

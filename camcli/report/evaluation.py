@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError, one_line
+from camcli.images import EVALUATION
 from camcli.report.folder import Entry, number, text
 
-METRICS_FILE, SCORES_FILE = "metrics.json", "scores.csv"
+METRICS_FILE, SCORES_FILE = EVALUATION
 PLOTS = ("insertion", "deletion", "road", "road-least", "sanity", "distributions")
 Key: TypeAlias = tuple[str, str, str]
 """Image, method and class index, as scores.csv has them."""
@@ -95,16 +96,17 @@ def _line(name: str, metric: dict[str, Any], columns: Sequence[str]) -> Line:
         f"{name} %" if percent else name,
         str(metric["better"]),
         str(metric["source"]),
-        int(rows[0]["images"]),
+        max(int(row["images"]) for row in rows),
         tuple((_cell(row, 1 if percent else 3), text(row.get("verdict"))) for row in rows),
     )
 
 
 def _cell(row: dict[str, Any], digits: int) -> str:
     known = [number(row[name]) for name in ("mean", "low", "high")]
-    if None in known:
-        return "-"
-    mean, low, high = (f"{value:.{digits}f}" for value in known)
+    shown = [f"{value:.{digits}f}" for value in known if value is not None]
+    if len(shown) < len(known):  # a single image has no interval
+        return shown[0] if shown else "-"
+    mean, low, high = shown
     return f"{mean} [{low}, {high}]"
 
 
