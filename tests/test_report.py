@@ -22,7 +22,7 @@ from PIL import Image
 
 from camcli import render, resume
 from camcli.errors import CamcliError, ImageError
-from camcli.evaluation import plots, records
+from camcli.evaluation import plots
 from camcli.images import Crop, decode, thumbnail
 from camcli.report import changes, evaluation, maps, originals, page
 from camcli.report import folder as folders
@@ -431,8 +431,10 @@ def evaluated(folder: Path, **facts: Any) -> Path:
     folder.mkdir(exist_ok=True)
     cell = {"mean": 0.5, "low": 0.25, "high": 0.75, "images": 3, "verdict": None}
     rows = {"gradcam": cell | {"verdict": "fails"}, "random": cell | {"mean": None}}
+    rows["centre"] = cell | {"low": None, "high": None, "images": 1}
     metric = {"better": "lower", "unit": None, "source": "a paper", "rows": rows}
-    record = {"methods": ["gradcam"], "controls": ["random"], "metrics": {"deletion": metric}}
+    record = {"methods": ["gradcam"], "controls": ["random", "centre"]}
+    record |= {"metrics": {"deletion": metric}}
     record |= {"model": "tiny", "images": 3, "target": "pred", "layer": "auto"}
     record |= {"weights_hash": "sha256:1", **facts}
     (folder / "metrics.json").write_text(json.dumps(record))
@@ -449,7 +451,7 @@ def test_evaluation(run: Run, folder: Path, tmp_path: Path) -> None:
     assert found.exit_code == 0
     facts = read(folder / "report.html").facts
     (line,) = facts["evaluation"]["lines"]
-    assert line["cells"] == [["0.500 [0.250, 0.750]", "fails"], ["-", None]]
+    assert line["cells"] == [["0.500 [0.250, 0.750]", "fails"], ["-", None], ["0.500", None]]
     ((name, plot),) = facts["evaluation"]["plots"]
     assert (name, plot[:22]) == ("deletion", "data:image/png;base64,")
     values = [one.get("values") for one in image(facts, "plain.jpg")["results"]]
@@ -463,11 +465,7 @@ def test_evaluation(run: Run, folder: Path, tmp_path: Path) -> None:
     assert image(facts, "plain.jpg")["results"][0].get("values") is None
 
 
-def test_the_names_of_the_evaluation_are_its_own() -> None:
-    assert (evaluation.METRICS_FILE, evaluation.SCORES_FILE) == (
-        records.METRICS_FILE,
-        records.SCORES_FILE,
-    )
+def test_the_plots_of_the_evaluation_are_its_own() -> None:
     assert set(evaluation.PLOTS) == {*plots.AXES, "distributions"}
 
 

@@ -82,12 +82,16 @@ class Summary:
         values = scores.values.get("localised")
         if values is None or scores.study.target != "pred" or not scores.facts:
             return None
-        missed = sum(skipped.reason == ANOTHER for skipped in scores.skipped.values())
         images = list(scores.facts)
         return {
-            row: float(values[i, images].sum() / (len(images) + missed))
+            row: float(values[i, images].sum() / (len(images) + self._of_another))
             for i, row in enumerate(scores.study.rows)
         }
+
+    @property
+    def _of_another(self) -> int:
+        """Images that were skipped because they have no object of their class."""
+        return sum(skipped.reason == ANOTHER for skipped in self.scores.skipped.values())
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
@@ -121,10 +125,11 @@ class Summary:
                 )
 
     def _of_truth(self) -> Iterator[str]:
-        if means := self.by_class.get("pointing"):
-            classes = len({facts.label for facts in self.scores.facts.values()})
-            yield f"pointing, mean over {classes} classes: {_listed(means)}"
-        if self.top1:
+        classes = {facts.label for facts in self.scores.facts.values()}
+        if len(classes) > 1 and "pointing" in self.by_class:
+            means = _listed(self.by_class["pointing"])
+            yield f"pointing, mean over {len(classes)} classes: {means}"
+        if self.top1 and self._of_another:
             yield f"localised, with images of another class as misses (top-1): {_listed(self.top1)}"
 
 

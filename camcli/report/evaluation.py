@@ -102,12 +102,13 @@ def _line(name: str, metric: dict[str, Any], columns: Sequence[str]) -> Line:
 
 
 def _cell(row: dict[str, Any], digits: int) -> str:
-    known = [number(row[name]) for name in ("mean", "low", "high")]
-    shown = [f"{value:.{digits}f}" for value in known if value is not None]
-    if len(shown) < len(known):  # a single image has no interval
-        return shown[0] if shown else "-"
-    mean, low, high = shown
-    return f"{mean} [{low}, {high}]"
+    mean, *ends = (number(row[name]) for name in ("mean", "low", "high"))
+    if mean is None:
+        return "-"
+    if None in ends:  # of a single image
+        return f"{mean:.{digits}f}"
+    low, high = (f"{value:.{digits}f}" for value in ends)
+    return f"{mean:.{digits}f} [{low}, {high}]"
 
 
 def _values(file: Path, metrics: Sequence[str]) -> Iterator[tuple[Key, dict[str, float]]]:
