@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -293,6 +294,22 @@ def test_a_batch_of_n_is_n_batches_of_one(subject: Subject) -> None:
                 assert value(alone.trials[row], name) == pytest.approx(
                     whole, abs=1e-9, nan_ok=True
                 ), name
+
+
+def test_occlusion_is_of_the_class_that_is_followed_and_taken_once(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = (subject.classes + 1) % 5
+    setup = replace(subject.setup, target=labels, methods=("cam", "occlusion"))
+    other = Subject(setup, subject.images, subject.numbers)
+    alone = Subject(replace(setup, methods=("cam",)), subject.images, subject.numbers)
+    (expected,) = camcli.explain(
+        setup.model, subject.images, ["occlusion"], [labels], window=setup.window
+    )
+    assert torch.equal(alone.occlusion, expected.maps)
+    assert torch.equal(other.maps["occlusion"], expected.maps)
+    monkeypatch.delattr(Setup, "explain")
+    assert other.occlusion is other.maps["occlusion"]
 
 
 def test_the_class_and_its_probability_are_the_explanations(subject: Subject) -> None:

@@ -135,6 +135,7 @@ def test_what_is_skipped_is_counted_by_its_reason(
         "1 of 5 images skipped: no object of the class that is followed (--target annotated takes "
         "one that they have)",
         "1 of 5 images skipped: no object of a class of the model",
+        "1 of 5 images failed",
         f"1 of 5 images skipped: not annotated (d.png: no row for it in {tmp_path}/boxes.csv)",
     } <= set(lines)
     record = json.loads(run(*asked, "--json").stdout_bytes)
@@ -261,7 +262,9 @@ def test_a_broken_annotation_is_one_line_and_the_rest_goes_on(
     assert found.exit_code == 1
     (line,) = found.stderr_bytes.decode().splitlines()
     assert "boxes.csv, line 8: expected image,class,x0,y0,x1,y1" in line
-    assert json.loads(found.stdout_bytes)["images"] == 1
+    record = json.loads(found.stdout_bytes)
+    assert record["images"] == 1
+    assert "1 of 4 images skipped: wrong annotation" in record["remarks"]
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,9 @@ def test_an_unreadable_image_is_one_line_and_the_rest_goes_on(run: Run, photos: 
 def test_no_image_readable(run: Run, tmp_path: Path) -> None:
     found = run("evaluate", tmp_path / "gone.png", *TINY)
     assert found.exit_code == 1, "as for explain"
-    assert found.stderr_bytes.decode().splitlines()[-1] == "Error: not one image could be measured"
+    assert found.stderr_bytes.decode().splitlines()[-1] == (
+        "Error: not one image could be measured; 1 of 1 images failed"
+    )
     assert found.stdout_bytes == b""
 
 
@@ -338,6 +340,17 @@ def test_a_layer_and_gradients_are_what_was_asked_for(run: Run, photos: Path) ->
     whole, lower, positive = means(), means("--layer", "trunk"), means("--gradients", "positive")
     assert whole["complexity gradcam"] != lower["complexity gradcam"]
     assert whole["complexity guided-backprop"] != positive["complexity guided-backprop"]
+
+
+def test_normalisations_are_merged_but_where_they_are_forgotten(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged: list[str] = []
+    monkeypatch.setattr(Model, "merged", lambda model, *_: merged.append(model.name))
+    for metrics in (("complexity",), ("complexity", "sanity")):
+        asked = [text for name in metrics for text in ("--metric", name)]
+        assert run("evaluate", photos, *TINY, *asked, "--stages", 1).exit_code == 0
+        assert len(merged) == 1
 
 
 def test_how_it_was_measured_names_what_decides(run: Run, photos: Path) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from camcli.errors import AnnotationError
 from camcli.evaluation.intervals import Cell, cells
 from camcli.evaluation.metrics import METRICS, win
 from camcli.evaluation.run import Scores, Values
@@ -134,12 +135,18 @@ class Summary:
 
 
 def left_out(scores: Scores) -> Iterator[str]:
-    """A line for each reason for which images were skipped, with how many they are."""
+    """A line for each reason for which images are in no metric, with how many they are."""
+    every = len(scores.study.sources)
     for reason, count in Counter(one.reason for one in scores.skipped.values()).most_common():
         detail = next(one.detail for one in scores.skipped.values() if one.reason == reason)
         hint = f" (--target {ANNOTATED} takes one that they have)" if reason == ANOTHER else ""
         hint = f" ({detail})" if reason == UNANNOTATED else hint
-        yield f"{count} of {len(scores.study.sources)} images skipped: {reason}{hint}"
+        yield f"{count} of {every} images skipped: {reason}{hint}"
+    wrong = sum(isinstance(error, AnnotationError) for error in scores.failures.values())
+    if wrong:
+        yield f"{wrong} of {every} images skipped: wrong annotation"
+    if failed := len(scores.failures) - wrong:
+        yield f"{failed} of {every} images failed"
 
 
 def number(value: float) -> float | None:
