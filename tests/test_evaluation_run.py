@@ -15,7 +15,7 @@ from click.testing import Result
 from PIL import Image
 from torch import nn
 
-from camcli.errors import MethodError
+from camcli.errors import CamcliWarning, MethodError
 from camcli.evaluation import plots, trials
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.intervals import bootstrap, cells
@@ -353,6 +353,21 @@ def test_normalisations_are_merged_but_where_they_are_forgotten(
         assert len(merged) == 1
 
 
+def test_grids_that_memory_is_too_short_for_are_halved() -> None:
+    class Small(Colours):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > 1:
+                raise torch.OutOfMemoryError
+            return super().forward(x)
+
+    tiles = [Tile(number, torch.randn(3, 16, 16), number % 4) for number in range(12)]
+    grids = [tiles[:4], tiles[4:8], tiles[8:]]
+    setup = trials.Setup(Model(Small().eval()), ("cam",), Protocol(), batch_size=16)
+    with pytest.warns(CamcliWarning, match="out of memory with 3 images at once: going on with 1"):
+        found = list(_on_mosaics(setup, grids, [METRICS["grid"]]))
+    assert [list(one.numbers) for one in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
 def test_how_it_was_measured_names_what_decides(run: Run, photos: Path) -> None:
     asked = ("--metric", "complexity", "--metric", "grid", "--method", "occlusion", "--window", 60)
     found = run("evaluate", photos, *TINY, *asked, "--target", 2, "--layer", "trunk")
@@ -387,47 +402,55 @@ def test_a_network_that_fails_on_some_images_measures_the_others(tmp_path: Path)
     assert np.isfinite(scores.values["deletion"]).all()
 
 
-@pytest.mark.parametrize("batch", [1, 5, 16])
-def test_each_image_of_a_grid_is_pointed_at(run: Run, coloured: Path, batch: int) -> None:
-    out = coloured / "out"
-    asked = ("--metric", "grid", "--sure", 0, "--batch-size", batch, "--output", out)
-    assert run("evaluate", coloured, *COLOURS, *asked).exit_code == 0
-    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
-    shares = {(row["image"], row["method"]): float(row["grid"]) for row in rows}
-    assert len(shares) == 12 * 3, "all are in a grid, whatever the batch"
+def grid_shares(
+    run: Run, photos: Path, out: Path, *options: object
+) -> dict[tuple[str, str], float]:
+    """By image and row, of the images that are in a grid."""
+    asked = (*COLOURS, "--metric", "grid", "--output", out, *options)
+    assert run("evaluate", photos, *asked).exit_code == 0
+    rows = csv.DictReader((out / "scores.csv").read_text().splitlines())
+    return {(row["image"], row["method"]): float(row["grid"]) for row in rows if row["grid"]}
+
+
+def test_each_image_of_a_grid_is_pointed_at(run: Run, coloured: Path, tmp_path: Path) -> None:
+    asked = ("--sure", 0, "--batch-size")
+    shares, *others = (
+        grid_shares(run, coloured, tmp_path / "out", *asked, batch) for batch in (16, 1, 5)
+    )
+    assert len(shares) == 12 * 3, "all are in a grid"
+    for other in others:
+        assert other == pytest.approx(shares, abs=1e-6), "whatever the batch"
     assert min(share for (_, name), share in shares.items() if name == "gradcam") > 0.9
     assert {round(share, 6) for (_, name), share in shares.items() if name == "centre"} == {0.25}
     random = [share for (_, name), share in shares.items() if name == "random"]
     assert len(set(random)) == 12, "each has its own"
-    below = run("evaluate", coloured, *COLOURS, *asked, "--layer", "trunk", "--target", 2)
-    assert below.exit_code == 0
-    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
-    lower = {(row["image"], row["method"]): float(row["grid"]) for row in rows}
+    below = ("--layer", "trunk", "--target", 2)
+    lower = grid_shares(run, coloured, tmp_path / "out", *asked, 16, *below)
     assert {key for key in shares if shares[key] != lower[key]} == {
         key for key in shares if key[1] == "gradcam"
     }
 
 
-def test_only_sure_images_are_in_grids(run: Run, coloured: Path) -> None:
-    command = ("evaluate", coloured, *COLOURS, "--metric", "complexity", "--output")
-    run(*command, coloured / "out")
-    rows = csv.DictReader((coloured / "out" / "scores.csv").read_text().splitlines())
-    sure = sorted({(float(row["probability"]), row["image"]) for row in rows})
-    least = next(share for share, name in sure if name.startswith("1"))
-    grids = ("--metric", "grid", "--sure", f"{least:.17g}", "--json")
-    with_least = json.loads(run("evaluate", coloured, *COLOURS, *grids).stdout_bytes)
-    kept = [name for share, name in sure if share >= least]
-    fewest = min(sum(name.startswith(str(i)) for name in kept) for i in range(4))
-    assert with_least["metrics"]["grid"]["rows"]["random"]["images"] == 4 * fewest
+def test_only_sure_images_are_in_grids(run: Run, coloured: Path, tmp_path: Path) -> None:
+    command = ("evaluate", coloured, *COLOURS, "--metric", "complexity", "--output", tmp_path / "o")
+    assert run(*command).exit_code == 0
+    rows = csv.DictReader((tmp_path / "o" / "scores.csv").read_text().splitlines())
+    least, second, *_ = sorted({float(row["probability"]) for row in rows})
+    for sure, grids in ((least, 3), (second, 2)):
+        shares = grid_shares(run, coloured, tmp_path / "o", "--sure", f"{sure:.17g}")
+        assert len(shares) == grids * 4 * 3
 
 
-def test_photos_of_several_shapes_are_in_grids_of_their_own(run: Run, tmp_path: Path) -> None:
-    for i in range(10):
-        make_photo(tmp_path / f"{i}.png", *((60, 50) if i % 2 else (50, 60)))
-    asked = ("--fit", "full", "--metric", "grid", "--metric", "complexity", "--sure", 0, "--json")
-    found = run("evaluate", tmp_path, "--model", "tests.test_evaluate_truth:Blobs", *asked)
-    assert (found.exit_code, found.stderr_bytes) == (0, b"")
-    assert json.loads(found.stdout_bytes)["metrics"]["complexity"]["rows"]["centre"]["images"] == 10
+def test_photos_of_several_shapes_are_in_grids_of_their_own(
+    run: Run, coloured: Path, tmp_path: Path
+) -> None:
+    for name in ("00", "10", "21", "31"):  # one of each colour, but not the first of each
+        file = coloured / f"{name}.png"
+        with Image.open(file) as image:
+            image.resize((96, 64)).save(file)
+    shares = grid_shares(run, coloured, tmp_path / "out", "--fit", "full", "--sure", 0)
+    assert len(shares) == 12 * 3
+    assert min(share for (_, name), share in shares.items() if name == "gradcam") > 0.9
 
 
 def test_grids_use_images_of_different_classes_alone(photos: Path, run: Run) -> None:

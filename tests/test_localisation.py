@@ -105,6 +105,7 @@ def test_loc(values: np.ndarray, found: list[Object], delta: float) -> None:
     external = sum(p not in boxed for p in above)
     expected = internal / (len(boxed) + external or 1)
     assert loc(values, found, delta) == pytest.approx(expected)
+    assert loc(values / 4, found, delta) == pytest.approx(expected), "a share of the maximum"
 
 
 @settings(max_examples=40, deadline=None)
