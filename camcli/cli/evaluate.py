@@ -235,7 +235,8 @@ def _drawn(sources: Sequence[Source], limit: int | None, seed: int) -> list[Sour
 
 
 def _is_there(source: Source) -> bool:
-    return source.path == STDIN or not isinstance(source.path, Path) or source.path.exists()
+    local = isinstance(source.path, Path) and source.path != STDIN
+    return not local or os.path.exists(str(source.path))
 
 
 def _tell_apart(sources: Sequence[Source], output: Path | None, boxes: str | None) -> None:
