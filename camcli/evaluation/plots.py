@@ -29,7 +29,7 @@ _METHODS: tuple[Colour, ...] = (
 """Okabe and Ito's colours, which colour-blind people can tell apart, and two more. The
 methods after them have the same in dashes."""
 _DASH = 6
-"""The length of a dash, and of half of the gap behind it."""
+"""The length of a dash; the gap behind it is half as long."""
 _CONTROLS: tuple[Colour, ...] = ((120, 120, 120), (175, 175, 175))
 _SCALE = 2
 """Pixels are drawn twice as fine as text is laid out in."""

@@ -11,27 +11,16 @@ from camcli import __version__
 from camcli.evaluation.controls import CONTROLS
 from camcli.evaluation.intervals import LEVEL, RESAMPLES
 from camcli.evaluation.metrics import METRICS
-from camcli.evaluation.run import Scores
+from camcli.evaluation.run import Scores, Study
 from camcli.evaluation.summary import Summary, number
 
 
 def record(summary: Summary) -> dict[str, Any]:
     """All that was found of the methods, for JSON: means, intervals, curves, and how."""
     scores = summary.scores
-    study, model = scores.study, scores.study.model
+    study = scores.study
     return {
-        "model": model.name,
-        "weights": model.weights,
-        "weights_hash": model.weights_hash,
-        "precision": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        "target": study.target,
-        "boxes": study.truth and study.truth.boxes,
-        "objects": study.objects if study.truth else None,
-        "class_map": study.truth and study.truth.class_map and str(study.truth.class_map),
-        "layer": study.layer or "auto",
-        "fit": study.fit,
-        "batch_size": study.batch_size,
+        **_asked(study),
         "images": len(scores.facts),
         "failed": [
             {"image": study.sources[image].name.as_posix(), "reason": str(error)}
@@ -42,10 +31,6 @@ def record(summary: Summary) -> dict[str, Any]:
             for image, one in sorted(scores.skipped.items())
         ],
         "empty": dict(zip(study.rows, scores.empty.sum(1).tolist(), strict=True)),
-        "methods": list(study.methods),
-        "controls": list(CONTROLS),
-        "interval": {"level": LEVEL, "resamples": RESAMPLES},
-        "protocol": asdict(study.protocol),
         "metrics": {
             name: {
                 "better": METRICS[name].better,
@@ -89,6 +74,29 @@ def rows_csv(scores: Scores) -> bytes:
             values = (number(float(values[i, image])) for values in scores.values.values())
             writer.writerow([*known, row, *values])
     return text.getvalue().encode(errors="backslashreplace")
+
+
+def _asked(study: Study) -> dict[str, Any]:
+    """What was measured, and how."""
+    model, truth = study.model, study.truth
+    return {
+        "model": model.name,
+        "weights": model.weights,
+        "weights_hash": model.weights_hash,
+        "precision": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "target": study.target,
+        "boxes": truth and truth.boxes,
+        "objects": study.objects if truth else None,
+        "class_map": truth and truth.class_map and str(truth.class_map),
+        "layer": study.layer or "auto",
+        "fit": study.fit,
+        "batch_size": study.batch_size,
+        "methods": list(study.methods),
+        "controls": list(CONTROLS),
+        "interval": {"level": LEVEL, "resamples": RESAMPLES},
+        "protocol": asdict(study.protocol),
+    }
 
 
 def _known(cell: dict[str, Any]) -> dict[str, Any]:
