@@ -44,7 +44,7 @@ format: $(VENV)/.installed ## rewrite the code in the house style
 	$(BIN)/ruff format .
 
 zoo: $(VENV)/.installed ## write down what torchvision's networks are, for a new torchvision
-	$(BIN)/python -W ignore -m camcli.catalogue > camcli/assets/zoo.json.new
+	$(BIN)/python -W ignore -m camcli.engine.catalogue > camcli/assets/zoo.json.new
 	mv camcli/assets/zoo.json.new camcli/assets/zoo.json
 
 clean: ## remove the environment and what was made

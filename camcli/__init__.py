@@ -9,21 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camcli.engine import Explanation, explain
+    from camcli.engine.explain import Explanation, explain
     from camcli.errors import CamcliError
-    from camcli.methods import METHODS
-    from camcli.models import Model, load
+    from camcli.methods.registry import METHODS
+    from camcli.models.load import Model, load
 
 __version__ = "0.1.0"
 __all__ = ["METHODS", "CamcliError", "Explanation", "Model", "__version__", "explain", "load"]
 
 _HOME = {
-    "METHODS": "camcli.methods",
+    "METHODS": "camcli.methods.registry",
     "CamcliError": "camcli.errors",
-    "Explanation": "camcli.engine",
-    "Model": "camcli.models",
-    "explain": "camcli.engine",
-    "load": "camcli.models",
+    "Explanation": "camcli.engine.explain",
+    "Model": "camcli.models.load",
+    "explain": "camcli.engine.explain",
+    "load": "camcli.models.load",
 }
 
 

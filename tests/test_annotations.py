@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from camcli.annotations import FORMATS, Object, Size, filled, reader
-from camcli.classmap import class_finder
 from camcli.errors import AnnotationError, NotAnnotatedError
-from camcli.images import decode
+from camcli.evaluation.annotations import FORMATS, Object, Size, filled, reader
+from camcli.evaluation.class_map import class_finder
+from camcli.images.decode import decode
 from tests.conftest import SHARED, make_photo
 
 SIZE = (60, 90)

@@ -13,11 +13,16 @@ from click.testing import Result
 from PIL import Image
 from torch import Tensor, nn
 
-from camcli import Model, pipeline, render
+from camcli import Model
 from camcli.errors import MethodError, OutputError
-from camcli.images import Crop, Preset, decode, find
-from camcli.job import Job
-from camcli.localisation import BoxRule
+from camcli.images.decode import decode
+from camcli.images.find import find
+from camcli.images.geometry import Crop
+from camcli.images.preprocess import Preset
+from camcli.render import draw
+from camcli.render.boxes import BoxRule
+from camcli.runs import pipeline
+from camcli.runs.job import Job
 from tests.conftest import SAMPLES, GapNet, make_photo, manifest
 
 TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu", "--quiet")
@@ -75,7 +80,7 @@ def test_the_largest_region_in_pixels_of_the_original(job: Job) -> None:
     assert box == pytest.approx((75, 30, 105, 75), abs=8), "half a cell is 7.5 pixels"
     picture, overlay = drawn(job, ".boxes.png"), drawn(job, ".png")
     framed = overlay.copy()
-    render.frame(framed, box)
+    draw.frame(framed, box)
     assert np.array_equal(picture, framed), "the overlay with the box"
     assert not np.array_equal(picture, overlay)
 
@@ -86,7 +91,7 @@ def test_all_regions(job: Job) -> None:
     assert both[1] == pytest.approx((150, 90, 165, 105), abs=8)
     framed = drawn(job, ".png").copy()
     for box in both:
-        render.frame(framed, box)
+        draw.frame(framed, box)
     assert np.array_equal(drawn(job, ".boxes.png"), framed)
 
 
@@ -160,7 +165,7 @@ def test_a_folder_has_one_kind_of_boxes(job: Job, rule: BoxRule) -> None:
 
 def test_a_map_is_placed_where_it_was_seen() -> None:
     values = np.array([[-1, 0], [0, 2]], np.float32)
-    found = render.placed(values, Crop(10, 0, 30, 20), (20, 40))
+    found = draw.placed(values, Crop(10, 0, 30, 20), (20, 40))
     assert found.shape == (20, 40)
     assert not found[:, :10].any()
     assert not found[:, 30:].any()

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camcli import METHODS, CamcliError, explain
-from camcli.capture import Pass, Watch, Window, borrowed
+from camcli.capture.forward import Pass, Watch
+from camcli.capture.hooks import borrowed
+from camcli.capture.targets import parse_target
+from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning, MethodError, ModelError
-from camcli.targets import parse_target
 from tests.conftest import GapNet
 
 

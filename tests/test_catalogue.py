@@ -11,10 +11,11 @@ import torch
 import torchvision.models as zoo
 from click.testing import Result
 
-from camcli import METHODS, catalogue, explain
+from camcli import METHODS, explain
+from camcli.engine import catalogue
 from camcli.errors import ModelError
-from camcli.families import TASKS, model_names
-from camcli.models import load
+from camcli.models.families import TASKS, model_names
+from camcli.models.load import load
 
 Run = Callable[..., Result]
 

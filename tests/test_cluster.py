@@ -20,11 +20,15 @@ import torch
 from click.testing import Result
 from torch import Tensor, nn
 
-from camcli import Model, cluster, pipeline
+from camcli import Model
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, MethodError
-from camcli.images import STDIN, Preset, Source, find
-from camcli.job import Job
-from camcli.render import Style
+from camcli.images.decode import STDIN
+from camcli.images.find import Source, find
+from camcli.images.preprocess import Preset
+from camcli.render.draw import Style
+from camcli.runs import pipeline
+from camcli.runs import ray as executor
+from camcli.runs.job import Job
 from tests.conftest import GapNet, make_photo, manifest
 from tests.test_bench import measure
 from tests.test_pipeline import SHORT_OF_MEMORY, Hungry
@@ -93,7 +97,7 @@ def job(tmp_path: Path) -> Job:
 
 def there(job: Job, actors: int = 1) -> list[list[dict[str, Any]]]:
     """Run by actors; the rows as they came."""
-    return list(pipeline.run(*cluster.hired(job, "cpu", actors)))
+    return list(pipeline.run(*executor.hired(job, "cpu", actors)))
 
 
 @pytest.mark.ray
@@ -111,7 +115,7 @@ def test_the_same_bytes_though_an_actor_is_killed(job: Job, ray: None, tmp_path:
     (tmp_path / "state" / "unfinished").write_text(str(half))
     unlucky = replace(job, model=replace(job.model, module=module), output=output, overwrite=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "UNIT_BATCHES", 2)
+        patch.setattr(executor, "UNIT_BATCHES", 2)
         assert there(unlucky, 2) == yielded
     assert files(output) == files(tmp_path / "out"), "nothing twice, nothing lost, nothing left"
     record = json.loads((output / "run.json").read_text())
@@ -129,7 +133,7 @@ def test_an_interruption_keeps_what_is_done(job: Job, ray: None, tmp_path: Path)
     module.load_state_dict(job.model.module.state_dict())
     output = tmp_path / "ray"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "REPORT_BATCHES", 1)
+        patch.setattr(executor, "REPORT_BATCHES", 1)
         with pytest.raises(KeyboardInterrupt):
             there(replace(job, model=replace(job.model, module=module), output=output))
     rows, whole = manifest(output), manifest(tmp_path / "out")
@@ -171,15 +175,15 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         is_initialized=lambda: True,
         nodes=lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}],
     )
-    monkeypatch.setattr(cluster, "_ray", lambda: stand_in)
-    monkeypatch.setattr(cluster, "_said", said_here)
-    monkeypatch.setattr(cluster, "UNIT_BATCHES", 3)
-    monkeypatch.setattr(cluster, "REPORT_BATCHES", 2)
+    monkeypatch.setattr(executor, "_ray", lambda: stand_in)
+    monkeypatch.setattr(executor, "_said", said_here)
+    monkeypatch.setattr(executor, "UNIT_BATCHES", 3)
+    monkeypatch.setattr(executor, "REPORT_BATCHES", 2)
     monkeypatch.chdir(tmp_path)
 
 
-def said_here(job: Job, units: list[Any], crew: cluster.Crew) -> Iterator[cluster.Said]:
-    actor = cluster.Explainer(pickle.dumps(job), crew, os.getcwd())
+def said_here(job: Job, units: list[Any], crew: executor.Crew) -> Iterator[executor.Said]:
+    actor = executor.Explainer(pickle.dumps(job), crew, os.getcwd())
     for unit in units:
         for told in actor({"unit": unit["unit"].to_pylist()}):
             yield from pickle.loads(told["said"][0])  # noqa: S301 - our own
@@ -198,7 +202,7 @@ def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
     kept, lost = job.output / "sub0" / "00.guided.npy", job.output / "sub1" / "17.guided.2.png"
     before = kept.stat().st_mtime_ns
     lost.unlink()
-    stopped = pipeline.run(*cluster.hired(replace(job, skip_existing=True), "cpu", 1))
+    stopped = pipeline.run(*executor.hired(replace(job, skip_existing=True), "cpu", 1))
     next(stopped)
     stopped.close()
     assert [row["image"] for row in manifest(job.output)] == [
@@ -241,11 +245,11 @@ def test_warnings_come_home(job: Job, here: None) -> None:
 def test_rows_that_are_lost_or_come_twice_stop_the_run(
     job: Job, here: None, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mangled(*given: Any) -> Iterator[cluster.Said]:
+    def mangled(*given: Any) -> Iterator[executor.Said]:
         items = [*said_here(*given)]
         yield from items[:lost] + items[lost + 1 :]
 
-    monkeypatch.setattr(cluster, "_said", mangled)
+    monkeypatch.setattr(executor, "_said", mangled)
     with pytest.raises(
         ClusterError, match=r"Ray gave (image \d+ where \d+ was next|19 of 20 images)"
     ):
@@ -267,18 +271,18 @@ def test_rows_that_are_lost_or_come_twice_stop_the_run(
 def test_crews(
     nodes: list[tuple[int, int]], device: str, actors: int | None, crew: tuple[object, ...]
 ) -> None:
-    assert cluster._crew(nodes, device, actors) == cluster.Crew(*crew)  # type: ignore[arg-type]
+    assert executor._crew(nodes, device, actors) == executor.Crew(*crew)  # type: ignore[arg-type]
 
 
 def test_what_a_cluster_lacks() -> None:
     with pytest.raises(CamcliError, match="--device cuda: the cluster has no GPU"):
-        cluster._crew([(2, 0)], "cuda", None)
+        executor._crew([(2, 0)], "cuda", None)
     with pytest.raises(
         CamcliError, match=r"--device 'cuda:1': with --engine ray expected auto, cpu"
     ):
-        cluster._crew([(2, 2)], "cuda:1", None)
+        executor._crew([(2, 2)], "cuda:1", None)
     with pytest.warns(CamcliWarning, match="room for 2 of 4 actors now"):
-        cluster._crew([(2, 0)], "cpu", 4)
+        executor._crew([(2, 0)], "cpu", 4)
 
 
 @pytest.mark.parametrize(
@@ -307,4 +311,4 @@ def test_without_the_extra(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_standard_input_is_for_one_process(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CamcliError, match="standard input cannot be read by --engine ray"):
-        cluster.hired(replace(job, sources=[Source(STDIN, Path("stdin"))]))
+        executor.hired(replace(job, sources=[Source(STDIN, Path("stdin"))]))

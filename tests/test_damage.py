@@ -14,10 +14,14 @@ import torch
 from click.testing import Result
 from PIL import Image
 
-from camcli import Model, pipeline, render
+from camcli import Model
 from camcli.errors import ImageError, WriteError
-from camcli.images import Preset, decode, find
-from camcli.job import Job
+from camcli.images.decode import decode
+from camcli.images.find import find
+from camcli.images.preprocess import Preset
+from camcli.render import draw as drawing
+from camcli.runs import pipeline
+from camcli.runs.job import Job
 from tests.conftest import GapNet, make_photo, manifest
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -253,7 +257,7 @@ def test_a_writer_that_dies_stops_the_run_and_keeps_what_is_done(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what other writers have done, or were doing, behind the one that died."""
-    overlay = render.overlay
+    overlay = drawing.overlay
     calls = iter(range(9))
 
     def dying(*arguments: object) -> object:
@@ -261,7 +265,7 @@ def test_a_writer_that_dies_stops_the_run_and_keeps_what_is_done(
             raise AssertionError("a fault")
         return overlay(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(render, "overlay", dying)
+    monkeypatch.setattr(drawing, "overlay", dying)
     single = replace(job, workers=1, methods=["gradcam"])
     with pytest.raises(AssertionError, match="a fault"):
         list(pipeline.run(single))

@@ -12,7 +12,7 @@ from click.testing import Result
 
 from camcli.cli import COMMANDS, camcli
 from camcli.evaluation.metrics import METRICS, Metric
-from camcli.methods import METHODS, Method
+from camcli.methods.registry import METHODS, Method
 from tests.conftest import ROOT, SAMPLES
 
 README = (ROOT / "README.md").read_text()
@@ -61,7 +61,7 @@ def test_every_metric(metric: Metric) -> None:
 def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They run as they stand, one after the other, on a network that needs no download."""
     import camcli
-    from camcli import methods
+    from camcli.methods import registry
 
     monkeypatch.chdir(tmp_path)
     for name in ("cat", "a", "b"):
@@ -73,7 +73,7 @@ def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         for example in re.findall(r"```python\n(.*?)```", README, flags=re.S):
             exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own README
     finally:
-        methods._methods.pop("gradient-norm", None)
+        registry._methods.pop("gradient-norm", None)
     assert names["shown"].maps.shape == (2, 30, 30)  # type: ignore[attr-defined]
 
 

@@ -17,13 +17,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 import camcli
-import camcli.engine
-from camcli import METHODS, Model, capture, explain, load, pipeline
-from camcli.capture import Window
+from camcli import METHODS, Model, explain, load
+from camcli.capture import perturbed
+from camcli.capture.windows import Window
+from camcli.engine.explain import probabilities
 from camcli.errors import ImageError, MethodError, TargetError
-from camcli.fusion import fused
-from camcli.images import Preset, find
-from camcli.job import Job
+from camcli.images.find import find
+from camcli.images.preprocess import Preset
+from camcli.methods.fusion import fused
+from camcli.runs import pipeline
+from camcli.runs.job import Job
 from tests.conftest import DeepHead, GapNet, make_photo
 
 
@@ -105,7 +108,7 @@ def test_the_box_explained_is_drawn(small: Model, photo: Path) -> None:
 
 def test_probabilities(gap_net: GapNet, images: Tensor) -> None:
     gap_net.train()
-    found = camcli.engine.probabilities(gap_net, images)
+    found = probabilities(gap_net, images)
     assert found.shape == (len(images), 5)
     torch.testing.assert_close(found.sum(1), torch.ones(len(images)).double())
     for k in range(5):
@@ -164,7 +167,7 @@ def test_ablationcam_runs_what_is_before_the_layer_once_for_many_channels(
     expected = explain(model, images, ["ablationcam"], ["pred", 0, 1])
     assert len(runs) == 2
     numbers_of_one_copy = 3 * 4 * 6 * 5
-    monkeypatch.setattr(capture.reruns, "_COPIES", 3 * numbers_of_one_copy)
+    monkeypatch.setattr(perturbed, "_COPIES", 3 * numbers_of_one_copy)
     found = explain(model, images, ["ablationcam"], ["pred", 0, 1])
     assert len(runs) == 2 + 3, "four channels, three at a time"
     for one, other in zip(found, expected, strict=True):

@@ -15,17 +15,18 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import camcli
-from camcli.engine import aimed
+from camcli.engine.explain import aimed
 from camcli.errors import TargetError
-from camcli.evaluation import metrics, mosaics, perturbation, sanity, trials
-from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation import evidence as evaluated
+from camcli.evaluation import grid_pointing, metrics, perturbation, sanity
+from camcli.evaluation.baselines import CONTROLS
 from camcli.evaluation.correlation import pearson, ranks, spearman
+from camcli.evaluation.evidence import MosaicTrial, Setup, Subject, Trial, mosaic_trials
 from camcli.evaluation.imputation import imputed
 from camcli.evaluation.metrics import EVIDENCE, METRICS, ON_MOSAICS, ON_TRUTH
 from camcli.evaluation.protocol import Protocol
-from camcli.evaluation.trials import MosaicTrial, Setup, Subject, Trial, mosaic_trials
-from camcli.images import Preset
-from camcli.models import Model
+from camcli.images.preprocess import Preset
+from camcli.models.load import Model
 from tests.conftest import GapNet
 
 Array = NDArray[np.float64]
@@ -227,7 +228,7 @@ def test_metric_against_its_oracle(name: str, subject: Subject) -> None:
 
 def test_grid_against_loops(subject: Subject, gap_net: GapNet) -> None:
     torch.manual_seed(3)
-    tiles = [mosaics.Tile(n, torch.randn(3, 30, 26).double(), n % 5) for n in range(8)]
+    tiles = [grid_pointing.Tile(n, torch.randn(3, 30, 26).double(), n % 5) for n in range(8)]
     grids = [tiles[:4], tiles[4:]]
     for row, trial in mosaic_trials(subject.setup, grids).items():
         expected = []
@@ -351,7 +352,7 @@ def test_road_removes_the_highest_or_the_lowest(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holes: list[Tensor] = []
-    monkeypatch.setattr(trials, "imputed", lambda x, hole: holes.append(hole) or x)
+    monkeypatch.setattr(evaluated, "imputed", lambda x, hole: holes.append(hole) or x)
     trial, slow = subject.trials["random"], Slow(subject, "random", 0)
     for evidence, pixels in (("imputed", slow.pixels), ("spared", slow.pixels[::-1])):
         holes.clear()
@@ -475,18 +476,18 @@ def test_stages_begin_with_the_logits_and_end_with_all(gap_net: GapNet) -> None:
 
 
 def test_pool_makes_grids_of_different_classes_and_does_not_grow() -> None:
-    pool, image = mosaics.Pool(), torch.zeros(3, 4, 4)
-    assert pool.add([mosaics.Tile(n, image, 7) for n in range(50)]) == []
-    assert len(pool.waiting[7]) == mosaics.LIMIT
-    grids = pool.add([mosaics.Tile(60 + n, image, n % 3) for n in range(6)])
+    pool, image = grid_pointing.Pool(), torch.zeros(3, 4, 4)
+    assert pool.add([grid_pointing.Tile(n, image, 7) for n in range(50)]) == []
+    assert len(pool.waiting[7]) == grid_pointing.LIMIT
+    grids = pool.add([grid_pointing.Tile(60 + n, image, n % 3) for n in range(6)])
     assert [sorted(tile.label for tile in grid) for grid in grids] == [[0, 1, 2, 7]] * 2
     assert [grid[0].number for grid in grids] == [0, 1]
 
 
 def test_grids_do_not_hang_on_batches() -> None:
     labels = np.random.default_rng(0).integers(0, 6, 100).tolist()
-    tiles = [mosaics.Tile(n, torch.zeros(3, 1, 1), label) for n, label in enumerate(labels)]
-    whole, parts = mosaics.Pool(), mosaics.Pool()
+    tiles = [grid_pointing.Tile(n, torch.zeros(3, 1, 1), label) for n, label in enumerate(labels)]
+    whole, parts = grid_pointing.Pool(), grid_pointing.Pool()
     at_once = whole.add(tiles)
     in_parts = [grid for i in range(0, 100, 7) for grid in parts.add(tiles[i : i + 7])]
     assert [[t.number for t in grid] for grid in at_once] == [
@@ -496,11 +497,11 @@ def test_grids_do_not_hang_on_batches() -> None:
 
 
 def test_half_sized_cells_make_a_grid_of_the_networks_own_size() -> None:
-    tiles = [mosaics.Tile(n, torch.full((3, 8, 6), float(n)), n) for n in range(4)]
-    found = mosaics.mosaic([tiles], "half")
+    tiles = [grid_pointing.Tile(n, torch.full((3, 8, 6), float(n)), n) for n in range(4)]
+    found = grid_pointing.mosaic([tiles], "half")
     assert found.shape == (1, 3, 8, 6)
     assert found[0, 0, ::4, ::3].tolist() == [[0, 1], [2, 3]]
-    assert mosaics.mosaic([tiles], "full").shape == (1, 3, 16, 12)
+    assert grid_pointing.mosaic([tiles], "full").shape == (1, 3, 16, 12)
 
 
 def test_a_class_for_each_image_as_target(gap_net: GapNet, images: Tensor) -> None:

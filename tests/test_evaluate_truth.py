@@ -13,16 +13,16 @@ import torch
 from click.testing import Result
 from PIL import Image
 
-from camcli import localisation
-from camcli.annotations import Object
 from camcli.errors import AnnotationError
-from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation.annotations import Object
+from camcli.evaluation.baselines import CONTROLS
+from camcli.evaluation.ground_truth import Scene, followed
+from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
 from camcli.evaluation.metrics import METRICS, ON_TRUTH
-from camcli.evaluation.truth import Scene, followed
-from camcli.images import Crop
-from camcli.localisation import Map
-from camcli.models import Model
-from camcli.render import placed
+from camcli.images.geometry import Crop
+from camcli.models.load import Model
+from camcli.render.boxes import Map, box_of
+from camcli.render.draw import placed
 from tests.conftest import GapNet, manifest
 
 Run = Callable[..., Result]
@@ -35,17 +35,16 @@ BOXES = {  # by photo; "red" and "blue" are of classes 0 to 4 by the class map b
 }
 
 MEASURES: dict[str, Measure] = {
-    "pointing": lambda values, found, _: localisation.pointing(values, found),
-    "energy": lambda values, found, _: localisation.energy(values, found),
-    "loc-0": lambda values, found, _: localisation.loc(values, found, 0),
-    "loc-0.25": lambda values, found, _: localisation.loc(values, found, 0.25),
-    "loc-0.5": lambda values, found, _: localisation.loc(values, found, 0.5),
+    "pointing": lambda values, found, _: pointing(values, found),
+    "energy": lambda values, found, _: energy(values, found),
+    "loc-0": lambda values, found, _: loc(values, found, 0),
+    "loc-0.25": lambda values, found, _: loc(values, found, 0.25),
+    "loc-0.5": lambda values, found, _: loc(values, found, 0.5),
     "iou": lambda values, found, share: max(
-        localisation.iou(localisation.box_of(values, share) or (0, 0, 0, 0), one.box)
-        for one in found
+        iou(box_of(values, share) or (0, 0, 0, 0), one.box) for one in found
     ),
-    "localised": lambda values, found, share: localisation.localised(values, found, share),
-    "covered": lambda values, found, share: localisation.covered(values, found, share) / len(found),
+    "localised": lambda values, found, share: localised(values, found, share),
+    "covered": lambda values, found, share: covered(values, found, share) / len(found),
 }
 
 

@@ -16,19 +16,20 @@ from PIL import Image
 from torch import nn
 
 from camcli.errors import CamcliWarning, MethodError
-from camcli.evaluation import plots, trials
-from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation import evidence, plots
+from camcli.evaluation.baselines import CONTROLS
+from camcli.evaluation.export import record
+from camcli.evaluation.grid_pointing import Tile
 from camcli.evaluation.intervals import bootstrap, cells
 from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
-from camcli.evaluation.mosaics import Tile
 from camcli.evaluation.protocol import Protocol
-from camcli.evaluation.records import record
 from camcli.evaluation.run import Facts, Failure, Measured, Scores, Study, _on_mosaics
 from camcli.evaluation.run import run as run_study
 from camcli.evaluation.summary import Summary
 from camcli.evaluation.table import table
-from camcli.images import Preset, Source
-from camcli.models import Model
+from camcli.images.find import Source
+from camcli.images.preprocess import Preset
+from camcli.models.load import Model
 from tests.conftest import SHARED, GapNet, make_photo
 
 Run = Callable[..., Result]
@@ -91,7 +92,7 @@ def photos(tmp_path: Path) -> Path:
 def test_the_table_and_what_is_written(
     run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (trials, plots):  # two of ROAD's nine, which take most of the time
+    for module in (evidence, plots):  # two of ROAD's nine, which take most of the time
         monkeypatch.setattr(module, "REMOVED", torch.tensor([0.3, 0.6]))
     methods = ("--method", "gradcam++", "--method", "guided-backprop", "--method", "gradcam++")
     out = tmp_path / "out"
@@ -362,7 +363,7 @@ def test_grids_that_memory_is_too_short_for_are_halved() -> None:
 
     tiles = [Tile(number, torch.randn(3, 16, 16), number % 4) for number in range(12)]
     grids = [tiles[:4], tiles[4:8], tiles[8:]]
-    setup = trials.Setup(Model(Small().eval()), ("cam",), Protocol(), batch_size=16)
+    setup = evidence.Setup(Model(Small().eval()), ("cam",), Protocol(), batch_size=16)
     with pytest.warns(CamcliWarning, match="out of memory with 3 images at once: going on with 1"):
         found = list(_on_mosaics(setup, grids, [METRICS["grid"]]))
     assert [list(one.numbers) for one in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
@@ -476,7 +477,7 @@ def test_grids_alone_explain_no_single_image(
 ) -> None:
     command = ("evaluate", photos, *TINY, "--metric", "grid", "--sure", 0, "--json")
     found = [json.loads(run(*command, *more).stdout_bytes) for more in ((), ("--metric", "win"))]
-    monkeypatch.delattr(trials.Setup, "explain")
+    monkeypatch.delattr(evidence.Setup, "explain")
     assert json.loads(run(*command).stdout_bytes) == found[0]
     assert found[0]["metrics"]["grid"] == found[1]["metrics"]["grid"]
 
@@ -629,7 +630,7 @@ def test_a_network_of_one_input_size_is_told_of_smaller_cells() -> None:
     tiles = [Tile(number, torch.randn(3, 40, 40), number) for number in range(4)]
 
     def grids(cells: str) -> list[Measured]:
-        setup = trials.Setup(model, ("cam",), Protocol(cells=cells))
+        setup = evidence.Setup(model, ("cam",), Protocol(cells=cells))
         return list(_on_mosaics(setup, [tiles], [METRICS["grid"]]))
 
     (found,) = grids("half")

@@ -18,15 +18,16 @@ from PIL import Image
 from torch import nn
 
 from camcli import Model, explain
-from camcli.capture import Window
+from camcli.capture.windows import Window
 from camcli.errors import CamcliError, CamcliWarning, MethodError, TargetError
-from camcli.figures.maps import make
-from camcli.figures.sheet import BESIDE, DEFAULT, Column, Gap, Map, Sheet
-from camcli.images import Crop, Preset, preprocess
-from camcli.render import Style, ceiling, overlay
+from camcli.images.geometry import Crop
+from camcli.images.preprocess import Preset, preprocess
+from camcli.render.draw import Style, ceiling, overlay
+from camcli.report.figure.maps import make
+from camcli.report.figure.sheet import BESIDE, DEFAULT, Column, Gap, Map, Sheet
 from tests.conftest import DeepHead, GapNet, make_photo
 
-typesetting = pytest.importorskip("camcli.figures.typesetting", reason="needs matplotlib")
+typesetting = pytest.importorskip("camcli.report.figure.typesetting", reason="needs matplotlib")
 
 Run = Callable[..., Result]
 NAMES = ("ant", "bee", "cat", "an exceedingly long name of a class", "elk")
@@ -320,7 +321,7 @@ def test_wrong_usage_is_one_line(
 
 def test_without_matplotlib(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "camcli.figures.typesetting")
+    monkeypatch.delitem(sys.modules, "camcli.report.figure.typesetting")
     found = run("figure", photo)
     assert found.exit_code == 2
     assert found.stderr_bytes.decode() == (

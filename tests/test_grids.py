@@ -9,9 +9,9 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from camcli import Model, explain
-from camcli.capture import borrowed, tapped
+from camcli.capture.hooks import borrowed, tapped
 from camcli.errors import MethodError, ModelError
-from camcli.families import grid_of, spec_of
+from camcli.models.families import grid_of, spec_of
 
 
 def tiny_vit() -> nn.Module:

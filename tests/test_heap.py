@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from camcli import heap
+from camcli.runs import allocator
 
 FAULTS = """
 import resource
 import numpy as np
-from camcli.heap import keep_freed_memory
+from camcli.runs.allocator import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 np.ones(8_000_000)
@@ -36,8 +36,8 @@ def test_what_was_freed_is_ready() -> None:
 
 
 def test_where_there_is_no_such_heap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
-    heap.keep_freed_memory()
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    allocator.keep_freed_memory()
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.delattr(heap.ctypes, "CDLL")
-    heap.keep_freed_memory()
+    monkeypatch.delattr(allocator.ctypes, "CDLL")
+    allocator.keep_freed_memory()

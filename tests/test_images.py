@@ -14,8 +14,11 @@ import torchvision.models as zoo
 from PIL import Image
 
 from camcli.errors import CamcliError, ImageError
-from camcli.images import FITS, Crop, Preset, decode, find, preprocess
-from camcli.models import load
+from camcli.images.decode import decode
+from camcli.images.find import find
+from camcli.images.geometry import Crop
+from camcli.images.preprocess import FITS, Preset, preprocess
+from camcli.models.load import load
 from tests.conftest import SAMPLES, make_photo
 
 

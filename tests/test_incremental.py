@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
 from camcli import explain
-from camcli.capture import Window, incremental, merge, planning, reruns
-from camcli.capture.graphs import operations
-from camcli.capture.planning import Plan
-from camcli.capture.spans import Slide, Span
+from camcli.capture import perturbed
+from camcli.capture.incremental import planning, run
+from camcli.capture.incremental.planning import Plan
+from camcli.capture.incremental.regions import Slide, Span
+from camcli.capture.windows import Window
+from camcli.models.fold_batchnorm import merge
+from camcli.models.graph import operations
 
 Both = Callable[..., tuple[Tensor, Tensor, Plan | None]]
 
@@ -36,12 +39,12 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Both:
         plans: list[Plan | None] = []
 
         def noted(*args: Any) -> Plan | None:
-            plans.append(incremental.plan_of(*args))
+            plans.append(run.plan_of(*args))
             return plans[-1]
 
         found = []
         for plan_of in (lambda *_: None, noted):
-            monkeypatch.setattr(reruns, "plan_of", plan_of)
+            monkeypatch.setattr(perturbed, "plan_of", plan_of)
             shown = explain(net, images, "occlusion", target, window=window)
             found.append(shown.maps / shown.scores.abs().max())
         return *found, plans[0]
@@ -168,7 +171,7 @@ def test_geometry(
     sides: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(incremental, "_agrees", lambda *_: True)  # nothing is caught by it
+    monkeypatch.setattr(run, "_agrees", lambda *_: True)  # nothing is caught by it
     torch.manual_seed(kernel)
     net = weighted(Branches(kernel, stride, padding, dilation, ceil))
     window = Window(size, min(step, size) if size < 4 else max(2, min(step, size)), 64)
@@ -268,7 +271,7 @@ def test_patches_stop_before_what_sees_more(
     name: str, both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Known from the operation itself, before a window is held against the network."""
-    monkeypatch.setattr(incremental, "_agrees", lambda *_: True)
+    monkeypatch.setattr(run, "_agrees", lambda *_: True)
     plain, found, plan = both(weighted(Odd(NOT_LOCAL[name])), drawn(1, 3, 32, 30), Window(4, 3))
     torch.testing.assert_close(found, plain, rtol=0, atol=1e-10)
     assert plan is None or [node.name for node in plan.head] == ["x", "conv"]

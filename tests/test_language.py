@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from camcli.images import decode
-from camcli.language import loading
-from camcli.language.prompts import WORDS, Prompt, asked, captioned
+from camcli.engine.language.load import load
+from camcli.engine.language.prompts import WORDS, Prompt, asked, captioned
+from camcli.images.decode import decode
 from tests.conftest import manifest
 from tests.scenes.drawing import normalised, scenes
 from tests.scenes.pointing import of_questions, of_words, rates
@@ -347,7 +347,7 @@ def test_without_transformers_the_extra_is_named(
 
 def prompted(folder: Path, skill: str, **wish: Any) -> Prompt:
     """A prompt for a model in float64."""
-    talker = loading.load(skill, str(folder))
+    talker = load(skill, str(folder))
     talker.model.module.double()
     if skill == "ask":
         return asked(talker, QUESTION, **wish)
@@ -504,7 +504,7 @@ def test_maps_point_at_what_is_asked_about(
     run: Run, skill: str, steps: int, tmp_path: Path
 ) -> None:
     folder = blips.save(blips.trained(skill, steps), tmp_path / "model")
-    talker, others = loading.load(skill, str(folder)), scenes(60, 99, clear=True)
+    talker, others = load(skill, str(folder)), scenes(60, 99, clear=True)
     point = of_questions if skill == "ask" else of_words
     found = rates(others, point(talker, others, ["hirescam"])["hirescam"])
     assert found.right >= 0.7

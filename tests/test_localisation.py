@@ -14,19 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from camcli.annotations import Object
 from camcli.errors import CamcliError
-from camcli.localisation import (
-    BoxRule,
-    box_of,
-    boxes_of,
-    covered,
-    energy,
-    iou,
-    loc,
-    localised,
-    pointing,
-)
+from camcli.evaluation.annotations import Object
+from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
+from camcli.render.boxes import BoxRule, box_of, boxes_of
 from tests.conftest import SAMPLES, manifest
 
 SIZE = (12, 16)

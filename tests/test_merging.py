@@ -12,11 +12,14 @@ import pytest
 import torch
 from click.testing import Result
 
-from camcli import Model, pipeline, selection
+from camcli import Model
 from camcli.errors import CamcliError
-from camcli.images import Preset, find
-from camcli.job import Job
-from camcli.merging import merged
+from camcli.images.find import find
+from camcli.images.preprocess import Preset
+from camcli.runs import pipeline
+from camcli.runs.job import Job
+from camcli.runs.merge import merged
+from camcli.runs.shards import shard_of
 from tests.conftest import GapNet, make_photo
 from tests.test_resume import files
 
@@ -45,7 +48,7 @@ def job(tmp_path: Path) -> Job:
 def shards(job: Job, count: int, folders: Sequence[Path], numbers: Sequence[int] = ()) -> None:
     """Run the shards, each into the next of the folders."""
     for number in numbers or range(1, count + 1):
-        sources, shard = selection.shard(job.sources, f"{number}/{count}", job.batch_size)
+        sources, shard = shard_of(job.sources, f"{number}/{count}", job.batch_size)
         output = folders[number % len(folders)]
         list(pipeline.run(replace(job, sources=sources, shard=shard, output=output)))
 
@@ -83,7 +86,7 @@ def test_folders_of_their_own_are_joined_in_another(job: Job, tmp_path: Path) ->
 def test_a_shard_goes_on_beside_others_that_run(job: Job, tmp_path: Path) -> None:
     """It neither takes nor sweeps what is theirs, nor do they what is its."""
     shared = tmp_path / "shared"
-    sources, shard = selection.shard(job.sources, "2/3", job.batch_size)
+    sources, shard = shard_of(job.sources, "2/3", job.batch_size)
     part = replace(job, sources=sources, shard=shard, output=shared)
     run = pipeline.run(part)
     next(run)

@@ -11,20 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camcli import capture, explain
-from camcli.capture import Evidence, Pass, Watch, Window
-from camcli.methods import (
-    EVIDENCE,
-    METHODS,
+from camcli import explain
+from camcli.capture.evidence import Evidence
+from camcli.capture.forward import Pass, Watch
+from camcli.capture.hooks import borrowed
+from camcli.capture.targets import parse_target
+from camcli.capture.windows import Window
+from camcli.methods.maps import (
     cam,
     eigencam,
     gradcam,
     gradcam_plusplus,
     gradcam_plusplus_softmax,
-    register,
     xgradcam,
 )
-from camcli.targets import parse_target
+from camcli.methods.registry import EVIDENCE, METHODS, register
 from tests.conftest import DeepHead, GapNet
 
 CLASS = 3
@@ -428,7 +429,7 @@ def test_scorecam_of_a_flat_channel(gap_net: GapNet, images: Tensor) -> None:
     """A channel without contrast masks everything: the score is that of the black image."""
     nn.init.zeros_(gap_net.last[0].weight[1])
     nn.init.constant_(gap_net.last[0].bias, 0.3)
-    with capture.borrowed(gap_net):
+    with borrowed(gap_net):
         run = Pass(Watch(gap_net, ("last",)), (images,), [parse_target(CLASS)])
         masked = run.at_layers[0][0].masked
     black = gap_net(torch.zeros_like(images))[:, CLASS].detach()

@@ -11,11 +11,11 @@ import torch
 from click.testing import Result
 
 import camcli
-from camcli import data
-from camcli.families import model_names
-from camcli.methods import METHODS
-from camcli.models import MINI, Model, load
-from camcli.training import accuracy
+from camcli.methods.registry import METHODS
+from camcli.models.families import model_names
+from camcli.models.load import MINI, Model, load
+from camcli.training import data
+from camcli.training.train import accuracy
 from tests.conftest import SAMPLES, SHARED, manifest
 
 CPU = torch.device("cpu")

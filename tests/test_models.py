@@ -18,13 +18,15 @@ import torch.nn.functional as F
 import torchvision.models as zoo
 from torch import Tensor, nn
 
-from camcli import capture, explain, load
-from camcli.capture import Head
-from camcli.catalogue import layers
+from camcli import explain, load
+from camcli.capture.discover import survey
+from camcli.capture.hooks import borrowed
+from camcli.capture.tracing import trace
+from camcli.engine.catalogue import layers
 from camcli.errors import CamcliWarning, MethodError, ModelError
-from camcli.families import find_layer, model_names
-from camcli.models import pick_device
-from camcli.survey import survey
+from camcli.models.families import find_layer, model_names
+from camcli.models.head import Head
+from camcli.models.load import pick_device
 from tests.conftest import ZOO
 
 LAYERS = {
@@ -52,8 +54,8 @@ def test_zoo(name: str) -> None:
     assert model.layer == layer
     assert (model.num_classes, len(model.class_names or ())) == (1000, 1000)
 
-    with capture.borrowed(model.module):
-        calls, output = capture.trace(model.module, (image,))
+    with borrowed(model.module):
+        calls, output = trace(model.module, (image,))
     assert survey(calls, output) == (model.layer, model.head)
     assert next(c.output.shape for c in calls if c.path == layer)[1] == channels
 
@@ -156,8 +158,8 @@ def test_inception(tmp_path: Path) -> None:
     model = load("inception_v3", save(full.state_dict(), tmp_path / "i.pth"))
     image = torch.randn(1, 3, 128, 128)
     torch.testing.assert_close(model.module(image), full.eval()(image), rtol=1e-4, atol=1e-4)
-    with capture.borrowed(model.module):
-        found = survey(*capture.trace(model.module, (image,)))
+    with borrowed(model.module):
+        found = survey(*trace(model.module, (image,)))
     assert found == (model.layer, model.head) == ("Mixed_7c", Head(model.module.fc))
 
 

@@ -12,9 +12,8 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from camcli import explain, load
-from camcli.capture import merge
-from camcli.capture.norms import Merged
-from camcli.models import Model
+from camcli.models.fold_batchnorm import Merged, merge
+from camcli.models.load import Model
 from tests.test_incremental import weighted
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from camcli import Model, explain, load
-from camcli.capture import Window
+from camcli.capture.windows import Window
 from tests.conftest import ZOO
 
 attr = pytest.importorskip("captum.attr", reason="captum comes with the extra 'oracle'")

@@ -17,13 +17,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from camcli import Model, explain, outputs, pipeline
-from camcli.capture import Window
+from camcli import Model, explain
+from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning, MethodError, OutputError, TargetError
-from camcli.images import Crop, Preset, Source, find
-from camcli.job import Job
-from camcli.outputs import Wanted
-from camcli.render import Style, overlay
+from camcli.images.find import Source, find
+from camcli.images.geometry import Crop
+from camcli.images.preprocess import Preset
+from camcli.render.draw import Style, overlay
+from camcli.runs import pipeline
+from camcli.runs.files import write
+from camcli.runs.job import Job
+from camcli.runs.manifest import MANIFEST
+from camcli.runs.manifest import manifest as written_manifest
+from camcli.runs.names import Wanted, name_of
 from tests.conftest import GapNet, make_photo, manifest
 
 NAMES = ("ant", "bee", "cat", "e:f", "e/f")
@@ -264,7 +270,7 @@ def test_a_score_that_is_not_finite_is_an_error(job: Job) -> None:
 def test_two_runs_at_once_keep_their_manifests_apart(job: Job) -> None:
     """Of two machines, too, whose processes may have the same number."""
     folder = job.sources[0].path.parent
-    with outputs.manifest(folder / outputs.MANIFEST) as add:
+    with written_manifest(folder / MANIFEST) as add:
         add([{}])
         names = [p.name for p in folder.iterdir() if "manifest" in p.name]
     host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
@@ -278,9 +284,7 @@ def test_wrong_targets_stop_the_run(job: Job) -> None:
 
 
 def test_outputs_stay_below_their_folder() -> None:
-    name = outputs.name_of(
-        Source(Path("x"), Path("a/x.jpg")), Wanted("cam", "../../etc/e\n"), "map"
-    )
+    name = name_of(Source(Path("x"), Path("a/x.jpg")), Wanted("cam", "../../etc/e\n"), "map")
     assert name == Path("a/x.cam..._.._etc_e_.npy")
 
 
@@ -291,14 +295,14 @@ def test_an_output_folder_that_cannot_be_written(job: Job, tmp_path: Path) -> No
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs.write(tmp_path / "x.npy", b"old")
+    write(tmp_path / "x.npy", b"old")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OutputError, match=r"cannot write '.*x.npy': No space left on device"):
-        outputs.write(tmp_path / "x.npy", b"new")
+        write(tmp_path / "x.npy", b"new")
     assert files(tmp_path) == {"x.npy": b"old"}
 
 

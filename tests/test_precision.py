@@ -12,11 +12,11 @@ import torch
 from click.testing import Result
 
 from camcli import Model, explain, load
-from camcli.capture import Window
+from camcli.capture.windows import Window
 from camcli.cli.options import model_options
 from camcli.errors import ModelError
-from camcli.methods import METHODS
-from camcli.precision import PRECISIONS, widened
+from camcli.methods.registry import METHODS
+from camcli.models.precision import PRECISIONS, widened
 from tests.conftest import GapNet, make_photo
 
 Run = Callable[..., Result]

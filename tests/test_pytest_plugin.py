@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 # pytester forgets what its runs import, and torch cannot be imported twice: it all is here first.
-from camcli import difference, pipeline, verdicts  # noqa: F401
-from camcli.pytest_plugin import _folder_name
+from camcli.snapshots import tables  # noqa: F401
+from camcli.snapshots.pytest_plugin import _folder_name
 from tests.conftest import ROOT, make_photo
 
 pytest_plugins = ["pytester"]
@@ -68,7 +68,9 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     # This process has the plugin already: pytest cannot rewrite its asserts, and remarks on it.
     quiet = "-W ignore::pytest.PytestAssertRewriteWarning"
-    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p camcli.pytest_plugin -p no:cacheprovider {quiet}")
+    monkeypatch.setenv(
+        "PYTEST_ADDOPTS", f"-p camcli.snapshots.pytest_plugin -p no:cacheprovider {quiet}"
+    )
     return pytester
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from camcli.methods import METHODS
+from camcli.methods.registry import METHODS
 from tests.conftest import SAMPLES, SHARED, manifest
 
 CAT, DOG = "Egyptian cat", "German shepherd"

@@ -12,12 +12,18 @@ import pytest
 import torch
 from click.testing import Result
 
-from camcli import Model, outputs, pipeline, remote, selection
+from camcli import Model
 from camcli.errors import CamcliError, ImageError, OutputError
-from camcli.images import Preset, Source, decode, find
-from camcli.job import Job
-from camcli.merging import merged
-from camcli.remote import Remote, place
+from camcli.images import store as stores
+from camcli.images.decode import decode
+from camcli.images.find import Source, find
+from camcli.images.preprocess import Preset
+from camcli.images.store import Remote, place
+from camcli.runs import manifest, pipeline, save
+from camcli.runs.files import prepare, within
+from camcli.runs.job import Job
+from camcli.runs.merge import merged
+from camcli.runs.shards import shard_of
 from tests.conftest import GapNet, make_photo
 from tests.test_resume import files
 
@@ -120,10 +126,11 @@ def test_a_run_on_a_store_gives_the_same_bytes(
     assert stored(store / "out") == local
     (store / "out" / "z.gradcam.npy").unlink()
     written = []
-    write = outputs.write
-    monkeypatch.setattr(
-        outputs, "write", lambda file, *more: written.append(file.name) or write(file, *more)
-    )
+    write = save.write
+    for module in (save, pipeline):
+        monkeypatch.setattr(
+            module, "write", lambda file, *more: written.append(file.name) or write(file, *more)
+        )
     list(pipeline.run(replace(there, skip_existing=True)))
     assert written == ["z.gradcam.npy", "run.json"]
     assert stored(store / "out") == local
@@ -134,7 +141,7 @@ def test_stopped_runs_and_shards(
     job: Job, local: bool, store: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parts of a journal are there for the next run, and gone when one is done."""
-    monkeypatch.setattr(outputs, "JOURNAL_SECONDS", 0.0)
+    monkeypatch.setattr(manifest, "JOURNAL_SECONDS", 0.0)
     list(pipeline.run(job))
     output = Remote("file://", str(tmp_path / "store")[1:]) if local else store
     run = pipeline.run(replace(job, output=output))
@@ -149,7 +156,7 @@ def test_stopped_runs_and_shards(
     list(pipeline.run(replace(job, output=output, skip_existing=True)))
     assert stored(output) == files(tmp_path / "out")
     for number in (1, 2):
-        sources, shard = selection.shard(job.sources, f"{number}/2", job.batch_size)
+        sources, shard = shard_of(job.sources, f"{number}/2", job.batch_size)
         part = replace(job, sources=sources, shard=shard, output=output / "shared")
         list(pipeline.run(part))
     merged([output / "shared"], output / "shared")
@@ -165,16 +172,16 @@ def test_what_stores_refuse_is_one_line(
     with pytest.raises(CamcliError, match=r"^'nix://there/': Unrecognized filesystem type"):
         find(["nix://there/x.jpg"])
     with pytest.raises(OutputError, match="lie outside of its folder"):
-        outputs.within(store, "../x")
+        within(store, "../x")
     (tmp_path / "file").touch()
     below = Remote("file://", str(tmp_path / "file" / "out")[1:])
     with pytest.raises(OutputError, match=r"cannot write to 'file://.*/file/out': Not a directory"):
-        outputs.prepare(below)
+        prepare(below)
     over = replace(job, sources=[Source(store / "x.gradcam.npy", Path("x.npy"))], output=store)
     with pytest.raises(OutputError, match="is an input and would be written over"):
         list(pipeline.run(over))
     monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
-    remote._system.cache_clear()
+    stores._system.cache_clear()
     with pytest.raises(CamcliError, match=r"need pyarrow, .*: pip install 'camcli\[ray\]'"):
         find([str(store)])
 

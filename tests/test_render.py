@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from camcli.errors import CamcliError
-from camcli.images import Crop
-from camcli.render import COLORMAPS, DIM, Style, ceiling, heatmap, overlay, panel, png, scaled
+from camcli.images.geometry import Crop
+from camcli.render.draw import COLORMAPS, DIM, Style, ceiling, heatmap, overlay, png, scaled
+from camcli.render.panels import panel
 
 CROP = Crop(40, 10, 80, 50)
 

@@ -20,13 +20,15 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from camcli import render, resume
 from camcli.errors import CamcliError, ImageError
 from camcli.evaluation import plots
-from camcli.images import Crop, decode, thumbnail
+from camcli.images.decode import decode, thumbnail
+from camcli.images.geometry import Crop
+from camcli.render import draw
 from camcli.report import changes, evaluation, maps, originals, page
 from camcli.report import folder as folders
 from camcli.report.page import embedded, link
+from camcli.runs import resume
 from tests.conftest import make_photo
 
 Run = Callable[..., Result]
@@ -75,8 +77,8 @@ def written(
     values = np.asarray(values, np.float32)
     np.save(folder / f"{stem}.npy", values)
     pixels, signed = decode(photo), method == "occlusion"
-    drawn = render.overlay(pixels, values, Crop(15, 0, 75, 60), render.Style(), signed)
-    (folder / f"{stem}.png").write_bytes(render.png(drawn))
+    drawn = draw.overlay(pixels, values, Crop(15, 0, 75, 60), draw.Style(), signed)
+    (folder / f"{stem}.png").write_bytes(draw.png(drawn))
     return {
         **{"image": name, "method": method, "target": "pred", "class_index": 3, "score": 1.5},
         **{"layer": None, "map": f"{stem}.npy", "overlay": f"{stem}.png", "map_shape": [5, 7]},

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camcli import cli, render
-from camcli.images import Crop
+from camcli import cli
+from camcli.images.geometry import Crop
+from camcli.render import draw
 from camcli.report import page
 from camcli.report.folder import Entry, Folder
 from camcli.report.originals import Photo
@@ -299,7 +300,7 @@ def test_maps_are_drawn_as_overlays_are(loaded: Browser) -> None:
         size, values = drawn.shape[:2], MAP - 40 if signed else MAP
         white = np.full((*size, 3), 255, np.uint8)
         whole = Crop(0, 0, size[1], size[0])
-        expected = render.overlay(white, values, whole, render.Style(alpha=1 / 1.6), signed)
+        expected = draw.overlay(white, values, whole, draw.Style(alpha=1 / 1.6), signed)
         share = drawn[..., 3:] / 255 if signed else 1 / 1.6
         seen = 255 + (drawn[..., :3] - 255) * share
         assert np.abs(seen - expected).max() < 5

@@ -19,13 +19,15 @@ import torch
 from click.testing import Result
 from torch import nn
 
-from camcli import Model, outputs, pipeline, resume
-from camcli import job as jobs
-from camcli.capture import Window
+from camcli import Model
+from camcli.capture.windows import Window
 from camcli.errors import OutputError
-from camcli.images import Preset, find
-from camcli.job import Job
-from camcli.render import Style
+from camcli.images.find import find
+from camcli.images.preprocess import Preset
+from camcli.render.draw import Style
+from camcli.runs import job as jobs
+from camcli.runs import pipeline, resume, save
+from camcli.runs.job import Job
 from tests.conftest import GapNet, make_photo, manifest
 
 Run = Callable[..., Result]
@@ -64,13 +66,13 @@ def files(folder: Path) -> dict[str, bytes]:
 def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run; the names of the files that were written."""
     written: list[str] = []
-    write = outputs.write
+    write = save.write
 
     def counting(file: Path, data: bytes, owner: str | None = None) -> None:
         written.append(file.name)
         write(file, data, owner)
 
-    monkeypatch.setattr(outputs, "write", counting)
+    monkeypatch.setattr(save, "write", counting)
     list(pipeline.run(job))
     monkeypatch.undo()
     return sorted({name.partition(".")[0] for name in written} - {"run"})

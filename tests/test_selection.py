@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from camcli import pipeline, selection
 from camcli.errors import CamcliError
-from camcli.images import Source
+from camcli.images.find import Source
+from camcli.images.select import matching, read_list
+from camcli.runs import pipeline
+from camcli.runs.shards import shard_of
 from tests.conftest import make_photo, manifest
 
 Run = Callable[..., Result]
@@ -38,7 +40,7 @@ SOURCES = [Source(Path("/x", name), Path(name)) for name in ("a.jpg", "s/a.png",
     ],
 )
 def test_globs(include: list[str], exclude: list[str], names: list[str]) -> None:
-    found = selection.matching(SOURCES, include, exclude)
+    found = matching(SOURCES, include, exclude)
     assert [source.name.as_posix() for source in found] == names
 
 
@@ -48,18 +50,18 @@ def test_shards_are_a_partition_in_whole_batches(n: int, size: int) -> None:
     sources = [Source(Path(str(i)), Path(str(i))) for i in range(13)]
     batches = [sources[start : start + size] for start in range(0, 13, size)]
     for i in range(1, n + 1):
-        mine, shard = selection.shard(sources, f"{i}/{n}", size)
+        mine, shard = shard_of(sources, f"{i}/{n}", size)
         assert mine == [source for batch in batches[i - 1 :: n] for source in batch]
         assert shard.share(size) == len(mine)
         assert (shard.name, shard.images) == (f"{i}-of-{n}", 13)
-    names = [selection.shard(part, "1/2", size)[1].names for part in (sources, sources[1:])]
+    names = [shard_of(part, "1/2", size)[1].names for part in (sources, sources[1:])]
     assert names[0] != names[1]
 
 
 @pytest.mark.parametrize("spec", ["0/2", "3/2", "1", "1/0", "-1/2", "a/b", "1/2/3", ""])
 def test_shards_that_are_none(spec: str) -> None:
     with pytest.raises(CamcliError, match=r"--shard '.*': expected I/N with I from 1 to N"):
-        selection.shard(SOURCES, spec, 1)
+        shard_of(SOURCES, spec, 1)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +76,9 @@ def test_lists(
     data: bytes, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "list").write_bytes(data)
-    assert selection.read_list(str(tmp_path / "list")) == paths
+    assert read_list(str(tmp_path / "list")) == paths
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-    assert selection.read_list("-") == paths
+    assert read_list("-") == paths
 
 
 def test_from_the_command_line(run: Run, tmp_path: Path) -> None:

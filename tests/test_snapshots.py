@@ -19,11 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from camcli import Model, load, pipeline, snapshots, verdicts
+from camcli import Model, load
 from camcli.errors import CamcliError, OutputError
-from camcli.images import Preset, find
-from camcli.job import Job
-from camcli.snapshots import Tolerance, compare, measure
+from camcli.images.find import find
+from camcli.images.preprocess import Preset
+from camcli.runs import pipeline
+from camcli.runs.job import Job
+from camcli.snapshots import tables
+from camcli.snapshots.accept import accept
+from camcli.snapshots.compare import Tolerance, compare, measure
 from tests.conftest import GapNet, make_photo, manifest
 
 Run = Callable[..., Result]
@@ -180,7 +184,7 @@ def test_layers_pair_where_a_run_has_several(tmp_path: Path) -> None:
     assert {c.verdict for c in compare(layered(tmp_path / "1", ["three", "one"]), old, Tolerance())} == {"alike"}  # fmt: skip # noqa: E501
     found = compare(layered(tmp_path / "2", ["one"]), old, Tolerance())
     assert [(c.layer, c.verdict) for c in found] == [("one", "alike"), ("three", "missing")]
-    assert "gradcam three" in verdicts.table(found)
+    assert "gradcam three" in tables.table(found)
     one = compare(layered(tmp_path / "3", ["three"]), layered(tmp_path / "4", ["one"]), Tolerance())
     assert one[0].reasons == ("layer one -> three", "values")
 
@@ -231,15 +235,15 @@ def test_accepting(tmp_path: Path) -> None:
     old = output(tmp_path / "old", {"a.jpg": MAP, "gone/b.jpg": MAP})
     (old / "README").write_text("of the user")
     (old / ".camcli-update-killed").mkdir()
-    snapshots.accept(new, old)
+    accept(new, old)
     assert tree(old) == tree(new) | {"README": b"of the user"}
     assert sorted(p.name for p in old.iterdir()) == [
         *("README", "a.gradcam.npy", "manifest.jsonl", "sub")
     ]
-    snapshots.accept(new, tmp_path / "deep" / "made")
+    accept(new, tmp_path / "deep" / "made")
     assert tree(tmp_path / "deep" / "made") == tree(new)
     with pytest.raises(CamcliError, match="is the baseline itself"):
-        snapshots.accept(new, new)
+        accept(new, new)
 
 
 def test_an_update_that_fails_changes_nothing(tmp_path: Path) -> None:
@@ -247,7 +251,7 @@ def test_an_update_that_fails_changes_nothing(tmp_path: Path) -> None:
     before = tree(output(old, {"a.jpg": MAP, "c.jpg": MAP}))
     (new / "b.gradcam.npy").unlink()
     with pytest.raises(OutputError, match=r"cannot update '.*o': No such file"):
-        snapshots.accept(new, old)
+        accept(new, old)
     assert tree(old) == before
     assert not [path for path in old.iterdir() if path.is_dir()]
 
@@ -257,7 +261,7 @@ def test_an_update_removes_nothing_outside(tmp_path: Path) -> None:
     (tmp_path / "precious.npy").touch()
     old = output(tmp_path / "old", {"a.jpg": MAP}, map="../precious.npy")
     with pytest.raises(CamcliError, match="outside of its folder"):
-        snapshots.accept(new, old)
+        accept(new, old)
     assert (tmp_path / "precious.npy").exists()
 
 
@@ -265,10 +269,10 @@ def test_texts_hold_any_name(tmp_path: Path) -> None:
     name = "a\n\x1b[31m\udcff<&>\U0001f600.jpg"
     new = output(tmp_path / "n", {"b.jpg": MAP * 2}, image=name)
     found = compare(new, output(tmp_path / "o", {"b.jpg": MAP}, image=name), Tolerance())
-    assert verdicts.table(found).count("\n") == 2
-    assert "\x1b" not in verdicts.table(found)
-    ElementTree.fromstring(verdicts.junit(found, {}))  # noqa: S314 - our own
-    verdicts.table(found).encode()
+    assert tables.table(found).count("\n") == 2
+    assert "\x1b" not in tables.table(found)
+    ElementTree.fromstring(tables.junit(found, {}))  # noqa: S314 - our own
+    tables.table(found).encode()
 
 
 # From the command line, and with real maps.

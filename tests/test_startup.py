@@ -17,14 +17,16 @@ def test_explaining_does_not_import_the_compiler() -> None:
         """
 import sys, torch
 alone = "torch._dynamo" in sys.modules  # of torch itself
-import camcli, camcli.pipeline, camcli.training
+import camcli, camcli.runs.pipeline, camcli.training.train
 camcli.explain(camcli.load("mini").merged(), torch.randn(1, 3, 160, 160))
 assert alone or "torch._dynamo" not in sys.modules
 """
     )
 
 
-@pytest.mark.parametrize("first", ["import camcli.zoo", "import torchvision, camcli.zoo"])
+@pytest.mark.parametrize(
+    "first", ["import camcli.models.torchvision", "import torchvision, camcli.models.torchvision"]
+)
 def test_the_function_put_off_is_the_compilers(first: str) -> None:
     fresh(
         f"""
@@ -44,7 +46,7 @@ def test_what_else_is_asked_of_the_stand_in_is_loaded() -> None:
     fresh(
         """
 import sys
-from camcli.zoo import _later
+from camcli.models.torchvision import _later
 sys.modules.pop("colorsys", None)
 with _later("colorsys", "rgb_to_hsv"):
     from colorsys import rgb_to_hsv, ONE_THIRD

@@ -16,10 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camcli import Model, explain, load, pipeline
-from camcli.images import Preset, find
-from camcli.job import Job
-from camcli.streams import side_by_side, twin
+from camcli import Model, explain, load
+from camcli.images.find import find
+from camcli.images.preprocess import Preset
+from camcli.runs import pipeline
+from camcli.runs.job import Job
+from camcli.runs.parallel import side_by_side, twin
 from tests.conftest import GapNet, make_photo, manifest
 
 

@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 import camcli
+from camcli.capture.readers import Reader, detected, segmented
 from camcli.errors import MethodError, TargetError
-from camcli.families import model_names
-from camcli.images import Crop, preprocess
-from camcli.models import Model, load
-from camcli.tasks import Reader, detected, segmented
+from camcli.images.geometry import Crop
+from camcli.images.preprocess import preprocess
+from camcli.models.families import model_names
+from camcli.models.load import Model, load
 from tests.conftest import make_photo, manifest
 
 SEGMENTERS, DETECTORS = model_names("segmentation"), model_names("detection")
@@ -176,7 +177,7 @@ def test_grey_is_the_mean_colour_in_the_networks_own_units() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x.mean((1, 2, 3)), -x.mean((1, 2, 3))], 1)
 
-    from camcli.images import Preset
+    from camcli.images.preprocess import Preset
 
     grey = torch.tensor(Preset.mean).view(1, 3, 1, 1).expand(1, 3, 14, 14)
     for preset, image in (

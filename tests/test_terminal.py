@@ -21,7 +21,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from camcli import terminal
+from camcli.cli import terminal
 from tests.conftest import SAMPLES, make_photo
 
 Run = Callable[..., Result]

@@ -23,17 +23,18 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from camcli import augment
-from camcli import data as reading
 from camcli.cli import main
-from camcli.data import Dataset
-from camcli.distillation import EXPLAINERS, explained, explanation_distance, soft_distance
 from camcli.errors import CamcliError
-from camcli.folding import NormedConv, NormedHead, folded, rectify, with_aids
-from camcli.images import Preset
-from camcli.methods import Method
-from camcli.models import Model, load, untrained, with_classes
-from camcli.training import Data, Phase, Recipe, Row, accuracy, cross_entropy, one_cycle, train
+from camcli.images.preprocess import Preset
+from camcli.methods.registry import Method
+from camcli.models.load import Model, load, untrained, with_classes
+from camcli.training import augment
+from camcli.training import data as reading
+from camcli.training.data import Dataset
+from camcli.training.distillation import EXPLAINERS, explained, explanation_distance, soft_distance
+from camcli.training.recipe import Data, Phase, Recipe
+from camcli.training.temporary_norm import NormedConv, NormedHead, folded, rectify, with_aids
+from camcli.training.train import Row, accuracy, cross_entropy, one_cycle, train
 
 CPU = torch.device("cpu")
 COLOURS = {"blue": (40, 60, 220), "green": (40, 190, 60), "red": (220, 40, 40)}
@@ -443,7 +444,7 @@ def test_the_folder_holds_the_best_epoch_of_the_last_size(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = iter([0.9, 0.8, 0.3, 0.5, 0.4])
-    monkeypatch.setattr("camcli.training.accuracy", lambda *_: next(measured, 0.0))
+    monkeypatch.setattr("camcli.training.train.accuracy", lambda *_: next(measured, 0.0))
     recipe = replace(RECIPE, phases=(Phase(33, 2), Phase(35, 3)))
     kept = []
     for _row in train(recipe, data, tmp_path, device=CPU):

@@ -15,13 +15,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camcli import METHODS, Model, capture, explain
-from camcli.capture import Window, reruns
+from camcli import METHODS, Model, explain
+from camcli.capture import perturbed
+from camcli.capture.discover import survey
+from camcli.capture.hooks import borrowed
+from camcli.capture.tracing import trace
+from camcli.capture.windows import Window
 from camcli.errors import MethodError
-from camcli.families import family, grid_of, model_names, row_layer
-from camcli.grids import Grid
-from camcli.models import hollow
-from camcli.survey import survey
+from camcli.models.families import family, grid_of, model_names, row_layer
+from camcli.models.layouts import Grid
+from camcli.models.load import hollow
 
 NO_HEAD = {"alexnet", "vgg", "mobilenetv3", "convnext", "vision_transformer", "maxvit"}
 NO_RELU = {"efficientnet", "convnext", "swin_transformer", "vision_transformer", "maxvit"}
@@ -89,7 +92,7 @@ def one_channel(monkeypatch: pytest.MonkeyPatch) -> None:
         return of_all
 
     for name in ("masked", "ablated"):
-        monkeypatch.setattr(reruns, name, shortened(getattr(reruns, name)))
+        monkeypatch.setattr(perturbed, name, shortened(getattr(perturbed, name)))
 
 
 def only_first(grid: Grid) -> Grid:
@@ -103,8 +106,8 @@ def only_first(grid: Grid) -> Grid:
 
 def map_size(model: Model, images: Tensor) -> tuple[int, int]:
     """The map's height and width, where a traced pass finds the very layer and head of the row."""
-    with capture.borrowed(model.module):
-        calls, output = capture.trace(model.module, (images,))
+    with borrowed(model.module):
+        calls, output = trace(model.module, (images,))
     if row_layer(model.module) is None:  # no trace can tell in a network of tokens
         assert survey(calls, output) == (model.layer, model.head)
     (output,) = (call.output for call in calls if call.path == model.layer)

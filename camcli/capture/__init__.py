@@ -12,13 +12,14 @@ an exception too; `.grad` is never written.
 
 from __future__ import annotations
 
-from camcli.capture.evidence import Aim, Evidence, Head
+from camcli.capture.evidence import Aim, Evidence
+from camcli.capture.forward import Pass, Watch
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, borrowed, gradient, tapped
-from camcli.capture.norms import merge
-from camcli.capture.passes import Pass, Watch
 from camcli.capture.tracing import Call, trace
 from camcli.capture.windows import Window
+from camcli.models.fold_batchnorm import merge
+from camcli.models.head import Head
 
 __all__ = [
     "Aim",

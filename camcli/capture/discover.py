@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.capture import Call, Head
+from camcli.capture.targets import logits
+from camcli.capture.tracing import Call
 from camcli.errors import ModelError, TargetError
-from camcli.targets import logits
+from camcli.models.head import Head
 
 
 def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:

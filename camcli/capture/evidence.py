@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,26 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from camcli.capture import reruns
+from camcli.capture import perturbed
 from camcli.capture.hooks import Tap, gradient
+from camcli.capture.targets import Target, logits
 from camcli.errors import MethodError
-from camcli.precision import widened
-from camcli.targets import Target, logits
+from camcli.models.precision import widened
 
 if TYPE_CHECKING:
-    from camcli.capture.passes import Pass
-
-
-@dataclass(frozen=True)
-class Head:
-    """The last linear map of a network whose score is the mean of a class map.
-
-    `linear` is an `nn.Linear` behind the pooling or a 1x1 `nn.Conv2d` before it; `rectified` says
-    that a ReLU without a module of its own stands between the target layer and the pooling.
-    """
-
-    linear: nn.Module
-    rectified: bool = False
+    from camcli.capture.forward import Pass
+from camcli.models.head import Head
 
 
 class Site:
@@ -81,12 +69,12 @@ class Site:
     @cached_property
     def masked(self) -> Tensor:
         """Scores of the images seen through each channel, (T,N,C) for T targets."""
-        return reruns.masked(self.run, self)
+        return perturbed.masked(self.run, self)
 
     @cached_property
     def ablated(self) -> Tensor:
         """Scores without each channel, (T,N,C) for T targets."""
-        return reruns.ablated(self.run, self)
+        return perturbed.ablated(self.run, self)
 
 
 class Aim:

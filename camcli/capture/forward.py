@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.capture import reruns
-from camcli.capture.evidence import Aim, Evidence, Head, Site
+from camcli.capture import perturbed
+from camcli.capture.evidence import Aim, Evidence, Site
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, tapped
-from camcli.capture.reruns import copied
+from camcli.capture.perturbed import copied
+from camcli.capture.readers import Reader, Reading
+from camcli.capture.targets import Target, logits
 from camcli.capture.windows import Window
-from camcli.grids import PLAIN, Grid
-from camcli.targets import Target, logits
-from camcli.tasks import Reader, Reading
+from camcli.models.head import Head
+from camcli.models.layouts import PLAIN, Grid
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Pass:
     @cached_property
     def occluded(self) -> Tensor:
         """Scores with the window at each position, (T,N,r,c) for T targets."""
-        return reruns.occluded(self)
+        return perturbed.occluded(self)
 
     def output_of(self, images: Tensor, which: Tensor, *_: Tensor) -> Any:
         """The model's output for other images, each in the place of image `which` of the batch."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import ModelError
-from camcli.grids import PLAIN, Grid
+from camcli.models.layouts import PLAIN, Grid
 
 
 @contextmanager

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from camcli.capture.hooks import scaled
-from camcli.capture.incremental import Reruns, plan_of
+from camcli.capture.incremental.run import Reruns, plan_of
 
 if TYPE_CHECKING:
     from camcli.capture.evidence import Site
-    from camcli.capture.passes import Pass
+    from camcli.capture.forward import Pass
 
 _COPIES = 2**25
 """How many numbers the copies of a layer's output may hold that are run at once."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from camcli.errors import TargetError, nearest
-from camcli.precision import widened
+from camcli.models.precision import widened
 
 Score = Callable[[Any], Tensor]
 """From a model's output to one differentiable score per image, (N,)."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.capture.reruns import copied
+from camcli.capture.perturbed import copied
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
     """Where did the network look? Heatmaps for image networks."""
-    from camcli.heap import keep_freed_memory  # not for --help: it imports ctypes
+    from camcli.runs.allocator import keep_freed_memory  # not for --help: it imports ctypes
 
     keep_freed_memory()
 

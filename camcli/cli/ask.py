@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from camcli.cli.language import talk, talking_options
 from camcli.cli.options import Text
-from camcli.cli.showing import line_of
-from camcli.cli.talking import talk, talking_options
+from camcli.cli.progress import line_of
 from camcli.errors import CamcliError
-from camcli.remote import Place
+from camcli.images.store import Place
 
 if TYPE_CHECKING:
-    from camcli.language.loading import Talker
-    from camcli.language.prompts import Prompt
+    from camcli.engine.language.load import Talker
+    from camcli.engine.language.prompts import Prompt
 
 
 @click.command(no_args_is_help=True)
@@ -47,7 +47,7 @@ def ask(
         raise CamcliError(f"no question behind '{question}': it comes last, in quotation marks")
 
     def wish(talker: Talker) -> Prompt:
-        from camcli.language.prompts import asked
+        from camcli.engine.language.prompts import asked
 
         return asked(talker, question, answer, top)
 

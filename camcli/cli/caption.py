@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camcli.cli.showing import line_of
-from camcli.cli.talking import talk, talking_options
-from camcli.remote import Place
+from camcli.cli.language import talk, talking_options
+from camcli.cli.progress import line_of
+from camcli.images.store import Place
 
 if TYPE_CHECKING:
-    from camcli.language.loading import Talker
-    from camcli.language.prompts import Prompt
+    from camcli.engine.language.load import Talker
+    from camcli.engine.language.prompts import Prompt
 
 
 @click.command(no_args_is_help=True)
@@ -30,7 +30,7 @@ def caption(paths: tuple[str, ...], *, text: str | None, per_word: bool, **optio
     """Caption each image in PATHS, and write where what the caption says was seen."""
 
     def wish(talker: Talker) -> Prompt:
-        from camcli.language.prompts import captioned
+        from camcli.engine.language.prompts import captioned
 
         return captioned(talker, text, words=per_word)
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
-from camcli import snapshots, verdicts
 from camcli.cli import DIFFERS, DONE
-from camcli.outputs import MANIFEST, to_json, write
-from camcli.snapshots import Comparison, Tolerance
+from camcli.runs.files import to_json, write
+from camcli.runs.manifest import MANIFEST
+from camcli.snapshots import tables
+from camcli.snapshots.accept import accept
+from camcli.snapshots.compare import Comparison, Tolerance, compare
 
 Pictures = dict[Comparison, Path]
 _DEFAULT = Tolerance()
@@ -74,16 +76,16 @@ def check(
     """
     tolerance = Tolerance(**tolerances)
     if update and not (baseline / MANIFEST).exists():
-        snapshots.accept(new, baseline)
+        accept(new, baseline)
         click.echo(f"{baseline} made from {new}", err=json)
         return DONE
-    found = snapshots.compare(new, baseline, tolerance)
+    found = compare(new, baseline, tolerance)
     pictures = _draw(found, new, diff) if diff else {}
     if junit:
-        write(junit, verdicts.junit(found, pictures))
+        write(junit, tables.junit(found, pictures))
     _show(found, pictures, json)
     if update:
-        snapshots.accept(new, baseline)
+        accept(new, baseline)
         click.echo(f"{baseline} updated from {new}", err=json)
         return DONE
     return DIFFERS if any(one.reasons for one in found) else DONE
@@ -92,14 +94,14 @@ def check(
 def _show(found: Sequence[Comparison], pictures: Pictures, json: bool) -> None:
     if json:
         for one in found:
-            click.echo(to_json(verdicts.row(one, pictures.get(one))), nl=False)
+            click.echo(to_json(tables.row(one, pictures.get(one))), nl=False)
     else:
-        click.echo(verdicts.table(found), nl=False)
-    click.echo(verdicts.summary(found), err=json)
+        click.echo(tables.table(found), nl=False)
+    click.echo(tables.summary(found), err=json)
 
 
 def _draw(found: Sequence[Comparison], new: Path, folder: Path) -> Pictures:
     """A picture of each pair of maps that are not alike, and where it is."""
-    from camcli.difference import draw  # OpenCV, only where pictures are asked for
+    from camcli.snapshots.pictures import draw  # OpenCV, only where pictures are asked for
 
     return draw(found, new, folder)

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camcli import outputs
-from camcli.annotations import FORMATS
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.options import Name, Real, image_options, model_options, stack, window_options
 from camcli.errors import CamcliError, OutputError
+from camcli.evaluation.annotations import FORMATS
 from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
 from camcli.evaluation.protocol import CELLS, FILLS, GRADIENTS, PRODUCTS, SCALES, Protocol
-from camcli.images import EVALUATION, STDIN, Source, find
-from camcli.methods import METHODS
-from camcli.remote import real
+from camcli.images.decode import STDIN
+from camcli.images.find import EVALUATION, Source, find
+from camcli.images.store import real
+from camcli.methods.registry import METHODS
+from camcli.runs.files import prepare, to_json, write
 
 if TYPE_CHECKING:
     from camcli.evaluation.run import Scores, Study
@@ -215,7 +216,7 @@ def evaluate(
     study = _study(sources, seed, **options)
     study.check()
     if output:
-        outputs.prepare(output)
+        prepare(output)
     scores = _measured(study, quiet)
     _show(scores, output, json)
     return SOME_FAILED if scores.failures else DONE
@@ -283,10 +284,10 @@ def _study(
     max_pixels: int,
     **protocol: Any,
 ) -> Study:
+    from camcli.evaluation.ground_truth import ground_truth
     from camcli.evaluation.run import Study
-    from camcli.evaluation.truth import ground_truth
-    from camcli.families import find_layer
-    from camcli.models import load
+    from camcli.models.families import find_layer
+    from camcli.models.load import load
 
     if class_map and not boxes:
         raise CamcliError("--class-map says what --boxes are of: give both")
@@ -338,7 +339,7 @@ def _measured(study: Study, quiet: bool) -> Scores:
 
 
 def _show(scores: Scores, output: Path | None, json: bool) -> None:
-    from camcli.evaluation import plots, records
+    from camcli.evaluation import export, plots
     from camcli.evaluation.summary import Summary, left_out
     from camcli.evaluation.table import markdown, table
 
@@ -349,9 +350,9 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
         click.echo(f"Error: {message}", err=True)
         return
     summary = Summary(scores)
-    record = records.record(summary)
+    record = export.record(summary)
     if json:
-        click.echo(outputs.to_json(record), nl=False)
+        click.echo(to_json(record), nl=False)
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         click.echo(table(summary, width), nl=False)
@@ -360,8 +361,8 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
         if metrics.exists():  # an earlier evaluation's pictures would be taken for this one's
             for name in _PICTURES:
                 (output / name).unlink(missing_ok=True)
-        outputs.write(metrics, outputs.to_json(record, indent=2))
-        outputs.write(rows, records.rows_csv(scores))
-        outputs.write(output / _TABLE, markdown(summary).encode())
+        write(metrics, to_json(record, indent=2))
+        write(rows, export.rows_csv(scores))
+        write(output / _TABLE, markdown(summary).encode())
         for name, picture in plots.pictures(summary).items():
-            outputs.write(output / name, picture)
+            write(output / name, picture)

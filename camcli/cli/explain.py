@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from camcli import selection
 from camcli.cli import DONE
 from camcli.cli.options import (
     Corners,
@@ -27,17 +26,19 @@ from camcli.cli.options import (
     target_option,
     window_options,
 )
-from camcli.cli.showing import can_preview, line_of, shown
+from camcli.cli.progress import can_preview, line_of, shown
 from camcli.errors import CamcliError
-from camcli.fusion import FUSIONS
-from camcli.images import Source, find
-from camcli.localisation import BOXES
-from camcli.outputs import check_names, check_stems, every_result, name_of
-from camcli.remote import Place
+from camcli.images.find import Source, find
+from camcli.images.select import matching, read_list
+from camcli.images.store import Place
+from camcli.methods.fusion import FUSIONS
+from camcli.render.boxes import BOXES
+from camcli.runs.names import check_names, check_stems, every_result, name_of
+from camcli.runs.shards import Shard, shard_of
 
 if TYPE_CHECKING:
-    from camcli.job import Job
-    from camcli.models import Model
+    from camcli.models.load import Model
+    from camcli.runs.job import Job
 
 
 @click.command(no_args_is_help=True)
@@ -108,15 +109,15 @@ def explain(
     standard input."""
     if not paths and not from_file:
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
-    given = [*paths, *(selection.read_list(from_file) if from_file else ())]
+    given = [*paths, *(read_list(from_file) if from_file else ())]
     found = find(given, recursive=recursive, skip=output)
-    sources, part = selection.matching(found, include, exclude), None
+    sources, part = matching(found, include, exclude), None
     if not sources:
         where = ", ".join(paths) or from_file
         raise CamcliError(f"no images in {where}: nothing to do")
     if shard is not None:
         check_stems(sources)  # of all: shards may share a folder
-        sources, part = selection.shard(sources, shard, options["batch_size"])
+        sources, part = shard_of(sources, shard, options["batch_size"])
     if dry_run:
         return _foretell(sources, output, **options)
     return _explain(sources, output, shard=part, **options)
@@ -162,13 +163,13 @@ def _explain(
         if ray_address or num_actors:
             raise CamcliError("--ray-address and --num-actors are for --engine ray")
         return show(_job(sources, output, quiet, **options))
-    from camcli import cluster
+    from camcli.runs.ray import connected, hired
 
     workers, device = options["workers"], options["device"]
     job = _job(sources, output, quiet, **options | {"device": "cpu"})
-    with cluster.connected(ray_address):
-        hired, explainers = cluster.hired(job, device, num_actors, workers)
-        return show(hired, engine=explainers)
+    with connected(ray_address):
+        crew, explainers = hired(job, device, num_actors, workers)
+        return show(crew, engine=explainers)
 
 
 def _job(
@@ -199,14 +200,14 @@ def _job(
     max_pixels: int,
     skip_existing: bool,
     overwrite: bool,
-    shard: selection.Shard | None,
+    shard: Shard | None,
 ) -> Job:
-    from camcli.capture import Window
-    from camcli.families import find_layer
-    from camcli.job import Job
-    from camcli.localisation import BoxRule
-    from camcli.models import load
-    from camcli.render import Style
+    from camcli.capture.windows import Window
+    from camcli.models.families import find_layer
+    from camcli.models.load import load
+    from camcli.render.boxes import BoxRule
+    from camcli.render.draw import Style
+    from camcli.runs.job import Job
 
     style, rule = Style(colormap, alpha), BoxRule(boxes, box_threshold)
     if rule != BoxRule() and "boxes" not in save:

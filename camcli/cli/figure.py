@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camcli import outputs
 from camcli.cli import DONE
 from camcli.cli.options import (
     Name,
@@ -21,12 +20,13 @@ from camcli.cli.options import (
     window_options,
 )
 from camcli.errors import CamcliError
-from camcli.figures.sheet import BESIDE, DEFAULT, SCALES
-from camcli.images import STDIN, decode
-from camcli.methods import METHODS
+from camcli.images.decode import STDIN, decode
+from camcli.methods.registry import METHODS
+from camcli.report.figure.sheet import BESIDE, DEFAULT, SCALES
+from camcli.runs.files import prepare, write
 
 if TYPE_CHECKING:
-    from camcli.images import Pixels
+    from camcli.images.geometry import Pixels
 
 
 @click.command(no_args_is_help=True)
@@ -88,14 +88,14 @@ def figure(
 
     What is drawn by default and a model does not take is an empty place with the reason.
     """
-    from camcli.figures.typesetting import check_ending  # matplotlib, before any work
+    from camcli.report.figure.typesetting import check_ending  # matplotlib, before any work
 
     ending = check_ending(output)
     if image != STDIN and os.path.realpath(image) == os.path.realpath(output):
         raise CamcliError(f"'{output}' is the image itself and would be written over")
-    outputs.prepare(output.parent)
+    prepare(output.parent)
     data, gaps = _figure(decode(image, max_pixels), ending, **options)
-    outputs.write(output, data)
+    write(output, data)
     click.echo(output)
     for gap in gaps:
         if not quiet:
@@ -124,11 +124,11 @@ def _figure(
     dpi: int,
 ) -> tuple[bytes, list[str]]:
     """The figure's file, and why there are places without a map."""
-    from camcli.capture import Window
-    from camcli.figures.maps import make
-    from camcli.figures.typesetting import typeset
-    from camcli.models import load
-    from camcli.render import Style
+    from camcli.capture.windows import Window
+    from camcli.models.load import load
+    from camcli.render.draw import Style
+    from camcli.report.figure.maps import make
+    from camcli.report.figure.typesetting import typeset
 
     style, count = Style(colormap, alpha), len(model)
     files, names = _each(weights, count, "--weights"), _each(labels, count, "--labels")

@@ -18,15 +18,15 @@ from camcli.cli.options import (
     stack,
     window_options,
 )
-from camcli.cli.showing import can_preview, shown
+from camcli.cli.progress import can_preview, shown
 from camcli.errors import CamcliError
-from camcli.images import Source, find
-from camcli.remote import Place
+from camcli.images.find import Source, find
+from camcli.images.store import Place
 
 if TYPE_CHECKING:
-    from camcli.job import Job
-    from camcli.language.loading import Talker
-    from camcli.language.prompts import Prompt
+    from camcli.engine.language.load import Talker
+    from camcli.engine.language.prompts import Prompt
+    from camcli.runs.job import Job
 
 talking_options = stack(
     click.option(
@@ -92,11 +92,11 @@ def _job(
     skip_existing: bool,
     overwrite: bool,
 ) -> Job:
-    from camcli.capture import Window
-    from camcli.families import find_layer
-    from camcli.job import Job
-    from camcli.language.loading import load
-    from camcli.render import Style
+    from camcli.capture.windows import Window
+    from camcli.engine.language.load import load
+    from camcli.models.families import find_layer
+    from camcli.render.draw import Style
+    from camcli.runs.job import Job
 
     style = Style(colormap, alpha)
     prompt = wish(load(skill, model, device))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from camcli.cli import DONE
-from camcli.outputs import to_json
+from camcli.runs.files import to_json
 
 
 @click.command(no_args_is_help=True)
@@ -20,7 +20,7 @@ def layers(model: str, json: bool) -> int:
     shape is channels x height x width, for an input of the model's own size. A layer on which the
     score does not depend is refused when it is named.
     """
-    from camcli import catalogue
+    from camcli.engine import catalogue
 
     for layer in catalogue.layers(model):
         if json:

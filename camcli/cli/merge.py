@@ -7,7 +7,7 @@ import click
 from camcli.cli import DONE
 from camcli.cli.options import Location
 from camcli.errors import CamcliError
-from camcli.remote import Place
+from camcli.images.store import Place
 
 
 @click.command(no_args_is_help=True)
@@ -21,7 +21,7 @@ from camcli.remote import Place
 )
 def merge(dirs: tuple[Place, ...], *, output: Place | None) -> int:
     """Join what camcli explain --shard wrote: into the manifest of a run of all."""
-    from camcli.merging import merged
+    from camcli.runs.merge import merged
 
     if output is None and len(dirs) != 1:
         raise CamcliError(f"{len(dirs)} folders: expected --output DIR, to join them in")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from camcli.cli import DONE
-from camcli.outputs import to_json
+from camcli.runs.files import to_json
 
 if TYPE_CHECKING:
-    from camcli.catalogue import Entry
+    from camcli.engine.catalogue import Entry
 
 _COLUMNS = "{:38} {:18} {:>5} {:>7} {:>7} {:>7}  {:44} {}"
 
@@ -27,7 +27,7 @@ def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its 
     millions of parameters, whether weights are on this machine, the target layer, and which methods
     do not apply.
     """
-    from camcli import catalogue
+    from camcli.engine import catalogue
 
     if markdown:
         wanted = set(catalogue.names(filter))
@@ -45,7 +45,7 @@ def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its 
 
 
 def _line(entry: Entry) -> str:
-    from camcli.methods import METHODS
+    from camcli.methods.registry import METHODS
 
     return _COLUMNS.format(
         entry.name,

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import click
 
 from camcli.errors import unknown
-from camcli.images import FITS, MAX_PIXELS
-from camcli.methods import METHODS
-from camcli.outputs import SAVES
-from camcli.remote import Place, place
+from camcli.images.decode import MAX_PIXELS
+from camcli.images.preprocess import FITS
+from camcli.images.store import Place, place
+from camcli.methods.registry import METHODS
+from camcli.runs.names import SAVES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

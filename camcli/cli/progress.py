@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camcli import terminal
-from camcli.cli import DONE, SOME_FAILED
+from camcli.cli import DONE, SOME_FAILED, terminal
 from camcli.errors import CamcliError
-from camcli.images import STDIN, decode
-from camcli.outputs import first_file, named, to_json
-from camcli.remote import Place
+from camcli.images.decode import STDIN, decode
+from camcli.images.store import Place
+from camcli.runs.files import to_json
+from camcli.runs.names import first_file, named
 
 if TYPE_CHECKING:
-    from camcli.job import Job
-    from camcli.pipeline import Engine
+    from camcli.runs.job import Job
+    from camcli.runs.pipeline import Engine
 
 
 def can_preview(saves: Sequence[str], *, quiet: bool) -> bool:
@@ -46,7 +46,7 @@ def shown(
     """Run a job, print its rows as JSON or as a `line` for people, and give the exit code."""
     from tqdm import tqdm  # not before the run: --help stays quick
 
-    from camcli.pipeline import run
+    from camcli.runs.pipeline import run
 
     counts: Counter[str] = Counter()
     files: list[str] = []
@@ -95,7 +95,7 @@ def _picture(file: Place) -> str:
 
 def _show_classes(job: Job) -> None:
     """What the network thinks of the only image, as bars, for who sits at a terminal."""
-    from camcli.pipeline import best_classes
+    from camcli.runs.pipeline import best_classes
 
     (source,) = job.sources
     if source.path == STDIN:  # which can be read only once

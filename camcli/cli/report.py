@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camcli import outputs
 from camcli.cli import DONE
+from camcli.runs.files import write
 
 if TYPE_CHECKING:
     from camcli.report.folder import Folder
@@ -100,7 +100,7 @@ def report(
         evaluation=evaluations.find(folder, evaluation),
         changes=changes.find(folder, check),
     )
-    outputs.write(file, page.page(made))
+    write(file, page.page(made))
     for note in page.notes(made):
         click.echo(f"Warning: {note}", err=True)
     if not quiet:

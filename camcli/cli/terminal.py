@@ -16,7 +16,7 @@ from typing import TextIO
 import numpy as np
 from PIL import Image
 
-from camcli.images import Pixels
+from camcli.images.geometry import Pixels
 
 HALF = "\N{UPPER HALF BLOCK}"
 EIGHTHS = " ▏▎▍▌▋▊▉█"

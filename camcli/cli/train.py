@@ -12,12 +12,12 @@ import click
 from camcli.cli import DONE
 from camcli.cli.options import Name, device_option
 from camcli.errors import TrainingError
-from camcli.methods import METHODS
-from camcli.outputs import to_json
+from camcli.methods.registry import METHODS
+from camcli.runs.files import to_json
 
 if TYPE_CHECKING:
-    from camcli.data import Dataset
-    from camcli.training import Data, Phase
+    from camcli.training.data import Dataset
+    from camcli.training.recipe import Data, Phase
 
 
 @click.command(no_args_is_help=True)
@@ -164,9 +164,9 @@ def _train(
     phases = _phases(image_size, epochs)
     from tqdm import tqdm  # not before the run: --help stays quick
 
-    from camcli.models import load, pick_device
-    from camcli.training import Recipe
-    from camcli.training import train as run
+    from camcli.models.load import load, pick_device
+    from camcli.training.recipe import Recipe
+    from camcli.training.train import train as run
 
     recipe = Recipe(model=model, phases=phases, **settings)
     on = pick_device(device)
@@ -186,7 +186,7 @@ def _train(
 
 
 def _phases(sizes: str, epochs: int) -> tuple[Phase, ...]:
-    from camcli.training import Phase
+    from camcli.training.recipe import Phase
 
     phases = []
     for part in sizes.split(","):
@@ -200,8 +200,8 @@ def _phases(sizes: str, epochs: int) -> tuple[Phase, ...]:
 def _data(
     paths: tuple[Path, ...], vals: tuple[str, ...], tests: tuple[Path, ...], size: int
 ) -> Data:
-    from camcli.data import among, read, split
-    from camcli.training import Data
+    from camcli.training.data import among, read, split
+    from camcli.training.recipe import Data
 
     # Twice the input's size is enough for any view, and to measure by.
     shorter = 2 * size

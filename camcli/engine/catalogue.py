@@ -20,16 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli import capture
-from camcli.capture import GuidedReLU
+from camcli.capture.guided import GuidedReLU
+from camcli.capture.hooks import borrowed
 from camcli.errors import ModelError
-from camcli.families import TASKS, family, grid_of, model_names, task_of
-from camcli.methods import METHODS
-from camcli.models import Model, hollow, load
-from camcli.weights import file_of
-from camcli.zoo import models as zoo
+from camcli.methods.registry import METHODS
+from camcli.models.families import TASKS, family, grid_of, model_names, task_of
+from camcli.models.load import Model, hollow, load
+from camcli.models.torchvision import models as zoo
+from camcli.models.weights import file_of
 
-FACTS = Path(__file__).parent / "assets" / "zoo.json"
+FACTS = Path(__file__).parents[1] / "assets" / "zoo.json"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _layers(model: Model) -> Iterator[Layer]:
         part.register_forward_hook(note(path)) for path, part in module.named_modules() if path
     ]
     try:
-        with capture.borrowed(module):
+        with borrowed(module):
             _run(model)
     finally:
         for handle in handles:

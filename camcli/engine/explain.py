@@ -14,18 +14,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from camcli import capture, fusion
-from camcli.capture import Evidence, Pass, Watch, Window
+from camcli.capture.discover import survey
+from camcli.capture.evidence import Evidence
+from camcli.capture.forward import Pass, Watch
+from camcli.capture.hooks import borrowed
+from camcli.capture.readers import Reader
+from camcli.capture.targets import Score, Target, parse_target
+from camcli.capture.tracing import trace
+from camcli.capture.windows import Window
+from camcli.engine.photo import Photo, opened
 from camcli.errors import ImageError, MethodError, unknown
-from camcli.families import find_layer, grid_of, row_layer
-from camcli.images import Preset, preprocess
-from camcli.methods import AT_LAYER, METHODS, Method
-from camcli.models import Model
-from camcli.photos import Photo, opened
-from camcli.precision import widened
-from camcli.survey import survey
-from camcli.targets import Score, Target, parse_target
-from camcli.tasks import Reader
+from camcli.images.preprocess import Preset, preprocess
+from camcli.methods import fusion
+from camcli.methods.registry import AT_LAYER, METHODS, Method
+from camcli.models.families import find_layer, grid_of, row_layer
+from camcli.models.load import Model
+from camcli.models.precision import widened
 
 Inputs: TypeAlias = Any
 """Tensor (N,3,H,W); a tuple, the model's arguments; or a PIL image, a path, or a list of these."""
@@ -79,28 +83,30 @@ class Explanation:
 
         Raises ValueError where tensors were explained, and ImageError where a file is gone.
         """
-        from camcli import render  # OpenCV, only where something is drawn
+        from camcli.render import (
+            draw,  # OpenCV, only where something is drawn
+        )
 
         if not self.photos:
             raise ValueError("no photo to draw on: explain paths or PIL images instead of tensors")
         photo, values = self.photos[i], self.maps[i].float().cpu().numpy()
-        style, signed = render.Style(colormap, alpha), METHODS[self.method].signed
-        drawn = render.overlay(photo.pixels(), values, photo.crop, style, signed)
+        style, signed = draw.Style(colormap, alpha), METHODS[self.method].signed
+        drawn = draw.overlay(photo.pixels(), values, photo.crop, style, signed)
         box = None if self.boxes is None else self.boxes[i].tolist()
         if corners := photo.crop.corners(box, photo.seen):
-            render.frame(drawn, corners)
+            draw.frame(drawn, corners)
         return Image.fromarray(drawn)
 
     def _repr_png_(self) -> bytes | None:
         """For notebooks: the overlays side by side, the first few of many; None without photos."""
-        from camcli import render
+        from camcli.render import draw, panels
 
         count = min(len(self.photos), _SHOWN)
         try:
             overlays = [self.overlay(i) for i in range(count)]
         except ImageError:  # a file is gone: a notebook shows the text instead
             return None
-        return render.png(render.strip([np.asarray(one) for one in overlays])) if count else None
+        return draw.png(panels.strip([np.asarray(one) for one in overlays])) if count else None
 
 
 _SHOWN = 6
@@ -209,7 +215,7 @@ def probabilities(
     batch = as_inputs(model, inputs)
     reader = Reader(model.task, model.num_classes, _regions(region, batch))
     watch = Watch(model.module, reader=reader)
-    with capture.borrowed(model.module), closing(Pass(watch, batch, [])) as run:
+    with borrowed(model.module), closing(Pass(watch, batch, [])) as run:
         return run.probabilities
 
 
@@ -225,7 +231,7 @@ def aimed(
     meant = parse_target(target, model.class_names, model.num_classes)
     watch = Watch(model.module, reader=Reader(model.task, model.num_classes))
     with (
-        capture.borrowed(model.module),
+        borrowed(model.module),
         closing(Pass(watch, as_inputs(model, inputs), [meant])) as run,
     ):
         (aim,) = run.aims
@@ -276,8 +282,8 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
         return model
     if (known := row_layer(model.module)) is not None:
         return replace(model, layer=known)
-    with capture.borrowed(model.module):
-        layer, head = survey(*capture.trace(model.module, inputs))
+    with borrowed(model.module):
+        layer, head = survey(*trace(model.module, inputs))
     return replace(model, layer=layer, head=head)
 
 
@@ -310,7 +316,7 @@ def _explain(
     grids = {path: grid_of(model.module, path) for path in tapped}
     grey = (0.0,) if any(model.preset.mean) else Preset.mean
     watch = Watch(model.module, tapped, model.head, "guided" in needs, window, reader, grey, grids)
-    with capture.borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
+    with borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
         return [
             shown
             for method in methods

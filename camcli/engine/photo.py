@@ -9,7 +9,8 @@ from typing import TypeAlias
 from PIL import Image
 
 from camcli.errors import ImageError
-from camcli.images import Crop, Pixels, decode, upright
+from camcli.images.decode import decode, upright
+from camcli.images.geometry import Crop, Pixels
 
 Given: TypeAlias = Path | Image.Image
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.errors import AnnotationError, NotAnnotatedError, one_line
-from camcli.images import DAMAGE, Box
+from camcli.images.decode import DAMAGE
+from camcli.images.geometry import Box
 
 Mask: TypeAlias = NDArray[np.bool_]
 """Which pixels belong to something, (H,W)."""

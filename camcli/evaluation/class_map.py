@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from camcli.annotations import lines_of
+from camcli.capture.targets import folded, parse_target
 from camcli.errors import AnnotationError, TargetError
-from camcli.targets import folded, parse_target
+from camcli.evaluation.annotations import lines_of
 
 
 def class_finder(

@@ -15,20 +15,21 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from camcli import engine, render
-from camcli.annotations import Object
-from camcli.capture import Window, borrowed
-from camcli.engine import Explanation, TargetLike
+from camcli.capture.hooks import borrowed
+from camcli.capture.targets import logits
+from camcli.capture.windows import Window
+from camcli.engine.explain import Explanation, TargetLike, explain
 from camcli.evaluation import perturbation, sanity
-from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation.annotations import Object
+from camcli.evaluation.baselines import CONTROLS
 from camcli.evaluation.correlation import pearson, ranks
+from camcli.evaluation.grid_pointing import Tile, mosaic
+from camcli.evaluation.ground_truth import Scene
 from camcli.evaluation.imputation import imputed
-from camcli.evaluation.mosaics import Tile, mosaic
 from camcli.evaluation.protocol import Protocol
-from camcli.evaluation.truth import Scene
-from camcli.localisation import SHARE, SHARES, Map
-from camcli.models import Model
-from camcli.targets import logits
+from camcli.models.load import Model
+from camcli.render import draw
+from camcli.render.boxes import SHARE, SHARES, Map
 
 Changed: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Makes changed images (M,3,H,W) of images `which` (M,) at `step` (M,)."""
@@ -62,7 +63,7 @@ class Setup:
         self, images: Tensor, methods: Sequence[str], target: TargetLike
     ) -> list[Explanation]:
         """What these methods give for the images, in their order."""
-        return engine.explain(
+        return explain(
             self.model, images, methods, target=target, layer=self.layer, window=self.window
         )
 
@@ -272,7 +273,7 @@ class Trial:
         """N maps (H,W), each when its turn comes: a batch of large photos is more than memory."""
         maps = self.subject.maps[self.name].float().cpu().numpy()
         for values, scene in zip(maps, self.subject.scenes, strict=True):
-            yield render.placed(values, scene.crop, scene.size)
+            yield draw.placed(values, scene.crop, scene.size)
 
     @property
     def objects(self) -> list[tuple[Object, ...]]:
@@ -338,7 +339,7 @@ def mosaic_trials(setup: Setup, grids: Sequence[Sequence[Tile]]) -> dict[str, Mo
     images = mosaic(grids, setup.protocol.cells)
     cells = list(zip(*grids, strict=True))
     targets = [torch.tensor([tile.label for tile in cell]) for cell in cells]
-    found = engine.explain(
+    found = explain(
         setup.model, images, setup.methods, target=targets, layer=setup.layer, window=setup.window
     )
     maps = [

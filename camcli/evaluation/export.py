@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from camcli import __version__
-from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation.baselines import CONTROLS
 from camcli.evaluation.intervals import LEVEL, RESAMPLES
 from camcli.evaluation.metrics import METRICS
 from camcli.evaluation.run import Scores, Study

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from camcli.annotations import Object, Reader, Size, reader
-from camcli.capture import borrowed
-from camcli.classmap import class_finder
+from camcli.capture.hooks import borrowed
+from camcli.capture.targets import logits, parse_target
 from camcli.errors import AnnotationError
-from camcli.images import Crop
-from camcli.models import Model
-from camcli.targets import logits, parse_target
+from camcli.evaluation.annotations import Object, Reader, Size, reader
+from camcli.evaluation.class_map import class_finder
+from camcli.images.geometry import Crop
+from camcli.models.load import Model
 
 ANNOTATED = "annotated"
 """The target that takes, of the classes that an image's objects are of, the best one."""

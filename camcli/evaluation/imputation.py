@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from camcli.precision import widened
+from camcli.models.precision import widened
 
 _ROUNDS = 200
 """The most steps of conjugate gradients; from so good a beginning a dozen or two are enough."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation.baselines import CONTROLS
 from camcli.evaluation.metrics import METRICS, Metric
 from camcli.evaluation.run import Scores
 

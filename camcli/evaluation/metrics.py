@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from camcli import localisation
+from camcli.evaluation import localisation
 from camcli.evaluation.correlation import pearson, spearman
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.annotations import Object
-    from camcli.localisation import Map
+    from camcli.evaluation.annotations import Object
+    from camcli.render.boxes import Map
 
 EVIDENCE = MappingProxyType(
     {

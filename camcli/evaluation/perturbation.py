@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate
 
-from camcli.images import Preset
+from camcli.images.preprocess import Preset
 
 
 def flattened(values: Tensor, gradients: str) -> Tensor:

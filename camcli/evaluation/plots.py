@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation.baselines import CONTROLS
+from camcli.evaluation.evidence import REMOVED
 from camcli.evaluation.intervals import Cell
 from camcli.evaluation.metrics import METRICS
 from camcli.evaluation.run import Scores, Values
 from camcli.evaluation.summary import Summary
-from camcli.evaluation.trials import REMOVED
-from camcli.images import Pixels
-from camcli.render import png
+from camcli.images.geometry import Pixels
+from camcli.render.draw import png
 
 Points = NDArray[np.float64]
 Colour = tuple[int, int, int]

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli.allowance import Allowance
-from camcli.engine import aimed, needs_survey, pick_methods, surveyed
+from camcli.capture.targets import parse_target
+from camcli.engine.explain import aimed, needs_survey, pick_methods, surveyed
 from camcli.errors import (
     AnnotationError,
     CamcliError,
@@ -27,12 +27,10 @@ from camcli.errors import (
     TargetError,
     one_line,
 )
-from camcli.evaluation.controls import CONTROLS
-from camcli.evaluation.metrics import METRICS, Metric
-from camcli.evaluation.mosaics import Pool, Tile
-from camcli.evaluation.protocol import Protocol
-from camcli.evaluation.trials import MosaicTrial, Setup, Subject, Trial, mosaic_trials
-from camcli.evaluation.truth import (
+from camcli.evaluation.baselines import CONTROLS
+from camcli.evaluation.evidence import MosaicTrial, Setup, Subject, Trial, mosaic_trials
+from camcli.evaluation.grid_pointing import Pool, Tile
+from camcli.evaluation.ground_truth import (
     ANNOTATED,
     ANOTHER,
     DIFFICULT,
@@ -43,10 +41,14 @@ from camcli.evaluation.truth import (
     Truth,
     followed,
 )
-from camcli.images import MAX_PIXELS, Source, decode, preprocess
-from camcli.models import Model
-from camcli.pipeline import read_ahead
-from camcli.targets import parse_target
+from camcli.evaluation.metrics import METRICS, Metric
+from camcli.evaluation.protocol import Protocol
+from camcli.images.decode import MAX_PIXELS, decode
+from camcli.images.find import Source
+from camcli.images.preprocess import preprocess
+from camcli.models.load import Model
+from camcli.runs.batch_size import Allowance
+from camcli.runs.pipeline import read_ahead
 
 Values: TypeAlias = NDArray[np.float64]
 _UNFIT = (RuntimeError, AssertionError)

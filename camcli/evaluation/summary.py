@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from camcli.errors import AnnotationError
+from camcli.evaluation.ground_truth import ANNOTATED, ANOTHER, UNANNOTATED
 from camcli.evaluation.intervals import Cell, cells
 from camcli.evaluation.metrics import METRICS, win
 from camcli.evaluation.run import Scores, Values
-from camcli.evaluation.truth import ANNOTATED, ANOTHER, UNANNOTATED
 
 KEPT = 0.3
 """The rank correlation with a random network's map above which a map is said not to follow the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from camcli.evaluation.controls import CONTROLS
+from camcli.evaluation.baselines import CONTROLS
 from camcli.evaluation.intervals import Cell
 from camcli.evaluation.metrics import METRICS
 from camcli.evaluation.run import Scores

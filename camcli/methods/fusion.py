@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from camcli.errors import MethodError, unknown
-from camcli.methods import Method
+from camcli.methods.registry import Method
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import ModelError
-from camcli.families import ModelSpec, spec_named
-from camcli.hollow import Hollow
-from camcli.zoo import models as zoo
+from camcli.models.families import ModelSpec, spec_named
+from camcli.models.skip_init import Hollow
+from camcli.models.torchvision import models as zoo
 
 
 def seeded(name: str, seed: int, size: int | None = None, **arguments: Any) -> nn.Module:

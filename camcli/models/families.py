@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 
 from camcli.errors import ModelError, nearest
-from camcli.grids import PLAIN, Grid, Rule, channels_last, patches, windows
-from camcli.zoo import models as zoo
+from camcli.models.layouts import PLAIN, Grid, Rule, channels_last, patches, windows
+from camcli.models.torchvision import models as zoo
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from camcli.capture.graphs import operations
+from camcli.models.graph import operations
 
 
 class Merged(nn.Module):

@@ -12,17 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli import factories
-from camcli.assembly import assembled, classifier, empty, fit, implied, renamed, seeded
-from camcli.capture import Head, merge
 from camcli.errors import ModelError, one_line, unknown
-from camcli.families import TASKS, model_names, resolved, spec_named, task_of
-from camcli.images import Preset
-from camcli.precision import PRECISIONS
-from camcli.weights import locate, read_tensors, sha256
-from camcli.zoo import models as zoo
+from camcli.images.preprocess import Preset
+from camcli.models import custom
+from camcli.models.build import assembled, classifier, empty, fit, implied, renamed, seeded
+from camcli.models.families import TASKS, model_names, resolved, spec_named, task_of
+from camcli.models.fold_batchnorm import merge
+from camcli.models.head import Head
+from camcli.models.precision import PRECISIONS
+from camcli.models.torchvision import models as zoo
+from camcli.models.weights import locate, read_tensors, sha256
 
-MINI = Path(__file__).parent / "assets" / "mini"
+MINI = Path(__file__).parents[1] / "assets" / "mini"
 """The bundled model, which needs no download: ten everyday classes. Its README.md says the rest."""
 
 
@@ -252,10 +253,10 @@ def _from_folder(
 def _from_factory(
     name: str, weights: str, labels: str | Path | None, device: str | torch.device, seed: int
 ) -> Model:
-    to, factory = pick_device(device), factories.find(name)
+    to, factory = pick_device(device), custom.find(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module, used, digest = factories.build(name, factory), f"of {name}", None
+        module, used, digest = custom.build(name, factory), f"of {name}", None
         linear = any(isinstance(part, nn.Linear | nn.Conv2d) for part in module.modules())
         if weights not in ("DEFAULT", "none"):
             if not (file := Path(weights)).is_file():
@@ -263,7 +264,7 @@ def _from_factory(
             state, used, digest = renamed(read_tensors(file)), file.name, sha256(file)
             arguments = implied(module, state) if linear else {}
             if "num_classes" in arguments:
-                module = factories.build(name, factory, arguments["num_classes"])
+                module = custom.build(name, factory, arguments["num_classes"])
             fit(module, state, weights, name)
     module.to(to, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     count = len(classifier(module)[1]) if linear else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from camcli.errors import CamcliError, one_line
 from camcli.report.folder import Entry, number, text
-from camcli.verdicts import VERDICTS
+from camcli.snapshots.tables import VERDICTS
 
 CHECK_FILE = "check.jsonl"
 _MEASURES = ("relative", "correlation", "shift")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError, one_line
-from camcli.images import EVALUATION
+from camcli.images.find import EVALUATION
 from camcli.report.folder import Entry, number, text
 
 METRICS_FILE, SCORES_FILE = EVALUATION

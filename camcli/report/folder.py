@@ -12,11 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from camcli import resume
 from camcli.errors import CamcliError
-from camcli.images import Crop, Source
-from camcli.outputs import MANIFEST, RUN, SAVES, Wanted, name_of, within
-from camcli.resume import Row
+from camcli.images.find import Source
+from camcli.images.geometry import Crop
+from camcli.runs import resume
+from camcli.runs.files import within
+from camcli.runs.manifest import MANIFEST, RUN
+from camcli.runs.names import SAVES, Wanted, name_of
+from camcli.runs.resume import Row
 
 STATUSES = ("error", "empty", "ok")
 """What may become of a result, the worst first."""

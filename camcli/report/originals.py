@@ -18,9 +18,10 @@ from pathlib import Path
 from PIL import Image
 
 from camcli.errors import ImageError
-from camcli.images import Crop, Pixels, Size, thumbnail
+from camcli.images.decode import thumbnail
+from camcli.images.geometry import Crop, Pixels, Size
 from camcli.report.folder import Entry, Folder
-from camcli.resume import input_digest, made
+from camcli.runs.resume import input_digest, made
 
 SMALLEST, LARGEST = 64, 384
 """What the longer side of a small picture may be, in pixels."""

@@ -24,8 +24,8 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from camcli.errors import CamcliError
-from camcli.methods import METHODS
-from camcli.render import DIM, Style
+from camcli.methods.registry import METHODS
+from camcli.render.draw import DIM, Style
 from camcli.report import changes, evaluation, maps
 from camcli.report.changes import Change
 from camcli.report.evaluation import Evaluation

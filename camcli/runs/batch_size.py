@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from camcli.capture import Window
+from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning
 
 Item = TypeVar("Item")

@@ -18,22 +18,28 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from camcli import __version__, fusion, localisation, outputs, resume
-from camcli.capture import Window
-from camcli.engine import Said, pick_methods
+from camcli import __version__
+from camcli.capture.readers import Reader
+from camcli.capture.targets import parse_target
+from camcli.capture.windows import Window
+from camcli.engine.explain import Said, pick_methods
 from camcli.errors import CamcliError
-from camcli.images import MAX_PIXELS, Box, Crop, Pixels, Source
-from camcli.localisation import BoxRule
-from camcli.models import Model
-from camcli.outputs import Wanted
-from camcli.remote import Place
-from camcli.render import Style, Values
-from camcli.selection import Shard
-from camcli.targets import parse_target
-from camcli.tasks import Reader
+from camcli.images.decode import MAX_PIXELS
+from camcli.images.find import Source
+from camcli.images.geometry import Box, Crop, Pixels
+from camcli.images.store import Place
+from camcli.methods import fusion
+from camcli.models.load import Model
+from camcli.render.boxes import BoxRule, check_boxes
+from camcli.render.draw import Style, Values
+from camcli.runs import resume
+from camcli.runs.files import mark, prepare
+from camcli.runs.manifest import record_name
+from camcli.runs.names import Wanted, check_names, every_result
+from camcli.runs.shards import Shard
 
 if TYPE_CHECKING:
-    from camcli.language.prompts import Prompt
+    from camcli.engine.language.prompts import Prompt
 
 Row: TypeAlias = dict[str, Any]
 
@@ -67,7 +73,7 @@ class Job:
     shard: Shard | None = None
     engine: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
     """What the record of the run says of where it ran."""
-    owner: str = field(default_factory=outputs.mark)
+    owner: str = field(default_factory=mark)
     """Whose unfinished files are, for who clears them up."""
 
     def check(self) -> None:
@@ -77,11 +83,11 @@ class Job:
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         fusion.check(self.fuse, pick_methods(self.methods), self.layers)
         if "boxes" in self.saves:
-            localisation.check(pick_methods(self.methods))
-        outputs.check_names(self.output, self.sources, self.results)
+            check_boxes(pick_methods(self.methods))
+        check_names(self.output, self.sources, self.results)
         if not self.overwrite:
             resume.refuse_other(self.output, self.earlier(), self.settings, record_of(self))
-        outputs.prepare(self.output)
+        prepare(self.output)
 
     def earlier(self) -> Iterator[Row]:
         """The rows that runs before this one left in the output folder."""
@@ -89,7 +95,7 @@ class Job:
 
     def record(self, name: str) -> Place:
         """Where this run's MANIFEST or RUN goes."""
-        return self.output / outputs.record_name(name, self.part)
+        return self.output / record_name(name, self.part)
 
     @property
     def part(self) -> str | None:
@@ -105,7 +111,7 @@ class Job:
     @property
     def results(self) -> list[Wanted]:
         """What there is for each image, in the order in which `explain` gives it."""
-        return outputs.every_result(self.methods, self.targets, self.layers, self.fuse)
+        return every_result(self.methods, self.targets, self.layers, self.fuse)
 
     @cached_property
     def settings(self) -> str:

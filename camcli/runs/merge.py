@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from camcli import outputs
 from camcli.errors import CamcliError, OutputError, one_line
-from camcli.outputs import MANIFEST, RUN, SHARDS
-from camcli.remote import Place, real
-from camcli.selection import Shard
+from camcli.images.store import Place, real
+from camcli.runs.files import prepare, to_json, write
+from camcli.runs.manifest import MANIFEST, RUN, SHARDS, manifest, record_name
+from camcli.runs.shards import Shard
 
 Row: TypeAlias = dict[str, Any]
 
@@ -36,7 +36,7 @@ class Part:
     @property
     def manifest(self) -> Place:
         """The shard's rows."""
-        return self.folder / outputs.record_name(MANIFEST, self.shard.name)
+        return self.folder / record_name(MANIFEST, self.shard.name)
 
     @property
     def where(self) -> str:
@@ -54,18 +54,18 @@ def merged(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
     parts = _checked([part for folder in folders for part in _parts(folder)], folders)
     for part in parts:
         _check_whole(part)
-    outputs.prepare(output)
+    prepare(output)
     for folder in folders:
         if real(folder) != real(output):
             _bring(folder, output)
-    with outputs.manifest(output / MANIFEST) as add:
+    with manifest(output / MANIFEST) as add:
         for rows in _in_turns(parts):
             add(rows)
     counts = sum((Counter(part.record["counts"]) for part in parts), Counter[str]())
     started = min(part.record["started"] for part in parts)
     seconds = round(sum(part.record["seconds"] for part in parts), 3)
     whole = {"shard": None, "counts": dict(counts), "started": started, "seconds": seconds}
-    outputs.write(output / RUN, outputs.to_json({**parts[0].record, **whole}, indent=2))
+    write(output / RUN, to_json({**parts[0].record, **whole}, indent=2))
     return len(parts), counts
 
 

@@ -23,9 +23,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from camcli import outputs, resume
-from camcli.allowance import Allowance, is_out_of_memory
-from camcli.engine import (
+from camcli.engine.explain import (
     Explanation,
     Said,
     explain,
@@ -35,14 +33,20 @@ from camcli.engine import (
     surveyed,
 )
 from camcli.errors import ImageError, one_line
-from camcli.images import STDIN, Source, decode, fetched, preprocess
-from camcli.job import Existing, Explained, Failed, Job, Loaded, Result, Row, clocked
-from camcli.models import Model
-from camcli.outputs import Wanted
-from camcli.remote import Place
-from camcli.render import Values
-from camcli.streams import COUNT, next_of, side_by_side, twin
-from camcli.writing import files_of, written
+from camcli.images.decode import STDIN, decode, fetched
+from camcli.images.find import Source
+from camcli.images.preprocess import preprocess
+from camcli.images.store import Place
+from camcli.models.load import Model
+from camcli.render.draw import Values
+from camcli.runs import resume
+from camcli.runs.batch_size import Allowance, is_out_of_memory
+from camcli.runs.files import to_json, write
+from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result, Row, clocked
+from camcli.runs.manifest import MANIFEST, RUN, manifest
+from camcli.runs.names import Wanted, named
+from camcli.runs.parallel import COUNT, next_of, side_by_side, twin
+from camcli.runs.save import files_of, written
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -75,7 +79,7 @@ def run(job: Job, engine: Engine | None = None) -> Generator[list[Row], None, No
     earlier = [*job.earlier()] if job.skip_existing or job.overwrite else []
     record, counts = clocked(job), Counter[str]()
     nothing = not job.sources
-    with outputs.manifest(job.record(outputs.MANIFEST), even_empty=nothing) as add:
+    with manifest(job.record(MANIFEST), even_empty=nothing) as add:
 
         def recorded(rows: list[Row]) -> list[Row]:
             counts.update(row["status"] for row in rows)
@@ -87,8 +91,8 @@ def run(job: Job, engine: Engine | None = None) -> Generator[list[Row], None, No
                 yield from map(recorded, images)
         finally:
             if counts or nothing:
-                facts = outputs.to_json(record(counts), indent=2)
-                outputs.write(job.record(outputs.RUN), facts)
+                facts = to_json(record(counts), indent=2)
+                write(job.record(RUN), facts)
     resume.sweep(job.output, job.part)
 
 
@@ -150,9 +154,9 @@ def _trusted(job: Job, earlier: Iterable[Row], executor: ThreadPoolExecutor) -> 
         if any(row.get("digest") != digest for row in rows):
             return None
         # A file that no row names may be of a run before, and of another image by this name.
-        named = {name for row in rows for name in outputs.named(row).values()}
+        known_files = {name for row in rows for name in named(row).values()}
         files = [name for one in job.results for name in files_of(job, source, one).values()]
-        there = (f.as_posix() in named and (job.output / f).is_file() for f in files)
+        there = (f.as_posix() in known_files and (job.output / f).is_file() for f in files)
         return rows if all(there) else None
 
     found = zip(job.sources, executor.map(rows_of, job.sources), strict=True)

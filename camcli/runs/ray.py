@@ -1,6 +1,6 @@
 """The engine for more than one machine: Ray Data cuts the list, actors explain its parts.
 
-The only module that imports ray. What an actor does with its part is what `camcli.pipeline` does
+The only module that imports ray. An actor does with its part what `camcli.runs.pipeline` does
 with a whole list, to the same bytes; here is only who does which part, and how rows come home.
 Writing is the actors' own, so that pictures never travel.
 """
@@ -27,13 +27,15 @@ from typing import Any, TypeAlias
 
 import torch
 
-from camcli import outputs, resume
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, one_line
-from camcli.heap import keep_freed_memory
-from camcli.images import STDIN, Source
-from camcli.job import Job, Row
-from camcli.models import pick_device
-from camcli.pipeline import Engine, Late, explained_here
+from camcli.images.decode import STDIN
+from camcli.images.find import Source
+from camcli.models.load import pick_device
+from camcli.runs import resume
+from camcli.runs.allocator import keep_freed_memory
+from camcli.runs.job import Job, Row
+from camcli.runs.names import name_of
+from camcli.runs.pipeline import Engine, Late, explained_here
 
 UNIT_BATCHES = 16
 """The most batches that an actor is given at once: what is done again when it is lost."""
@@ -279,7 +281,7 @@ def _is_of(job: Job, named: dict[str, Source], row: Row, name: str) -> bool:
     """Whether an earlier row's file is one that this job writes, or has written already."""
     source = named.get(row["image"])
     return source is not None and any(
-        outputs.name_of(source, wanted, what).as_posix() == name
+        name_of(source, wanted, what).as_posix() == name
         for wanted in job.results
         for what in job.saves
     )

@@ -18,10 +18,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from camcli import outputs
 from camcli.errors import OutputError
-from camcli.outputs import MANIFEST, RUN, SAVES, SHARDS, named, within
-from camcli.remote import Place, Remote
+from camcli.images.store import Place, Remote
+from camcli.runs.files import mark, to_json, within
+from camcli.runs.manifest import MANIFEST, RUN, SHARDS, journals, record_name
+from camcli.runs.names import SAVES, named
 
 Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
@@ -76,8 +77,8 @@ def lines(folder: Place, shard: str | None = None) -> Iterator[bytes]:
         shards: Iterable[Place] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
         manifests = [*sorted(shards, key=str), whole]
     else:
-        manifests = [whole, folder / outputs.record_name(MANIFEST, shard)]
-    for file in (*manifests, *outputs.journals(manifests[-1])):
+        manifests = [whole, folder / record_name(MANIFEST, shard)]
+    for file in (*manifests, *journals(manifests[-1])):
         with contextlib.suppress(OSError), file.open("rb") as stream:
             yield from stream
 
@@ -117,7 +118,7 @@ def sweep(folder: Place, shard: str | None = None) -> None:
 
     For who has just finished what they had begun.
     """
-    found = outputs.journals(folder / outputs.record_name(MANIFEST, shard))
+    found = journals(folder / record_name(MANIFEST, shard))
     if isinstance(folder, Remote):  # whose unfinished files nobody can see
         dead = found
     else:
@@ -155,7 +156,7 @@ def _told(folder: Place, record: Row) -> str:
     """What the earlier run was and what was another setting, where its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         earlier = json.loads((folder / RUN).read_bytes())
-        ours = json.loads(outputs.to_json(record))
+        ours = json.loads(to_json(record))
         other = [
             f"{name.replace('_', '-')} {earlier[name] or 'unset'}, here {ours[name] or 'unset'}"
             for name in SETTINGS
@@ -171,7 +172,7 @@ def _is_dead(journal: Path) -> bool:
     found = _MARK.match(journal.name)
     if found is None:
         return False
-    if found[3] and found[3] != outputs.mark().partition("@")[2]:
+    if found[3] and found[3] != mark().partition("@")[2]:
         return time.time() - journal.stat().st_mtime > _DAY
     try:
         os.kill(int(found[2]), 0)

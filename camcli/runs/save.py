@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from camcli import outputs, render
 from camcli.errors import CamcliError
-from camcli.images import Pixels, Source
-from camcli.job import Existing, Explained, Failed, Job, Loaded, Result, Row
-from camcli.methods import METHODS
-from camcli.outputs import Wanted
+from camcli.images.find import Source
+from camcli.images.geometry import Pixels
+from camcli.methods.registry import METHODS
+from camcli.render import draw, panels
+from camcli.runs.files import within, write
+from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result, Row
+from camcli.runs.names import FIELDS, Wanted, name_of
 
 
 def written(job: Job, item: Explained) -> list[Row]:
@@ -52,16 +54,16 @@ def _write_one(job: Job, loaded: Loaded, result: Result) -> Row:
     explained = [facts["box"]] if facts["box"] else []
     try:
         for what, file in files.items():
-            place = outputs.within(job.output, file)
+            place = within(job.output, file)
             frames = boxes if what == "boxes" else explained
-            outputs.write(place, _contents(job, loaded, result, what, frames), job.owner)
+            write(place, _contents(job, loaded, result, what, frames), job.owner)
     except CamcliError as error:
         return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
     return row(
         **facts,
         map_min=float(result.values.min()),
         map_max=float(result.values.max()),
-        **{outputs.FIELDS[what]: file.as_posix() for what, file in files.items()},
+        **{FIELDS[what]: file.as_posix() for what, file in files.items()},
         boxes=boxes if "boxes" in files else None,
         status="ok" if result.values.any() else "empty",
     )
@@ -77,7 +79,7 @@ def _name(job: Job, result: Result) -> str | None:
 
 def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
     """The boxes that the map gives, in pixels of the original."""
-    values = render.placed(result.values, loaded.crop, loaded.pixels.shape[:2])
+    values = draw.placed(result.values, loaded.crop, loaded.pixels.shape[:2])
     return [[*box] for box in job.boxes.of(values, result.wanted.method)]
 
 
@@ -85,7 +87,7 @@ def files_of(job: Job, source: Source, wanted: Wanted) -> dict[str, Path]:
     """The files of a result. The words of a text have no boxes: the text itself has."""
     words = job.prompt is not None and job.prompt.words and wanted.target == job.targets[-1]
     saves = [what for what in job.saves if not (words and what == "boxes")]
-    return {what: outputs.name_of(source, wanted, what) for what in saves}
+    return {what: name_of(source, wanted, what) for what in saves}
 
 
 def _contents(
@@ -100,22 +102,22 @@ def _contents(
             (f"{word}  {probability:.0%}", _picture(job, loaded, result, what, values))
             for (word, probability), values in zip(result.said.words, result.values, strict=True)
         ]
-        return render.png(render.labelled(each))
+        return draw.png(panels.labelled(each))
     picture = _picture(job, loaded, result, what, result.values)
     for box in frames:
         # A panel ends with the overlay.
-        render.frame(picture[:, picture.shape[1] - loaded.pixels.shape[1] :], box)
-    return render.png(picture)
+        draw.frame(picture[:, picture.shape[1] - loaded.pixels.shape[1] :], box)
+    return draw.png(picture)
 
 
-def _picture(job: Job, loaded: Loaded, result: Result, what: str, values: render.Values) -> Pixels:
+def _picture(job: Job, loaded: Loaded, result: Result, what: str, values: draw.Values) -> Pixels:
     """A heatmap, a panel or an overlay of a map."""
     signed = METHODS[result.wanted.method].signed
     if what == "heatmap":
         size = (loaded.pixels.shape[0], loaded.pixels.shape[1])
-        return render.heatmap(values, loaded.crop, size, job.style, signed)
-    draw = render.panel if what == "panel" else render.overlay
-    return draw(loaded.pixels, values, loaded.crop, job.style, signed)
+        return draw.heatmap(values, loaded.crop, size, job.style, signed)
+    picture = panels.panel if what == "panel" else draw.overlay
+    return picture(loaded.pixels, values, loaded.crop, job.style, signed)
 
 
 _FIELDS = (

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,18 +12,24 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.errors import CamcliError, OutputError, one_line
-from camcli.outputs import FIELDS, MANIFEST, RUN, named, within
+from camcli.errors import CamcliError, one_line
+from camcli.runs.files import within
+from camcli.runs.manifest import MANIFEST
+from camcli.runs.names import FIELDS
 
 Row: TypeAlias = dict[str, Any]
+
+
 Map: TypeAlias = NDArray[np.float64]
 """A raw map (h,w), or an image of gradients (3,H,W)."""
 
+
 HOT = 0.02
 """Points this close to a map's top, as a share of its largest value, are as hot as the hottest."""
+
+
 FLAT = 1e-5
 """A map whose values span less than this share of the largest has no pattern to correlate."""
-_STAGING = ".camcli-update-"
 
 
 @dataclass(frozen=True)
@@ -158,36 +161,6 @@ def read(folder: Path) -> list[Row]:
     return rows
 
 
-def accept(new: Path, baseline: Path) -> None:
-    """Make `baseline` hold what `new` holds: maps, pictures and both records.
-
-    All is copied first, so that a full disk changes nothing; then each file takes its name at
-    once, the manifest last, and what only the old manifest names is removed. Files that neither
-    manifest names stay. Raises CamcliError.
-    """
-    if os.path.realpath(new) == os.path.realpath(baseline):
-        raise CamcliError(f"'{new}' is the baseline itself: expected another folder")
-    rows = read(new)
-    stale = _named(read(baseline)) if (baseline / MANIFEST).exists() else set()
-    wanted = sorted(_named(rows)) + [name for name in (RUN, MANIFEST) if (new / name).exists()]
-    places = {name: within(baseline, name) for name in {*wanted, *stale}}
-    try:
-        baseline.mkdir(parents=True, exist_ok=True)
-        for left in baseline.glob(f"{_STAGING}*"):  # by an update that was killed
-            shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(prefix=_STAGING, dir=baseline) as staging:
-            for name in wanted:
-                Path(staging, name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(new / name, Path(staging, name))
-            for name in wanted:
-                places[name].parent.mkdir(parents=True, exist_ok=True)
-                Path(staging, name).replace(places[name])
-        for name in stale - set(wanted):
-            _remove(places[name], baseline)
-    except OSError as error:
-        raise OutputError(f"cannot update '{baseline}': {error.strerror or error}") from None
-
-
 def _row(file: Path, number: int, line: str) -> Row:
     try:
         row = json.loads(line)
@@ -200,19 +173,6 @@ def _row(file: Path, number: int, line: str) -> Row:
         if row.get(name) is not None:
             within(file.parent, row[name])
     return row
-
-
-def _named(rows: Sequence[Row]) -> set[str]:
-    return {name for row in rows for name in named(row).values()}
-
-
-def _remove(file: Path, top: Path) -> None:
-    """Remove a file, and the folders below `top` that it leaves empty."""
-    file.unlink(missing_ok=True)
-    for parent in file.parents:
-        if parent == top or any(parent.iterdir()):
-            return
-        parent.rmdir()
 
 
 def _repeated(rows: Sequence[Row]) -> set[Hashable]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from camcli.outputs import write
-from camcli.render import comparison, png
-from camcli.snapshots import Comparison
+from camcli.render.draw import png
+from camcli.render.panels import comparison
+from camcli.runs.files import write
+from camcli.snapshots.compare import Comparison
 
 
 def draw(found: Sequence[Comparison], new: Path, folder: Path) -> dict[Comparison, Path]:

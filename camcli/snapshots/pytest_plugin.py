@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from camcli.job import Job
-    from camcli.models import Model
-    from camcli.snapshots import Tolerance
+    from camcli.models.load import Model
+    from camcli.runs.job import Job
+    from camcli.snapshots.compare import Tolerance
 
 FOLDER = "__cam_snapshots__"
 """Beside the test file; it holds an output folder for each test."""
@@ -92,9 +92,9 @@ def _job(
     **tolerance: float,
 ) -> tuple[Callable[[Path], Job], Tolerance]:
     """What a call asks for: the job, but for its folder, and how much may change."""
-    from camcli.images import Source
-    from camcli.job import Job
-    from camcli.snapshots import Tolerance
+    from camcli.images.find import Source
+    from camcli.runs.job import Job
+    from camcli.snapshots.compare import Tolerance
 
     network = _loaded(model, str(weights), labels, device)
     targets = [target] if isinstance(target, str | int) else target
@@ -121,7 +121,7 @@ _models: dict[tuple[str, ...], Model] = {}
 
 
 def _loaded(model: Any, weights: str, labels: str | Path | None, device: str) -> Model:
-    from camcli.models import Model, load
+    from camcli.models.load import Model, load
 
     if isinstance(model, Model):
         return model
@@ -137,8 +137,11 @@ def _check(
     request: pytest.FixtureRequest, job: Job, tolerance: Tolerance, place: Path, scratch: Path
 ) -> str:
     """Why the test fails, in several lines, or nothing; brings the snapshot up to date if asked."""
-    from camcli import pipeline, snapshots, verdicts
-    from camcli.difference import draw
+    from camcli.runs import pipeline
+    from camcli.snapshots import tables
+    from camcli.snapshots.accept import accept
+    from camcli.snapshots.compare import compare
+    from camcli.snapshots.pictures import draw
 
     rows = list(itertools.chain.from_iterable(pipeline.run(job)))
     failed = [row["error"] for row in rows if row["status"] == "error"]
@@ -150,20 +153,20 @@ def _check(
     if not (stored / "manifest.jsonl").exists():
         if not update:
             return f"no snapshot in {_shown(request, stored)}: {_HOW}"
-        snapshots.accept(made, stored)
+        accept(made, stored)
         return ""
-    found = snapshots.compare(made, stored, tolerance)
+    found = compare(made, stored, tolerance)
     if not any(one.reasons for one in found):
         return ""
     if update:
-        snapshots.accept(made, stored)
+        accept(made, stored)
         return ""
     chosen = request.config.getoption("cam_snapshot_diff")
     folder = Path(chosen).absolute() / place if chosen else scratch / "diff"
     pictures = draw(found, made, folder).values()
     shown = "".join(f"picture: {picture}\n" for picture in pictures)
     where = _shown(request, stored)
-    return f"differs from {where}\n{verdicts.table(found)}{shown}if this is right, {_HOW}"
+    return f"differs from {where}\n{tables.table(found)}{shown}if this is right, {_HOW}"
 
 
 _HOW = "run pytest with --cam-snapshot-update and keep what it writes"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from camcli.snapshots import Comparison, Measures
+from camcli.snapshots.compare import Comparison, Measures
 
 VERDICTS = ("alike", "differs", "missing", "extra")
 _HEADER = ("image", "method", "target", "off by", "correlation", "shift", "what differs")

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.images import Pixels
+from camcli.images.geometry import Pixels
 
 Batch: TypeAlias = NDArray[np.uint8]
 """Images of one size, (N,S,S,3), 0 to 255."""

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.errors import ImageError, TrainingError, one_line
-from camcli.images import Pixels, decode
+from camcli.images.decode import decode
+from camcli.images.geometry import Pixels
 
 Indices = NDArray[np.int64]
 

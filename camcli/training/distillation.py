@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camcli import capture
-from camcli.families import grid_of
-from camcli.methods import METHODS, Method
-from camcli.precision import widened
-from camcli.targets import logits
+from camcli.capture.hooks import borrowed, gradient, tapped
+from camcli.capture.targets import logits
+from camcli.methods.registry import METHODS, Method
+from camcli.models.families import grid_of
+from camcli.models.precision import widened
 
 EXPLAINERS: Mapping[str, Method] = {
     name: method for name, method in METHODS.items() if method.trainable
@@ -42,7 +42,7 @@ class Distillation:
         scores, student = explained(
             module, images, labels, self.student_layer, self.method, differentiable=True
         )
-        with capture.borrowed(self.teacher):
+        with borrowed(self.teacher):
             soft, teacher = explained(
                 self.teacher, images, labels, self.layer, self.method, differentiable=False
             )
@@ -66,11 +66,11 @@ def explained(
 
     With `differentiable` the maps can be trained on, through the activations and their gradients.
     """
-    with capture.tapped(module, layer, grid_of(module, layer)) as tap:
+    with tapped(module, layer, grid_of(module, layer)) as tap:
         scores = logits(module(images))
     assert tap.acts is not None
     of_class = scores.gather(1, labels[:, None])[:, 0]
-    grads = capture.gradient(of_class, tap.acts, f"layer '{layer}'", differentiable=differentiable)
+    grads = gradient(of_class, tap.acts, f"layer '{layer}'", differentiable=differentiable)
     return scores, method.function(acts=widened(tap.acts), grads=widened(grads))
 
 

@@ -26,81 +26,30 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from camcli import __version__, augment, outputs
-from camcli.data import Dataset, draw, shares, telling
-from camcli.distillation import EXPLAINERS, Distillation
-from camcli.engine import surveyed
+from camcli import __version__
+from camcli.capture.targets import logits
+from camcli.engine.explain import surveyed
 from camcli.errors import ModelError, TrainingError, one_line, unknown
-from camcli.families import model_names
-from camcli.folding import folded, rectify, with_aids
-from camcli.images import Preset, preprocess
-from camcli.models import CARD, LABELS, WEIGHTS, Model, load, untrained, with_classes
-from camcli.targets import logits
-from camcli.zoo import version as torchvision_version
+from camcli.images.preprocess import Preset, preprocess
+from camcli.models.families import model_names
+from camcli.models.load import CARD, LABELS, WEIGHTS, Model, load, untrained, with_classes
+from camcli.models.torchvision import version as torchvision_version
+from camcli.runs.files import prepare, to_json, write
+from camcli.training import augment
+from camcli.training.data import Dataset, draw, shares, telling
+from camcli.training.distillation import EXPLAINERS, Distillation
+from camcli.training.recipe import Data, Recipe
+from camcli.training.temporary_norm import folded, rectify, with_aids
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
+
+
 Row = dict[str, Any]
 """What an epoch came to, as it is printed and kept in metrics.jsonl."""
+
+
 Progress = Callable[[int, int, int], None]
 """Told the epoch, the batches done and the batches in the epoch."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """So many epochs at one input size, in pixels."""
-
-    size: int
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides what a run comes to, but for its data and its teacher's weights.
-
-    `lr` is AdamW's highest learning rate, in one cycle of linear warm-up and cosine descent over
-    all phases; `ema` the decay of the weights' moving average, which is what is measured and kept.
-    `weights` are what training starts from: as `models.load` takes them, or the folder of an
-    earlier run, which goes on with its classes where they are the same; `none` are random ones.
-    """
-
-    model: str
-    phases: tuple[Phase, ...] = (Phase(128, 10),)
-    weights: str = "none"
-    batch_size: int = 128
-    lr: float = 4e-3
-    weight_decay: float = 0.05
-    smoothing: float = 0.05
-    dropout: float = 0.1
-    ema: float = 0.998
-    balance: float = 0.5
-    precision: str = "fp32"
-    seed: int = 0
-    explain_method: str = "gradcam++"
-    alpha: float = 0.01
-    kd_weight: float = 0.0
-    kd_temperature: float = 4.0
-
-    @property
-    def epochs(self) -> int:
-        return sum(phase.epochs for phase in self.phases)
-
-    def size(self, epoch: int) -> int:
-        """The input size in an epoch, counted from 0."""
-        for phase in self.phases:
-            if epoch < phase.epochs:
-                return phase.size
-            epoch -= phase.epochs
-        raise ValueError("there is no such epoch in this recipe")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Sources whose labels index the same `classes`: to train on, to choose by, to test on."""
-
-    classes: tuple[str, ...]
-    train: tuple[Dataset, ...]
-    val: tuple[Dataset, ...]
-    test: tuple[Dataset, ...] = ()
 
 
 @dataclass
@@ -146,7 +95,7 @@ def train(
     last row holds the accuracy of what was written on `data.test`. Raises TrainingError.
     """
     _check(data)
-    outputs.prepare(output)
+    prepare(output)
     run = _prepared(recipe, data, device, teacher)
     _resume(run, output / CHECKPOINT)
     while run.epoch < recipe.epochs:
@@ -440,8 +389,8 @@ def _save(run: Run, output: Path) -> None:
     }
     stream = io.BytesIO()
     torch.save(content, stream)
-    outputs.write(output / METRICS, b"".join(map(outputs.to_json, run.rows)))
-    outputs.write(output / CHECKPOINT, stream.getvalue())
+    write(output / METRICS, b"".join(map(to_json, run.rows)))
+    write(output / CHECKPOINT, stream.getvalue())
 
 
 def _resume(run: Run, file: Path) -> None:
@@ -476,13 +425,13 @@ def _write_model(run: Run, output: Path) -> None:
         key: (value.half() if value.ndim > 1 else value).cpu().contiguous()
         for key, value in state.items()
     }
-    outputs.write(output / WEIGHTS, safetensors.torch.save(stored))
-    outputs.write(output / LABELS, "".join(f"{c}\n" for c in run.data.classes).encode())
+    write(output / WEIGHTS, safetensors.torch.save(stored))
+    write(output / LABELS, "".join(f"{c}\n" for c in run.data.classes).encode())
     _write_card(output, _card(run))
 
 
 def _write_card(output: Path, card: Row) -> None:
-    outputs.write(output / CARD, outputs.to_json(card, indent=2))
+    write(output / CARD, to_json(card, indent=2))
 
 
 def _card(run: Run) -> Row:

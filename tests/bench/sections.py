@@ -22,18 +22,24 @@ import torchvision.models as zoo
 from PIL import Image
 from torch import Tensor, nn
 
-from camcli import explain, load, outputs, pipeline, resume
-from camcli.capture import Window, borrowed, tapped
-from camcli.engine import Explanation
+from camcli import explain, load
+from camcli.capture.hooks import borrowed, tapped
+from camcli.capture.windows import Window
+from camcli.engine.explain import Explanation
+from camcli.evaluation.evidence import Setup, Subject, Trial
 from camcli.evaluation.protocol import Protocol
-from camcli.evaluation.trials import Setup, Subject, Trial
-from camcli.images import Source, decode, find, preprocess
-from camcli.job import Job
-from camcli.models import Model
-from camcli.outputs import check_names
-from camcli.pipeline import Engine, run
-from camcli.precision import PRECISIONS
-from camcli.writing import written
+from camcli.images.decode import decode
+from camcli.images.find import Source, find
+from camcli.images.preprocess import preprocess
+from camcli.models.load import Model
+from camcli.models.precision import PRECISIONS
+from camcli.runs import pipeline, resume
+from camcli.runs.files import prepare
+from camcli.runs.job import Job
+from camcli.runs.manifest import MANIFEST, manifest
+from camcli.runs.names import check_names
+from camcli.runs.pipeline import Engine, run
+from camcli.runs.save import written
 from tests.bench.clock import (
     Contender,
     Row,
@@ -318,7 +324,7 @@ def stages(size: Size) -> Iterator[Row]:
             sum(file.stat().st_size for file in made_of) / count
             for made_of in (photos, [*output.glob("*.png")], [*output.glob("*.npy")])
         ]
-        rows = outputs.MANIFEST
+        rows = MANIFEST
         sizes += [(output / rows).stat().st_size / count, _held(lambda: find([str(folder / "in")]))]
         sizes.append(_held(lambda: list(resume.rows(output))))
         names = ("read", "overlay", "map", "manifest", "list, in memory", "manifest, in memory")
@@ -339,7 +345,7 @@ def _held(make: Callable[[], Sized]) -> float:
 
 def _processor_time(job: Job) -> dict[str, float]:
     """Seconds of this thread for the stages of a job, one after the other."""
-    outputs.prepare(job.output)
+    prepare(job.output)
     row = next(iter(run(replace(job, sources=job.sources[:1]))))[0]  # and all is loaded
     taken: dict[str, float] = {}
 
@@ -355,7 +361,7 @@ def _processor_time(job: Job) -> dict[str, float]:
     loaded = timed("read", lambda: map(partial(pipeline._load, job), job.sources))
     explained = timed("explain", lambda: pipeline._explained(job, loaded))
     timed("write", lambda: map(partial(written, job), explained))
-    with outputs.manifest(job.output / outputs.MANIFEST) as add:
+    with manifest(job.output / MANIFEST) as add:
         timed("manifest", lambda: [add([row]) for _ in job.sources])
     return taken
 
@@ -366,12 +372,12 @@ def one_actor(size: Size) -> Iterator[Row]:
     mini and small photos, so that what is not the network weighs as much as it can; photos of
     ordinary size for other models.
     """
-    from camcli import cluster
+    from camcli.runs.ray import UNIT_BATCHES, connected, hired
 
     (name,) = size.of("mini")
     photographed, kind = (_thumbnails, "small photos") if name == "mini" else (_photos, "photos")
-    start = min(cluster.UNIT_BATCHES * size.batch, size.many // 2)
-    with tempfile.TemporaryDirectory() as made, cluster.connected(None):
+    start = min(UNIT_BATCHES * size.batch, size.many // 2)
+    with tempfile.TemporaryDirectory() as made, connected(None):
         folder, few = Path(made), max(2, size.many // 4)
         job = Job(
             sources=[
@@ -388,7 +394,7 @@ def one_actor(size: Size) -> Iterator[Row]:
         def actor(count: int) -> float:
             given = replace(job, sources=job.sources[:count], overwrite=True)
             with watched(ACTOR) as peak:
-                seconds = _under_way(*cluster.hired(given, size.device, actors=1), start)
+                seconds = _under_way(*hired(given, size.device, actors=1), start)
             peaks[count] = peak[0]
             return seconds
 

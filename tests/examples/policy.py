@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import camcli
-from camcli.images import Crop
-from camcli.render import Style, overlay
+from camcli.images.geometry import Crop
+from camcli.render.draw import Style, overlay
 
 CELLS, PIXELS = 5, 8
 MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import camcli
-from camcli.images import Crop
-from camcli.render import Style, overlay
+from camcli.images.geometry import Crop
+from camcli.render.draw import Style, overlay
 from tests.scenes.drawing import (
     COLOURS,
     SHAPES,

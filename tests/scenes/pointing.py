@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camcli.engine import Explanation
-from camcli.language.loading import Talker
-from camcli.language.prompts import WORDS, asked, captioned
+from camcli.engine.explain import Explanation
+from camcli.engine.language.load import Talker
+from camcli.engine.language.prompts import WORDS, asked, captioned
 from tests.examples import policy
 from tests.examples import questions as questions_example
 from tests.scenes.drawing import SIDE, Question, Scene, Thing, normalised, questions

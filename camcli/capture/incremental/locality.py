@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from camcli.capture.spans import Slide
-from camcli.zoo import ops
+from camcli.capture.incremental.regions import Slide
+from camcli.models.torchvision import ops
 
 Values: TypeAlias = Mapping[fx.Node, Any]
 

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx
 
-from camcli.capture.graphs import apply
-from camcli.capture.locality import Local, locality
-from camcli.capture.spans import Cut, Span, moved, seen, whole
+from camcli.capture.incremental.locality import Local, locality
+from camcli.capture.incremental.regions import Cut, Span, moved, seen, whole
+from camcli.models.graph import apply
 
 Area: TypeAlias = tuple[Span, Span]
 """The rows and the columns that change, for each position of the window along a side."""

@@ -28,12 +28,12 @@ import torch
 from torch import Tensor, fx
 from torch.nn.functional import pad
 
-from camcli.capture.graphs import apply, operations
-from camcli.capture.planning import Plan, planned
-from camcli.capture.spans import Span
+from camcli.capture.incremental.planning import Plan, planned
+from camcli.capture.incremental.regions import Span
+from camcli.models.graph import apply, operations
 
 if TYPE_CHECKING:
-    from camcli.capture.passes import Pass
+    from camcli.capture.forward import Pass
 
 _CHECKED = 3
 """How many windows are held against the network itself."""

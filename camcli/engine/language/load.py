@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from camcli.engine.language.network import Teller
 from camcli.errors import ModelError, one_line
-from camcli.families import row_layer
-from camcli.images import Preset
-from camcli.language.network import Teller
-from camcli.models import Model, pick_device
-from camcli.weights import sha256
+from camcli.images.preprocess import Preset
+from camcli.models.families import row_layer
+from camcli.models.load import Model, pick_device
+from camcli.models.weights import sha256
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from camcli.precision import widened
+from camcli.models.precision import widened
 
 
 class Proposals(NamedTuple):

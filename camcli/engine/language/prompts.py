@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from camcli import engine
-from camcli.capture import Window
-from camcli.engine import Explanation, Region, Said
+from camcli.capture.windows import Window
+from camcli.engine.explain import Explanation, Region, Said, explain
+from camcli.engine.language.load import Talker
+from camcli.engine.language.network import Teller
 from camcli.errors import CamcliWarning, TargetError
-from camcli.language.loading import Talker
-from camcli.language.network import Teller
-from camcli.models import Model
+from camcli.models.load import Model
 
 WORDS = "words"
 """The target that is every word of a caption by itself."""
@@ -89,7 +88,7 @@ class Prompt:
         texts = self._texts(images)
         inputs = (images, texts.texts, texts.parts)
         functions = [_part(number) for number in range(len(texts.targets))]
-        found = engine.explain(
+        found = explain(
             model, inputs, methods, functions, layers, window=window, fuse=fuse, region=region
         )
         return [

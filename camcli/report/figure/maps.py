@@ -9,15 +9,16 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from camcli.capture import Window
-from camcli.engine import Explanation, explain
+from camcli.capture.targets import FORMS, parse_target
+from camcli.capture.windows import Window
+from camcli.engine.explain import Explanation, explain
 from camcli.errors import CamcliError, ImageError, TargetError, one_line
-from camcli.figures.sheet import BESIDE, DEFAULT, Cell, Column, Gap, Map, Sheet
-from camcli.images import Crop, Pixels, preprocess
-from camcli.methods import METHODS
-from camcli.models import Model
-from camcli.render import ceiling
-from camcli.targets import FORMS, parse_target
+from camcli.images.geometry import Crop, Pixels
+from camcli.images.preprocess import preprocess
+from camcli.methods.registry import METHODS
+from camcli.models.load import Model
+from camcli.render.draw import ceiling
+from camcli.report.figure.sheet import BESIDE, DEFAULT, Cell, Column, Gap, Map, Sheet
 
 
 def make(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from camcli.images import Crop, Pixels
+from camcli.images.geometry import Crop, Pixels
 
 if TYPE_CHECKING:
-    from camcli.render import Values
+    from camcli.render.draw import Values
 
 DEFAULT = ("guided-backprop", "gradcam", "guided", "gradcam++", "cam", "occlusion")
 """The first model's columns, after figure 1 of the Grad-CAM paper (arXiv:1610.02391)."""

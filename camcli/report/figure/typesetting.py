@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image
 
 from camcli.errors import CamcliError, CamcliWarning
-from camcli.figures.sheet import Gap, Map, Sheet
-from camcli.images import Pixels
-from camcli.methods import METHODS
-from camcli.render import Style, frame, overlay
+from camcli.images.geometry import Pixels
+from camcli.methods.registry import METHODS
+from camcli.render.draw import Style, frame, overlay
+from camcli.report.figure.sheet import Gap, Map, Sheet
 
 try:
     from matplotlib import style as styles

@@ -1,0 +1,51 @@
+"""A shard: one of N parts of a run's images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from camcli.errors import CamcliError
+from camcli.images.find import Source
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` of `count` (from 1) of a list of `images`, whose names have the digest `names`.
+
+    It has each `count`-th batch of the list, from the `number`-th: whole ones, so that each image
+    meets the neighbours that it has in a run of all.
+    """
+
+    number: int
+    count: int
+    images: int
+    names: str
+
+    @property
+    def name(self) -> str:
+        """What its records are called: `2-of-8`."""
+        return f"{self.number}-of-{self.count}"
+
+    def share(self, batch_size: int) -> int:
+        """How many of the images are its own."""
+        whole, rest = divmod(self.images, batch_size)
+        turns, left = divmod(whole, self.count)
+        mine = (turns + (self.number <= left)) * batch_size
+        return mine + (rest if self.number == left + 1 else 0)
+
+
+def shard_of(sources: Sequence[Source], spec: str, batch_size: int) -> tuple[list[Source], Shard]:
+    """Part i of n, for `i/n`: each n-th batch, from the i-th. Raises CamcliError."""
+    found = re.fullmatch(r"(\d+)/(\d+)", spec)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise CamcliError(f"--shard '{spec}': expected I/N with I from 1 to N, such as 1/4")
+    number, count, names = int(found[1]), int(found[2]), hashlib.sha256()
+    for source in sources:
+        names.update(os.fsencode(source.name) + b"\0")
+    starts = range((number - 1) * batch_size, len(sources), count * batch_size)
+    mine = [source for start in starts for source in sources[start : start + batch_size]]
+    return mine, Shard(number, count, len(sources), names.hexdigest()[:16])
