@@ -13,7 +13,7 @@ from click.testing import Result
 from camcli.cli import COMMANDS, camcli
 from camcli.evaluation.metrics import METRICS, Metric
 from camcli.methods.registry import METHODS, Method
-from tests.conftest import ROOT, SAMPLES
+from tests.support.files import ROOT, SAMPLES
 
 README = (ROOT / "README.md").read_text()
 

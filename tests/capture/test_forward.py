@@ -16,7 +16,7 @@ from camcli.capture.hooks import borrowed
 from camcli.capture.targets import parse_target
 from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning, MethodError, ModelError
-from tests.conftest import GapNet
+from tests.support.networks import GapNet
 
 
 def state(module: nn.Module) -> list[object]:

@@ -19,7 +19,7 @@ from camcli.images.geometry import Crop
 from camcli.images.preprocess import preprocess
 from camcli.models.families import model_names
 from camcli.models.load import Model, load
-from tests.conftest import make_photo, manifest
+from tests.support.files import make_photo, manifest
 
 SEGMENTERS, DETECTORS = model_names("segmentation"), model_names("detection")
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from tests.conftest import SAMPLES, make_photo, manifest
+from tests.support.files import SAMPLES, make_photo, manifest
 
 Run = Callable[..., Result]
 TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu")

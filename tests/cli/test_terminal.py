@@ -22,7 +22,7 @@ from click.testing import Result
 from PIL import Image
 
 from camcli.cli import terminal
-from tests.conftest import SAMPLES, make_photo
+from tests.support.files import SAMPLES, make_photo
 
 Run = Callable[..., Result]
 

@@ -27,7 +27,8 @@ from camcli.images.preprocess import Preset
 from camcli.methods.fusion import fused
 from camcli.runs import pipeline
 from camcli.runs.job import Job
-from tests.conftest import DeepHead, GapNet, make_photo
+from tests.support.files import make_photo
+from tests.support.networks import DeepHead, GapNet
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -20,9 +20,9 @@ from torch import Tensor
 from camcli.engine.language.load import load
 from camcli.engine.language.prompts import WORDS, Prompt, asked, captioned
 from camcli.images.decode import decode
-from tests.conftest import manifest
 from tests.scenes.drawing import normalised, scenes
 from tests.scenes.pointing import of_questions, of_words, rates
+from tests.support.files import manifest
 
 blips = pytest.importorskip("tests.scenes.blips", reason="needs transformers")
 

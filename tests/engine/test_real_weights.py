@@ -11,7 +11,7 @@ from click.testing import Result
 from PIL import Image
 
 from camcli.methods.registry import METHODS
-from tests.conftest import SAMPLES, SHARED, manifest
+from tests.support.files import SAMPLES, SHARED, manifest
 
 CAT, DOG = "Egyptian cat", "German shepherd"
 MARGINS = {"gradcam++": 0.15, "xgradcam": 0.25}

@@ -16,7 +16,7 @@ from camcli.errors import AnnotationError, NotAnnotatedError
 from camcli.evaluation.annotations import FORMATS, Object, Size, filled, reader
 from camcli.evaluation.class_map import class_finder
 from camcli.images.decode import decode
-from tests.conftest import SHARED, make_photo
+from tests.support.files import SHARED, make_photo
 
 SIZE = (60, 90)
 NAME = Path("sub/dog.1.jpg")

@@ -23,7 +23,8 @@ from camcli.images.geometry import Crop
 from camcli.models.load import Model
 from camcli.render.boxes import Map, box_of
 from camcli.render.draw import placed
-from tests.conftest import GapNet, manifest
+from tests.support.files import manifest
+from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
 Measure = Callable[[Map, list[Object], float], float]
@@ -59,7 +60,7 @@ class Blobs(GapNet):
             torch.nn.init.normal_(module.bias, std=0.1)
 
 
-TINY = ("--model", "tests.test_evaluate_truth:Blobs", "--device", "cpu")
+TINY = ("--model", "tests.evaluation.test_ground_truth:Blobs", "--device", "cpu")
 
 
 @pytest.fixture

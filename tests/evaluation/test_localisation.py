@@ -18,7 +18,7 @@ from camcli.errors import CamcliError
 from camcli.evaluation.annotations import Object
 from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
 from camcli.render.boxes import BoxRule, box_of, boxes_of
-from tests.conftest import SAMPLES, manifest
+from tests.support.files import SAMPLES, manifest
 
 SIZE = (12, 16)
 Pixel = tuple[int, int]

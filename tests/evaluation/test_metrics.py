@@ -27,7 +27,7 @@ from camcli.evaluation.metrics import EVIDENCE, METRICS, ON_MOSAICS, ON_TRUTH
 from camcli.evaluation.protocol import Protocol
 from camcli.images.preprocess import Preset
 from camcli.models.load import Model
-from tests.conftest import GapNet
+from tests.support.networks import GapNet
 
 Array = NDArray[np.float64]
 METHODS = ("gradcam++", "cam", "guided")  # cam and gradcam would be one map, and tie

@@ -30,7 +30,8 @@ from camcli.evaluation.table import table
 from camcli.images.find import Source
 from camcli.images.preprocess import Preset
 from camcli.models.load import Model
-from tests.conftest import SHARED, GapNet, make_photo
+from tests.support.files import SHARED, make_photo
+from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
 TINY = ("--model", "tests.conftest:GapNet", "--device", "cpu", "--steps", 4)
@@ -63,7 +64,7 @@ class Colours(nn.Module):
         return self.fc(self.pool(self.last(self.trunk(x))).flatten(1))
 
 
-COLOURS = ("--model", "tests.test_evaluation_run:Colours", "--device", "cpu")
+COLOURS = ("--model", "tests.evaluation.test_run:Colours", "--device", "cpu")
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ def test_names_that_scores_would_not_tell_apart(run: Run, photos: Path, tmp_path
 
 
 def test_empty_maps_are_told(run: Run, photos: Path) -> None:
-    asked = ("--model", "tests.test_evaluation_run:Speechless", "--metric", "complexity")
+    asked = ("--model", "tests.evaluation.test_run:Speechless", "--metric", "complexity")
     found = run("evaluate", photos, *asked, "--json")
     told = json.loads(found.stdout_bytes)
     assert told["empty"] == {"gradcam": 5, "random": 0, "centre": 0}
@@ -330,7 +331,13 @@ def test_a_layer_and_gradients_are_what_was_asked_for(run: Run, photos: Path) ->
     def means(*options: object) -> dict[str, float]:
         metrics = ("--metric", "complexity")
         methods = ("--method", "gradcam", "--method", "guided-backprop")
-        command = ("evaluate", photos, "--model", "tests.test_evaluate_truth:Blobs", *options)
+        command = (
+            "evaluate",
+            photos,
+            "--model",
+            "tests.evaluation.test_ground_truth:Blobs",
+            *options,
+        )
         told = json.loads(run(*command, *metrics, *methods, "--json").stdout_bytes)
         return {
             f"{metric} {row}": cell["mean"]

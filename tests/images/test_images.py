@@ -19,7 +19,7 @@ from camcli.images.find import find
 from camcli.images.geometry import Crop
 from camcli.images.preprocess import FITS, Preset, preprocess
 from camcli.models.load import load
-from tests.conftest import SAMPLES, make_photo
+from tests.support.files import SAMPLES, make_photo
 
 
 def names(*paths: object, **options: object) -> list[str]:

@@ -21,7 +21,7 @@ from camcli.images.find import Source
 from camcli.images.select import matching, read_list
 from camcli.runs import pipeline
 from camcli.runs.shards import shard_of
-from tests.conftest import make_photo, manifest
+from tests.support.files import make_photo, manifest
 
 Run = Callable[..., Result]
 TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu")

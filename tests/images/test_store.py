@@ -24,8 +24,9 @@ from camcli.runs.files import prepare, within
 from camcli.runs.job import Job
 from camcli.runs.merge import merged
 from camcli.runs.shards import shard_of
-from tests.conftest import GapNet, make_photo
-from tests.test_resume import files
+from tests.runs.test_resume import files
+from tests.support.files import make_photo
+from tests.support.networks import GapNet
 
 pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
 fsspec = pytest.importorskip("fsspec", reason="a store in memory needs fsspec")

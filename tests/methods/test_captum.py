@@ -8,7 +8,7 @@ from torch import Tensor
 
 from camcli import Model, explain, load
 from camcli.capture.windows import Window
-from tests.conftest import ZOO
+from tests.support.networks import ZOO
 
 attr = pytest.importorskip("captum.attr", reason="captum comes with the extra 'oracle'")
 

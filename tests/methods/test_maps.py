@@ -26,7 +26,7 @@ from camcli.methods.maps import (
     xgradcam,
 )
 from camcli.methods.registry import EVIDENCE, METHODS, register
-from tests.conftest import DeepHead, GapNet
+from tests.support.networks import DeepHead, GapNet
 
 CLASS = 3
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from camcli import explain, load
 from camcli.models.fold_batchnorm import Merged, merge
 from camcli.models.load import Model
-from tests.test_incremental import weighted
+from tests.capture.test_incremental import weighted
 
 
 class Pair(nn.Module):

@@ -27,7 +27,7 @@ from camcli.errors import CamcliWarning, MethodError, ModelError
 from camcli.models.families import find_layer, model_names
 from camcli.models.head import Head
 from camcli.models.load import pick_device
-from tests.conftest import ZOO
+from tests.support.networks import ZOO
 
 LAYERS = {
     "resnet18": ("layer4", (512, 7, 7)),

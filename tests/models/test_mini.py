@@ -16,7 +16,7 @@ from camcli.models.families import model_names
 from camcli.models.load import MINI, Model, load
 from camcli.training import data
 from camcli.training.train import accuracy
-from tests.conftest import SAMPLES, SHARED, manifest
+from tests.support.files import SAMPLES, SHARED, manifest
 
 CPU = torch.device("cpu")
 CLASSES = (

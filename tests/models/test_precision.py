@@ -17,10 +17,11 @@ from camcli.cli.options import model_options
 from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
 from camcli.models.precision import PRECISIONS, widened
-from tests.conftest import GapNet, make_photo
+from tests.support.files import make_photo
+from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
-PHOTO = Path(__file__).parents[1] / "sample_images" / "dog.jpg"
+PHOTO = Path(__file__).parents[2] / "sample_images" / "dog.jpg"
 COSTLY = {"scorecam", "ablationcam"}
 """A pass for each channel, which takes its time where half precision is emulated."""
 

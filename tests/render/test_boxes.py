@@ -23,7 +23,8 @@ from camcli.render import draw
 from camcli.render.boxes import BoxRule
 from camcli.runs import pipeline
 from camcli.runs.job import Job
-from tests.conftest import SAMPLES, GapNet, make_photo, manifest
+from tests.support.files import SAMPLES, make_photo, manifest
+from tests.support.networks import GapNet
 
 TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu", "--quiet")
 

@@ -20,8 +20,8 @@ from camcli.render import draw
 from camcli.report import page
 from camcli.report.folder import Entry, Folder
 from camcli.report.originals import Photo
-from tests.conftest import SAMPLES, make_photo
-from tests.test_report import CLASS, HOSTILE, MAP, evaluated, output
+from tests.report.test_page import CLASS, HOSTILE, MAP, evaluated, output
+from tests.support.files import SAMPLES, make_photo
 
 Browser = Any
 """selenium's driver, which need not be there."""

@@ -25,7 +25,8 @@ from camcli.images.preprocess import Preset, preprocess
 from camcli.render.draw import Style, ceiling, overlay
 from camcli.report.figure.maps import make
 from camcli.report.figure.sheet import BESIDE, DEFAULT, Column, Gap, Map, Sheet
-from tests.conftest import DeepHead, GapNet, make_photo
+from tests.support.files import make_photo
+from tests.support.networks import DeepHead, GapNet
 
 typesetting = pytest.importorskip("camcli.report.figure.typesetting", reason="needs matplotlib")
 

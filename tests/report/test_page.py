@@ -29,7 +29,7 @@ from camcli.report import changes, evaluation, maps, originals, page
 from camcli.report import folder as folders
 from camcli.report.page import embedded, link
 from camcli.runs import resume
-from tests.conftest import make_photo
+from tests.support.files import make_photo
 
 Run = Callable[..., Result]
 HOSTILE = "<img src=x onerror=window.hit=1>.jpg"

@@ -22,7 +22,8 @@ from camcli.images.preprocess import Preset
 from camcli.render import draw as drawing
 from camcli.runs import pipeline
 from camcli.runs.job import Job
-from tests.conftest import GapNet, make_photo, manifest
+from tests.support.files import make_photo, manifest
+from tests.support.networks import GapNet
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import given, settings  # noqa: E402 - after the check

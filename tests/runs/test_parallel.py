@@ -22,7 +22,8 @@ from camcli.images.preprocess import Preset
 from camcli.runs import pipeline
 from camcli.runs.job import Job
 from camcli.runs.parallel import side_by_side, twin
-from tests.conftest import GapNet, make_photo, manifest
+from tests.support.files import make_photo, manifest
+from tests.support.networks import GapNet
 
 
 @pytest.fixture(autouse=True)

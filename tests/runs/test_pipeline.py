@@ -30,7 +30,8 @@ from camcli.runs.job import Job
 from camcli.runs.manifest import MANIFEST
 from camcli.runs.manifest import manifest as written_manifest
 from camcli.runs.names import Wanted, name_of
-from tests.conftest import GapNet, make_photo, manifest
+from tests.support.files import make_photo, manifest
+from tests.support.networks import GapNet
 
 NAMES = ("ant", "bee", "cat", "e:f", "e/f")
 

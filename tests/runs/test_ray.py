@@ -29,10 +29,11 @@ from camcli.render.draw import Style
 from camcli.runs import pipeline
 from camcli.runs import ray as executor
 from camcli.runs.job import Job
-from tests.conftest import GapNet, make_photo, manifest
+from tests.runs.test_pipeline import SHORT_OF_MEMORY, Hungry
+from tests.runs.test_resume import files
+from tests.support.files import make_photo, manifest
+from tests.support.networks import GapNet
 from tests.test_bench import measure
-from tests.test_pipeline import SHORT_OF_MEMORY, Hungry
-from tests.test_resume import files
 
 Run = Callable[..., Result]
 

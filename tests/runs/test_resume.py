@@ -28,7 +28,8 @@ from camcli.render.draw import Style
 from camcli.runs import job as jobs
 from camcli.runs import pipeline, resume, save
 from camcli.runs.job import Job
-from tests.conftest import GapNet, make_photo, manifest
+from tests.support.files import make_photo, manifest
+from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
 DEAD = 2**22 + 1

@@ -28,7 +28,8 @@ from camcli.runs.job import Job
 from camcli.snapshots import tables
 from camcli.snapshots.accept import accept
 from camcli.snapshots.compare import Tolerance, compare, measure
-from tests.conftest import GapNet, make_photo, manifest
+from tests.support.files import make_photo, manifest
+from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
 MAP: NDArray[np.float64] = np.exp(-(((np.mgrid[:9, :9] - 4) ** 2).sum(0)) / 6)

@@ -11,7 +11,7 @@ import pytest
 # pytester forgets what its runs import, and torch cannot be imported twice: it all is here first.
 from camcli.snapshots import tables  # noqa: F401
 from camcli.snapshots.pytest_plugin import _folder_name
-from tests.conftest import ROOT, make_photo
+from tests.support.files import ROOT, make_photo
 
 pytest_plugins = ["pytester"]
 
