@@ -13,7 +13,7 @@ from camcli.capture import perturbed
 from camcli.capture.hooks import Tap, gradient
 from camcli.capture.targets import Target, logits
 from camcli.errors import MethodError
-from camcli.models.precision import widened
+from camcli.models.precision import at_least_float32
 
 if TYPE_CHECKING:
     from camcli.capture.forward import Pass
@@ -226,6 +226,6 @@ class Evidence:
     def _of_class(self, name: str) -> Tensor:
         if (terms := self.aim.terms) is None:
             raise MethodError("cam explains a class, not a function: use gradcam")
-        parameter = widened(getattr(self._head.linear, name).detach())
+        parameter = at_least_float32(getattr(self._head.linear, name).detach())
         of_each = parameter.flatten(1) if parameter.ndim > 1 else parameter
         return torch.einsum("nj,nj...->n...", terms.factors, of_each[terms.classes])

@@ -20,14 +20,14 @@ from camcli.capture.readers import Reader, Reading
 from camcli.capture.targets import Target, logits
 from camcli.capture.windows import Window
 from camcli.models.head import Head
-from camcli.models.layouts import PLAIN, Grid
+from camcli.models.layouts import PLAIN, Layout
 
 
 @dataclass(frozen=True)
 class Watch:
     """What to watch in a forward pass: the layers' paths, and whether the input's gradient too.
 
-    `grids` are the layouts of those whose output is no (N,C,h,w). `grey` is the mean colour in the
+    `layouts` describe the layers whose output is not (N,C,h,w). `grey` is the mean colour in the
     input's units, 0 where preprocessing has subtracted it.
     """
 
@@ -38,7 +38,7 @@ class Watch:
     window: Window = field(default_factory=Window)
     reader: Reader = field(default_factory=Reader)
     grey: tuple[float, ...] = (0.0,)
-    grids: Mapping[str, Grid] = field(default_factory=dict)
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
 
 
 class Pass:
@@ -119,7 +119,7 @@ class Pass:
         watch = self.watch
         with ExitStack() as stack:
             self.taps = [
-                stack.enter_context(tapped(watch.module, path, watch.grids.get(path, PLAIN)))
+                stack.enter_context(tapped(watch.module, path, watch.layouts.get(path, PLAIN)))
                 for path in watch.layers
             ]
             if watch.guided:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import ModelError
-from camcli.models.layouts import PLAIN, Grid
+from camcli.models.layouts import PLAIN, Layout
 
 
 @contextmanager
@@ -37,34 +37,34 @@ class Tap:
     A layer that no graph leads to, as in every pass but a guided one, becomes a leaf.
     """
 
-    def __init__(self, path: str, grid: Grid = PLAIN) -> None:
+    def __init__(self, path: str, layout: Layout = PLAIN) -> None:
         self.path = path
-        self.grid = grid
+        self.layout = layout
         self.output: Tensor | None = None
         self.acts: Tensor | None = None
 
     def __call__(self, _layer: nn.Module, _args: object, output: object) -> Tensor:
         if self.acts is not None:
             raise ModelError(f"layer '{self.path}' runs more than once: choose one that runs once")
-        if not isinstance(output, Tensor) or output.ndim != self.grid.ndim:
+        if not isinstance(output, Tensor) or output.ndim != self.layout.ndim:
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ModelError(f"layer '{self.path}' gives {given}, not a feature map (N,C,h,w)")
         self.output = output if output.requires_grad else output.detach().requires_grad_()
         with torch.enable_grad():  # a trunk that runs without gradients has one head to reach yet
-            self.acts = self.grid.to_map(self.output)
+            self.acts = self.layout.to_map(self.output)
             if self.acts.shape[2:] == (1, 1):
                 raise ModelError(
                     f"layer '{self.path}' gives a single place, {tuple(output.shape)}, not a map: "
                     f"choose a layer before the pooling, or give larger images"
                 )
-            return self.grid.to_output(self.acts.clone(), self.output)
+            return self.layout.to_output(self.acts.clone(), self.output)
 
     def gradient(self, score: Tensor) -> Tensor:
         """The gradient of each image's score (N,) at the map (N,C,h,w). Raises ModelError."""
         assert self.acts is not None
         assert self.output is not None
         found = gradient(score, self.acts, f"layer '{self.path}'")
-        if self.grid is PLAIN or found.any():
+        if self.layout is PLAIN or found.any():
             return found
         # Where a score looks at the class token alone, the patches' gradient is zero, not absent.
         if gradient(score, self.output, self.path).any():
@@ -76,13 +76,13 @@ class Tap:
 
 
 @contextmanager
-def tapped(module: nn.Module, layer: str, grid: Grid = PLAIN) -> Iterator[Tap]:
+def tapped(module: nn.Module, layer: str, layout: Layout = PLAIN) -> Iterator[Tap]:
     """A tap on `layer` for one forward pass inside; `acts` (N,C,h,w) hold its map after it.
 
     Of a network whose parameters are trained `acts` stay part of the graph, so that what is made
     of them can be trained on; of a borrowed one they are a leaf. Raises ModelError.
     """
-    tap = Tap(layer, grid)
+    tap = Tap(layer, layout)
     handle = module.get_submodule(layer).register_forward_hook(tap)
     try:
         yield tap
@@ -93,11 +93,13 @@ def tapped(module: nn.Module, layer: str, grid: Grid = PLAIN) -> Iterator[Tap]:
 
 
 @contextmanager
-def scaled(module: nn.Module, layer: str, factors: Tensor, grid: Grid = PLAIN) -> Iterator[None]:
+def scaled(
+    module: nn.Module, layer: str, factors: Tensor, layout: Layout = PLAIN
+) -> Iterator[None]:
     """The channels of `layer`'s map (N,C,h,w) multiplied by `factors` (C,) in passes inside."""
 
     def hook(_layer: nn.Module, _args: object, output: Tensor) -> Tensor:
-        return grid.to_output(grid.to_map(output) * factors[:, None, None], output)
+        return layout.to_output(layout.to_map(output) * factors[:, None, None], output)
 
     handle = module.get_submodule(layer).register_forward_hook(hook)
     try:

@@ -77,7 +77,7 @@ def ablated(run: Pass, site: Site) -> Tensor:
     every = torch.arange(run.size, device=site.acts.device)
 
     def scores(factors: Tensor) -> Tensor:
-        with scaled(run.watch.module, site.tap.path, factors, site.tap.grid):
+        with scaled(run.watch.module, site.tap.path, factors, site.tap.layout):
             output = run.watch.module(*copied(run.inputs))
         return torch.stack([aim.scores_of(output, every) for aim in run.aims])
 

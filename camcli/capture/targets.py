@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from camcli.errors import TargetError, nearest
-from camcli.models.precision import widened
+from camcli.models.precision import at_least_float32
 
 Score = Callable[[Any], Tensor]
 """From a model's output to one differentiable score per image, (N,)."""
@@ -156,7 +156,7 @@ def logits(output: Any) -> Tensor:
     if isinstance(scores, tuple | list) and scores:
         scores = scores[0]
     if isinstance(scores, Tensor) and scores.ndim == 2:
-        return widened(scores)
+        return at_least_float32(scores)
     given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     raise TargetError(
         f"the model gives {given}, not class scores (N,K): give a function as the target"

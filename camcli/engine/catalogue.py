@@ -24,7 +24,7 @@ from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import borrowed
 from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
-from camcli.models.families import TASKS, family, grid_of, model_names, task_of
+from camcli.models.families import TASKS, family, layout_of, model_names, task_of
 from camcli.models.load import Model, hollow, load
 from camcli.models.torchvision import models as zoo
 from camcli.models.weights import file_of
@@ -161,9 +161,9 @@ def _layers(model: Model) -> Iterator[Layer]:
     def note(path: str) -> Callable[..., None]:
         def hook(_part: nn.Module, _args: Any, output: Any) -> None:
             runs[path] += 1
-            grid = grid_of(module, path)
-            if isinstance(output, Tensor) and output.ndim == grid.ndim:
-                shapes[path] = tuple(grid.to_map(output).shape[1:])
+            layout = layout_of(module, path)
+            if isinstance(output, Tensor) and output.ndim == layout.ndim:
+                shapes[path] = tuple(layout.to_map(output).shape[1:])
 
         return hook
 

@@ -27,9 +27,9 @@ from camcli.errors import ImageError, MethodError, unknown
 from camcli.images.preprocess import Preset, preprocess
 from camcli.methods import fusion
 from camcli.methods.registry import AT_LAYER, METHODS, Method
-from camcli.models.families import find_layer, grid_of, row_layer
+from camcli.models.families import find_layer, layout_of, row_layer
 from camcli.models.load import Model
-from camcli.models.precision import widened
+from camcli.models.precision import at_least_float32
 
 Inputs: TypeAlias = Any
 """Tensor (N,3,H,W); a tuple, the model's arguments; or a PIL image, a path, or a list of these."""
@@ -313,9 +313,11 @@ def _explain(
     if "pooled" in needs:
         _check_cam(model, paths)
     tapped = tuple(path for path in paths if path and needs & AT_LAYER)
-    grids = {path: grid_of(model.module, path) for path in tapped}
+    layouts = {path: layout_of(model.module, path) for path in tapped}
     grey = (0.0,) if any(model.preset.mean) else Preset.mean
-    watch = Watch(model.module, tapped, model.head, "guided" in needs, window, reader, grey, grids)
+    watch = Watch(
+        model.module, tapped, model.head, "guided" in needs, window, reader, grey, layouts
+    )
     with borrowed(model.module), closing(Pass(watch, inputs, targets)) as run:
         return [
             shown
@@ -330,7 +332,7 @@ def _explanations(
 ) -> list[Explanation]:
     """A method's explanations of one target at each layer, or the one that they are fused to."""
     maps = [
-        method.function(**{name: widened(getattr(shown, name)) for name in method.needs})
+        method.function(**{name: at_least_float32(getattr(shown, name)) for name in method.needs})
         for shown in evidence
     ]
     layers = [shown.at.tap.path if shown.at else None for shown in evidence]

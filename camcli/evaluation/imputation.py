@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from camcli.models.precision import widened
+from camcli.models.precision import at_least_float32
 
 _ROUNDS = 200
 """The most steps of conjugate gradients; from so good a beginning a dozen or two are enough."""
@@ -30,7 +30,7 @@ def imputed(images: Tensor, missing: Tensor, tolerance: float = 3e-3) -> Tensor:
     `tolerance` is the largest error of an equation, in the image's unit. An image of which all is
     missing becomes 0. Half precision would not come so near, and is solved in float32.
     """
-    exact = widened(images).contiguous()
+    exact = at_least_float32(images).contiguous()
     return _solved(exact, missing[:, None].to(exact), tolerance).to(images)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from camcli.errors import ModelError, nearest
-from camcli.models.layouts import PLAIN, Grid, Rule, channels_last, patches, windows
+from camcli.models.layouts import PLAIN, Layout, Rule, channels_last, patches, windows
 from camcli.models.torchvision import models as zoo
 
 
@@ -22,7 +22,7 @@ class ModelSpec:
 
     `layer` is the last feature map before the head; a negative number counts a Sequential's parts
     from the end. `head` is the linear map of a GAP head (see capture.Head), or None where the head
-    is another one and CAM undefined. `grids` are the layers whose output is no (N,C,h,w), as
+    is another one and CAM undefined. `layouts` are the layers whose output is no (N,C,h,w), as
     patterns of their paths, and their layout. `build` are arguments for the constructor; weights
     whose key starts with one of `unused` serve training alone; `renamed` mends the keys of old
     files. `positions` is the weight with a row per token, which holds a network to one input size.
@@ -33,7 +33,7 @@ class ModelSpec:
     layer: str
     head: str | None = None
     rectified: bool = False
-    grids: tuple[tuple[str, Rule], ...] = ()
+    layouts: tuple[tuple[str, Rule], ...] = ()
     build: Mapping[str, Any] = field(default_factory=dict)
     pretrained: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
@@ -82,21 +82,21 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
         "efficientnet": ModelSpec("features", head="classifier.1"),
         "regnet": ModelSpec("trunk_output", head="fc"),
         "convnext": ModelSpec(
-            "features", grids=((r"features\.\d+\.\d+\.block\.[1-5]", channels_last),)
+            "features", layouts=((r"features\.\d+\.\d+\.block\.[1-5]", channels_last),)
         ),
         "swin_transformer": ModelSpec(
-            "permute", head="head", grids=((r"features(?!\.0\.0$).*|norm", channels_last),)
+            "permute", head="head", layouts=((r"features(?!\.0\.0$).*|norm", channels_last),)
         ),
         "vision_transformer": ModelSpec(
             # Behind the last attention nothing but the class token goes on to the head.
             "encoder.layers.-1.ln_1",
-            grids=((r"encoder(\..+)?", patches),),
+            layouts=((r"encoder(\..+)?", patches),),
             renamed=((r"mlp\.linear_1\.", "mlp.0."), (r"mlp\.linear_2\.", "mlp.3.")),
             positions="encoder.pos_embedding",
         ),
         "maxvit": ModelSpec(
             "blocks.-1",
-            grids=((r"blocks\..+_attention\.(?!departition_op$).+", windows),),
+            layouts=((r"blocks\..+_attention\.(?!departition_op$).+", windows),),
         ),
         **{
             family: ModelSpec(
@@ -138,7 +138,7 @@ TOWERS: Mapping[str, ModelSpec] = MappingProxyType(
             # The tokens as the text's decoder reads them. Before a norm of each token by itself
             # the gradient is at right angles to the token, and their products sum to nothing.
             "post_layernorm",
-            grids=(
+            layouts=(
                 (
                     r"embeddings|post_layernorm"
                     r"|encoder\.layers\.\d+(\.(layer_norm[12]|mlp(\..+)?))?",
@@ -191,7 +191,7 @@ def row_layer(module: nn.Module) -> str | None:
     return resolved(module, spec.layer) if spec and spec.positions else None
 
 
-def grid_of(module: nn.Module, path: str) -> Grid:
+def layout_of(module: nn.Module, path: str) -> Layout:
     """The layout of a layer's output, by the row of the network that the layer is part of.
 
     That may be the whole, or a network of a library inside a network of one's own.
@@ -200,7 +200,7 @@ def grid_of(module: nn.Module, path: str) -> Grid:
     for depth in range(len(parts)):
         network = module.get_submodule(".".join(parts[:depth]))
         inner = ".".join(parts[depth:])
-        for pattern, rule in ((spec := spec_of(network)) and spec.grids) or ():
+        for pattern, rule in ((spec := spec_of(network)) and spec.layouts) or ():
             if re.fullmatch(pattern, inner):
                 return rule(network, inner)
     return PLAIN

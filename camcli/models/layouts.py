@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Grid:
+class Layout:
     """A layer's layout.
 
     `to_map` brings its output, of `ndim` dimensions, to (N,C,h,w); `to_output` brings such a map
@@ -28,18 +28,18 @@ class Grid:
     to_output: Callable[[Tensor, Tensor], Tensor]
 
 
-Rule: TypeAlias = Callable[[nn.Module, str], Grid]
+Rule: TypeAlias = Callable[[nn.Module, str], Layout]
 
-PLAIN = Grid(4, lambda output: output, lambda maps, _: maps)
+PLAIN = Layout(4, lambda output: output, lambda maps, _: maps)
 """Convolutions' own layout, (N,C,h,w)."""
 
 
-def channels_last(_network: nn.Module, _path: str) -> Grid:
+def channels_last(_network: nn.Module, _path: str) -> Layout:
     """(N,h,w,C), as in Swin Transformers and inside ConvNeXt's blocks."""
-    return Grid(4, lambda output: output.movedim(3, 1), lambda maps, _: maps.movedim(1, 3))
+    return Layout(4, lambda output: output.movedim(3, 1), lambda maps, _: maps.movedim(1, 3))
 
 
-def patches(vit: nn.Module, _path: str) -> Grid:
+def patches(vit: nn.Module, _path: str) -> Layout:
     """A Vision Transformer's tokens (N,1+hw,C): the class token, then the patches row by row.
 
     Its sizes are its own attributes in torchvision, and its configuration's in `transformers`.
@@ -53,10 +53,10 @@ def patches(vit: nn.Module, _path: str) -> Grid:
     def to_output(maps: Tensor, output: Tensor) -> Tensor:
         return torch.cat([output[:, :1], maps.flatten(2).mT], dim=1)
 
-    return Grid(3, to_map, to_output)
+    return Layout(3, to_map, to_output)
 
 
-def windows(maxvit: nn.Module, path: str) -> Grid:
+def windows(maxvit: nn.Module, path: str) -> Layout:
     """The parts of a map that attend to themselves inside a MaxViT's block, (N,G,P,C).
 
     G windows of P neighbours each, or, in the other half of a block, P places that lie as far apart
@@ -79,4 +79,4 @@ def windows(maxvit: nn.Module, path: str) -> Grid:
         cut = tiles.permute(0, 2, 4, 3, 5, 1).reshape(len(maps), rows * columns, p * p, -1)
         return cut.swapaxes(1, 2) if swapped else cut
 
-    return Grid(4, to_map, to_output)
+    return Layout(4, to_map, to_output)

@@ -13,6 +13,6 @@ PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType(
 )
 
 
-def widened(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """Half precision as float32; the rest as it is."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

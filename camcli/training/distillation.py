@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from camcli.capture.hooks import borrowed, gradient, tapped
 from camcli.capture.targets import logits
 from camcli.methods.registry import METHODS, Method
-from camcli.models.families import grid_of
-from camcli.models.precision import widened
+from camcli.models.families import layout_of
+from camcli.models.precision import at_least_float32
 
 EXPLAINERS: Mapping[str, Method] = {
     name: method for name, method in METHODS.items() if method.trainable
@@ -66,12 +66,12 @@ def explained(
 
     With `differentiable` the maps can be trained on, through the activations and their gradients.
     """
-    with tapped(module, layer, grid_of(module, layer)) as tap:
+    with tapped(module, layer, layout_of(module, layer)) as tap:
         scores = logits(module(images))
     assert tap.acts is not None
     of_class = scores.gather(1, labels[:, None])[:, 0]
     grads = gradient(of_class, tap.acts, f"layer '{layer}'", differentiable=differentiable)
-    return scores, method.function(acts=widened(tap.acts), grads=widened(grads))
+    return scores, method.function(acts=at_least_float32(tap.acts), grads=at_least_float32(grads))
 
 
 def explanation_distance(student: Tensor, teacher: Tensor) -> Tensor:

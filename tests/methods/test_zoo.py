@@ -22,8 +22,8 @@ from camcli.capture.hooks import borrowed
 from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.errors import MethodError
-from camcli.models.families import family, grid_of, model_names, row_layer
-from camcli.models.layouts import Grid
+from camcli.models.families import family, layout_of, model_names, row_layer
+from camcli.models.layouts import Layout
 from camcli.models.load import hollow
 
 NO_HEAD = {"alexnet", "vgg", "mobilenetv3", "convnext", "vision_transformer", "maxvit"}
@@ -86,7 +86,7 @@ def one_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     def shortened(scores: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
         def of_all(run: Any, site: Any) -> Tensor:
             first = SimpleNamespace(acts=site.acts[:, :1], tap=SimpleNamespace(**vars(site.tap)))
-            first.tap.grid = only_first(site.tap.grid)
+            first.tap.layout = only_first(site.tap.layout)
             return scores(run, first).repeat(1, 1, site.acts.shape[1])
 
         return of_all
@@ -95,13 +95,13 @@ def one_channel(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(perturbed, name, shortened(getattr(perturbed, name)))
 
 
-def only_first(grid: Grid) -> Grid:
+def only_first(layout: Layout) -> Layout:
     """The same layout, of which only the first channel is taken and put back."""
 
     def to_output(maps: Tensor, output: Tensor) -> Tensor:
-        return grid.to_output(torch.cat([maps, grid.to_map(output)[:, 1:]], 1), output)
+        return layout.to_output(torch.cat([maps, layout.to_map(output)[:, 1:]], 1), output)
 
-    return Grid(grid.ndim, lambda output: grid.to_map(output)[:, :1], to_output)
+    return Layout(layout.ndim, lambda output: layout.to_map(output)[:, :1], to_output)
 
 
 def map_size(model: Model, images: Tensor) -> tuple[int, int]:
@@ -111,7 +111,7 @@ def map_size(model: Model, images: Tensor) -> tuple[int, int]:
     if row_layer(model.module) is None:  # no trace can tell in a network of tokens
         assert survey(calls, output) == (model.layer, model.head)
     (output,) = (call.output for call in calls if call.path == model.layer)
-    height, width = grid_of(model.module, model.layer or "").to_map(output).shape[2:]
+    height, width = layout_of(model.module, model.layer or "").to_map(output).shape[2:]
     return height, width
 
 

@@ -1,4 +1,4 @@
-"""Token grids: where a thing is in the image, there it is in the map."""
+"""Token layouts: where a thing is in the image, there it is in the map."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from camcli import Model, explain
 from camcli.capture.hooks import borrowed, tapped
 from camcli.errors import MethodError, ModelError
-from camcli.models.families import grid_of, spec_of
+from camcli.models.families import layout_of, spec_of
 
 
 def tiny_vit() -> nn.Module:
@@ -43,7 +43,7 @@ def tiny_convnext() -> nn.Module:
 
 def taken(net: nn.Module, image: Tensor, layer: str) -> Tensor:
     """The layer's map (N,C,h,w); the network's scores must not notice that it is taken."""
-    with borrowed(net), tapped(net, layer, grid_of(net, layer)) as tap:
+    with borrowed(net), tapped(net, layer, layout_of(net, layer)) as tap:
         scores = net(image)
     torch.testing.assert_close(scores, net(image), rtol=1e-12, atol=1e-14)
     assert tap.acts is not None

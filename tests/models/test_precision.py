@@ -16,7 +16,7 @@ from camcli.capture.windows import Window
 from camcli.cli.options import model_options
 from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
-from camcli.models.precision import PRECISIONS, widened
+from camcli.models.precision import PRECISIONS, at_least_float32
 from tests.support.files import make_photo
 from tests.support.networks import GapNet
 
@@ -52,7 +52,7 @@ def test_the_head_of_an_unknown_network_is_found_in_half_precision(gap_net: GapN
 
 def test_float64_stays() -> None:
     x = torch.rand(2, dtype=torch.float64)
-    assert widened(x) is x
+    assert at_least_float32(x) is x
 
 
 def test_what_is_refused() -> None:

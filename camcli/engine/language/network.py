@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from camcli.models.precision import widened
+from camcli.models.precision import at_least_float32
 
 
 class Proposals(NamedTuple):
@@ -67,7 +67,7 @@ class Teller(nn.Module):
             encoder_hidden_states=memory.repeat_interleave(count, 0),
             use_cache=False,
         ).logits
-        found: Tensor = widened(logits).log_softmax(-1).gather(2, flat[:, 1:, None])
+        found: Tensor = at_least_float32(logits).log_softmax(-1).gather(2, flat[:, 1:, None])
         return found.view(*texts.shape[:2], -1)
 
     @torch.no_grad()
