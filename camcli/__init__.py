@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camcli.engine.explain import Explanation, explain
+    from camcli.engine.explain import explain
+    from camcli.engine.explanation import Explanation
     from camcli.errors import CamcliError
     from camcli.methods.registry import METHODS
     from camcli.models.load import Model, load
@@ -20,7 +21,7 @@ __all__ = ["METHODS", "CamcliError", "Explanation", "Model", "__version__", "exp
 _HOME = {
     "METHODS": "camcli.methods.registry",
     "CamcliError": "camcli.errors",
-    "Explanation": "camcli.engine.explain",
+    "Explanation": "camcli.engine.explanation",
     "Model": "camcli.models.load",
     "explain": "camcli.engine.explain",
     "load": "camcli.models.load",

@@ -1,39 +1,14 @@
-"""Watching a forward pass: the only room with hooks and autograd.
+"""The forward pass being watched. Hooks and autograd are used in this room only.
 
-At the target layer a forward hook replaces the output by a detached leaf and hands a clone on (so
-that an in-place ReLU behind it cannot damage it). The trunk therefore builds no graph, and a
-backward pass covers only the head: K targets cost K passes over the head and one over the trunk.
-Only Guided Backpropagation needs a graph through the trunk, and then the same forward pass serves
-for the plain and for the guided gradients.
+A hook on the target layer replaces its output by a detached leaf. The trunk before the layer thus
+builds no graph, and a backward pass covers the head behind it: K targets cost K passes over the
+head and one pass over the trunk. Guided Backpropagation needs a graph through the trunk, and one
+forward pass then serves the plain and the guided gradients. Everything changed on a caller's model
+(mode, requires_grad, hooks) is restored on leaving, also after an exception; `.grad` is never
+written.
 
-Whatever is changed on a caller's model (mode, requires_grad, hooks) is put back on leaving, after
-an exception too; `.grad` is never written.
+Read `targets` (what is explained), `hooks`, `forward` (one watched pass), `evidence` (what a method
+may ask for) and `perturbed` (passes on changed images) in this order. `incremental` makes occlusion
+faster, `guided` holds the guided rule, `readers` read outputs of segmentation and detection,
+`tracing` and `discover` find the target layer. May import models, render, methods, images, errors.
 """
-
-from __future__ import annotations
-
-from camcli.capture.evidence import Aim, Evidence
-from camcli.capture.forward import Pass, Watch
-from camcli.capture.guided import GuidedReLU
-from camcli.capture.hooks import Tap, borrowed, gradient, tapped
-from camcli.capture.tracing import Call, trace
-from camcli.capture.windows import Window
-from camcli.models.fold_batchnorm import merge
-from camcli.models.head import Head
-
-__all__ = [
-    "Aim",
-    "Call",
-    "Evidence",
-    "GuidedReLU",
-    "Head",
-    "Pass",
-    "Tap",
-    "Watch",
-    "Window",
-    "borrowed",
-    "gradient",
-    "merge",
-    "tapped",
-    "trace",
-]

@@ -1,4 +1,4 @@
-"""Finding target layer and CAM head of a network of which nothing is known."""
+"""Find the target layer and the CAM head of an unknown network."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from camcli.models.head import Head
 
 
 def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
-    """The target layer and the CAM head of an unknown network, from a traced forward pass.
+    """Return the target layer and the CAM head of an unknown network, from a traced forward pass.
 
-    The layer is the last feature map before the head that is not merely pooled or dropped out. The
-    head is one that CAM's derivation holds for: class scores that are a linear map of the layer's
-    spatial mean, or the spatial mean of a linear map; both are checked on the numbers.
+    The layer is the last feature map before the head that is not the output of a pooling or
+    dropout. The head is one for which CAM's derivation holds: the class scores are a linear map of
+    the layer's spatial mean, or the spatial mean of a linear map. Both are checked on the numbers.
+    The head is None where the network has no such head. Raises ModelError.
     """
     scores = _scores(output)
     makers: dict[int, Call] = {}
     for call in calls:
         makers.setdefault(id(call.output), call)
-    # A container's output is often its last part's, so whoever made the tensor counts as well.
+    # A container often returns its last part's output, so the part that made it counts as well.
     maps = [
         call
         for call in calls
@@ -41,8 +42,8 @@ def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
     layer = features[-1]
     if any(call.output.ndim == 3 for call in calls[calls.index(layer) :]):
         raise ModelError(
-            f"this network goes on in tokens (N,T,C) behind its last feature map, '{layer.path}', "
-            f"which is too early to tell classes apart: use occlusion"
+            f"this network turns its last feature map, '{layer.path}', into tokens (N,T,C). That "
+            f"layer is too early to tell classes apart: name a layer, or use occlusion"
         )
     for call in calls:
         gives_scores = call in class_maps or (scores is not None and _close(call.mean, scores))
@@ -55,7 +56,7 @@ def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
 
 
 def _scores(output: Any) -> Tensor | None:
-    """The class scores of the first image (K,), if the output holds such."""
+    """Return the class scores of the first image (K,), or None if the output has none."""
     try:
         return logits(output)[0]
     except TargetError:

@@ -1,126 +1,108 @@
-"""What a watched pass shows: of its targets, at its layers, and of each target at each layer."""
+"""The evidence of one watched pass: of each target, at each layer, and of a target at a layer.
+
+Each piece is computed when it is first asked for and kept, so that methods share it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from camcli.capture import perturbed
+from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, gradient
-from camcli.capture.targets import Target, logits
-from camcli.errors import MethodError
+from camcli.capture.targets import Target, WeightedClasses, logits
+from camcli.methods.registry import EVIDENCE
+from camcli.models.head import Head
 from camcli.models.precision import at_least_float32
 
-if TYPE_CHECKING:
-    from camcli.capture.forward import Pass
-from camcli.models.head import Head
 
+class Observation:
+    """A watched pass with its targets resolved: `scored` holds one entry for each resolved target,
+    `layers` one for each tap.
 
-class Site:
-    """What a pass shows at one of its layers, for all targets at once."""
+    `close` it when done: evidence and pass refer to each other, and would keep the graph until the
+    garbage collector finds them.
+    """
 
-    def __init__(self, run: Pass, tap: Tap) -> None:
+    def __init__(self, run: Pass, targets: Sequence[Target]) -> None:
         self.run = run
-        self.tap = tap
+        self.groups = [
+            [TargetEvidence(run, part) for part in target.resolve(_read(run, target))]
+            for target in targets
+        ]
+        self.scored = [scored for group in self.groups for scored in group]
+        self.layers = [LayerEvidence(run, tap, self.scores_of) for tap in run.taps]
+        self._evidence = {
+            (scored, layer): Evidence(self, scored, layer)
+            for scored in self.scored
+            for layer in (None, *self.layers)
+        }
 
-    @property
-    def acts(self) -> Tensor:
-        """The layer's output (N,C,h,w)."""
-        assert self.tap.acts is not None
-        return self.tap.acts.detach()
+    def close(self) -> None:
+        """Drop the evidence, and with it the graph."""
+        for held in (self.groups, self.scored, self.layers, self._evidence):
+            held.clear()
 
-    def log_grads(self, classes: Tensor) -> Tensor:
-        """Gradient of log Y at the layer, Y the softmax of the class (N,) of each image.
+    def evidence(self, scored: TargetEvidence, *, at_layers: bool) -> list[Evidence]:
+        """Return a target's evidence at each layer, or the one Evidence without a layer."""
+        layers: Sequence[LayerEvidence | None] = self.layers if at_layers else [None]
+        return [self._evidence[scored, layer] for layer in layers]
 
-        (N,C,h,w). It is that of `sum_m Y^m (S - S^m)`, which has none of the difference 1 - Y that
-        rounds to zero where the network is sure.
-        """
-        scores = self._class_scores
-        chosen = one_hot(classes, scores.shape[1]).bool()
-        others = scores.detach().softmax(1).masked_fill(chosen, 0)
-        contrast = ((chosen * others.sum(1, keepdim=True) - others) * scores).sum(1)
-        return self.tap.gradient(contrast)
-
-    @cached_property
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Means over all K classes of the square and the cube of `log_grads` (N,C,h,w).
-
-        Each class has its probability for weight, and costs a backward pass over the head.
-        """
-        shares = self._class_scores.detach().softmax(1)
-        square = cube = torch.zeros_like(self.acts)
-        for index, share in enumerate(shares.T):
-            rise = self.log_grads(torch.full_like(share, index, dtype=torch.long))
-            weighted = share[:, None, None, None] * rise.square()
-            square, cube = square + weighted, cube + weighted * rise
-        return square, cube
-
-    @property
-    def _class_scores(self) -> Tensor:
-        if (task := self.run.watch.reader.task) != "classification":
-            line = f"gradcam++softmax is for classification networks; this is a {task} one"
-            raise MethodError(f"{line}: use gradcam++")
-        return logits(self.run.output)
+    def scores_of(self, output: Any, which: Tensor) -> Tensor:
+        """Return the scores (T,M) of all targets in an output for images `which` (M,)."""
+        return torch.stack([scored.score_of(output, which) for scored in self.scored])
 
     @cached_property
-    def masked(self) -> Tensor:
-        """Scores of the images seen through each channel, (T,N,C) for T targets."""
-        return perturbed.masked(self.run, self)
-
-    @cached_property
-    def ablated(self) -> Tensor:
-        """Scores without each channel, (T,N,C) for T targets."""
-        return perturbed.ablated(self.run, self)
+    def occluded(self) -> Tensor:
+        """The scores with the window at each position, (T,N,r,c)."""
+        of_classes = all(isinstance(scored.target, WeightedClasses) for scored in self.scored)
+        return perturbed.occluded(self.run, self.scores_of, of_classes=of_classes)
 
 
-class Aim:
-    """What a pass shows of one of its targets, whatever the layer."""
+class TargetEvidence:
+    """What a pass shows about one resolved target, whatever the layer."""
 
     def __init__(self, run: Pass, target: Target) -> None:
         self.run = run
         self.target = target
-        self.terms = target.terms(run.reading)
-        whole = run.output if self.terms is None else run.reading
-        self.live_score = target.score(whole, self.terms)
+        self.live_score = target.score(_read(run, target))
         if len(self.live_score) != run.size:
             raise TypeError(
                 f"target '{target.spec}' gives {len(self.live_score)} scores for {run.size} images"
             )
 
-    def scores_of(self, output: Any, which: Tensor) -> Tensor:
-        """The target's scores in another output, whose rows are images `which` of the pass."""
-        if self.terms is None:
-            return self.target.score(output, None)
-        return self.target.score(self.run.watch.reader(output, which), self.terms.of(which))
-
-    @property
-    def classes(self) -> Tensor | None:
-        """The class explained for each image (N,); None where a function gives the score."""
-        return None if self.terms is None else self.terms.classes[:, 0]
+    def score_of(self, output: Any, which: Tensor) -> Tensor:
+        """Return the score (M,) in another output, whose rows are images `which` (M,)."""
+        read = output if self.target.raw else self.run.watch.reader(output, which)
+        return self.target.select(which).score(read)
 
     @property
     def score(self) -> Tensor:
-        """The score of each image (N,)."""
+        """The score of each image (N,), without its graph."""
         return self.live_score.detach()
 
     @property
     def probability(self) -> Tensor | None:
-        """The class's probability (N,), by softmax; None where a function gives the score."""
-        return None if self.classes is None else self._of_class(self.run.probabilities)
+        """The probability of the class or text explained, (N,); None for a function."""
+        if (texts := self.target.texts) is not None:
+            return self.score.new_tensor([text.probability for text in texts])
+        return None if self.target.classes is None else self._of_class(self.run.probabilities)
 
     @property
     def box(self) -> Tensor | None:
         """The class's best box (N,4) in input pixels; None where the network gives no boxes."""
         boxes = getattr(self.run.reading, "boxes", None)
-        return None if boxes is None or self.classes is None else self._of_class(boxes)
+        return None if boxes is None or self.target.classes is None else self._of_class(boxes)
 
     @cached_property
     def guided(self) -> Tensor:
-        """The score's gradient at the input under the guided rule (N,3,H,W)."""
+        """The score's gradient at the input under the guided rule, (N,3,H,W)."""
         self.run.rule.active = True
         try:
             return gradient(self.live_score, self.run.image, "the input image")
@@ -128,44 +110,99 @@ class Aim:
             self.run.rule.active = False
 
     def _of_class(self, values: Tensor) -> Tensor:
-        """The target's class out of (N,K,...), as (N,...)."""
-        assert self.classes is not None
-        return values[torch.arange(len(values), device=values.device), self.classes]
+        """Return the values of the target's class, (N,...), of values of all classes (N,K,...)."""
+        return values[torch.arange(len(values), device=values.device), self.target.classes]
+
+
+class LayerEvidence:
+    """What a pass shows at one of its layers, for all targets at once."""
+
+    def __init__(self, run: Pass, tap: Tap, score: perturbed.Scorer) -> None:
+        self.run = run
+        self.tap = tap
+        self.score = score
+
+    @property
+    def path(self) -> str:
+        """The layer's path in the network."""
+        return self.tap.path
+
+    def log_grads(self, classes: Tensor) -> Tensor:
+        """Return the gradient of log Y, Y the softmax of a class (N,) of each image, (N,C,h,w).
+
+        It is the gradient of `sum_m Y^m (S - S^m)`. That form has no difference 1 - Y, which rounds
+        to zero where the network is sure.
+        """
+        scores = logits(self.run.output)
+        chosen = one_hot(classes, scores.shape[1]).bool()
+        others = scores.detach().softmax(1).masked_fill(chosen, 0)
+        contrast = ((chosen * others.sum(1, keepdim=True) - others) * scores).sum(1)
+        return self.tap.gradient(contrast)
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Means over all K classes of the square and the cube of `log_grads`, each (N,C,h,w).
+
+        The weights are the classes' probabilities. Each class costs a backward pass over the head.
+        """
+        shares = logits(self.run.output).detach().softmax(1)
+        square = cube = torch.zeros_like(self.tap.detached)
+        for index, share in enumerate(shares.T):
+            slope = self.log_grads(torch.full_like(share, index, dtype=torch.long))
+            weighted = share[:, None, None, None] * slope.square()
+            square, cube = square + weighted, cube + weighted * slope
+        return square, cube
+
+    @cached_property
+    def masked(self) -> Tensor:
+        """The scores of the images multiplied by each channel, (T,N,C) for T targets."""
+        return perturbed.masked(self.run, self.tap, self.score)
+
+    @cached_property
+    def ablated(self) -> Tensor:
+        """The scores with each channel set to zero, (T,N,C) for T targets."""
+        return perturbed.ablated(self.run, self.tap, self.score)
 
 
 class Evidence:
-    """What the methods may ask for, by the names in `methods.EVIDENCE`: a target at a layer.
+    """What a method may ask for, by the names in EVIDENCE: a target at a layer.
 
-    Each is computed when first asked for and then kept, so that methods share what they need.
+    A row of EVIDENCE without `take` is the property of its name here.
     """
 
-    def __init__(self, aim: Aim, at: Site | None) -> None:
-        self.run = aim.run
-        self.aim = aim
-        self.at = at
+    def __init__(
+        self, observation: Observation, scored: TargetEvidence, layer: LayerEvidence | None
+    ) -> None:
+        self.observation = observation
+        self.run = observation.run
+        self.scored = scored
+        self.layer = layer
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a row of EVIDENCE, computed in the model's precision and at least float32."""
+        take = EVIDENCE[name].take
+        return at_least_float32(getattr(self, name) if take is None else take(self))
 
     @property
     def acts(self) -> Tensor:
-        return self.site.acts
+        return self._at.tap.detached
 
     @cached_property
     def grads(self) -> Tensor:
-        return self.site.tap.gradient(self.aim.live_score)
+        return self._at.tap.gradient(self.scored.live_score)
 
     @property
     def log_grads(self) -> Tensor:
-        if self.aim.classes is None or self.aim.target.form:
-            what = "a function" if self.aim.classes is None else f"'{self.aim.target.spec}'"
-            raise MethodError(f"gradcam++softmax explains a class, not {what}: use gradcam++")
-        return self.site.log_grads(self.aim.classes)
+        assert self.scored.target.classes is not None
+        return self._at.log_grads(self.scored.target.classes)
 
     @property
     def mean_square(self) -> Tensor:
-        return self.site.moments[0]
+        return self._at.moments[0]
 
     @property
     def mean_cube(self) -> Tensor:
-        return self.site.moments[1]
+        return self._at.moments[1]
 
     @property
     def pooled(self) -> Tensor:
@@ -173,59 +210,64 @@ class Evidence:
 
     @property
     def weights(self) -> Tensor:
-        return self._of_class("weight")
+        return self._of_classes(self._head.linear.weight)
 
     @property
     def bias(self) -> Tensor:
         bias = self._head.linear.bias if isinstance(self._head.linear, nn.Conv2d) else None
-        return torch.zeros_like(self.score) if bias is None else self._of_class("bias")
+        return torch.zeros_like(self.score) if bias is None else self._of_classes(bias)
 
     @property
     def masked(self) -> Tensor:
-        return self.site.masked[self._index]
+        return self._at.masked[self._number]
 
     @property
     def ablated(self) -> Tensor:
-        return self.site.ablated[self._index]
+        return self._at.ablated[self._number]
 
     @property
     def guided(self) -> Tensor:
-        return self.aim.guided
+        return self.scored.guided
 
     @property
     def score(self) -> Tensor:
-        return self.aim.score
+        return self.scored.score
 
     @property
     def occluded(self) -> Tensor:
-        return self.run.occluded[self._index]
+        return self.observation.occluded[self._number]
 
     @property
     def rows(self) -> Tensor:
-        return self.run.covering[0]
+        return self.run.coverage[0]
 
     @property
     def columns(self) -> Tensor:
-        return self.run.covering[1]
+        return self.run.coverage[1]
 
     @property
-    def site(self) -> Site:
-        """The layer, of evidence that is taken at one."""
-        assert self.at is not None
-        return self.at
+    def _at(self) -> LayerEvidence:
+        assert self.layer is not None
+        return self.layer
 
     @property
-    def _index(self) -> int:
-        return self.run.aims.index(self.aim)
+    def _number(self) -> int:
+        return self.observation.scored.index(self.scored)
 
     @property
     def _head(self) -> Head:
         assert self.run.watch.head is not None
         return self.run.watch.head
 
-    def _of_class(self, name: str) -> Tensor:
-        if (terms := self.aim.terms) is None:
-            raise MethodError("cam explains a class, not a function: use gradcam")
-        parameter = at_least_float32(getattr(self._head.linear, name).detach())
-        of_each = parameter.flatten(1) if parameter.ndim > 1 else parameter
-        return torch.einsum("nj,nj...->n...", terms.factors, of_each[terms.classes])
+    def _of_classes(self, parameter: Any) -> Tensor:
+        """Return a parameter of the head (K,...) summed over the target's classes, (N,...)."""
+        target = self.scored.target
+        assert isinstance(target, WeightedClasses)
+        rows = at_least_float32(parameter.detach())
+        rows = rows.flatten(1) if rows.ndim > 1 else rows
+        return torch.einsum("nj,nj...->n...", target.factors, rows[target.indices])
+
+
+def _read(run: Pass, target: Target) -> Any:
+    """Return the output of the pass in the form that a target's score takes."""
+    return run.output if target.raw else run.reading

@@ -1,4 +1,4 @@
-"""One forward pass, watched."""
+"""One forward pass with taps on its layers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.capture import perturbed
-from camcli.capture.evidence import Aim, Evidence, Site
 from camcli.capture.guided import GuidedReLU
-from camcli.capture.hooks import Tap, tapped
-from camcli.capture.perturbed import copied
+from camcli.capture.hooks import Tap, cloned, tapped
 from camcli.capture.readers import Reader, Reading
-from camcli.capture.targets import Target, logits
+from camcli.capture.targets import logits
 from camcli.capture.windows import Window
 from camcli.models.head import Head
 from camcli.models.layouts import PLAIN, Layout
@@ -25,10 +22,12 @@ from camcli.models.layouts import PLAIN, Layout
 
 @dataclass(frozen=True)
 class Watch:
-    """What to watch in a forward pass: the layers' paths, and whether the input's gradient too.
+    """What to watch in a forward pass.
 
-    `layouts` describe the layers whose output is not (N,C,h,w). `grey` is the mean colour in the
-    input's units, 0 where preprocessing has subtracted it.
+    `layers` are the paths of the layers to tap, and `layouts` describe those whose output is not
+    (N,C,h,w). `guided` watches the gradient at the input under the guided ReLU rule. `window` is
+    the square of the occlusion method, and `grey` its colour in the input's units: the mean colour,
+    which is 0 where preprocessing has subtracted it. `reader` reads the output.
     """
 
     module: nn.Module
@@ -42,35 +41,22 @@ class Watch:
 
 
 class Pass:
-    """One watched forward pass over a batch, and what it shows of each target.
+    """One watched forward pass over a batch: its `taps`, its `output` and the output's `reading`.
 
-    `aims` are the targets and `sites` the layers. `at_layers` holds for each target its evidence at
-    each layer, `apart` likewise the one that is not taken at a layer.
-
-    `inputs` are the model's positional arguments; the first image batch (N,C,H,W) among them is
-    the one that Guided Backpropagation differentiates, and occlusion and Score-CAM cover. Use it
-    inside `borrowed(module)`, and `close` it: a pass and its evidence know each other, and would
-    keep their graph until the garbage collector finds them.
+    `inputs` are the model's positional arguments. The first image batch (N,C,H,W) among them is the
+    `image` that Guided Backpropagation differentiates and that occlusion and Score-CAM change. Use
+    a pass inside `borrowed(module)`.
     """
 
-    def __init__(self, watch: Watch, inputs: tuple[Any, ...], targets: Sequence[Target]) -> None:
+    def __init__(self, watch: Watch, inputs: tuple[Any, ...]) -> None:
         self.watch = watch
-        self.inputs = tuple(_own(x) if isinstance(x, Tensor) else x for x in inputs)
+        self.inputs = tuple(_detached(x) if isinstance(x, Tensor) else x for x in inputs)
         self.rule = GuidedReLU()
         self.taps: list[Tap] = []
         if watch.guided:
             self.image.requires_grad_()
         self.output = self._forward()
         self.reading = watch.reader(self.output)
-        self.sites = [Site(self, tap) for tap in self.taps]
-        self.aims = [Aim(self, target) for target in targets]
-        self.apart = [[Evidence(aim, None)] for aim in self.aims]
-        self.at_layers = [[Evidence(aim, site) for site in self.sites] for aim in self.aims]
-
-    def close(self) -> None:
-        """Let go of the evidence, and with it of the graph."""
-        for held in (self.aims, self.sites, self.apart, self.at_layers):
-            held.clear()
 
     @property
     def size(self) -> int:
@@ -86,24 +72,19 @@ class Pass:
 
     @property
     def probabilities(self) -> Tensor:
-        """Those of all classes (N,K), by softmax unless the reading has its own."""
+        """The probabilities of all classes (N,K), by softmax unless the reading has its own."""
         if isinstance(self.reading, Reading):
             return self.reading.probabilities.detach()
         return logits(self.reading).detach().softmax(1)
 
     @cached_property
-    def covering(self) -> tuple[Tensor, Tensor]:
-        """Rows and columns that the window covers, as 0 and 1 in the image's type."""
+    def coverage(self) -> tuple[Tensor, Tensor]:
+        """The rows (r,H) and columns (c,W) under the window at each position, as 0 and 1."""
         rows, columns = self.watch.window.covering(*self.image.shape[2:])
         return rows.to(self.image), columns.to(self.image)
 
-    @cached_property
-    def occluded(self) -> Tensor:
-        """Scores with the window at each position, (T,N,r,c) for T targets."""
-        return perturbed.occluded(self)
-
     def output_of(self, images: Tensor, which: Tensor, *_: Tensor) -> Any:
-        """The model's output for other images, each in the place of image `which` of the batch."""
+        """Return the output for `images`, each in the place of image `which` of the batch."""
         arguments = [
             x[which] if isinstance(x, Tensor) and x.ndim and len(x) == self.size else x
             for x in _replaced(self.inputs, self._position, None)
@@ -124,14 +105,14 @@ class Pass:
             ]
             if watch.guided:
                 stack.enter_context(self.rule)
-            output = watch.module(*copied(self.inputs))
+            output = watch.module(*cloned(self.inputs))
         if watch.guided:
             self.rule.check()
         return output
 
 
-def _own(x: Tensor) -> Tensor:
-    """The same values without the caller's graph; a tensor of inference mode has to be copied."""
+def _detached(x: Tensor) -> Tensor:
+    """Return a tensor without the caller's graph. A tensor of inference mode has to be copied."""
     return x.clone() if x.is_inference() else x.detach()
 
 

@@ -1,4 +1,4 @@
-"""The guided rule of Springenberg et al. 2015, put on a forward pass from outside."""
+"""The guided ReLU rule of Springenberg et al. 2015, applied to a forward pass from outside."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from camcli.errors import CamcliWarning, MethodError
 
 
 class GuidedReLU(TorchFunctionMode):
-    """Puts the guided rule on every ReLU of a forward pass, as module, function or in place.
+    """A mode that puts the guided rule on every ReLU of a forward pass: module, function, in place.
 
-    While `active`, a backward pass lets only positive gradients into a ReLU from above; the ReLU's
-    own derivative does the rest. ReLU6 is a ReLU too: its derivative is zero above 6. `relus` and
-    `others` count the activation functions that ran on what a gradient can come back to: not those
-    that only make a Swin V2's position biases, whatever the image.
+    While `active`, a backward pass keeps only positive gradients at the output of a ReLU; the
+    ReLU's own derivative does the rest. ReLU6 counts as a ReLU: its derivative is zero above 6.
+    `relus` and `others` count the activation functions whose result has a gradient. That leaves out
+    those that compute parameters independently of the image, as in Swin V2's position biases.
     """
 
     OTHERS = frozenset(
@@ -31,7 +31,7 @@ class GuidedReLU(TorchFunctionMode):
     )
 
     OWN = frozenset({"ReluBackward0", "HardtanhBackward0"})
-    """Those whose gradient of the input is a tensor of their own making."""
+    """Backward functions that allocate the gradient of their input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,14 +60,15 @@ class GuidedReLU(TorchFunctionMode):
         return gradient.relu() if self.active else gradient
 
     def _rule_behind(self, found: tuple[Tensor, ...], _: object) -> tuple[Tensor, ...] | None:
-        """The rule on what a ReLU has passed down: the same, as it passes by position or zero.
+        """Apply the rule, in place, to the gradient that a ReLU passes down.
 
-        Saves a pass over memory, since that is a tensor that nobody else has.
+        It equals the rule on the gradient at the output, since a ReLU passes a gradient on or sets
+        it to zero. In place saves a pass over memory, and nothing else holds this tensor.
         """
         return (found[0].relu_(), *found[1:]) if self.active else None
 
     def check(self) -> None:
-        """Refuse a network without a ReLU; warn of one that has other activations as well."""
+        """Refuse a network without a ReLU, and warn of other activations. Raises MethodError."""
         others = ", ".join(f"{count} {name}" for name, count in sorted(self.others.items()))
         if not self.relus:
             raise MethodError(
@@ -76,7 +77,7 @@ class GuidedReLU(TorchFunctionMode):
             )
         if others:
             warnings.warn(
-                f"guided backpropagation guides this network's {self.relus} ReLUs, "
+                f"guided backpropagation applies to this network's {self.relus} ReLUs, "
                 f"but not its other activations ({others})",
                 CamcliWarning,
                 stacklevel=2,
@@ -84,7 +85,7 @@ class GuidedReLU(TorchFunctionMode):
 
 
 def _is_relu(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether a function of torch, called so, is zero below zero and linear above it."""
+    """Return whether a torch function, with these arguments, is a ReLU or ReLU6."""
 
     def zero(position: int, keyword: str) -> bool:
         given = args[position] if len(args) > position else kwargs.get(keyword)

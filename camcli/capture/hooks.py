@@ -1,9 +1,10 @@
-"""Borrowing a model, tapping a layer of it, and gradients at that layer."""
+"""Borrow a model, tap one of its layers, and take gradients at that layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,10 @@ from camcli.models.layouts import PLAIN, Layout
 
 @contextmanager
 def borrowed(module: nn.Module) -> Iterator[None]:
-    """A caller's model in evaluation mode, parameters frozen, gradients enabled; restored after."""
+    """Put a caller's model into evaluation mode with frozen parameters, and restore it on leaving.
+
+    Gradients are enabled inside, also where the caller has disabled them.
+    """
     modes = [(part, part.training) for part in module.modules()]
     frozen = [p for p in module.parameters() if p.requires_grad and not p.is_inference()]
     try:
@@ -32,9 +36,10 @@ def borrowed(module: nn.Module) -> Iterator[None]:
 
 
 class Tap:
-    """Takes the map of one layer out of a forward pass: `acts` (N,C,h,w), whatever its layout.
+    """A forward hook that takes the map `acts` (N,C,h,w) of one layer, whatever its layout.
 
-    A layer that no graph leads to, as in every pass but a guided one, becomes a leaf.
+    In a pass without a graph, which is every pass but a guided one, `acts` becomes a leaf. The
+    layer hands on a clone, so that an in-place ReLU behind it cannot change `acts`.
     """
 
     def __init__(self, path: str, layout: Layout = PLAIN) -> None:
@@ -50,23 +55,29 @@ class Tap:
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ModelError(f"layer '{self.path}' gives {given}, not a feature map (N,C,h,w)")
         self.output = output if output.requires_grad else output.detach().requires_grad_()
-        with torch.enable_grad():  # a trunk that runs without gradients has one head to reach yet
+        with torch.enable_grad():  # the network may disable gradients before this layer
             self.acts = self.layout.to_map(self.output)
             if self.acts.shape[2:] == (1, 1):
                 raise ModelError(
-                    f"layer '{self.path}' gives a single place, {tuple(output.shape)}, not a map: "
+                    f"layer '{self.path}' gives a single cell, {tuple(output.shape)}: "
                     f"choose a layer before the pooling, or give larger images"
                 )
             return self.layout.to_output(self.acts.clone(), self.output)
 
+    @property
+    def detached(self) -> Tensor:
+        """The map (N,C,h,w) without its graph."""
+        assert self.acts is not None
+        return self.acts.detach()
+
     def gradient(self, score: Tensor) -> Tensor:
-        """The gradient of each image's score (N,) at the map (N,C,h,w). Raises ModelError."""
+        """Return the gradient of each image's score (N,) at the map, (N,C,h,w)."""
         assert self.acts is not None
         assert self.output is not None
         found = gradient(score, self.acts, f"layer '{self.path}'")
         if self.layout is PLAIN or found.any():
             return found
-        # Where a score looks at the class token alone, the patches' gradient is zero, not absent.
+        # The patches' gradient is zero, not absent, where a score reads the class token alone.
         if gradient(score, self.output, self.path).any():
             raise ModelError(
                 f"layer '{self.path}' has no path from its patches to the score, which reads the "
@@ -77,10 +88,10 @@ class Tap:
 
 @contextmanager
 def tapped(module: nn.Module, layer: str, layout: Layout = PLAIN) -> Iterator[Tap]:
-    """A tap on `layer` for one forward pass inside; `acts` (N,C,h,w) hold its map after it.
+    """Tap `layer` in the one forward pass inside; the tap's `acts` hold its map afterwards.
 
-    Of a network whose parameters are trained `acts` stay part of the graph, so that what is made
-    of them can be trained on; of a borrowed one they are a leaf. Raises ModelError.
+    In a network whose parameters are trained, `acts` stay part of the graph, so that a loss can be
+    put on them. In a borrowed network they are a leaf. Raises ModelError.
     """
     tap = Tap(layer, layout)
     handle = module.get_submodule(layer).register_forward_hook(tap)
@@ -96,7 +107,7 @@ def tapped(module: nn.Module, layer: str, layout: Layout = PLAIN) -> Iterator[Ta
 def scaled(
     module: nn.Module, layer: str, factors: Tensor, layout: Layout = PLAIN
 ) -> Iterator[None]:
-    """The channels of `layer`'s map (N,C,h,w) multiplied by `factors` (C,) in passes inside."""
+    """Multiply the channels of a layer's map (N,C,h,w) by `factors` (C,) in the passes inside."""
 
     def hook(_layer: nn.Module, _args: object, output: Tensor) -> Tensor:
         return layout.to_output(layout.to_map(output) * factors[:, None, None], output)
@@ -109,12 +120,12 @@ def scaled(
 
 
 def gradient(score: Tensor, of: Tensor, name: str, *, differentiable: bool = False) -> Tensor:
-    """The gradient of each image's score (N,) at `of` (N,...), in its shape; the graph is kept.
+    """Return the gradient of each image's score (N,) at `of` (N,...), in its shape.
 
-    `name` is what a refusal calls `of`. `differentiable` makes the gradient part of the graph, for
-    a loss on an explanation (second order). Where a normalisation in training mode lies between
-    the two, the images of a batch are not quite independent, and neither are their gradients.
-    Raises ModelError.
+    The graph is kept. `differentiable` makes the gradient part of the graph, for a loss on an
+    explanation (second order). The images of a batch are independent unless a normalisation in
+    training mode lies between `of` and the score. Raises ModelError, which calls `of` by its
+    `name`, where the score does not depend on `of`.
     """
     found = None
     if score.requires_grad:
@@ -124,3 +135,8 @@ def gradient(score: Tensor, of: Tensor, name: str, *, differentiable: bool = Fal
     if found is None:
         raise ModelError(f"{name} has no path to the score: choose a layer before the head")
     return found
+
+
+def cloned(inputs: Iterable[Any]) -> tuple[Any, ...]:
+    """Return a model's arguments with each tensor cloned, as a model may change them in place."""
+    return tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)

@@ -1,33 +1,37 @@
-"""Forward passes beside the watched one: of covered images, and without parts of a layer.
+"""Forward passes beside the watched one: on changed images, and on changed maps of a layer.
 
-Each gives scores for all T targets of a pass from one set of forwards, without gradients.
+Each function runs the network once for all targets and returns scores without a graph.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from camcli.capture.hooks import scaled
-from camcli.capture.incremental.run import Reruns, plan_of
+from camcli.capture.forward import Pass
+from camcli.capture.hooks import Tap, cloned, scaled
+from camcli.capture.incremental.run import PatchRuns, plan_of
 
-if TYPE_CHECKING:
-    from camcli.capture.evidence import Site
-    from camcli.capture.forward import Pass
+Scorer: TypeAlias = Callable[[Any, Tensor], Tensor]
+"""From the network's output for images `which` (Q,) of the batch to scores (T,Q) of T targets."""
 
 _COPIES = 2**25
-"""How many numbers the copies of a layer's output may hold that are run at once."""
+"""The most numbers that the copies of a layer's output may hold which run at once."""
 
 
 @torch.no_grad()
-def occluded(run: Pass) -> Tensor:
-    """Scores with the window at each of its positions (T,N,r,c)."""
-    rows, columns = run.covering
+def occluded(run: Pass, score: Scorer, *, of_classes: bool) -> Tensor:
+    """Return the scores with the window at each of its positions, (T,N,r,c).
+
+    `of_classes` says that the scores are weighted sums of class scores; such windows can run on
+    patches (see `incremental`).
+    """
+    rows, columns = run.coverage
     image = run.image.detach()
     grey = image.new_tensor(run.watch.grey)[:, None, None]
 
@@ -37,54 +41,55 @@ def occluded(run: Pass) -> Tensor:
 
     shape = run.size, len(rows), len(columns)
     queue = _queue(run, shape)
-    if (plan := plan_of(run, covered)) is None:
-        return _scores(run, queue, covered, run.output_of).view(-1, *shape)
+    plan = plan_of(run, covered) if of_classes else None
+    if plan is None:
+        return _scores(run, score, queue, covered, run.output_of).view(-1, *shape)
     scores = []
     for own, of_one in zip(torch.split(image, 1), queue.chunk(run.size), strict=True):
-        around = Reruns(plan, own)  # one image's maps at a time
-        scores.append(_scores(run, of_one, covered, around))
+        patches = PatchRuns(plan, own)  # keeps the maps of one image at a time
+        scores.append(_scores(run, score, of_one, covered, patches))
     return torch.cat(scores, dim=1).view(-1, *shape)
 
 
 @torch.no_grad()
-def masked(run: Pass, site: Site) -> Tensor:
-    """Scores of the images seen through each channel, scaled to 0..1 at their size (T,N,C).
+def masked(run: Pass, tap: Tap, score: Scorer) -> Tensor:
+    """Return the scores of the images multiplied by each channel, (T,N,C).
 
-    A channel that is the same everywhere highlights nothing and lets nothing through.
+    Each channel is upsampled to the image and scaled to 0..1. A constant channel becomes 0.
     """
-    image, acts = run.image.detach(), site.acts
+    image, acts = run.image.detach(), tap.detached
     lowest = acts.amin((2, 3), keepdim=True)
 
-    def seen_through(which: Tensor, channel: Tensor) -> Tensor:
-        # From zero up before it is upsampled: or rounding would give a flat channel contrast.
+    def multiplied(which: Tensor, channel: Tensor) -> Tensor:
+        # Subtract before upsampling: rounding would give a constant channel some contrast.
         rise = acts[which, channel, None] - lowest[which, channel, None]
         mask = interpolate(rise, image.shape[2:], mode="bilinear", align_corners=False)
         low, high = mask.amin((2, 3), keepdim=True), mask.amax((2, 3), keepdim=True)
         return image[which] * ((mask - low) / (high - low).where(high > low, 1))
 
     shape = run.size, acts.shape[1]
-    return _scores(run, _queue(run, shape), seen_through, run.output_of).view(-1, *shape)
+    return _scores(run, score, _queue(run, shape), multiplied, run.output_of).view(-1, *shape)
 
 
 @torch.no_grad()
-def ablated(run: Pass, site: Site) -> Tensor:
-    """Scores with each channel of the layer zeroed in turn (T,N,C).
+def ablated(run: Pass, tap: Tap, score: Scorer) -> Tensor:
+    """Return the scores with each channel of the layer set to zero in turn, (T,N,C).
 
-    `vmap` runs what comes before the layer once for many channels, since nothing there depends on
-    the channel, and what comes after it for all of them at once. A network that vmap cannot take
-    (one that looks at its values, say) runs as a whole for each channel.
+    `vmap` runs the part before the layer once, since nothing there depends on the channel, and the
+    part behind it for many channels at once. A network that vmap cannot run, such as one that
+    branches on values, runs as a whole for each channel.
     """
-    every = torch.arange(run.size, device=site.acts.device)
+    acts = tap.detached
+    every = torch.arange(run.size, device=acts.device)
 
     def scores(factors: Tensor) -> Tensor:
-        with scaled(run.watch.module, site.tap.path, factors, site.tap.layout):
-            output = run.watch.module(*copied(run.inputs))
-        return torch.stack([aim.scores_of(output, every) for aim in run.aims])
+        with scaled(run.watch.module, tap.path, factors, tap.layout):
+            return score(run.watch.module(*cloned(run.inputs)), every)
 
-    factors = 1 - torch.eye(site.acts.shape[1], dtype=site.acts.dtype, device=site.acts.device)
-    at_once = max(1, _COPIES // site.acts.numel())
+    factors = 1 - torch.eye(acts.shape[1], dtype=acts.dtype, device=acts.device)
+    at_once = max(1, _COPIES // acts.numel())
     try:
-        with warnings.catch_warnings():  # vmap runs what it has no rule for one by one, and says so
+        with warnings.catch_warnings():  # vmap warns where it has to loop over an operation
             warnings.filterwarnings("ignore", "There is a performance drop")
             found: Tensor = torch.vmap(scores, out_dims=-1, chunk_size=at_once)(factors)
     except RuntimeError:
@@ -93,26 +98,25 @@ def ablated(run: Pass, site: Site) -> Tensor:
 
 
 def _queue(run: Pass, shape: tuple[int, ...]) -> Tensor:
-    """Every image `which` with every place of the rest of `shape` (N,...), as rows (Q,...)."""
+    """Return every index into an array of `shape` (N,...), as rows (Q,...)."""
     return torch.cartesian_prod(*(torch.arange(n, device=run.image.device) for n in shape))
 
 
 def _scores(
-    run: Pass, queue: Tensor, changed: Callable[..., Tensor], output_of: Callable[..., Any]
+    run: Pass,
+    score: Scorer,
+    queue: Tensor,
+    changed: Callable[..., Tensor],
+    output_of: Callable[..., Any],
 ) -> Tensor:
-    """Scores (T,Q) of the images that `changed` makes of each row of the queue (Q,...).
+    """Return scores (T,Q) of the images that `changed` makes of the rows of `queue` (Q,...).
 
-    They are made and run in batches, so that only some of them exist at once. `output_of` is the
-    network's output for them, given the row's columns as well.
+    The images are made and run in batches, so that only a few exist at once. `output_of` gives the
+    network's output for the images and the rows' columns.
     """
     scores = []
     for chunk in torch.split(queue, max(run.watch.window.batch_size, run.size)):
         which, *places = chunk.unbind(1)
         output = output_of(changed(which, *places), which, *places)
-        scores.append(torch.stack([aim.scores_of(output, which) for aim in run.aims]))
+        scores.append(score(output, which))
     return torch.cat(scores, dim=1)
-
-
-def copied(inputs: Iterable[Any]) -> tuple[Any, ...]:
-    """The arguments for one run of a model, which may work on them in place."""
-    return tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)

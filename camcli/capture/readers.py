@@ -1,8 +1,8 @@
-"""Networks that say more than one score per class of an image, and how their output is read.
+"""Readers of the outputs of segmentation and detection networks.
 
-A reader turns such an output into a Reading, one score for each class, so that targets, methods and
-files are the same as for classification. The background, class 0 of torchvision's dense networks,
-is the best class only where there is nothing else.
+A reader turns such an output into a Reading with one score for each class, so that targets, methods
+and files are the same as for classification. The background, class 0 of torchvision's segmentation
+networks, is the best class only in an image where no other class wins a pixel.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from camcli.errors import TargetError
 
 @dataclass(frozen=True)
 class Reading:
-    """What an output says of each class.
+    """What an output says about each class.
 
-    `logits` (N,K) are the scores that are explained, `probabilities` (N,K) lie between 0 and 1, and
-    `ranking` (N,K) is highest for the best class. `boxes` (N,K,4), where there are such, are
-    x0, y0, x1, y1 in input pixels, zero for a class without one.
+    `logits` (N,K) are the scores that are explained. `probabilities` (N,K) lie between 0 and 1.
+    `ranking` (N,K) is highest for the best class. `boxes` (N,K,4) are x0, y0, x1, y1 in input
+    pixels, zero for a class without a box; None for networks that give no boxes.
     """
 
     logits: Tensor
@@ -34,9 +34,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the outputs of a task's networks: of all images of a pass, or of images `which` (M,).
+    """Reads the outputs of the networks of a task.
 
-    `regions` (N,4) are x0, y0, x1, y1 in input pixels; `classes` is K.
+    `regions` (N,4) are x0, y0, x1, y1 in input pixels. `classes` is K, the number of classes.
     """
 
     task: str = "classification"
@@ -48,7 +48,10 @@ class Reader:
             raise TargetError(f"a region is for segmentation networks; this is a {self.task} one")
 
     def __call__(self, output: Any, which: Tensor | None = None) -> Any:
-        """A Reading, or a classification network's output as it is."""
+        """Return a Reading, or the output itself where the network gives scores per image.
+
+        The output is that of all images of a pass, or of images `which` (M,).
+        """
         if self.task == "segmentation":
             regions = self.regions
             return segmented(
@@ -61,11 +64,11 @@ class Reader:
 
 
 def segmented(output: Any, regions: Tensor | None = None) -> Reading:
-    """Reads class scores for every pixel, (N,K,H,W), or a mapping that holds them as `out`.
+    """Read class scores for every pixel, (N,K,H,W), or a mapping that holds them as `out`.
 
     A class's score is the sum of its scores over the pixels where it is the best class
-    (Vinogradova et al. 2020, Seg-Grad-CAM, arXiv:2002.11434, eq. 2), or over `regions` (N,4); its
-    probability the mean there, and its rank the number of pixels that it wins.
+    (Vinogradova et al. 2020, Seg-Grad-CAM, arXiv:2002.11434, eq. 2), or over `regions` (N,4). Its
+    probability is the mean over the same pixels. Its ranking is the number of pixels that it wins.
     """
     dense = output["out"] if isinstance(output, Mapping) else output
     won = dense.detach().argmax(1, keepdim=True) == torch.arange(
@@ -86,9 +89,9 @@ def segmented(output: Any, regions: Tensor | None = None) -> Reading:
 
 
 def detected(output: Sequence[Mapping[str, Tensor]], classes: int) -> Reading:
-    """Reads one mapping an image, with `boxes` (B,4), `labels` (B,) and `scores` (B,).
+    """Read one mapping per image, with `boxes` (B,4), `labels` (B,) and `scores` (B,).
 
-    A class's score, and its probability, is that of its best box, and 0 where it has none.
+    A class's score and probability are those of its best box, and 0 where it has none.
     """
     best = [_best_boxes(found, classes) for found in output]
     scores, boxes = (torch.stack(parts) for parts in zip(*best, strict=True))
@@ -96,9 +99,9 @@ def detected(output: Sequence[Mapping[str, Tensor]], classes: int) -> Reading:
 
 
 def _best_boxes(found: Mapping[str, Tensor], classes: int) -> tuple[Tensor, Tensor]:
-    """The best score (K,) of each class in an image and its box (K,4)."""
+    """Return the best score (K,) of each class in an image and the box (K,4) of that score."""
     scores, boxes = found["scores"], found["boxes"].detach()
-    nothing = scores.sum() * 0  # not a constant: the scores of an image without boxes have a graph
+    nothing = scores.sum() * 0  # keeps a graph for an image without boxes
     if not len(scores):
         return nothing.expand(classes), boxes.new_zeros(classes, 4)
     of_class = found["labels"] == torch.arange(classes, device=scores.device)[:, None]
@@ -108,7 +111,7 @@ def _best_boxes(found: Mapping[str, Tensor], classes: int) -> tuple[Tensor, Tens
 
 
 def _inside(regions: Tensor, height: int, width: int) -> Tensor:
-    """Whether the middle of a pixel lies in each region, (N,H,W)."""
+    """Return whether the centre of a pixel lies in each region, (N,H,W)."""
     x, y = (torch.arange(n, device=regions.device) + 0.5 for n in (width, height))
     x0, y0, x1, y1 = regions[:, :, None].unbind(1)
     rows, columns = (y >= y0) & (y < y1), (x >= x0) & (x < x1)

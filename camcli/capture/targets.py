@@ -1,12 +1,17 @@
-"""What is explained: a class, chosen by the network or by the user, or any differentiable score."""
+"""Targets: what is explained, as one differentiable score for each image.
+
+A new kind of target is one subclass of `Target`. A new form of class target, written before a class
+as in `not:cat`, is one function in FORMS.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import index
-from typing import Any, SupportsIndex
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -18,78 +23,165 @@ Score = Callable[[Any], Tensor]
 """From a model's output to one differentiable score per image, (N,)."""
 
 
-FORMS = ("finer", "not")
-"""What may be put before a class: what sets it apart from its like, and what speaks against it."""
+class Text(NamedTuple):
+    """A text about an image whose score is explained, and its probability.
 
-
-@dataclass(frozen=True)
-class Terms:
-    """A score as a sum over J classes: the scores of `classes` (N,J) times `factors` (N,J).
-
-    The first class is the one that is explained.
+    `answers` are the network's own texts, the best first. `words` are the words of this text where
+    each has a map. Both come with their probabilities.
     """
 
-    classes: Tensor
-    factors: Tensor
-
-    def of(self, which: Tensor) -> Terms:
-        """The terms for images `which` of the batch."""
-        return Terms(self.classes[which], self.factors[which])
+    text: str
+    probability: float
+    answers: tuple[tuple[str, float], ...] = ()
+    words: tuple[tuple[str, float], ...] = ()
 
 
-@dataclass(frozen=True)
 class Target:
-    """One parsed target: the class of a rank (1 is the best), a fixed class, or a function.
+    """What is explained: a score for each image of a batch.
 
-    `classes` (N,) is a fixed class for each image. `form` is one of FORMS, or empty for the class
-    itself.
+    A subclass gives `spec`, the target's name in file names and manifest rows, and `score`. The
+    rest has defaults, for a score that is the same function of every image's output.
     """
 
     spec: str
-    rank: int | None = None
-    index: int | None = None
-    classes: Tensor | None = None
-    function: Score | None = None
-    form: str = ""
+    raw: ClassVar[bool] = False
+    """Whether `score` takes the network's own output instead of its reading (see `readers`)."""
+    several: ClassVar[bool] = False
+    """Whether an image has several maps, one for each part of the target."""
 
-    def terms(self, output: Any) -> Terms | None:
-        """What is summed up for each image, or None where a function gives the score.
+    def score(self, output: Any) -> Tensor:
+        """Return the score of each image, (N,), with its graph."""
+        raise NotImplementedError
 
-        `not` is `-S`; its Grad-CAM is the paper's counterfactual explanation (arXiv:1610.02391,
-        sec. 3.3). `finer` is `sum_i p_i (S - S_i) / sum_i p_i` over the three other classes whose
-        scores are closest, p their probabilities, which are held fixed (arXiv:2501.11309).
+    def resolve(self, output: Any) -> Sequence[Target]:
+        """Return the targets to differentiate, after choosing what depends on the images.
+
+        `output` is the network's output for the batch. A target such as `pred` returns the class of
+        each image. A target with several parts returns one target for each part.
         """
-        if self.function is not None:
-            return None
-        scores = logits(output).detach()
-        ranking: Tensor = getattr(output, "ranking", scores).detach()
-        classes = self._classes(ranking)[:, None]
-        own = torch.ones_like(classes, dtype=scores.dtype)
-        if self.form != "finer":
-            return Terms(classes, -own if self.form == "not" else own)
-        if scores.shape[1] < 2:
-            raise TargetError(f"target '{self.spec}' needs 2 classes; the model has 1")
-        distance = (scores - scores.gather(1, classes)).abs().scatter(1, classes, torch.inf)
-        near = distance.topk(min(3, scores.shape[1] - 1), largest=False).indices
-        shares = scores.gather(1, near).softmax(1)  # p_i / sum_i p_i, also where all p_i underflow
-        return Terms(torch.cat([classes, near], 1), torch.cat([own, -shares], 1))
+        return (self,)
 
-    def score(self, output: Any, terms: Terms | None) -> Tensor:
-        """The score of each image (N,): the sum of the terms, or the function's."""
-        if terms is not None:
-            return (logits(output).gather(1, terms.classes) * terms.factors).sum(1)
-        assert self.function is not None
+    def select(self, which: Tensor) -> Target:
+        """Return the resolved target for images `which` (M,) of the batch."""
+        return self
+
+    @property
+    def classes(self) -> Tensor | None:
+        """The class explained for each image, (N,), of a resolved target; None if it is none."""
+        return None
+
+    @property
+    def texts(self) -> tuple[Text, ...] | None:
+        """The text explained for each image of a resolved target; None if it is none."""
+        return None
+
+    @property
+    def record(self) -> Mapping[str, Any] | None:
+        """What decides the score beyond `spec`, recorded in run.json; None if nothing does."""
+        return None
+
+
+@dataclass(frozen=True)
+class FunctionTarget(Target):
+    """A function from the model's output to one score per image (N,)."""
+
+    spec: str
+    function: Score
+    raw: ClassVar[bool] = True
+
+    def score(self, output: Any) -> Tensor:
         scores = self.function(output)
         if not isinstance(scores, Tensor) or scores.ndim != 1:
             given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise TypeError(f"a target function must return a tensor (N,), got {given}")
         return scores
 
+
+@dataclass(frozen=True)
+class WeightedClasses(Target):
+    """A resolved class target: for each image the sum over J `indices` (N,J) of `factors` (N,J)
+    times class scores. The first index is the class that is explained."""
+
+    spec: str
+    indices: Tensor
+    factors: Tensor
+
+    def score(self, output: Any) -> Tensor:
+        return (logits(output).gather(1, self.indices) * self.factors).sum(1)
+
+    def select(self, which: Tensor) -> WeightedClasses:
+        return WeightedClasses(self.spec, self.indices[which], self.factors[which])
+
+    @property
+    def classes(self) -> Tensor:
+        return self.indices[:, 0]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the score is that of one class, as the network gives it."""
+        return self.indices.shape[1] == 1 and bool((self.factors == 1).all())
+
+
+Form = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From scores (N,K) and classes (N,1) to indices (N,J) and factors (N,J) of WeightedClasses."""
+
+
+def _plain(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    return classes, torch.ones_like(classes, dtype=scores.dtype)
+
+
+def _opposite(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """`-S`: its Grad-CAM is the counterfactual explanation (arXiv:1610.02391, sec. 3.3)."""
+    return classes, -torch.ones_like(classes, dtype=scores.dtype)
+
+
+def _finer(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """`sum_i p_i (S - S_i) / sum_i p_i` over the three other classes with the closest scores.
+
+    p are the classes' probabilities, which are held fixed (Finer-CAM, arXiv:2501.11309).
+    """
+    if scores.shape[1] < 2:
+        raise TargetError("target 'finer' needs 2 classes; the model has 1")
+    distance = (scores - scores.gather(1, classes)).abs().scatter(1, classes, torch.inf)
+    near = distance.topk(min(3, scores.shape[1] - 1), largest=False).indices
+    shares = scores.gather(1, near).softmax(1)  # p_i / sum_i p_i, also where all p_i underflow
+    one = torch.ones_like(classes, dtype=scores.dtype)
+    return torch.cat([classes, near], 1), torch.cat([one, -shares], 1)
+
+
+FORMS: Mapping[str, Form] = MappingProxyType({"finer": _finer, "not": _opposite})
+"""What may stand before a class, with a colon: the contrast to similar classes, and the evidence
+against the class."""
+
+
+@dataclass(frozen=True)
+class ClassTarget(Target):
+    """The class of a rank (1 is the best), a fixed class, or a class for each image (N,).
+
+    `form` is a name in FORMS, or empty for the class itself.
+    """
+
+    spec: str
+    rank: int = 1
+    index: int | None = None
+    given: Tensor | None = None
+    form: str = ""
+
+    def score(self, output: Any) -> Tensor:
+        (resolved,) = self.resolve(output)
+        return resolved.score(output)
+
+    def resolve(self, output: Any) -> tuple[WeightedClasses]:
+        scores = logits(output).detach()
+        ranking: Tensor = getattr(output, "ranking", scores).detach()
+        form = FORMS[self.form] if self.form else _plain
+        return (WeightedClasses(self.spec, *form(scores, self._classes(ranking)[:, None])),)
+
     def _classes(self, ranking: Tensor) -> Tensor:
-        """The class index of each image (N,), of the best classes by their `ranking` (N,K)."""
-        if self.classes is not None:
-            return self._given(ranking)
-        highest = self.index + 1 if self.index is not None else self.rank or 1
+        """Return the class index of each image (N,), by the classes' `ranking` (N,K)."""
+        if self.given is not None:
+            return self._checked(self.given.to(ranking.device, torch.long), ranking)
+        highest = self.rank if self.index is None else self.index + 1
         if highest > ranking.shape[1]:
             raise TargetError(
                 f"target '{self.spec}' needs {highest} classes; the model has {ranking.shape[1]}"
@@ -98,9 +190,7 @@ class Target:
             return torch.full((len(ranking),), self.index, device=ranking.device)
         return ranking.topk(highest, dim=1).indices[:, -1]
 
-    def _given(self, ranking: Tensor) -> Tensor:
-        assert self.classes is not None
-        classes = self.classes.to(ranking.device, torch.long)
+    def _checked(self, classes: Tensor, ranking: Tensor) -> Tensor:
         if len(classes) != len(ranking):
             raise TargetError(f"{len(classes)} classes as target for {len(ranking)} images")
         if bool(((classes < 0) | (classes >= ranking.shape[1])).any()):
@@ -111,46 +201,55 @@ class Target:
 
 
 def parse_target(
-    spec: str | SupportsIndex | Score, names: Sequence[str] | None = None, count: int | None = None
+    spec: str | SupportsIndex | Score | Target,
+    names: Sequence[str] | None = None,
+    count: int | None = None,
 ) -> Target:
-    """A target from `pred`, `topK`, a class index, a class name or a function.
+    """Return the target that a user gave; a Target is returned as it is.
 
-    `topK` is the K-th best class of each image, and a tensor (N,) holds an index for each. `finer:`
-    and `not:` before a text explain what sets the class apart from those most like it, and what
-    speaks against it (see `Target.terms`); alone they take `pred`. Names match whole and whatever
-    their case, with `_` for a space allowed. `names` are the model's class names and `count` their
-    number; without `count` an index is checked against the model's output. Raises TargetError.
+    `pred` is the best class of each image, `topK` the K-th best. A class index or class name is the
+    same class for all images, and a tensor (N,) of indices a class for each. A name in FORMS and a
+    colon may stand before a text; alone, as in `not:`, they take `pred`. A function from the
+    model's output to scores (N,) explains that score. Class names match as a whole and in any case,
+    and `_` matches a space. `names` are the model's class names and `count` their number; without
+    `count` an index is checked against the model's output. Raises TargetError.
     """
+    if isinstance(spec, Target):
+        return spec
     if isinstance(spec, Tensor) and spec.ndim == 1:
-        return Target("classes", classes=spec)
+        return ClassTarget("classes", given=spec)
     if callable(spec):
-        return Target(getattr(spec, "__name__", "score"), function=spec)
+        return FunctionTarget(getattr(spec, "__name__", "score"), spec)
     spec = spec.strip() if isinstance(spec, str) else str(index(spec))
     form, _, base = spec.partition(":")
-    if form in FORMS:
-        target = parse_target(base.strip() or "pred", names, count)
-        if target.form:
-            raise TargetError(f"target '{spec}': expected one of {', '.join(FORMS)}, not both")
-        return replace(target, spec=spec, form=form)
+    if form not in FORMS:
+        return _class_target(spec, names, count)
+    base = base.strip() or "pred"
+    if base.partition(":")[0] in FORMS:
+        raise TargetError(f"target '{spec}': expected one of {', '.join(FORMS)}, not both")
+    return replace(_class_target(base, names, count), spec=spec, form=form)
+
+
+def _class_target(spec: str, names: Sequence[str] | None, count: int | None) -> ClassTarget:
     if spec == "pred":
-        return Target(spec, rank=1)
+        return ClassTarget(spec)
     if match := re.fullmatch(r"top(\d+)", spec):
         rank = int(match[1])
         if rank < 1 or (count is not None and rank > count):
             raise TargetError(f"target '{spec}': expected top1 to top{count or 'K'}")
-        return Target(spec, rank=rank)
+        return ClassTarget(spec, rank=rank)
     if re.fullmatch(r"-?\d+", spec):
         if int(spec) < 0 or (count is not None and int(spec) >= count):
             upto = "" if count is None else f" to {count - 1}"
             raise TargetError(f"target {spec}: expected a class index from 0{upto}")
-        return Target(spec, index=int(spec))
-    return Target(spec, index=_index_of(spec, names))
+        return ClassTarget(spec, index=int(spec))
+    return ClassTarget(spec, index=_index_of(spec, names))
 
 
 def logits(output: Any) -> Tensor:
-    """The class scores (N,K) in a model's output: itself, its `.logits`, or its first element.
+    """Return the class scores (N,K) in a model's output: itself, its `.logits` or first element.
 
-    Those of half precision as float32.
+    Half precision is converted to float32. Raises TargetError where there are no class scores.
     """
     scores = getattr(output, "logits", output)
     if isinstance(scores, tuple | list) and scores:
@@ -159,7 +258,7 @@ def logits(output: Any) -> Tensor:
         return at_least_float32(scores)
     given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     raise TargetError(
-        f"the model gives {given}, not class scores (N,K): give a function as the target"
+        f"the model returns {given}, not class scores (N,K): give a function as the target"
     )
 
 
@@ -180,5 +279,5 @@ def _index_of(name: str, names: Sequence[str] | None) -> int:
 
 
 def folded(name: str) -> str:
-    """A class name as names are compared: whatever its case, with `_` for a space."""
+    """Return a class name in the form in which names are compared: casefolded, spaces for `_`."""
     return " ".join(name.replace("_", " ").casefold().split())

@@ -1,4 +1,4 @@
-"""Where the occluding square goes."""
+"""The occluding window and its positions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from camcli.errors import MethodError
 
 @dataclass(frozen=True)
 class Window:
-    """The occluding square, in input pixels. None: a seventh of the shorter side, half of that."""
+    """The square that occlusion slides over the image, in input pixels.
+
+    `size` None is a seventh of the shorter side, and `stride` None half of the size. `batch_size`
+    is the number of covered images that run at once.
+    """
 
     size: int | None = None
     stride: int | None = None
     batch_size: int = 16
 
     def covering(self, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Which rows (r,H) and columns (c,W) the window covers at each of its positions.
+        """Return which rows (r,H) and columns (c,W) the window covers at each position, as bool.
 
-        The last position overhangs the edge where the stride does not divide, so that every
-        pixel is covered. Raises MethodError for a window that leaves gaps or does not fit.
+        The last position reaches beyond the edge where the stride does not divide the side, so that
+        every pixel is covered. Raises MethodError for a window that leaves gaps or does not fit.
         """
         size = max(1, min(height, width) // 7) if self.size is None else self.size
         stride = max(1, size // 2) if self.stride is None else self.stride
@@ -36,6 +40,7 @@ class Window:
 
 
 def _covered(length: int, size: int, stride: int) -> Tensor:
+    """Return which of `length` pixels each position of the window covers, (positions, length)."""
     positions = -(-(length - size) // stride) + 1
     offset = torch.arange(length) - stride * torch.arange(positions)[:, None]
     return (offset >= 0) & (offset < size)

@@ -1,4 +1,4 @@
-"""`camcli ask`: a question about images, its answers, and where the network saw them."""
+"""`camcli ask`: answer a question about images, and show where the network saw the answers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camcli.cli.language import talk, talking_options
+from camcli.cli.language import explain_texts, language_options
 from camcli.cli.options import Text
 from camcli.cli.progress import line_of
 from camcli.errors import CamcliError
 from camcli.images.store import Place
 
 if TYPE_CHECKING:
-    from camcli.engine.language.load import Talker
-    from camcli.engine.language.prompts import Prompt
+    from camcli.engine.language.load import LanguageModel
+    from camcli.engine.language.prompts import Query
 
 
 @click.command(no_args_is_help=True)
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
     metavar="K",
     help="Print the network's K best answers.",
 )
-@talking_options
+@language_options
 def ask(
     paths: tuple[str, ...], question: str, *, answer: tuple[str, ...], top: int, **options: Any
 ) -> int:
-    """Ask a QUESTION about each image in PATHS, and write where the answer was seen."""
+    """Answer a QUESTION about each image in PATHS, and write where the answer was seen."""
     if not question.strip():
         raise CamcliError('an empty question: expected words, such as "what is the man doing?"')
     if os.path.exists(question):
-        raise CamcliError(f"no question behind '{question}': it comes last, in quotation marks")
+        raise CamcliError(f"no question after '{question}': give it last, in quotation marks")
 
-    def wish(talker: Talker) -> Prompt:
-        from camcli.engine.language.prompts import asked
+    def query(language: LanguageModel) -> Query:
+        from camcli.engine.language import prompts
 
-        return asked(talker, question, answer, top)
+        return prompts.question(language, question, answer, top)
 
-    return talk("ask", wish, _line, paths, **options)
+    return explain_texts("ask", query, _line, paths, **options)
 
 
 def _line(row: dict[str, Any], output: Place) -> str:

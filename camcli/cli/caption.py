@@ -1,4 +1,4 @@
-"""`camcli caption`: a sentence about each image, and where the network saw it and its words."""
+"""`camcli caption`: caption images, and show where the network saw the caption and its words."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camcli.cli.language import talk, talking_options
+from camcli.cli.language import explain_texts, language_options
 from camcli.cli.progress import line_of
 from camcli.images.store import Place
 
 if TYPE_CHECKING:
-    from camcli.engine.language.load import Talker
-    from camcli.engine.language.prompts import Prompt
+    from camcli.engine.language.load import LanguageModel
+    from camcli.engine.language.prompts import Query
 
 
 @click.command(no_args_is_help=True)
@@ -22,19 +22,17 @@ if TYPE_CHECKING:
     metavar="CAPTION",
     help="Explain this caption instead of the network's own.",
 )
-@click.option(
-    "--per-word", is_flag=True, help="Explain each word too, as a strip of pictures side by side."
-)
-@talking_options
+@click.option("--per-word", is_flag=True, help="Also explain each word, as a strip of pictures.")
+@language_options
 def caption(paths: tuple[str, ...], *, text: str | None, per_word: bool, **options: Any) -> int:
-    """Caption each image in PATHS, and write where what the caption says was seen."""
+    """Caption each image in PATHS, and write where the caption was seen."""
 
-    def wish(talker: Talker) -> Prompt:
-        from camcli.engine.language.prompts import captioned
+    def query(language: LanguageModel) -> Query:
+        from camcli.engine.language import prompts
 
-        return captioned(talker, text, words=per_word)
+        return prompts.caption(language, text, words=per_word)
 
-    return talk("caption", wish, _line, paths, **options)
+    return explain_texts("caption", query, _line, paths, **options)
 
 
 def _line(row: dict[str, Any], output: Place) -> str:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE, SOME_FAILED
-from camcli.cli.options import Name, Real, image_options, model_options, stack, window_options
+from camcli.cli.options import (
+    Name,
+    Real,
+    input_options,
+    model_options,
+    recursive_option,
+    stack,
+    window_options,
+)
 from camcli.errors import CamcliError, OutputError
 from camcli.evaluation.annotations import FORMATS
 from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
@@ -22,7 +30,9 @@ from camcli.images.decode import STDIN
 from camcli.images.find import EVALUATION, Source, find
 from camcli.images.store import real
 from camcli.methods.registry import METHODS
+from camcli.models.options import ModelOptions
 from camcli.runs.files import prepare, to_json, write
+from camcli.runs.options import InputOptions
 
 if TYPE_CHECKING:
     from camcli.evaluation.run import Scores, Study
@@ -185,7 +195,8 @@ protocol_options = stack(
     metavar="DIR",
     help="Write metrics.json, scores.csv, table.md and plots into a folder.",
 )
-@image_options
+@input_options
+@recursive_option
 @click.option("--json", is_flag=True, help="Print what metrics.json holds.")
 @click.option("--quiet", is_flag=True, help="Print errors and the table only.")
 def evaluate(
@@ -266,11 +277,8 @@ def _study(
     sources: Sequence[Source],
     seed: int,
     *,
-    model: str,
-    weights: str,
-    labels: str | None,
-    device: str,
-    precision: str,
+    model: ModelOptions,
+    inputs: InputOptions,
     method: tuple[str, ...],
     metric: tuple[str, ...],
     boxes: str | None,
@@ -278,10 +286,6 @@ def _study(
     objects: int,
     target: str,
     layer: str,
-    fit: str,
-    batch_size: int,
-    workers: int | None,
-    max_pixels: int,
     **protocol: Any,
 ) -> Study:
     from camcli.evaluation.ground_truth import ground_truth
@@ -291,7 +295,12 @@ def _study(
 
     if class_map and not boxes:
         raise CamcliError("--class-map says what --boxes are of: give both")
-    network = load(model, weights, labels=labels, device=device, precision=precision)
+    network = load(
+        *(model.name, model.weights),
+        labels=model.labels,
+        device=model.device,
+        precision=model.precision,
+    )
     metrics = _metrics(metric, annotated=bool(boxes))
     path = None if layer == "auto" else find_layer(network.module, layer)
     if not any(METRICS[name].unlearns for name in metrics):  # what it unlearns has to be there
@@ -304,10 +313,10 @@ def _study(
         protocol=Protocol(**protocol, seed=seed),
         target=target,
         layer=path,
-        fit=fit,
-        batch_size=batch_size,
-        workers=workers or os.cpu_count() or 1,
-        max_pixels=max_pixels,
+        fit=inputs.fit,
+        batch_size=inputs.batch_size,
+        workers=inputs.workers,
+        max_pixels=inputs.max_pixels,
         truth=ground_truth(boxes, class_map, network) if boxes else None,
         objects=objects,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,25 +16,32 @@ from camcli.cli import DONE
 from camcli.cli.options import (
     Corners,
     Name,
+    ShowOptions,
     Text,
     drawing_options,
-    engine_options,
-    image_options,
+    input_options,
     layer_option,
     method_option,
     model_options,
-    running_options,
+    output_option,
+    record,
+    recursive_option,
+    run_options,
+    show_options,
+    stack,
     target_option,
     window_options,
 )
-from camcli.cli.progress import can_preview, line_of, shown
+from camcli.cli.progress import checked_preview, line_of, shown
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find
 from camcli.images.select import matching, read_list
 from camcli.images.store import Place
 from camcli.methods.fusion import FUSIONS
+from camcli.models.options import ModelOptions
 from camcli.render.boxes import BOXES
 from camcli.runs.names import check_names, check_stems, every_result, name_of
+from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.shards import Shard, shard_of
 
 if TYPE_CHECKING:
@@ -41,217 +49,253 @@ if TYPE_CHECKING:
     from camcli.runs.job import Job
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which images to explain, beside PATHS."""
+
+    from_file: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    recursive: bool = True
+    shard: str | None = None
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """Where a run takes place."""
+
+    name: str = "local"
+    address: str | None = None
+    actors: int | None = None
+
+
+explain_options = record(
+    ExplainOptions,
+    "explained",
+    method_option(),
+    target_option,
+    layer_option,
+    click.option(
+        "--fuse", type=Name("fusion", FUSIONS), help="Fuse the maps of several layers into one."
+    ),
+    click.option(
+        "--region",
+        type=Corners(),
+        metavar="X0,Y0,X1,Y1",
+        help="Explain a segmentation network's score of this part of the image, in pixels of the "
+        "original.  [default: the pixels that the network gives the class]",
+    ),
+    window_options,
+    methods="method",
+    targets="target",
+    layers="layer",
+)
+
+box_options = stack(
+    click.option(
+        "--boxes",
+        default=BOXES[0],
+        show_default=True,
+        type=Name("choice of boxes", BOXES),
+        help="Boxes that --save boxes draws: around the map's largest region, or around all.",
+    ),
+    click.option(
+        "--box-threshold",
+        type=float,
+        metavar="S",
+        help="Share of the map's maximum above which pixels are in a box.  [default: 0.15; for cam "
+        "0.2]",
+    ),
+)
+
+selection_options = record(
+    Selection,
+    "selection",
+    click.option(
+        "--from-file",
+        metavar="LIST",
+        help="Also explain the paths listed in a file, or in standard input for -: one per line, "
+        "or separated by NULs.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        type=Text(),
+        metavar="GLOB",
+        help="Only images that match; repeatable.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        type=Text(),
+        metavar="GLOB",
+        help="No images that match; repeatable.",
+    ),
+    recursive_option,
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Only every N-th batch, starting at batch I; see camcli merge.",
+    ),
+)
+
+executor_options = record(
+    ExecutorOptions,
+    "executor",
+    click.option(
+        "--executor",
+        default="local",
+        show_default=True,
+        type=Name("executor", ("local", "ray")),
+        help="Run in this process, or on the actors of a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDR",
+        help="The cluster: auto or HOST:PORT.  [default: RAY_ADDRESS, or one on this machine]",
+    ),
+    click.option(
+        "--num-actors",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Actors that share the cluster.  [default: one per GPU, or one per core]",
+    ),
+    name="executor",
+    address="ray_address",
+    actors="num_actors",
+)
+
+
 @click.command(no_args_is_help=True)
 @click.argument("paths", nargs=-1)
 @model_options
-@method_option()
-@target_option
-@layer_option
-@click.option(
-    "--fuse",
-    type=Name("fusion", list(FUSIONS)),
-    help="Make one map of those of several layers.",
-)
-@click.option(
-    "--region",
-    type=Corners(),
-    metavar="X0,Y0,X1,Y1",
-    help="Where a segmentation network is asked, in pixels of the original.  [default: wherever it "
-    "sees the class]",
-)
+@explain_options
+@output_option
 @drawing_options
-@click.option(
-    "--boxes",
-    default=BOXES[0],
-    show_default=True,
-    type=Name("choice of boxes", BOXES),
-    help="Which boxes --save boxes takes from a map: of its largest region, or of all.",
-)
-@click.option(
-    "--box-threshold",
-    type=float,
-    metavar="S",
-    help="Where boxes are cut, as a share of the map's maximum.  [default: 0.15; for cam 0.2]",
-)
-@window_options
-@image_options
-@click.option(
-    "--from-file",
-    metavar="LIST",
-    help="Explain the paths in a file as well, or for - on standard input: one a line, or with "
-    "NULs between them.",
-)
-@click.option(
-    "--include", multiple=True, type=Text(), metavar="GLOB", help="Only such images; repeatable."
-)
-@click.option(
-    "--exclude", multiple=True, type=Text(), metavar="GLOB", help="No such images; repeatable."
-)
-@engine_options
-@click.option(
-    "--shard", metavar="I/N", help="Only every N-th batch, from the I-th; see camcli merge."
-)
+@box_options
+@input_options
+@selection_options
+@executor_options
 @click.option("--dry-run", is_flag=True, help="Print the files that would be written, and stop.")
-@running_options
+@run_options
+@show_options
 def explain(
     paths: tuple[str, ...],
     *,
-    from_file: str | None,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    shard: str | None,
-    recursive: bool,
-    dry_run: bool,
+    selection: Selection,
     output: Place,
+    inputs: InputOptions,
+    explained: ExplainOptions,
+    drawing: DrawingOptions,
+    executor: ExecutorOptions,
+    dry_run: bool,
+    show: ShowOptions,
     **options: Any,
 ) -> int:
     """Write a heatmap for each image in PATHS: files, folders, globs, URLs of a store, or - for
     standard input."""
-    if not paths and not from_file:
-        raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
-    given = [*paths, *(read_list(from_file) if from_file else ())]
-    found = find(given, recursive=recursive, skip=output)
-    sources, part = matching(found, include, exclude), None
-    if not sources:
-        where = ", ".join(paths) or from_file
-        raise CamcliError(f"no images in {where}: nothing to do")
-    if shard is not None:
-        check_stems(sources)  # of all: shards may share a folder
-        sources, part = shard_of(sources, shard, options["batch_size"])
+    sources, shard = _selected(paths, selection, output, inputs.batch_size)
     if dry_run:
-        return _foretell(sources, output, **options)
-    return _explain(sources, output, shard=part, **options)
+        return _print_names(sources, output, explained, drawing)
+    show = checked_preview(show, drawing.saves)
+    job = partial(_job, sources, output, explained, drawing, inputs, shard, show, **options)
+    if executor.name == "local":
+        if executor != ExecutorOptions():
+            raise CamcliError("--ray-address and --num-actors are for --executor ray")
+        return shown(job(), show, _line)
+    return _on_cluster(job, executor, options["model"], inputs, show)
 
 
-def _foretell(
-    sources: Sequence[Source],
-    output: Place,
-    *,
-    method: Sequence[str],
-    target: Sequence[str],
-    layer: Sequence[str],
-    fuse: str | None,
-    save: Sequence[str],
-    **_: Any,
+def _selected(
+    paths: Sequence[str], selection: Selection, output: Place, batch_size: int
+) -> tuple[list[Source], Shard | None]:
+    """Return the images to explain, and the shard that they are. Raises CamcliError."""
+    listed = selection.from_file
+    if not paths and not listed:
+        raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
+    given = [*paths, *(read_list(listed) if listed else ())]
+    found = find(given, recursive=selection.recursive, skip=output)
+    sources = matching(found, selection.include, selection.exclude)
+    if not sources:
+        raise CamcliError(f"no images in {', '.join(paths) or listed}: nothing to do")
+    if selection.shard is None:
+        return sources, None
+    check_stems(sources)  # of all images, since shards may share a folder
+    return shard_of(sources, selection.shard, batch_size)
+
+
+def _print_names(
+    sources: Sequence[Source], output: Place, explained: ExplainOptions, drawing: DrawingOptions
 ) -> int:
-    """Print what a run would write, without loading a model."""
-    layers = [None if path == "auto" else path for path in dict.fromkeys(layer)]
-    results = every_result([*dict.fromkeys(method)], [*dict.fromkeys(target)], layers, fuse)
+    """Print the files that a run would write, without loading a model."""
+    layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
+    methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
+    results = every_result([*methods], [*targets], layers, explained.fuse)
     check_names(output, sources, results)
-    for source, wanted, what in itertools.product(sources, results, save):
-        line = f"{source.path} -> {output / name_of(source, wanted, what)}"
+    for source, wanted, kind in itertools.product(sources, results, drawing.saves):
+        line = f"{source.path} -> {output / name_of(source, wanted, kind)}"
         click.echo(os.fsencode(line.replace("\n", "\\n")))
     return DONE
 
 
-def _explain(
-    sources: Sequence[Source],
-    output: Place,
-    *,
-    engine: str,
-    ray_address: str | None,
-    num_actors: int | None,
-    json: bool,
-    quiet: bool,
-    preview: bool,
-    fail_fast: bool,
-    **options: Any,
+def _on_cluster(
+    job: Callable[..., Job],
+    executor: ExecutorOptions,
+    model: ModelOptions,
+    inputs: InputOptions,
+    show: ShowOptions,
 ) -> int:
-    preview = preview and can_preview(options["save"], quiet=quiet)
-    show = partial(shown, line=_line, json=json, quiet=quiet, preview=preview, fail_fast=fail_fast)
-    if engine == "local":
-        if ray_address or num_actors:
-            raise CamcliError("--ray-address and --num-actors are for --engine ray")
-        return show(_job(sources, output, quiet, **options))
-    from camcli.runs.ray import connected, hired
+    """Run a job on a Ray cluster. The model is loaded here, on the CPU, and sent to the actors."""
+    from camcli.runs.ray import connected, ray_executor
 
-    workers, device = options["workers"], options["device"]
-    job = _job(sources, output, quiet, **options | {"device": "cpu"})
-    with connected(ray_address):
-        crew, explainers = hired(job, device, num_actors, workers)
-        return show(crew, engine=explainers)
+    context = click.get_current_context()
+    workers = inputs.workers if context.params.get("workers") else None
+    local = job(model=replace(model, device="cpu"))
+    with connected(executor.address):
+        there, actors = ray_executor(local, str(model.device), executor.actors, workers)
+        return shown(there, show, _line, executor=actors)
 
 
 def _job(
     sources: Sequence[Source],
     output: Place,
-    quiet: bool,
-    *,
-    model: str,
-    weights: str,
-    labels: str | None,
-    device: str,
-    precision: str,
-    method: tuple[str, ...],
-    target: tuple[str, ...],
-    layer: tuple[str, ...],
-    fuse: str | None,
-    region: tuple[float, float, float, float] | None,
-    save: Sequence[str],
-    fit: str,
-    colormap: str,
-    alpha: float,
-    boxes: str,
-    box_threshold: float | None,
-    window: int | None,
-    stride: int | None,
-    batch_size: int,
-    workers: int | None,
-    max_pixels: int,
-    skip_existing: bool,
-    overwrite: bool,
+    explained: ExplainOptions,
+    drawing: DrawingOptions,
+    inputs: InputOptions,
     shard: Shard | None,
+    show: ShowOptions,
+    *,
+    model: ModelOptions,
+    options: RunOptions,
 ) -> Job:
-    from camcli.capture.windows import Window
-    from camcli.models.families import find_layer
     from camcli.models.load import load
-    from camcli.render.boxes import BoxRule
-    from camcli.render.draw import Style
-    from camcli.runs.job import Job
+    from camcli.runs.job import make_job
 
-    style, rule = Style(colormap, alpha), BoxRule(boxes, box_threshold)
-    if rule != BoxRule() and "boxes" not in save:
-        raise CamcliError("--boxes and --box-threshold say which boxes --save boxes takes: give it")
-    network = load(model, weights, labels=labels, device=device, precision=precision)
-    if not quiet and (note := _note(network)):
-        click.echo(f"Note: {note}", err=True)
-    layers = [None if path == "auto" else find_layer(network.module, path) for path in layer]
-    return Job(
-        sources=sources,
-        model=network.merged(*layers),
-        methods=tuple(dict.fromkeys(method)),
-        targets=tuple(dict.fromkeys(target)),
-        layers=tuple(dict.fromkeys(layers)),
-        fuse=fuse,
-        region=region,
-        output=output,
-        saves=save,
-        fit=fit,
-        style=style,
-        boxes=rule,
-        window=Window(window, stride, batch_size),
-        batch_size=batch_size,
-        workers=workers or os.cpu_count() or 1,
-        max_pixels=max_pixels,
-        skip_existing=skip_existing,
-        overwrite=overwrite,
-        shard=shard,
+    network = load(
+        *(model.name, model.weights),
+        labels=model.labels,
+        device=model.device,
+        precision=model.precision,
     )
+    if not show.quiet and (note := _note(network)):
+        click.echo(f"Note: {note}", err=True)
+    job = make_job(*(sources, network, output, explained, drawing, inputs, options), shard=shard)
+    return replace(job, model=network.merged(*job.layers))
 
 
 def _note(network: Model) -> str:
-    """What one should know of a network before believing its maps."""
+    """Return what a user should know about a network before they believe its maps."""
     if network.weights.startswith("none"):
-        return f"{network.name} with weights {network.weights} has learnt nothing."
+        return f"{network.name} with weights {network.weights} is untrained."
     if click.get_current_context().get_parameter_source("model") is not ParameterSource.DEFAULT:
         return ""
     return (
-        f"by mini, the bundled model of {len(network.class_names or ())} classes; --model resnet50 "
-        f"and the like know ImageNet's 1000, and download their weights."
+        f"mini, the bundled model, knows {len(network.class_names or ())} classes; "
+        f"--model resnet50 and others know ImageNet's 1000, and download their weights."
     )
 
 
 def _line(row: dict[str, Any], output: Place) -> str:
-    """A result for people: the image, what was explained, and where to look."""
+    """Return a result as a line: the image, what was explained, and the file to look at."""
     boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
     return line_of(row, row["class_name"] or f"class {row['class_index']}", output, boxes)

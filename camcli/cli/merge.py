@@ -1,4 +1,4 @@
-"""`camcli merge`: the records of a run's shards, joined."""
+"""`camcli merge`: merge the records of a run's shards."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from camcli.images.store import Place
     "--output",
     type=Location(),
     metavar="DIR",
-    help="Where to; the files of several folders are linked or copied there."
-    "  [default: the folder itself, if it is one]",
+    help="The output folder; files of other folders are linked or copied there."
+    "  [default: DIR, if there is only one]",
 )
 def merge(dirs: tuple[Place, ...], *, output: Place | None) -> int:
-    """Join what camcli explain --shard wrote: into the manifest of a run of all."""
-    from camcli.runs.merge import merged
+    """Merge the folders that camcli explain --shard wrote into one, with one manifest."""
+    from camcli.runs.merge import merge as merge_shards
 
     if output is None and len(dirs) != 1:
-        raise CamcliError(f"{len(dirs)} folders: expected --output DIR, to join them in")
+        raise CamcliError(f"{len(dirs)} folders: expected --output DIR")
     to = output or dirs[0]
-    shards, counts = merged(dirs, to)
+    shards, counts = merge_shards(dirs, to)
     failed = f" ({counts['error']} results failed)" if counts["error"] else ""
     click.echo(f"{shards} shards, {counts['images']} images -> {to}{failed}", err=True)
     return DONE

@@ -1,10 +1,12 @@
-"""Options and option types that commands share."""
+"""Options, option types and records of options that commands share."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -13,19 +15,28 @@ from camcli.images.decode import MAX_PIXELS
 from camcli.images.preprocess import FITS
 from camcli.images.store import Place, place
 from camcli.methods.registry import METHODS
-from camcli.runs.names import SAVES
+from camcli.models.options import ModelOptions
+from camcli.runs.options import DrawingOptions, InputOptions, RunOptions
+from camcli.runs.outputs import OUTPUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Name(click.Choice[str]):
-    """One of some names; anything else is answered with the nearest ones."""
+    """One of the names in a registry, read when it is used; other names get the nearest ones."""
 
     envvar_list_splitter = ","
 
-    def __init__(self, what: str, choices: Sequence[str]) -> None:
-        super().__init__(choices)
+    def __init__(self, what: str, choices: Iterable[str], *more: str) -> None:
         self.what = what
+        self.registry = choices
+        self.more = more
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override] # click stores a copy
+        """The names in the registry now, and the names beside it."""
+        return (*self.registry, *self.more)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value not in self.choices:
@@ -34,7 +45,7 @@ class Name(click.Choice[str]):
 
 
 class Text(click.types.StringParamType):
-    """Any text; in the environment, commas stand between several."""
+    """Any text; in an environment variable, commas separate several."""
 
     envvar_list_splitter = ","
 
@@ -52,7 +63,7 @@ class Names(Name):
 
 
 class Corners(click.types.StringParamType):
-    """A rectangle as x0,y0,x1,y1, not empty."""
+    """A rectangle as x0,y0,x1,y1 with an area above zero."""
 
     name = "corners"
 
@@ -69,7 +80,7 @@ class Corners(click.types.StringParamType):
 
 
 class Real(click.FloatRange):
-    """A number in a range, and neither infinite nor not a number, which no range refuses."""
+    """A finite number in a range. FloatRange alone accepts `nan`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = super().convert(value, param, ctx)
@@ -79,7 +90,7 @@ class Real(click.FloatRange):
 
 
 class Location(click.ParamType[Place]):
-    """A path, or a URL of a store."""
+    """A path, or the URL of a store."""
 
     name = "location"
 
@@ -88,7 +99,7 @@ class Location(click.ParamType[Place]):
 
 
 def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator, in the order in which --help shows them."""
+    """Return several options as one decorator, in the order in which --help shows them."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -96,6 +107,34 @@ def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command
         return command
 
     return decorate
+
+
+def record(
+    kind: type, name: str, /, *options: Callable[[Command], Command], **parameters: str
+) -> Callable[[Command], Command]:
+    """Return options as one decorator that passes their values as a frozen record, under `name`.
+
+    `parameters` are the options' parameters of the fields that have another name. A field without
+    an option keeps its default, and so does one whose option is None.
+    """
+    sources = {field.name: parameters.get(field.name, field.name) for field in fields_of(kind)}
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(*arguments: Any, **values: Any) -> Any:
+            given = {f: values.pop(p) for f, p in sources.items() if p in values}
+            values[name] = kind(**{f: value for f, value in given.items() if value is not None})
+            return command(*arguments, **values)
+
+        return stack(*options)(cast("Command", call))
+
+    return decorate
+
+
+def fields_of(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    """Return the fields of a frozen record."""
+    assert dataclasses.is_dataclass(kind)
+    return dataclasses.fields(kind)
 
 
 device_option = click.option(
@@ -111,7 +150,7 @@ precision_option = click.option(
     default="fp32",
     show_default=True,
     type=Name("precision", ("fp32", "bf16", "fp16")),
-    help="What the network computes in; bf16 and fp16 are quicker where the hardware has them.",
+    help="Number format of the network; bf16 and fp16 are faster where the hardware has them.",
 )
 _MODEL = (
     "mini, the bundled model of ten everyday classes; a torchvision model for "
@@ -121,7 +160,9 @@ _MODEL = (
 _WEIGHTS = "A torchvision weights name, a .pth or .safetensors file, or none (random)"
 _LABELS = "Class names for a custom head: text with one a line, or a JSON list"
 
-model_options = stack(
+model_options = record(
+    ModelOptions,
+    "model",
     click.option("--model", default="mini", show_default=True, metavar="NAME", help=f"{_MODEL}."),
     click.option(
         "--weights", default="DEFAULT", show_default=True, metavar="W", help=f"{_WEIGHTS}."
@@ -129,7 +170,9 @@ model_options = stack(
     click.option("--labels", metavar="FILE", help=f"{_LABELS}."),
     device_option,
     precision_option,
+    name="model",
 )
+"""The network, as `model`."""
 
 models_options = stack(
     click.option(
@@ -161,8 +204,8 @@ fit_option = click.option(
     default="preset",
     show_default=True,
     type=Name("fit", FITS),
-    help="How the image meets the network: by the weights' own resize and centre crop, whole "
-    "but squashed, or whole in its own shape.",
+    help="How an image becomes the network's input: resized and cropped as the weights' own "
+    "preprocessing does, the whole image squashed, or the whole image in its own shape.",
 )
 max_pixels_option = click.option(
     "--max-pixels",
@@ -170,29 +213,32 @@ max_pixels_option = click.option(
     default=MAX_PIXELS,
     show_default=True,
     metavar="N",
-    help="Refuse larger images before they take memory.",
+    help="Refuse larger images before they are decoded.",
+)
+recursive_option = click.option(
+    "--recursive/--no-recursive", default=True, show_default=True, help="Search subfolders too."
 )
 
-image_options = stack(
+input_options = record(
+    InputOptions,
+    "inputs",
     fit_option,
     click.option(
         "--batch-size",
         type=click.IntRange(1),
         default=16,
         show_default=True,
-        help="Images at once.",
+        help="Images per batch.",
     ),
     click.option(
         "--workers",
         type=click.IntRange(1),
         metavar="N",
-        help="Threads for reading, and as many for what is written.  [default: one a core]",
-    ),
-    click.option(
-        "--recursive/--no-recursive", default=True, show_default=True, help="Enter subfolders."
+        help="Threads that read, and threads that write.  [default: one per core]",
     ),
     max_pixels_option,
 )
+"""How images are read, as `inputs`."""
 
 target_option = click.option(
     "--target",
@@ -200,9 +246,9 @@ target_option = click.option(
     default=["pred"],
     type=Text(),
     metavar="T",
-    help="What to explain; repeatable: pred, topK (the K-th best class), a class index or name; "
-    "with finer: before it against the classes most like it, with not: against it."
-    "  [default: pred]",
+    help="What to explain; repeatable: pred (the best class), topK (the K-th best class), a class "
+    "index or a class name. Before a class, finer: contrasts it with similar classes, and not: "
+    "shows the evidence against it.  [default: pred]",
 )
 
 style_options = stack(
@@ -214,7 +260,7 @@ style_options = stack(
         help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
     ),
     click.option(
-        "--alpha", default=0.5, show_default=True, metavar="A", help="Heat opacity, 0 to 1."
+        "--alpha", default=0.5, show_default=True, metavar="A", help="Opacity of the heat, 0 to 1."
     ),
 )
 
@@ -223,24 +269,24 @@ window_options = stack(
         "--window",
         type=int,
         metavar="PX",
-        help="Side of occlusion's square.  [default: a 7th of the input]",
+        help="Side of occlusion's window.  [default: a seventh of the input]",
     ),
     click.option(
         "--stride",
         type=int,
         metavar="PX",
-        help="Step of occlusion's square.  [default: half of it]",
+        help="Step of occlusion's window.  [default: half of its side]",
     ),
 )
 
 
 def method_option(default: str = "gradcam") -> Callable[[Command], Command]:
-    """--method, with what is taken without it."""
+    """Return --method with a default."""
     return click.option(
         "--method",
         multiple=True,
         default=[default],
-        type=Name("method", list(METHODS)),
+        type=Name("method", METHODS),
         help=f"How to explain; repeatable.  [default: {default}]",
     )
 
@@ -251,64 +297,64 @@ layer_option = click.option(
     default=["auto"],
     type=Text(),
     metavar="L",
-    help="The layer to look at; repeatable: auto, or a dotted path such as layer3.2.conv1."
+    help="The target layer; repeatable: auto, or a dotted path such as layer3.2.conv1."
     "  [default: auto]",
 )
 
-drawing_options = stack(
-    click.option(
-        "--output",
-        type=Location(),
-        default="camcli-out",
-        show_default=True,
-        metavar="DIR",
-        help="The folder to write to, also on a store (s3://...).",
-    ),
-    click.option(
-        "--save",
-        default="overlay,map",
-        show_default=True,
-        metavar="WHAT",
-        type=Names("output", list(SAVES)),
-        help=f"What to write, with commas between: {', '.join(SAVES)}.",
-    ),
-    style_options,
+output_option = click.option(
+    "--output",
+    type=Location(),
+    default="camcli-out",
+    show_default=True,
+    metavar="DIR",
+    help="The output folder, or a URL on a store (s3://...).",
 )
 
-running_options = stack(
+save_option = click.option(
+    "--save",
+    default="overlay,map",
+    show_default=True,
+    metavar="KINDS",
+    type=Names("output", OUTPUTS),
+    help=f"Files to write, separated by commas: {', '.join(OUTPUTS)}.",
+)
+
+drawing_options = record(DrawingOptions, "drawing", save_option, style_options, saves="save")
+"""What to write and how, as `drawing`."""
+
+run_options = record(
+    RunOptions,
+    "options",
     click.option(
         "--skip-existing",
         is_flag=True,
-        help="Keep results made before of the same in the same way.",
+        help="Keep results that an earlier run made in the same way.",
     ),
     click.option(
-        "--overwrite", is_flag=True, help="Replace what a run with other settings left in DIR."
+        "--overwrite", is_flag=True, help="Replace results in DIR that have other settings."
     ),
+)
+"""How results of earlier runs are treated, as `options`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShowOptions:
+    """What a run prints."""
+
+    fail_fast: bool = False
+    json: bool = False
+    preview: bool = False
+    quiet: bool = False
+
+
+show_options = record(
+    ShowOptions,
+    "show",
     click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails."),
-    click.option("--json", is_flag=True, help="Print the manifest's rows as they are done."),
+    click.option("--json", is_flag=True, help="Print each manifest row when it is done."),
     click.option(
-        "--preview", is_flag=True, help="Draw the overlays in the terminal too, on standard error."
+        "--preview", is_flag=True, help="Draw the overlays in the terminal, on standard error."
     ),
     click.option("--quiet", is_flag=True, help="Print errors only."),
 )
-
-engine_options = stack(
-    click.option(
-        "--engine",
-        default="local",
-        show_default=True,
-        type=Name("engine", ("local", "ray")),
-        help="Who explains: this process, or the actors of a Ray cluster.",
-    ),
-    click.option(
-        "--ray-address",
-        metavar="ADDR",
-        help="The cluster, auto or HOST:PORT.  [default: RAY_ADDRESS, or one on this machine]",
-    ),
-    click.option(
-        "--num-actors",
-        type=click.IntRange(1),
-        metavar="N",
-        help="So many actors share the cluster.  [default: one a GPU, or one a core]",
-    ),
-)
+"""What a run prints, as `show`."""

@@ -10,7 +10,7 @@ from PIL import Image
 
 from camcli.errors import ImageError
 from camcli.images.decode import decode, upright
-from camcli.images.geometry import Crop, Pixels
+from camcli.images.geometry import Crop, Pixels, Size
 
 Given: TypeAlias = Path | Image.Image
 
@@ -19,18 +19,17 @@ Given: TypeAlias = Path | Image.Image
 class Photo:
     """An image as it was given, and the part of it that the network saw.
 
-    `size` is the original's, `seen` that of the network's input, both width and height. Pixels are
-    read again when they are asked for: those of many photos at once would take more memory than all
-    else.
+    `size` is the size of the original and `seen` the size of the network's input. Pixels are read
+    again for each drawing, since the pixels of many photos would take too much memory.
     """
 
     given: Given
     crop: Crop
-    size: tuple[int, int]
-    seen: tuple[int, int]
+    size: Size
+    seen: Size
 
     def pixels(self) -> Pixels:
-        """The original, upright. Raises ImageError where a file is no longer the one explained."""
+        """Return the original, upright. Raises ImageError where the file has changed or is gone."""
         pixels = opened(self.given)
         if (pixels.shape[1], pixels.shape[0]) != self.size:
             raise ImageError(f"{self.given}: not the image that was explained: its size is another")
@@ -38,5 +37,5 @@ class Photo:
 
 
 def opened(given: Given) -> Pixels:
-    """The pixels of a file or a Pillow image, upright. Raises ImageError."""
+    """Return the pixels of a file or a PIL image, upright. Raises ImageError."""
     return decode(given) if isinstance(given, Path) else upright(given)

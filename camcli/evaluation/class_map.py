@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from camcli.capture.targets import folded, parse_target
+from camcli.capture.targets import ClassTarget, folded, parse_target
 from camcli.errors import AnnotationError, TargetError
 from camcli.evaluation.annotations import lines_of
 
@@ -68,11 +68,15 @@ def _indices(given: str, names: Sequence[str] | None, count: int | None) -> Iter
     if not given:
         raise TargetError("nothing between two commas: expected a class")
     if ends := re.fullmatch(r"(\d+)\s*-\s*(\d+)", given):
-        first, last = (parse_target(end, names, count).index or 0 for end in ends.groups())
+        first, last = (_index(end, names, count) for end in ends.groups())
         if first > last:
             raise TargetError(f"range {given}: expected the lower index first")
         return range(first, last + 1)
+    return (_index(given, names, count),)
+
+
+def _index(given: str, names: Sequence[str] | None, count: int | None) -> int:
     target = parse_target(given, names, count)
-    if target.index is None or target.form:
+    if not isinstance(target, ClassTarget) or target.index is None or target.form:
         raise TargetError(f"'{given}': expected a class name, an index or a range as 151-268")
-    return (target.index,)
+    return target.index

@@ -18,7 +18,8 @@ from torch import Tensor
 from camcli.capture.hooks import borrowed
 from camcli.capture.targets import logits
 from camcli.capture.windows import Window
-from camcli.engine.explain import Explanation, TargetLike, explain
+from camcli.engine.explain import TargetLike, explain
+from camcli.engine.explanation import Explanation
 from camcli.evaluation import perturbation, sanity
 from camcli.evaluation.annotations import Object
 from camcli.evaluation.baselines import CONTROLS

@@ -72,9 +72,10 @@ def followed(model: Model, target: str, images: Tensor, scenes: Sequence[Scene])
     with borrowed(model.module), torch.no_grad():
         output = model.module(images)
     if target != ANNOTATED:
-        terms = parse_target(target, model.class_names, model.num_classes).terms(output)
-        assert terms is not None  # the target is a class, never a function
-        return terms.classes[:, 0].tolist()
+        (resolved,) = parse_target(target, model.class_names, model.num_classes).resolve(output)
+        assert resolved.classes is not None  # Study.check refuses other targets
+        classes: list[int] = resolved.classes.tolist()
+        return classes
     rows = logits(output).tolist()
     highest = max(max(scene.objects) for scene in scenes)
     if highest >= len(rows[0]):

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli.capture.targets import parse_target
+from camcli.capture.targets import ClassTarget, parse_target
 from camcli.engine.explain import aimed, needs_survey, pick_methods, surveyed
 from camcli.errors import (
     AnnotationError,
@@ -47,8 +47,8 @@ from camcli.images.decode import MAX_PIXELS, decode
 from camcli.images.find import Source
 from camcli.images.preprocess import preprocess
 from camcli.models.load import Model
-from camcli.runs.batch_size import Allowance
-from camcli.runs.pipeline import read_ahead
+from camcli.runs.batch_size import BatchLimit
+from camcli.runs.batches import read_ahead
 
 Values: TypeAlias = NDArray[np.float64]
 _UNFIT = (RuntimeError, AssertionError)
@@ -108,7 +108,7 @@ class Study:
                 raise TargetError(f"target '{ANNOTATED}' needs annotations: expected --boxes")
             return
         target = parse_target(self.target, self.model.class_names, self.model.num_classes)
-        if target.form:
+        if not isinstance(target, ClassTarget) or target.form:
             raise TargetError(
                 f"target '{self.target}': metrics follow the probability of a class; expected "
                 f"pred, topK, a class index or name"
@@ -213,7 +213,7 @@ def run(study: Study) -> Iterator[Measured | Failure | Skipped]:
     grids = [metric for metric in metrics if metric.on_mosaics]
     single = [metric for metric in metrics if not metric.on_mosaics]
     pools: dict[torch.Size, Pool] = defaultdict(Pool)
-    allowed: Allowance[Loaded] = Allowance(study.batch_size)
+    allowed: BatchLimit[Loaded] = BatchLimit(study.batch_size)
     setup = _setup(study)
     with ThreadPoolExecutor(study.workers) as decoding:
         stream = read_ahead(
@@ -229,7 +229,7 @@ def run(study: Study) -> Iterator[Measured | Failure | Skipped]:
                     found = _measured(_subject(setup, images, batch), single)
                     tiles = list(_sure(setup, images, batch)) if grids else []
                 except _UNFIT as error:
-                    if not allowed.halved(error, batch, allowed.size):
+                    if not allowed.halve(error, batch, allowed.size):
                         yield from _failures(study, batch, error)
                     continue
                 yield found
@@ -377,12 +377,12 @@ def _on_mosaics(
     setup: Setup, grids: list[list[Tile]], metrics: Sequence[Metric]
 ) -> Iterator[Measured]:
     """What grids give, a few at a time: they are four times as large."""
-    allowed: Allowance[list[Tile]] = Allowance(max(1, setup.batch_size // 4))
+    allowed: BatchLimit[list[Tile]] = BatchLimit(max(1, setup.batch_size // 4))
     for some in allowed.split([grids] if grids else []):
         try:
             trials = mosaic_trials(setup, some)
         except _UNFIT as error:
-            if allowed.halved(error, some, 1):
+            if allowed.halve(error, some, 1):
                 continue
             raise MethodError(
                 f"grid: {setup.model.name} failed on images twice as large as its own "

@@ -1,4 +1,11 @@
-"""The registry of methods, METHODS, and the evidence that a method may ask for."""
+"""The registry of methods, METHODS, and EVIDENCE, what a method may ask for by parameter names.
+
+A new method is one function in `maps`. A new kind of evidence is one row in EVIDENCE. Neither needs
+a change anywhere else: which layers are watched, whether a backward pass runs, what is refused for
+which network, and how batches are sized all follow from the rows.
+
+torch is imported for types only, so that `camcli --help` can list the methods without it.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +14,113 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-EVIDENCE = MappingProxyType(
-    {
-        "acts": "A, the target layer's output (N,C,h,w)",
-        "grads": "g, the gradient of the score with respect to A (N,C,h,w)",
-        "log_grads": "gradient of log Y with respect to A, Y the class's softmax (N,C,h,w)",
-        "mean_square": "mean of the squares of all classes' log_grads, weighted by Y (N,C,h,w)",
-        "mean_cube": "mean of the cubes of all classes' log_grads, weighted by Y (N,C,h,w)",
-        "pooled": "the map that the network's head averages over space (N,C,h,w)",
-        "weights": "the head's weights for the target, one per channel of `pooled` (N,C)",
-        "bias": "what a convolutional head adds at each position, zero for a linear one (N,)",
-        "masked": "S on the image seen through each channel, scaled to 0..1 (N,C)",
-        "ablated": "S with each channel of the layer zeroed in turn (N,C)",
-        "guided": "gradient of the score at the input under the guided ReLU rule (N,3,H,W)",
-        "score": "S on the whole image (N,)",
-        "occluded": "S with the window grey, at each of its positions (N,r,c)",
-        "rows": "1 where the window at a vertical position covers a row, else 0 (r,H)",
-        "columns": "1 where the window at a horizontal position covers a column, else 0 (c,W)",
-    }
-)
+Where: TypeAlias = Literal["layer", "input", "output"]
+"""Where evidence is taken: at the target layer, at the input image, or at the network's output."""
+Cost: TypeAlias = Literal[
+    "nothing", "backward", "backward per class", "forwards", "vmapped forwards"
+]
+"""What evidence costs beside the watched forward pass. `forwards` run on changed images, as many
+at once as `Window.batch_size` says; `vmapped forwards` run on changed copies of the layer's map."""
+Requirement: TypeAlias = Literal["head", "relu", "softmax", "classes", "one class"]
+"""What evidence needs: a head that CAM can read, a ReLU to guide, a softmax over class scores, a
+score that is a weighted sum of classes, or the score of one class as it is."""
 
 
-AT_LAYER = frozenset(
-    {
-        *("acts", "grads", "log_grads", "mean_square", "mean_cube"),
-        *("pooled", "masked", "ablated"),
-    }
-)
-"""The evidence that is taken at a layer."""
+@dataclass(frozen=True)
+class EvidenceKind:
+    """One kind of evidence.
+
+    `take` computes it from a `capture.evidence.Evidence`; None takes the property of that class
+    that has the evidence's name.
+    """
+
+    shape: str
+    meaning: str
+    where: Where
+    cost: Cost = "nothing"
+    requires: tuple[Requirement, ...] = ()
+    take: Callable[[Any], Any] | None = None
+
+
+_evidence: dict[str, EvidenceKind] = {
+    "acts": EvidenceKind("(N,C,h,w)", "A, the target layer's output", "layer"),
+    "grads": EvidenceKind("(N,C,h,w)", "g = dS/dA", "layer", "backward"),
+    "log_grads": EvidenceKind(
+        "(N,C,h,w)",
+        "d log Y / dA, Y the softmax of the class",
+        "layer",
+        "backward",
+        ("softmax", "one class"),
+    ),
+    "mean_square": EvidenceKind(
+        "(N,C,h,w)",
+        "mean over all classes of their squared log_grads, weighted by their Y",
+        "layer",
+        "backward per class",
+        ("softmax",),
+    ),
+    "mean_cube": EvidenceKind(
+        "(N,C,h,w)",
+        "mean over all classes of their cubed log_grads, weighted by their Y",
+        "layer",
+        "backward per class",
+        ("softmax",),
+    ),
+    "pooled": EvidenceKind(
+        "(N,C,h,w)", "the map that the head averages over space", "layer", requires=("head",)
+    ),
+    "weights": EvidenceKind(
+        "(N,C)",
+        "the head's weights for the target, one per channel of `pooled`",
+        "output",
+        requires=("head", "classes"),
+    ),
+    "bias": EvidenceKind(
+        "(N,)",
+        "what a convolutional head adds at each position, zero for a linear head",
+        "output",
+        requires=("head", "classes"),
+    ),
+    "masked": EvidenceKind(
+        "(N,C)", "S on the image times each channel, scaled to 0..1", "layer", "forwards"
+    ),
+    "ablated": EvidenceKind(
+        "(N,C)", "S with each channel of the layer set to zero", "layer", "vmapped forwards"
+    ),
+    "guided": EvidenceKind(
+        "(N,3,H,W)",
+        "dS/d(input) under the guided ReLU rule",
+        "input",
+        "backward",
+        ("relu",),
+    ),
+    "score": EvidenceKind("(N,)", "S on the whole image", "output"),
+    "occluded": EvidenceKind(
+        "(N,r,c)", "S with the window grey, at each of its positions", "output", "forwards"
+    ),
+    "rows": EvidenceKind(
+        "(r,H)", "1 where the window at a vertical position covers a row, else 0", "output"
+    ),
+    "columns": EvidenceKind(
+        "(c,W)", "1 where the window at a horizontal position covers a column, else 0", "output"
+    ),
+}
+EVIDENCE = MappingProxyType(_evidence)
 
 
 @dataclass(frozen=True)
 class Method:
     """A registered method.
 
-    `needs` are the names in EVIDENCE that it asks for; `signed` says that negative values carry
-    meaning, so that it is drawn around zero; `image` that its result is (N,3,H,W) at the input's
-    size and not a map (N,h,w); `trainable` that a loss can be put on its maps, which takes one
-    of a layer and its gradients alone.
+    `needs` names the rows of EVIDENCE that it asks for. `signed` says that negative values carry
+    meaning, so that the map is drawn around zero. `image` says that the result is (N,3,H,W) at the
+    input's size instead of a map (N,h,w). `trainable` says that a loss can be put on its maps; such
+    a method needs activations and gradients only.
     """
 
     name: str
@@ -63,42 +133,62 @@ class Method:
 
     @property
     def summary(self) -> str:
-        """The first sentence of the function's docstring."""
+        """The first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
 
     @property
     def title(self) -> str:
-        """What papers call it: the summary's beginning."""
+        """The method's name in papers: the beginning of `summary`."""
         return re.split("[:,]", self.summary, maxsplit=1)[0]
 
     @property
+    def kinds(self) -> tuple[EvidenceKind, ...]:
+        """The rows of EVIDENCE that the method asks for."""
+        return tuple(EVIDENCE[name] for name in sorted(self.needs))
+
+    @property
     def at_layer(self) -> bool:
-        """Whether it explains by way of a layer."""
-        return bool(self.needs & AT_LAYER)
+        """Whether some of its evidence is taken at a layer."""
+        return any(kind.where == "layer" for kind in self.kinds)
+
+    @property
+    def requires(self) -> frozenset[Requirement]:
+        """What it needs of the network and the target."""
+        return frozenset(need for kind in self.kinds for need in kind.requires)
+
+    @property
+    def reruns(self) -> bool:
+        """Whether it runs the network on changed images, `Window.batch_size` of them at once."""
+        return any(kind.cost == "forwards" for kind in self.kinds)
 
 
 _methods: dict[str, Method] = {}
-
-
 METHODS = MappingProxyType(_methods)
 
 
 def register(
     name: str, *, source: str, signed: bool = False, image: bool = False, trainable: bool = False
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Add a function to METHODS under `name`; its parameter names must be in EVIDENCE."""
+    """Add a function to METHODS under `name`. Its parameter names must be rows of EVIDENCE."""
 
     def add(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         needs = frozenset(inspect.signature(function).parameters)
         if name in _methods:
             raise ValueError(f"method {name!r} is registered twice")
-        if unheard := needs - EVIDENCE.keys():
+        if unknown := needs - EVIDENCE.keys():
             raise ValueError(
-                f"method {name!r} asks for {sorted(unheard)}; there is {list(EVIDENCE)}"
+                f"method {name!r} asks for {sorted(unknown)}: expected names of {list(EVIDENCE)}"
             )
         if trainable and needs != {"acts", "grads"}:
-            raise ValueError(f"method {name!r} needs more than a layer to be trained on")
+            raise ValueError(f"method {name!r}: a trainable method needs acts and grads only")
         _methods[name] = Method(name, function, source, needs, signed, image, trainable)
         return function
 
     return add
+
+
+def register_evidence(name: str, kind: EvidenceKind) -> None:
+    """Add a row to EVIDENCE, for methods registered after it."""
+    if name in _evidence:
+        raise ValueError(f"evidence {name!r} is registered twice")
+    _evidence[name] = kind

@@ -17,9 +17,9 @@ from camcli.images.find import Source
 from camcli.images.geometry import Crop
 from camcli.runs import resume
 from camcli.runs.files import within
-from camcli.runs.manifest import MANIFEST, RUN
-from camcli.runs.names import SAVES, Wanted, name_of
-from camcli.runs.resume import Row
+from camcli.runs.manifest import MANIFEST, RUN, Row
+from camcli.runs.names import Wanted, name_of
+from camcli.runs.outputs import OUTPUTS
 
 STATUSES = ("error", "empty", "ok")
 """What may become of a result, the worst first."""
@@ -156,11 +156,13 @@ def _names(row: Row) -> dict[str, str]:
     if row["status"] == "error":
         return {}
     named = {what: name for what in _NAMED if (name := _file_name(row.get(what)))}
-    stems = [name.removesuffix(SAVES[what]) for what, name in named.items()]
+    stems = [name.removesuffix(OUTPUTS[what].ending) for what, name in named.items()]
     if not stems:
         source, wanted = Source(Path(), Path(row["image"])), Wanted(row["method"], row["target"])
-        stems = [name_of(source, wanted, "map").as_posix().removesuffix(SAVES["map"])]
-    return named | {what: stems[0] + SAVES[what] for what in SAVES if what not in named}
+        stems = [name_of(source, wanted, "map").as_posix().removesuffix(OUTPUTS["map"].ending)]
+    return named | {
+        what: stems[0] + kind.ending for what, kind in OUTPUTS.items() if what not in named
+    }
 
 
 def _list(value: Any) -> list[Any]:

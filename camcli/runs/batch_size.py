@@ -1,4 +1,4 @@
-"""How many images are run at once: fewer, for the rest of a run, once memory was short."""
+"""The number of images that run at once: halved for the rest of a run when memory is short."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from camcli.errors import CamcliWarning
 Item = TypeVar("Item")
 
 _SHORT = ("out of memory", "not enough memory", "can't allocate memory", "defaultcpuallocator")
-"""What allocators without an error of their own say, those of MPS and of the processor."""
+"""What the allocators of MPS and of the CPU say, which raise no error type of their own."""
 
 
-class Allowance(Generic[Item]):
-    """The size that batches may have, halved whenever one was too large for the memory."""
+class BatchLimit(Generic[Item]):
+    """The largest batch size allowed, which shrinks when a batch was too large for the memory."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.waiting: deque[list[Item]] = deque()
 
     def split(self, batches: Iterable[list[Item]]) -> Iterator[list[Item]]:
-        """The batches in pieces that are allowed, in order, and those again that `halved` took."""
+        """Yield the batches in order, in pieces of the allowed size, and again those that `halve`
+        put back."""
         self.waiting.extend(batches)
         while self.waiting:
             batch = self.waiting.popleft()
@@ -35,17 +36,17 @@ class Allowance(Generic[Item]):
                 self.waiting.appendleft(rest)
             yield batch[: self.size]
 
-    def of(self, window: Window) -> Window:
-        """The window, run at no more places at once."""
+    def limited(self, window: Window) -> Window:
+        """Return the window with its batch size within the limit."""
         return replace(window, batch_size=min(window.batch_size, self.size))
 
-    def halved(self, error: Exception, batch: list[Item], windows: int) -> bool:
-        """Whether a batch that failed is to be tried again in halves, which are the rule then.
+    def halve(self, error: Exception, batch: list[Item], reruns: int) -> bool:
+        """Halve the limit and put a failed batch back, if memory was short. Return whether it was.
 
-        `windows` is how many changed images are run at once even for one image. Not if memory was
-        not what failed, or there is nothing to halve. Warns of what it does.
+        `reruns` is the number of changed images that run at once for each image. Return False for
+        another error, or where there is nothing left to halve. Warns of the new size.
         """
-        size = min(self.size, max(len(batch), windows))
+        size = min(self.size, max(len(batch), reruns))
         if size == 1 or not is_out_of_memory(error):
             return False
         self.size = size // 2
@@ -59,6 +60,6 @@ class Allowance(Generic[Item]):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch failed for want of memory, on any device."""
-    said = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _SHORT)
+    """Return whether torch failed for lack of memory, on any device."""
+    message = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(words in message for words in _SHORT)

@@ -1,4 +1,4 @@
-"""What is written: names, whole files or none, and the two records of a run."""
+"""Write whole files or none, below the output folder only."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from camcli.errors import OutputError, WriteError
 from camcli.images.store import Place, Remote
 
 JOURNALS = ".camcli"
-"""The folder of journals on a store, where a listing of all that a run wrote would take long."""
+"""The folder of journals on a store. Finding them without it would take a listing of everything."""
 
 
 def prepare(folder: Place) -> None:
-    """Make the output folder and see that it can be written to. Raises OutputError."""
+    """Create the output folder and check that it can be written to. Raises OutputError."""
     try:
         if isinstance(folder, Remote):
-            probe = folder / JOURNALS / f"{mark()}.probe"
+            probe = folder / JOURNALS / f"{process_mark()}.probe"
             probe.write_bytes(b"")
             probe.unlink()
             return
@@ -34,21 +34,25 @@ def prepare(folder: Place) -> None:
         raise OutputError(f"cannot write to '{folder}': {error.strerror}") from None
 
 
-def mark() -> str:
-    """Whose unfinished files are: this process's, among those of all machines on one disk."""
+def process_mark() -> str:
+    """Return the mark of this process in the names of its unfinished files.
+
+    It has the host's name, as several machines may write to one disk.
+    """
     return f"{os.getpid()}@{re.sub(r'[^A-Za-z0-9]', '_', socket.gethostname())}"
 
 
 def write(file: Place, data: bytes, owner: str | None = None) -> None:
-    """Write a whole file or none: a temporary one beside it, renamed when complete.
+    """Write a file as a whole: under a temporary name beside it first, then renamed.
 
-    It bears the mark of its `owner`, who clears up what was left; without one, of this process.
+    The temporary name bears the mark `owner`, by default that of this process, by which unfinished
+    files are found and removed after a crash. Raises WriteError.
     """
-    with named_errors(file):
+    with write_errors(file):
         if isinstance(file, Remote):
             file.write_bytes(data)
             return
-        temporary = file.with_name(f".camcli-{owner or mark()}-{os.urandom(6).hex()}.tmp")
+        temporary = file.with_name(f".camcli-{owner or process_mark()}-{os.urandom(6).hex()}.tmp")
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(data)
@@ -58,8 +62,8 @@ def write(file: Place, data: bytes, owner: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def named_errors(file: Place) -> Iterator[None]:
-    """What the system refuses inside becomes a WriteError with the file's name."""
+def write_errors(file: Place) -> Iterator[None]:
+    """Turn an OSError inside into a WriteError with the file's name."""
     try:
         yield
     except OSError as error:
@@ -67,23 +71,20 @@ def named_errors(file: Place) -> Iterator[None]:
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    """JSON as it is written and printed; a file name's undecodable bytes become `\\udcXX`."""
+    """Return a value as JSON with a final newline. Undecodable bytes in names become `\\udcXX`."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     return text.encode(errors="backslashreplace")
 
 
 @overload
 def within(folder: Path, name: Any) -> Path: ...
-
-
 @overload
 def within(folder: Place, name: Any) -> Place: ...
-
-
 def within(folder: Place, name: Any) -> Place:
-    """A file of an output folder, to be written, read or removed: it must lie below the folder.
+    """Return the path of a file in an output folder, after checking that it lies below the folder.
 
-    A manifest may name any, and a link in the folder may lead anywhere. Raises OutputError.
+    The check is needed since a manifest may name any path, and a link in the folder may lead
+    elsewhere. Raises OutputError.
     """
     path, inside = Path(str(name)), True
     if isinstance(folder, Path):

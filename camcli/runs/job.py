@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 import platform
 import time
 from collections import Counter
@@ -13,109 +12,118 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from camcli import __version__
 from camcli.capture.readers import Reader
-from camcli.capture.targets import parse_target
+from camcli.capture.targets import Target, Text, parse_target
 from camcli.capture.windows import Window
-from camcli.engine.explain import Said, pick_methods
+from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError
-from camcli.images.decode import MAX_PIXELS
 from camcli.images.find import Source
-from camcli.images.geometry import Box, Crop, Pixels
+from camcli.images.geometry import Box, Crop, Pixels, Size
 from camcli.images.store import Place
 from camcli.methods import fusion
+from camcli.models.families import find_layer
 from camcli.models.load import Model
 from camcli.render.boxes import BoxRule, check_boxes
 from camcli.render.draw import Style, Values
 from camcli.runs import resume
-from camcli.runs.files import mark, prepare
-from camcli.runs.manifest import record_name
+from camcli.runs.files import prepare, process_mark
+from camcli.runs.manifest import Row, record_name
 from camcli.runs.names import Wanted, check_names, every_result
+from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
+from camcli.runs.outputs import OUTPUTS
 from camcli.runs.shards import Shard
-
-if TYPE_CHECKING:
-    from camcli.engine.language.prompts import Prompt
-
-Row: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Job:
     """Everything that decides a run's results: images, model, what to explain, what to write.
 
-    With a `prompt` it is what a language model says of the images; `targets` are then the prompt's.
+    `saves` are names in OUTPUTS. `executor` is what run.json says about where the run took place.
+    `owner` marks the run's unfinished files.
     """
 
     sources: Sequence[Source]
     model: Model
     methods: Sequence[str]
-    targets: Sequence[str]
+    targets: Sequence[str | Target]
     output: Place
     layers: Sequence[str | None] = (None,)
     fuse: str | None = None
+    region: Box | None = None
     saves: Sequence[str] = ("overlay", "map")
-    fit: str = "preset"
     style: Style = field(default_factory=Style)
     boxes: BoxRule = field(default_factory=BoxRule)
     window: Window = field(default_factory=Window)
-    batch_size: int = 16
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    region: Box | None = None
-    max_pixels: int = MAX_PIXELS
-    skip_existing: bool = False
-    overwrite: bool = False
-    prompt: Prompt | None = None
+    inputs: InputOptions = field(default_factory=InputOptions)
+    options: RunOptions = field(default_factory=RunOptions)
     shard: Shard | None = None
-    engine: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
-    """What the record of the run says of where it ran."""
-    owner: str = field(default_factory=mark)
-    """Whose unfinished files are, for who clears them up."""
+    executor: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
+    owner: str = field(default_factory=process_mark)
 
     def check(self) -> None:
-        """Refuse before any work what no image can change. Raises CamcliError."""
-        for target in () if self.prompt else self.targets:
-            parse_target(target, self.model.class_names, self.model.num_classes)
+        """Refuse, before any work, what fails for every image. Raises CamcliError."""
+        _ = self.parsed
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         fusion.check(self.fuse, pick_methods(self.methods), self.layers)
-        if "boxes" in self.saves:
+        if any(OUTPUTS[name].boxes for name in self.saves):
             check_boxes(pick_methods(self.methods))
         check_names(self.output, self.sources, self.results)
-        if not self.overwrite:
+        if not self.options.overwrite:
             resume.refuse_other(self.output, self.earlier(), self.settings, record_of(self))
         prepare(self.output)
 
     def earlier(self) -> Iterator[Row]:
-        """The rows that runs before this one left in the output folder."""
+        """Return the rows that earlier runs left in the output folder."""
         return resume.rows(self.output, self.part)
 
     def record(self, name: str) -> Place:
-        """Where this run's MANIFEST or RUN goes."""
+        """Return the place of this run's MANIFEST or RUN."""
         return self.output / record_name(name, self.part)
 
     @property
     def part(self) -> str | None:
-        """What the records of a shard are called."""
+        """The name of the records of a shard."""
         return None if self.shard is None else self.shard.name
 
     def of(self, sources: Sequence[Source]) -> Job:
-        """The same for other sources; the digests, which do not hang on them, are kept."""
+        """Return the job for other sources. It keeps the digests, which depend on no source."""
         job = copy.copy(self)
         object.__setattr__(job, "sources", sources)
         return job
 
+    @cached_property
+    def parsed(self) -> tuple[Target, ...]:
+        """The targets as Target objects. Raises TargetError."""
+        names, count = self.model.class_names, self.model.num_classes
+        return tuple(parse_target(target, names, count) for target in self.targets)
+
     @property
     def results(self) -> list[Wanted]:
-        """What there is for each image, in the order in which `explain` gives it."""
-        return every_result(self.methods, self.targets, self.layers, self.fuse)
+        """The results for each image, in the order in which `explain` returns them."""
+        specs = [target.spec for target in self.parsed]
+        return every_result(self.methods, specs, self.layers, self.fuse)
+
+    def saves_of(self, wanted: Wanted) -> list[str]:
+        """Return the kinds of files that a result has. A result with several maps has no boxes."""
+        several = {target.spec for target in self.parsed if target.several}
+        return [
+            name for name in self.saves if not (OUTPUTS[name].boxes and wanted.target in several)
+        ]
+
+    @property
+    def prompt(self) -> Mapping[str, Any] | None:
+        """What the targets record beside their names."""
+        return next((target.record for target in self.parsed if target.record), None)
 
     @cached_property
     def settings(self) -> str:
-        """The digest of what all results of a run have in common, and a folder's must."""
+        """The digest of what all results in an output folder have in common."""
         model, record = self.model, record_of(self)
         weights = model.weights_hash or (model.weights, _state_digest(model))
         known = [record[name] for name in resume.SETTINGS]
@@ -124,8 +132,49 @@ class Job:
 
     @cached_property
     def made(self) -> str:
-        """The digest of what else decides the bytes written, but for the image itself."""
+        """The digest of what else decides the bytes written, except the image itself."""
         return resume.made(record_of(self))
+
+
+def make_job(
+    sources: Sequence[Source],
+    model: Model,
+    output: Place,
+    explained: ExplainOptions,
+    drawing: DrawingOptions,
+    inputs: InputOptions,
+    options: RunOptions,
+    *,
+    targets: Sequence[str | Target] = (),
+    shard: Shard | None = None,
+) -> Job:
+    """Return the job for a user's options, each method, target and layer once. Raises CamcliError.
+
+    `targets` replace those of `explained`.
+    """
+    rule = BoxRule(drawing.boxes, drawing.box_threshold)
+    if rule != BoxRule() and not any(OUTPUTS[name].boxes for name in drawing.saves):
+        raise CamcliError("--boxes and --box-threshold apply to --save boxes: add boxes to --save")
+    layers = [
+        None if path == "auto" else find_layer(model.module, path) for path in explained.layers
+    ]
+    return Job(
+        sources=sources,
+        model=model,
+        methods=tuple(dict.fromkeys(explained.methods)),
+        targets=tuple(dict.fromkeys(targets or explained.targets)),
+        output=output,
+        layers=tuple(dict.fromkeys(layers)),
+        fuse=explained.fuse,
+        region=explained.region,
+        saves=drawing.saves,
+        style=Style(drawing.colormap, drawing.alpha),
+        boxes=rule,
+        window=Window(explained.window, explained.stride, inputs.batch_size),
+        inputs=inputs,
+        options=options,
+        shard=shard,
+    )
 
 
 @dataclass(frozen=True)
@@ -139,8 +188,8 @@ class Loaded:
     digest: str
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the input."""
+    def size(self) -> Size:
+        """The size of the input."""
         return self.input.shape[2], self.input.shape[1]
 
 
@@ -154,7 +203,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Existing:
-    """An image whose results an earlier run left whole: their rows."""
+    """The rows of an image whose results an earlier run has written completely."""
 
     rows: list[Row]
 
@@ -163,7 +212,8 @@ class Existing:
 class Result:
     """One result for one image, on the host.
 
-    The values for the words of a text are (W,h,w). Of a text there is no class but what was `said`.
+    `values` is a raw map (h,w), signed gradients (3,H,W), or one map for each word of `text`,
+    (W,h,w). A text has no class index.
     """
 
     wanted: Wanted
@@ -171,16 +221,16 @@ class Result:
     values: Values
     score: float
     class_index: int | None
-    probability: float
-    box: Box | None
-    said: Said | None = None
+    probability: float | None
+    box: Box | None = None
+    text: Text | None = None
 
 
 Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
 
 
 def clocked(job: Job) -> Callable[[Counter[str]], Row]:
-    """The record of a run that starts now, for the counts that it ends with."""
+    """Start the clock of a run, and return a function from the final counts to its record."""
     started, clock = datetime.now(timezone.utc), time.monotonic()
     return lambda counts: {
         **record_of(job),
@@ -191,6 +241,7 @@ def clocked(job: Job) -> Callable[[Counter[str]], Row]:
 
 
 def record_of(job: Job) -> Row:
+    """Return what run.json says about a job: parameters, versions, device and weights' hash."""
     model = job.model
     packages = ["torch", "torchvision", "numpy", "pillow", "opencv-python"]
     packages += ["transformers", "tokenizers"] if job.prompt else []
@@ -201,10 +252,10 @@ def record_of(job: Job) -> Row:
         "precision": str(model.dtype).removeprefix("torch."),
         "layers": [layer or "auto" for layer in job.layers],
         "fuse": job.fuse,
-        **({"prompt": job.prompt.settings} if job.prompt else {}),
+        **({"prompt": dict(job.prompt)} if job.prompt else {}),
         "methods": list(job.methods),
-        "targets": list(job.targets),
-        "fit": job.fit,
+        "targets": [target.spec for target in job.parsed],
+        "fit": job.inputs.fit,
         "saves": list(job.saves),
         "colormap": job.style.colormap,
         "alpha": job.style.alpha,
@@ -213,9 +264,9 @@ def record_of(job: Job) -> Row:
         "boxes": job.boxes.which,
         "box_threshold": job.boxes.threshold,
         "region": job.region,
-        "batch_size": job.batch_size,
-        "device": job.engine.get("device") or str(model.device),
-        "engine": dict(job.engine),
+        "batch_size": job.inputs.batch_size,
+        "device": job.executor.get("device") or str(model.device),
+        "executor": dict(job.executor),
         "shard": job.shard and asdict(job.shard),
         "versions": {
             "camcli": __version__,
@@ -226,7 +277,7 @@ def record_of(job: Job) -> Row:
 
 
 def _state_digest(model: Model) -> str:
-    """A digest of weights that came from no file; random ones follow from their seed."""
+    """Return a digest of weights that came from no file. Random ones follow from their seed."""
     if model.weights.startswith("none"):
         return ""
     found = hashlib.sha256()

@@ -1,4 +1,8 @@
-"""The records of a run: manifest.jsonl and run.json."""
+"""The manifest of a run: manifest.jsonl, one row per image, method, target and layer.
+
+Rows are written to a journal while the run goes on. The journal becomes the manifest when the run
+ends, and is what a killed run leaves for the next one.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +16,35 @@ from typing import Any, TypeAlias
 
 from camcli.images.find import RECORDS
 from camcli.images.store import Place, Remote
-from camcli.runs.files import JOURNALS, mark, named_errors, to_json
+from camcli.runs.files import JOURNALS, process_mark, to_json, write_errors
 
-MANIFEST, RUN = RECORDS
-
-
-SHARDS = "shards"
-"""The folder below an output folder that holds the records of its shards."""
-
-
-Adder: TypeAlias = Callable[[Iterable[Any]], None]
+Row: TypeAlias = dict[str, Any]
+"""A row of a manifest, or a record such as run.json."""
+Adder: TypeAlias = Callable[[Iterable[Row]], None]
 """Adds rows to a manifest."""
 
-
+MANIFEST, RUN = RECORDS
+SHARDS = "shards"
+"""The folder below an output folder that holds the records of its shards."""
 JOURNAL_SECONDS = 60.0
-"""How often the rows of a run are sent to a store's journal: files there cannot grow."""
+"""The time between two parts of a journal on a store, where files cannot grow."""
 
 
 def record_name(record: str, shard: str | None = None) -> str:
-    """Where MANIFEST or RUN lies below an output folder: of the whole run, or of a shard."""
+    """Return the place of MANIFEST or RUN below an output folder, of a whole run or of a shard."""
     return record if shard is None else f"{SHARDS}/{shard}.{record}"
 
 
 def journals(manifest: Place) -> list[Place]:
-    """The journals that killed and running runs left for a manifest, oldest part first."""
+    """Return the journals that killed and running runs left for a manifest, oldest first."""
     folder = manifest.parent / JOURNALS if isinstance(manifest, Remote) else manifest.parent
     return sorted(folder.glob(f".camcli-*.{manifest.name}"), key=str)
 
 
 def manifest(file: Place, *, even_empty: bool = False) -> AbstractContextManager[Adder]:
-    """Gives what adds rows to a manifest, which gets its name when the run ends, however it ends.
+    """Open a journal inside, and make it the manifest `file` on leaving, also after an exception.
 
-    Without a single row it does not, unless none was to be expected, and the manifest of an earlier
-    run stays. Raises WriteError.
+    An empty journal does not replace an earlier manifest, unless `even_empty`. Raises WriteError.
     """
     if isinstance(file, Remote):
         return _stored_manifest(file, even_empty)
@@ -53,41 +53,41 @@ def manifest(file: Place, *, even_empty: bool = False) -> AbstractContextManager
 
 @contextlib.contextmanager
 def _local_manifest(file: Path, even_empty: bool) -> Iterator[Adder]:
-    partial = file.with_name(f".camcli-{mark()}.{file.name}")
-    with named_errors(file):
+    journal = file.with_name(f".camcli-{process_mark()}.{file.name}")
+    with write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        stream = partial.open("wb")
+        stream = journal.open("wb")
 
-    def add(rows: Iterable[Any]) -> None:
-        with named_errors(file):
+    def add(rows: Iterable[Row]) -> None:
+        with write_errors(file):
             stream.writelines(map(to_json, rows))
-            stream.flush()  # what a killed run has done is there for the next to find
+            stream.flush()  # so that the rows of a killed run can be found
 
     try:
         yield add
     finally:
-        with named_errors(file):
+        with write_errors(file):
             stream.close()
-            if even_empty or partial.stat().st_size:
-                partial.replace(file)
+            if even_empty or journal.stat().st_size:
+                journal.replace(file)
             else:
-                partial.unlink()
+                journal.unlink()
 
 
 @contextlib.contextmanager
 def _stored_manifest(file: Remote, even_empty: bool) -> Iterator[Adder]:
-    """Rows are collected on the local disk; what is new of them is sent now and then as a part."""
+    """Collect rows on the local disk, and send new ones from time to time as part of a journal."""
     parts: list[Remote] = []
     sent, due = 0, time.monotonic() + JOURNAL_SECONDS
     with tempfile.TemporaryFile() as stream:
 
-        def add(rows: Iterable[Any]) -> None:
+        def add(rows: Iterable[Row]) -> None:
             nonlocal sent, due
             stream.writelines(map(to_json, rows))
             if time.monotonic() < due:
                 return
-            with named_errors(file):
-                name = f".camcli-{mark()}-{len(parts):06}.{file.name}"
+            with write_errors(file):
+                name = f".camcli-{process_mark()}-{len(parts):06}.{file.name}"
                 parts.append(file.parent / JOURNALS / name)
                 stream.seek(sent)
                 parts[-1].write_from(stream)
@@ -96,7 +96,7 @@ def _stored_manifest(file: Remote, even_empty: bool) -> Iterator[Adder]:
         try:
             yield add
         finally:
-            with named_errors(file):
+            with write_errors(file):
                 if stream.tell() or even_empty:
                     stream.seek(0)
                     file.write_from(stream)

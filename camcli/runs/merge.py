@@ -1,4 +1,4 @@
-"""The records of a run's shards joined to those of a run of all, byte for byte."""
+"""Merge the records of shards into those of an unsharded run, byte for byte."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from camcli.errors import CamcliError, OutputError, one_line
 from camcli.images.store import Place, real
 from camcli.runs.files import prepare, to_json, write
-from camcli.runs.manifest import MANIFEST, RUN, SHARDS, manifest, record_name
+from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, manifest, record_name
 from camcli.runs.shards import Shard
 
-Row: TypeAlias = dict[str, Any]
-
-OWN = ("shard", "counts", "started", "seconds", "engine")
-"""What the records of shards may differ in."""
+OWN = ("shard", "counts", "started", "seconds", "executor")
+"""The fields in which the records of shards may differ."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A shard, the folder that it wrote to, and its record."""
+    """A shard, its output folder, and its record."""
 
     folder: Place
     shard: Shard
@@ -35,21 +33,21 @@ class Part:
 
     @property
     def manifest(self) -> Place:
-        """The shard's rows."""
+        """The place of the shard's manifest."""
         return self.folder / record_name(MANIFEST, self.shard.name)
 
     @property
     def where(self) -> str:
-        """For people."""
+        """The shard's name in messages."""
         return f"shard {self.shard.number}/{self.shard.count} in '{self.folder}'"
 
 
-def merged(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
-    """Join the shards in these folders: their number, and the counts of the whole.
+def merge(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
+    """Merge the shards in these folders, and return their number and the counts of the whole run.
 
-    The manifest is that of a run of all. Files in another folder than `output` are linked or copied
-    there. Raises CamcliError, before anything is written, where the shards are not those of one
-    run, or not all and whole.
+    The manifest equals that of an unsharded run. Files in other folders than `output` are linked or
+    copied there. Raises CamcliError, before anything is written, where shards are missing or
+    incomplete, or belong to different runs.
     """
     parts = _checked([part for folder in folders for part in _parts(folder)], folders)
     for part in parts:
@@ -57,7 +55,7 @@ def merged(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
     prepare(output)
     for folder in folders:
         if real(folder) != real(output):
-            _bring(folder, output)
+            _link(folder, output)
     with manifest(output / MANIFEST) as add:
         for rows in _in_turns(parts):
             add(rows)
@@ -82,7 +80,7 @@ def _parts(folder: Place) -> Iterator[Part]:
 
 
 def _checked(parts: Sequence[Part], folders: Sequence[Place]) -> list[Part]:
-    """The parts in order, each there once, and all of one run."""
+    """Return the parts in order, after checking that each is there once, and all are of one run."""
     if not parts:
         where = ", ".join(f"'{folder}'" for folder in folders)
         raise CamcliError(f"no shards in {where}: expected what camcli explain --shard wrote")
@@ -95,18 +93,18 @@ def _checked(parts: Sequence[Part], folders: Sequence[Place]) -> list[Part]:
     count = first.shard.count
     missing = [str(n) for n in range(1, count + 1) if n not in by_number]
     if missing:
-        told = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise CamcliError(f"{len(missing)} of {count} shards missing: {told}")
+        listed = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+        raise CamcliError(f"{len(missing)} of {count} shards missing: {listed}")
     return [by_number[number] for number in sorted(by_number)]
 
 
 def _check_alike(first: Part, part: Part) -> None:
-    """Refuse two parts of different runs, saying what they differ in."""
+    """Refuse two parts of different runs. The message names the difference."""
     facts = {"count": "shards", "images": "images in all", "names": "names of images, by digest"}
-    for name, told in facts.items():
+    for name, noun in facts.items():
         ours, theirs = getattr(first.shard, name), getattr(part.shard, name)
         if ours != theirs:
-            raise CamcliError(f"{first.where} is of {ours} {told}, {part.where} of {theirs}")
+            raise CamcliError(f"{first.where} is of {ours} {noun}, {part.where} of {theirs}")
     for name in (first.record.keys() | part.record.keys()) - set(OWN):
         ours, theirs = (_comparable(record.get(name)) for record in (first.record, part.record))
         if ours != theirs:
@@ -116,12 +114,12 @@ def _check_alike(first: Part, part: Part) -> None:
 
 
 def _comparable(value: Any) -> Any:
-    """A value without what decides no byte: versions without Python's."""
+    """Return a value without Python's version, which does not change the bytes written."""
     return {k: v for k, v in value.items() if k != "python"} if isinstance(value, dict) else value
 
 
 def _check_whole(part: Part) -> None:
-    """Refuse a shard that was stopped."""
+    """Refuse an incomplete shard."""
     expected = part.shard.share(part.record["batch_size"])
     found = sum(1 for _ in _images(part))
     if found != expected:
@@ -131,7 +129,7 @@ def _check_whole(part: Part) -> None:
 
 
 def _images(part: Part) -> Generator[list[Row], None, None]:
-    """A shard's rows, image by image."""
+    """Yield a shard's rows, image by image."""
     try:
         with part.manifest.open("rb") as stream:
             rows = map(json.loads, stream)
@@ -140,11 +138,11 @@ def _images(part: Part) -> Generator[list[Row], None, None]:
     except OSError as error:
         raise CamcliError(f"'{part.manifest}': {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise CamcliError(f"'{part.manifest}' is no manifest ({one_line(error)})") from None
+        raise CamcliError(f"'{part.manifest}' is not a manifest ({one_line(error)})") from None
 
 
 def _in_turns(parts: Sequence[Part]) -> Iterator[list[Row]]:
-    """The rows of all in the order of the list: a batch of each shard in turn."""
+    """Yield the rows of all shards in the order of the whole list: a batch of each in turn."""
     batch = parts[0].record["batch_size"]
     with ExitStack() as after:
         streams = [_images(part) for part in parts]
@@ -157,10 +155,12 @@ def _in_turns(parts: Sequence[Part]) -> Iterator[list[Row]]:
             yield from turn
 
 
-def _bring(folder: Place, output: Place) -> None:
-    """Link or copy a folder's files, but for hidden ones and the records of a whole run."""
+def _link(folder: Place, output: Place) -> None:
+    """Link or copy a folder's files, except hidden files and the records of a whole run."""
     if not (isinstance(folder, Path) and isinstance(output, Path)):
-        raise CamcliError(f"'{folder}': on a store, shards are joined in the folder they share")
+        raise CamcliError(
+            f"'{folder}': shards on a store can be merged only in the folder that they share"
+        )
     try:
         for file in sorted(folder.rglob("*")):
             name = file.relative_to(folder)

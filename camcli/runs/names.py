@@ -1,35 +1,24 @@
-"""Names of output files, and the fields that hold them."""
+"""Names of output files below the output folder, and the checks that no two results share one."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from camcli.errors import OutputError
 from camcli.images.find import Source
 from camcli.images.store import Place, real
 from camcli.methods.registry import METHODS
-
-SAVES = {
-    "overlay": ".png",
-    "map": ".npy",
-    "heatmap": ".heatmap.png",
-    "panel": ".panel.png",
-    "boxes": ".boxes.png",
-}
-"""What can be saved, and how its file name ends."""
-
-
-FIELDS = {what: "boxes_overlay" if what == "boxes" else what for what in SAVES}
-"""What can be saved, and the field of a manifest row that names its file; `boxes` are numbers."""
+from camcli.runs.outputs import OUTPUTS
 
 
 class Wanted(NamedTuple):
-    """One result for each image. `layer` is None for the automatic one and where none is taken."""
+    """One result for each image. `layer` is None for the automatic layer, and where a method uses
+    no layer."""
 
     method: str
     target: str
@@ -42,7 +31,7 @@ def every_result(
     layers: Sequence[str | None] = (None,),
     fuse: str | None = None,
 ) -> list[Wanted]:
-    """What these come to for each image, in the order in which `explain` gives it."""
+    """Return the results for each image, in the order in which `explain` returns them."""
     at_layers = (fuse,) if fuse else layers
     return [
         Wanted(method, target, layer)
@@ -52,31 +41,20 @@ def every_result(
     ]
 
 
-def name_of(source: Source, wanted: Wanted, what: str) -> Path:
-    """Where a result goes below the output folder: `<stem>.<method>[.<target>][.<layer>]<ending>`.
+def name_of(source: Source, wanted: Wanted, output: str) -> Path:
+    """Return the name of a result's file: `<stem>.<method>[.<target>][.<layer>]<ending>`.
 
-    The target is left out for `pred`; what a file name cannot hold becomes `_`.
+    `output` is a name in OUTPUTS. The target `pred` is left out. Characters that a file name cannot
+    hold become `_`.
     """
     target = None if wanted.target == "pred" else wanted.target
     parts = [re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", part) for part in (target, wanted.layer) if part]
     stem = ".".join([source.name.stem, wanted.method, *parts])
-    return source.name.with_name(stem + SAVES[what])
-
-
-def named(row: Mapping[str, Any]) -> dict[str, str]:
-    """The files that a manifest row names, by what they are."""
-    return {what: row[field] for what, field in FIELDS.items() if row.get(field)}
-
-
-def first_file(row: Mapping[str, Any]) -> str | None:
-    """The file of a row to look at first: a picture, or the map where there is none."""
-    files = named(row)
-    order = ("overlay", "panel", "heatmap", "boxes", "map")
-    return next((files[what] for what in order if what in files), None)
+    return source.name.with_name(stem + OUTPUTS[output].ending)
 
 
 def check_names(folder: Place, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
-    """Refuse a run in which two results, or a result and an input, are the same file.
+    """Refuse a run in which two results, or a result and an input, have the same file name.
 
     Raises OutputError.
     """
@@ -88,8 +66,8 @@ def check_names(folder: Place, sources: Sequence[Source], results: Sequence[Want
     top = f"{real(folder).rstrip('/')}/"
     inputs = {real(source.path) for source in sources}
     inside = {path.removeprefix(top) for path in inputs if path.startswith(top)}
-    for source, wanted, what in itertools.product(sources if inside else (), results, SAVES):
-        name = name_of(source, wanted, what)
+    for source, wanted, output in itertools.product(sources if inside else (), results, OUTPUTS):
+        name = name_of(source, wanted, output)
         if name.as_posix() in inside:
             raise OutputError(
                 f"'{folder / name}' is an input and would be written over: name another folder"
@@ -97,7 +75,7 @@ def check_names(folder: Place, sources: Sequence[Source], results: Sequence[Want
 
 
 def check_stems(sources: Iterable[Source]) -> None:
-    """Refuse images that differ in their suffix alone. Raises OutputError."""
+    """Refuse images whose names differ in their suffix only. Raises OutputError."""
     first: dict[str, Source] = {}
     for source in sources:
         stem = os.path.splitext(source.name)[0]

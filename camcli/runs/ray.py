@@ -1,8 +1,8 @@
-"""The engine for more than one machine: Ray Data cuts the list, actors explain its parts.
+"""The executor for several machines: Ray Data divides the list of images among actors.
 
-The only module that imports ray. An actor does with its part what `camcli.runs.pipeline` does
-with a whole list, to the same bytes; here is only who does which part, and how rows come home.
-Writing is the actors' own, so that pictures never travel.
+This is the only module that imports ray. An actor runs `pipeline.run_locally` on its part of the
+list, and writes the same bytes. This module decides which actor explains which part, and collects
+the rows. Actors write their files themselves, so that no picture is sent between machines.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ from camcli.images.find import Source
 from camcli.models.load import pick_device
 from camcli.runs import resume
 from camcli.runs.allocator import keep_freed_memory
-from camcli.runs.job import Job, Row
+from camcli.runs.job import Job
+from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
-from camcli.runs.pipeline import Engine, Late, explained_here
+from camcli.runs.pipeline import Executor, Late, run_locally
 
 UNIT_BATCHES = 16
-"""The most batches that an actor is given at once: what is done again when it is lost."""
+"""The most batches in a unit, which an actor explains at a time. A lost unit is repeated."""
 ROUNDS = 4
-"""Of how many units an actor gets in a run, at least, so that all end at about the same time."""
-WAITING = 2
-"""Units that lie ready for each actor, the one under way among them."""
+"""The least number of units per actor, so that all actors finish at about the same time."""
+QUEUED = 2
+"""Units assigned to each actor at a time, including the one that it explains."""
 REPORT_BATCHES = 4
-"""How many batches an actor tells of at once: what it has done since is made again after a stop."""
+"""The batches after which an actor reports its rows. What it did since is repeated after a stop."""
 
-Said: TypeAlias = tuple[int, str, Any]
-"""An image's place in the list and its `rows`, or an `error` that stops the run, or a `warning`."""
+Report: TypeAlias = tuple[int, str, Any]
+"""An image's place in the list, and its `rows`, an `error` that stops the run, or a `warning`."""
 
 
 @dataclass(frozen=True)
-class Crew:
-    """So many actors, each with `cpus` cores, and a GPU if it computes on `cuda`."""
+class ActorPool:
+    """A number of actors, each with `cpus` cores, and with a GPU if `device` is `cuda`."""
 
     actors: int
     cpus: int
@@ -60,15 +61,15 @@ class Crew:
 
     @property
     def threads(self) -> int:
-        """torch's threads in each actor."""
+        """The number of torch's threads in each actor."""
         return int(os.environ.get("OMP_NUM_THREADS") or self.cpus)
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """A cluster while inside: the one at `address`, or in RAY_ADDRESS, or one on this machine.
+    """Connect to a cluster inside: at `address`, or in RAY_ADDRESS, or one started on this machine.
 
-    A cluster that is connected to already is used and left as it is. Raises CamcliError.
+    An existing connection is used and kept. Raises CamcliError.
     """
     ray, address = _ray(), address or os.environ.get("RAY_ADDRESS") or "local"
     if address.startswith("ray://"):
@@ -82,16 +83,16 @@ def connected(address: str | None) -> Iterator[None]:
     with contextlib.ExitStack() as after:
         options = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
         if address == "local":
-            # Ray's own telemetry, where it is ours to say.
+            # No telemetry from a cluster that we start.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            # The name of a socket takes a hundred letters at most, and Ray adds 80.
+            # A socket's path has at most about 100 characters, and Ray adds 80.
             home = Path("/tmp")  # noqa: S108
             folder = tempfile.mkdtemp(prefix="cam", dir=home if home.is_dir() else None)
             after.callback(shutil.rmtree, folder, ignore_errors=True)
             options |= {"include_dashboard": False, "_temp_dir": folder}
         after.callback(ray.shutdown)
         try:
-            with _quietly():
+            with _silenced():
                 ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             what = f"--ray-address '{address}'" if address != "local" else "Ray on this machine"
@@ -99,33 +100,35 @@ def connected(address: str | None) -> Iterator[None]:
         yield
 
 
-def hired(
+def ray_executor(
     job: Job, device: str = "auto", actors: int | None = None, workers: int | None = None
-) -> tuple[Job, Engine]:
-    """The job as the connected cluster is to do it, and the engine that does.
+) -> tuple[Job, Executor]:
+    """Return the job for the connected cluster, and the executor for it.
 
-    The job's model is on the CPU; actors take it to their own device, `auto` being a GPU each where
-    the cluster has any. Raises CamcliError.
+    The job's model is on the CPU, and each actor moves it to `device`. `auto` gives each actor a
+    GPU if the cluster has GPUs. Raises CamcliError.
     """
     if any(source.path == STDIN for source in job.sources):
-        raise CamcliError("standard input cannot be read by --engine ray: expected files")
+        raise CamcliError("standard input cannot be read by --executor ray: expected files")
     nodes = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
-    crew = _crew([(int(n.get("CPU", 0)), int(n.get("GPU", 0))) for n in nodes], device, actors)
-    about = {"name": "ray", "version": _ray().__version__, "actors": crew.actors}
+    pool = _pool_for([(int(n.get("CPU", 0)), int(n.get("GPU", 0))) for n in nodes], device, actors)
+    about = {"name": "ray", "version": _ray().__version__, "actors": pool.actors}
     job = replace(
         job,
-        engine={**about, "threads": crew.threads, "device": crew.device},
-        workers=workers or max(2, crew.cpus),
+        executor={**about, "threads": pool.threads, "device": pool.device},
+        inputs=replace(job.inputs, workers=workers or max(2, pool.cpus)),
     )
-    return job, partial(explained_there, crew=crew)
+    return job, partial(run_on_actors, pool=pool)
 
 
-def _crew(nodes: Sequence[tuple[int, int]], device: str, actors: int | None) -> Crew:
-    """For nodes of so many cores and GPUs. Raises CamcliError."""
+def _pool_for(nodes: Sequence[tuple[int, int]], device: str, actors: int | None) -> ActorPool:
+    """Return the pool for nodes with these numbers of cores and GPUs. Raises CamcliError."""
     cpus, gpus = (sum(of_node) for of_node in zip(*nodes, strict=True))
     device = ("cuda" if gpus else "cpu") if device == "auto" else device
     if device not in ("cpu", "cuda", "mps"):
-        raise CamcliError(f"--device '{device}': with --engine ray expected auto, cpu, cuda or mps")
+        raise CamcliError(
+            f"--device '{device}': with --executor ray expected auto, cpu, cuda or mps"
+        )
     if device == "cuda" and not gpus:
         raise CamcliError("--device cuda: the cluster has no GPU")
     count = actors or (gpus if device == "cuda" else 1 if device == "mps" else max(1, cpus))
@@ -141,34 +144,34 @@ def _crew(nodes: Sequence[tuple[int, int]], device: str, actors: int | None) -> 
             CamcliWarning,
             stacklevel=3,
         )
-    return Crew(count, cores, device)
+    return ActorPool(count, cores, device)
 
 
-def explained_there(
-    job: Job, earlier: Sequence[Row], late: Late, *, crew: Crew
+def run_on_actors(
+    job: Job, earlier: Sequence[Row], late: Late, *, pool: ActorPool
 ) -> Generator[list[Row], None, None]:
-    """The engine of a cluster's actors: rows image by image, in input order.
+    """Execute a job on a cluster's actors.
 
-    An actor that is lost has its unit done again by another, or by itself when it is back; each
-    unit's rows come once. Raises ClusterError where the cluster goes away.
+    The unit of a lost actor is explained again by another actor, or by the same one after a
+    restart. Each unit's rows are yielded once. Raises ClusterError where the cluster is lost.
     """
-    known = _by_image(earlier) if job.skip_existing else {}
+    known = _by_image(earlier) if job.options.skip_existing else {}
     done = 0
     try:
-        with contextlib.closing(_results(job, known, crew)) as results:
+        with contextlib.closing(_results(job, known, pool)) as results:
             for at, rows in results:
                 if at != done:
                     raise ClusterError(f"Ray gave image {at + 1} where {done + 1} was next")
-                if done == 0 and job.overwrite:
+                if done == 0 and job.options.overwrite:
                     resume.clear(job.output, earlier, partial(_is_of, job, _named(job)))
                 done += 1
                 yield rows
         if done < len(job.sources):
             raise ClusterError(f"Ray gave {done} of {len(job.sources)} images")
     finally:
-        if isinstance(job.output, Path):  # of actors that were killed while they wrote
+        if isinstance(job.output, Path):  # actors may have been killed while they wrote
             resume.sweep_files(job.output, {job.owner})
-        for source in job.sources[done:]:  # what earlier runs know, to be held against the files
+        for source in job.sources[done:]:  # keep the rows of earlier runs for the next run
             if before := known.get(source.name.as_posix()):
                 late(before)
 
@@ -176,50 +179,51 @@ def explained_there(
 class Explainer:
     """An actor: keeps the model, and explains one unit of the list after the other."""
 
-    def __init__(self, job: Any, crew: Crew, folder: str) -> None:
-        torch.set_num_threads(crew.threads)
+    def __init__(self, job: Any, pool: ActorPool, folder: str) -> None:
+        torch.set_num_threads(pool.threads)
         keep_freed_memory()
-        with contextlib.suppress(OSError):  # other machines need not have it
+        with contextlib.suppress(OSError):  # the folder may not exist on this machine
             os.chdir(folder)
         self.job: Job = _ray().get(job)
-        self.job.model.module.to(pick_device(crew.device))
+        self.job.model.module.to(pick_device(pool.device))
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
-        """A batch holds one unit; gives what there is to say of it, some batches of images at once.
+        """Explain the unit in a batch, and yield its reports, a fixed number of batches at a time.
 
-        Always as many: of a unit that is done again, what came before must not come once more.
+        The number is fixed so that a unit that is repeated yields the same reports, of which Ray
+        drops those that it has already.
         """
-        at, sources, earlier = pickle.loads(batch["unit"][0])  # noqa: S301 - our own, see _units
-        said: list[Said] = []
+        at, sources, earlier = pickle.loads(batch["unit"][0])  # noqa: S301 - made by _units
+        reports: list[Report] = []
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", CamcliWarning)
             try:
-                images = explained_here(self.job.of(sources), earlier, lambda rows: None)
+                images = run_locally(self.job.of(sources), earlier, lambda rows: None)
                 for number, rows in enumerate(images, 1):
-                    said.append((at + number - 1, "rows", rows))
-                    if number % (REPORT_BATCHES * self.job.batch_size) == 0:
-                        yield _packed(said)
-                        said = []
+                    reports.append((at + number - 1, "rows", rows))
+                    if number % (REPORT_BATCHES * self.job.inputs.batch_size) == 0:
+                        yield _packed(reports)
+                        reports = []
             except CamcliError as error:
-                said.append((at, "error", error))
-        told = dict.fromkeys(str(warning.message) for warning in caught)
-        yield _packed([*said, *((at, "warning", line) for line in told)])
+                reports.append((at, "error", error))
+        lines = dict.fromkeys(str(warning.message) for warning in caught)
+        yield _packed([*reports, *((at, "warning", line) for line in lines)])
 
 
-def _packed(said: Sequence[Said]) -> dict[str, list[bytes]]:
-    """One row of a table, which Ray Data cannot cut."""
-    return {"said": [pickle.dumps(said)]}
+def _packed(reports: Sequence[Report]) -> dict[str, list[bytes]]:
+    """Return reports as one row of a table, which Ray Data cannot split."""
+    return {"reports": [pickle.dumps(reports)]}
 
 
 def _results(
-    job: Job, known: dict[str, list[Row]], crew: Crew
+    job: Job, known: dict[str, list[Row]], pool: ActorPool
 ) -> Generator[tuple[int, list[Row]], None, None]:
-    """Each image's place in the list and its rows, in order."""
-    units = [*_units(job, known, crew)]
-    bare = replace(job, sources=(), overwrite=False)
-    with contextlib.closing(_said(bare, units, crew)) as said:
-        for at, kind, what in said:
+    """Yield each image's place in the list and its rows, in order."""
+    units = [*_units(job, known, pool)]
+    bare = replace(job, sources=(), options=replace(job.options, overwrite=False))
+    with contextlib.closing(_reports(bare, units, pool)) as reports:
+        for at, kind, what in reports:
             if kind == "error":
                 raise what
             if kind == "warning":
@@ -228,37 +232,40 @@ def _results(
                 yield at, what
 
 
-def _said(job: Job, units: Sequence[Any], crew: Crew) -> Generator[Said, None, None]:
-    """What actors have to say of the units, in order."""
+def _reports(job: Job, units: Sequence[Any], pool: ActorPool) -> Generator[Report, None, None]:
+    """Run the units on actors, and yield their reports in order."""
     if not units:
         return
     ray, data = _ray(), _ray_data()
     context = data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
-    context.target_max_block_size = 1  # a row is sent when it is there, and never waits for others
+    context.target_max_block_size = 1  # send each row at once
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    pool = data.ActorPoolStrategy(
-        size=min(crew.actors, len(units)), max_tasks_in_flight_per_actor=WAITING
+    strategy = data.ActorPoolStrategy(
+        size=min(pool.actors, len(units)), max_tasks_in_flight_per_actor=QUEUED
     )
-    with context.current(context), _telling(ray):
+    with context.current(context), _ray_errors(ray):
         explained = data.from_arrow(units).map_batches(
             Explainer,
-            fn_constructor_args=(ray.put(job), crew, os.getcwd()),
+            fn_constructor_args=(ray.put(job), pool, os.getcwd()),
             batch_size=1,
-            compute=pool,
-            num_cpus=crew.cpus,
-            num_gpus=1 if crew.device == "cuda" else 0,
+            compute=strategy,
+            num_cpus=pool.cpus,
+            num_gpus=1 if pool.device == "cuda" else 0,
         )
         for row in explained.iter_rows():
-            yield from pickle.loads(row["said"])  # noqa: S301 - an actor's of ours
+            yield from pickle.loads(row["reports"])  # noqa: S301 - made by _packed
 
 
-def _units(job: Job, known: dict[str, list[Row]], crew: Crew) -> Iterator[Any]:
-    """The list in units of whole batches, each an Arrow table of one row, with what is known."""
-    table = import_module("pyarrow").table
-    batches = -(-len(job.sources) // job.batch_size)
-    size = job.batch_size * max(1, min(UNIT_BATCHES, batches // (ROUNDS * crew.actors)))
+def _units(job: Job, known: dict[str, list[Row]], pool: ActorPool) -> Iterator[Any]:
+    """Yield the list in units of whole batches, each an Arrow table of one row.
+
+    A unit holds its place in the list, its sources and the rows of earlier runs.
+    """
+    table, batch_size = import_module("pyarrow").table, job.inputs.batch_size
+    batches = -(-len(job.sources) // batch_size)
+    size = batch_size * max(1, min(UNIT_BATCHES, batches // (ROUNDS * pool.actors)))
     for at in range(0, len(job.sources), size):
         sources = job.sources[at : at + size]
         earlier = [row for source in sources for row in known.get(source.name.as_posix(), ())]
@@ -278,18 +285,18 @@ def _named(job: Job) -> dict[str, Source]:
 
 
 def _is_of(job: Job, named: dict[str, Source], row: Row, name: str) -> bool:
-    """Whether an earlier row's file is one that this job writes, or has written already."""
+    """Return whether an earlier row's file is one that this job writes."""
     source = named.get(row["image"])
     return source is not None and any(
-        name_of(source, wanted, what).as_posix() == name
+        name_of(source, wanted, output).as_posix() == name
         for wanted in job.results
-        for what in job.saves
+        for output in job.saves
     )
 
 
 @contextlib.contextmanager
-def _telling(ray: Any) -> Iterator[None]:
-    """What Ray cannot go on after is one line; what an actor's code raised is as it was."""
+def _ray_errors(ray: Any) -> Iterator[None]:
+    """Turn Ray's own errors inside into a ClusterError, but not those of an actor's code."""
     try:
         yield
     except ray.exceptions.RayTaskError:
@@ -300,16 +307,16 @@ def _telling(ray: Any) -> Iterator[None]:
 
 
 def _plain(text: str) -> str:
-    """Without a terminal's colours."""
+    """Return a text without the escape sequences of terminal colours."""
     return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """For Ray to start in: its core's remarks are not shown, nor its own end of SIGTERM taken.
+def _silenced() -> Iterator[None]:
+    """Redirect standard error while Ray starts inside, and restore the handler of SIGTERM.
 
-    Its core goes on to warn, for every actor, of how Ray Data makes them, unless its log is set to
-    what is fatal, which it would remark as well: so the stream itself is put aside for that time.
+    Ray's core warns for every actor about how Ray Data creates it, unless its log level is fatal,
+    and it warns about that level as well while it starts.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     before, main = signal.getsignal(signal.SIGTERM), threading.main_thread()
@@ -330,13 +337,13 @@ def _ray() -> Any:
         return import_module("ray")
     except ImportError:
         raise CamcliError(
-            "--engine ray needs Ray, which is not installed: pip install 'camcli[ray]'"
+            "--executor ray needs Ray, which is not installed: pip install 'camcli[ray]'"
         ) from None
 
 
 def _ray_data() -> Any:
     with warnings.catch_warnings():
-        # Ray Data's settings warn of their own defaults when they are first made.
+        # Ray Data warns about its own default settings when it creates them.
         warnings.simplefilter("ignore", DeprecationWarning)
         data = import_module("ray.data")
         data.DataContext.get_current()

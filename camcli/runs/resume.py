@@ -1,9 +1,9 @@
-"""What an earlier run left in an output folder, and which of it can be trusted.
+"""Read what earlier runs left in an output folder, and remove it.
 
-Every manifest row carries a digest in two parts, `<settings>-<input>`: the first tells runs of
-other settings apart, the second is of the image's bytes and of all else that decides the bytes
-written. A run that was killed has left its rows so far in a hidden journal. Shards of a run that
-share a folder have a manifest each, below `shards/`.
+Every manifest row has a digest in two parts, `<settings>-<input>`. The first part identifies the
+run's settings. The second depends on the image's bytes and on all else that decides the bytes
+written. A killed run leaves its rows in a hidden journal. Shards of a run that share a folder have
+one manifest each, below `shards/`.
 """
 
 from __future__ import annotations
@@ -20,28 +20,30 @@ from typing import Any, TypeAlias
 
 from camcli.errors import OutputError
 from camcli.images.store import Place, Remote
-from camcli.runs.files import mark, to_json, within
-from camcli.runs.manifest import MANIFEST, RUN, SHARDS, journals, record_name
-from camcli.runs.names import SAVES, named
+from camcli.runs.files import process_mark, to_json, within
+from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, record_name
+from camcli.runs.outputs import OUTPUTS, named_files
 
-Row: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]
-"""Image, method and target of a row."""
+"""The image, method and target of a row."""
 SETTINGS = (
     *("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha"),
     *("window", "stride", "boxes", "box_threshold"),
 )
-"""The fields of a run's record that all results in a folder have in common."""
+"""The fields of a run's record that must be the same for all results in a folder."""
 
 
 def digest(parts: Any) -> str:
-    """12 hexadecimal digits for anything that JSON can hold."""
+    """Return 12 hexadecimal digits of the SHA-256 of a value, as JSON."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def input_digest(file: Place, made: str) -> str:
-    """16 digits for an image's bytes and the digest of how it is made; empty if not readable."""
+    """Return 16 hexadecimal digits for an image's bytes and the digest `made`.
+
+    They are empty where the file cannot be read.
+    """
     found = hashlib.sha256(made.encode())
     try:
         with file.open("rb") as stream:
@@ -53,24 +55,26 @@ def input_digest(file: Place, made: str) -> str:
 
 
 def made(record: Row) -> str:
-    """The digest of what decides the bytes written besides settings and image, by a run's record.
+    """Return the digest of what decides the bytes written, besides settings and image.
 
-    Not the batch size: one that memory asks for later must not undo what is done.
+    It leaves out the batch size, since a smaller one chosen later for lack of memory must not make
+    earlier results invalid.
     """
     versions = {k: v for k, v in record["versions"].items() if k != "python"}
     return digest([versions, record["device"].partition(":")[0]])
 
 
 def rows(folder: Place, shard: str | None = None) -> Iterator[Row]:
-    """The rows of earlier runs: of manifests, and of the journals that killed runs left.
+    """Yield the rows of earlier runs, from manifests and from the journals of killed runs.
 
-    A run of all images takes those of its shards as well; a shard its own and the whole run's.
+    A run of all images reads the rows of its shards too. A shard reads its own rows and those of
+    the whole run.
     """
     return parsed(lines(folder, shard))
 
 
 def lines(folder: Place, shard: str | None = None) -> Iterator[bytes]:
-    """The lines that these rows are read from, of which the last may be cut short."""
+    """Yield the lines of these manifests and journals. The last of a file may be incomplete."""
     whole = folder / MANIFEST
     manifests: list[Place]
     if shard is None:
@@ -84,7 +88,7 @@ def lines(folder: Place, shard: str | None = None) -> Iterator[bytes]:
 
 
 def parsed(found: Iterable[bytes]) -> Iterator[Row]:
-    """The rows that lines hold; what is none is passed over."""
+    """Yield the manifest rows among lines, and skip lines that hold none."""
     for line in found:
         with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
@@ -93,20 +97,20 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
 
 
 def refuse_other(folder: Place, found: Iterable[Row], settings: str, record: Row) -> None:
-    """Refuse a folder with results that were made with other settings. Raises OutputError.
+    """Refuse a folder with results of other settings. Raises OutputError.
 
-    `record` says what the settings are, for the message.
+    `record` holds the settings of this run, for the message.
     """
     for row in found:
         if row.get("digest") and row["digest"].partition("-")[0] != settings:
             raise OutputError(
-                f"'{folder}' holds results of another run{_told(folder, record)}: "
+                f"'{folder}' holds results of another run{_differences(folder, record)}: "
                 f"name another --output, or replace them with --overwrite"
             )
 
 
 def clear(folder: Place, found: Iterable[Row], keep: Callable[[Row, str], bool]) -> None:
-    """Remove the files of earlier rows, but for those that are to be kept."""
+    """Remove the files of earlier rows, except those to keep."""
     for row in found:
         for name in _files(row):
             if not keep(row, name):
@@ -114,12 +118,9 @@ def clear(folder: Place, found: Iterable[Row], keep: Callable[[Row, str], bool])
 
 
 def sweep(folder: Place, shard: str | None = None) -> None:
-    """Remove the journals of runs that were killed, and the unfinished files they left.
-
-    For who has just finished what they had begun.
-    """
+    """Remove the journals and unfinished files of killed runs, once a run has replaced them."""
     found = journals(folder / record_name(MANIFEST, shard))
-    if isinstance(folder, Remote):  # whose unfinished files nobody can see
+    if isinstance(folder, Remote):  # a store has no unfinished files
         dead = found
     else:
         dead = [file for file in found if isinstance(file, Path) and _is_dead(file)]
@@ -129,31 +130,31 @@ def sweep(folder: Place, shard: str | None = None) -> None:
 
 
 def sweep_files(folder: Path, marks: Collection[str]) -> None:
-    """Remove the unfinished files with these marks."""
+    """Remove the unfinished files that bear one of these marks."""
     for file in folder.rglob(".camcli-*.tmp") if marks else ():
         if (found := _MARK.match(file.name)) and found[1] in marks:
             file.unlink(missing_ok=True)
 
 
 def key(row: Row) -> Key:
-    """What a row is known by."""
+    """Return what identifies a row, except for its layer."""
     return row["image"], row["method"], row["target"]
 
 
 _MARK = re.compile(r"\.camcli-((\d+)(?:@(\w+))?)[-.]")
 _DAY = 86_400
-"""A journal of another machine that has not grown for as many seconds is a dead run's."""
+"""The seconds without growth after which a journal of another machine belongs to a dead run."""
 
 
 def _files(row: Row) -> Iterator[str]:
-    """All that may have been saved for a row: what it names, and what runs before it named."""
-    for what, name in named(row).items():
-        stem = name.removesuffix(SAVES[what])
-        yield from (stem + ending for ending in SAVES.values())
+    """Yield every file that may exist for a row: those that it names, and those of earlier runs."""
+    for output, name in named_files(row).items():
+        stem = name.removesuffix(OUTPUTS[output].ending)
+        yield from (stem + kind.ending for kind in OUTPUTS.values())
 
 
-def _told(folder: Place, record: Row) -> str:
-    """What the earlier run was and what was another setting, where its record can be read."""
+def _differences(folder: Place, record: Row) -> str:
+    """Return what the earlier run was and which settings differ, if its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         earlier = json.loads((folder / RUN).read_bytes())
         ours = json.loads(to_json(record))
@@ -168,16 +169,16 @@ def _told(folder: Place, record: Row) -> str:
 
 
 def _is_dead(journal: Path) -> bool:
-    """Whether who wrote a journal is gone; of another machine, nobody here can ask."""
+    """Return whether the process that wrote a journal has ended."""
     found = _MARK.match(journal.name)
     if found is None:
         return False
-    if found[3] and found[3] != mark().partition("@")[2]:
+    if found[3] and found[3] != process_mark().partition("@")[2]:
         return time.time() - journal.stat().st_mtime > _DAY
     try:
         os.kill(int(found[2]), 0)
     except ProcessLookupError:
         return True
-    except OSError:  # another user's
+    except OSError:  # the process belongs to another user
         return False
     return False

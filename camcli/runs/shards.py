@@ -16,8 +16,8 @@ from camcli.images.find import Source
 class Shard:
     """Part `number` of `count` (from 1) of a list of `images`, whose names have the digest `names`.
 
-    It has each `count`-th batch of the list, from the `number`-th: whole ones, so that each image
-    meets the neighbours that it has in a run of all.
+    It holds every `count`-th batch of the list, from batch `number`. Batches stay whole, so that
+    each image is in the same batch as in an unsharded run.
     """
 
     number: int
@@ -27,11 +27,11 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What its records are called: `2-of-8`."""
+        """The name of its records, such as `2-of-8`."""
         return f"{self.number}-of-{self.count}"
 
     def share(self, batch_size: int) -> int:
-        """How many of the images are its own."""
+        """Return the number of images in the shard."""
         whole, rest = divmod(self.images, batch_size)
         turns, left = divmod(whole, self.count)
         mine = (turns + (self.number <= left)) * batch_size
@@ -39,7 +39,7 @@ class Shard:
 
 
 def shard_of(sources: Sequence[Source], spec: str, batch_size: int) -> tuple[list[Source], Shard]:
-    """Part i of n, for `i/n`: each n-th batch, from the i-th. Raises CamcliError."""
+    """Return the images of shard `I/N`, and the shard. Raises CamcliError."""
     found = re.fullmatch(r"(\d+)/(\d+)", spec)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise CamcliError(f"--shard '{spec}': expected I/N with I from 1 to N, such as 1/4")

@@ -11,7 +11,7 @@ from pathlib import Path
 from camcli.errors import CamcliError, OutputError
 from camcli.runs.files import within
 from camcli.runs.manifest import MANIFEST, RUN
-from camcli.runs.names import named
+from camcli.runs.outputs import named_files
 from camcli.snapshots.compare import Row, read
 
 _STAGING = ".camcli-update-"
@@ -48,7 +48,7 @@ def accept(new: Path, baseline: Path) -> None:
 
 
 def _named(rows: Sequence[Row]) -> set[str]:
-    return {name for row in rows for name in named(row).values()}
+    return {name for row in rows for name in named_files(row).values()}
 
 
 def _remove(file: Path, top: Path) -> None:

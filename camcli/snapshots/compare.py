@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from camcli.errors import CamcliError, one_line
 from camcli.runs.files import within
 from camcli.runs.manifest import MANIFEST
-from camcli.runs.names import FIELDS
+from camcli.runs.outputs import OUTPUTS
 
 Row: TypeAlias = dict[str, Any]
 
@@ -169,9 +169,9 @@ def _row(file: Path, number: int, line: str) -> Row:
     wanted = ("image", "method", "target", "status")
     if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in wanted):
         raise CamcliError(f"'{file}' line {number}: expected a row with {', '.join(wanted)}")
-    for name in FIELDS.values():
-        if row.get(name) is not None:
-            within(file.parent, row[name])
+    for kind in OUTPUTS.values():
+        if row.get(kind.field) is not None:
+            within(file.parent, row[kind.field])
     return row
 
 

@@ -94,6 +94,7 @@ def _job(
     """What a call asks for: the job, but for its folder, and how much may change."""
     from camcli.images.find import Source
     from camcli.runs.job import Job
+    from camcli.runs.options import InputOptions
     from camcli.snapshots.compare import Tolerance
 
     network = _loaded(model, str(weights), labels, device)
@@ -108,9 +109,7 @@ def _job(
             output=output,
             layers=(layer,),
             saves=("map",),
-            fit=fit,
-            batch_size=1,
-            workers=1,
+            inputs=InputOptions(fit, batch_size=1, workers=1),
         )
 
     return job, Tolerance(**tolerance)

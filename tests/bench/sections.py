@@ -38,7 +38,8 @@ from camcli.runs.files import prepare
 from camcli.runs.job import Job
 from camcli.runs.manifest import MANIFEST, manifest
 from camcli.runs.names import check_names
-from camcli.runs.pipeline import Engine, run
+from camcli.runs.options import InputOptions
+from camcli.runs.pipeline import Executor, run
 from camcli.runs.save import written
 from tests.bench.clock import (
     Contender,
@@ -50,6 +51,7 @@ from tests.bench.clock import (
     ratio,
     watched,
 )
+from tests.support.jobs import changed
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 CHEAP = ("gradcam", "gradcam++", "hirescam", "layercam")
@@ -315,7 +317,14 @@ def stages(size: Size) -> Iterator[Row]:
         for name in size.of("mini", "resnet50"):
             model = load(name, _learnt(name), device=size.device)
             output = folder / name
-            job = Job(sources, model, ["gradcam"], ["pred"], output, batch_size=size.batch)
+            job = Job(
+                sources,
+                model,
+                ["gradcam"],
+                ["pred"],
+                output,
+                inputs=InputOptions(batch_size=size.batch),
+            )
             taken = _processor_time(job)
             for what, seconds in taken.items():
                 cost = 1e3 * seconds / count, seconds / taken["explain"]
@@ -358,7 +367,7 @@ def _processor_time(job: Job) -> dict[str, float]:
     folder = str(job.sources[0].path.parent)
     find([folder])
     timed("list", lambda: [check_names(job.output, find([folder]), job.results)])
-    loaded = timed("read", lambda: map(partial(pipeline._load, job), job.sources))
+    loaded = timed("read", lambda: map(partial(pipeline.load, job), job.sources))
     explained = timed("explain", lambda: pipeline._explained(job, loaded))
     timed("write", lambda: map(partial(written, job), explained))
     with manifest(job.output / MANIFEST) as add:
@@ -372,7 +381,7 @@ def one_actor(size: Size) -> Iterator[Row]:
     mini and small photos, so that what is not the network weighs as much as it can; photos of
     ordinary size for other models.
     """
-    from camcli.runs.ray import UNIT_BATCHES, connected, hired
+    from camcli.runs.ray import UNIT_BATCHES, connected, ray_executor
 
     (name,) = size.of("mini")
     photographed, kind = (_thumbnails, "small photos") if name == "mini" else (_photos, "photos")
@@ -388,19 +397,19 @@ def one_actor(size: Size) -> Iterator[Row]:
             methods=["gradcam"],
             targets=["pred"],
             output=folder / "out",
-            batch_size=size.batch,
+            inputs=InputOptions(batch_size=size.batch),
         )
 
         def actor(count: int) -> float:
-            given = replace(job, sources=job.sources[:count], overwrite=True)
+            given = changed(job, sources=job.sources[:count], overwrite=True)
             with watched(ACTOR) as peak:
-                seconds = _under_way(*hired(given, size.device, actors=1), start)
+                seconds = _under_way(*ray_executor(given, size.device, actors=1), start)
             peaks[count] = peak[0]
             return seconds
 
         seconds, peaks = dict[str, list[float]](local=[], ray=[]), dict[int, int]()
         for _ in range(min(3, size.repeats)):
-            seconds["local"].append(_under_way(replace(job, overwrite=True), None, start))
+            seconds["local"].append(_under_way(changed(job, overwrite=True), None, start))
             seconds["ray"].append(actor(size.many))
         place = "cluster", f"{name}, {size.many - start} {kind}"
         for name, taken in seconds.items():
@@ -419,10 +428,10 @@ ACTOR = "ray::MapWorker"
 """What Ray calls the process of an actor of Ray Data's."""
 
 
-def _under_way(job: Job, engine: Engine | None, start: int) -> float:
+def _under_way(job: Job, executor: Executor | None, start: int) -> float:
     """Seconds to the end from image number `start`, with which an actor's report ends."""
     began = perf_counter()
-    for number, _ in enumerate(run(job, engine), 1):
+    for number, _ in enumerate(run(job, executor), 1):
         if number == start:
             began = perf_counter()
     return perf_counter() - began

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from camcli import METHODS, CamcliError, explain
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
-from camcli.capture.targets import parse_target
 from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning, MethodError, ModelError
 from tests.support.networks import GapNet
@@ -117,7 +116,7 @@ def test_results_carry_no_graph(gap_net: GapNet, images: Tensor) -> None:
 
 def test_the_trunk_builds_no_graph(gap_net: GapNet, images: Tensor) -> None:
     with borrowed(gap_net):
-        run = Pass(Watch(gap_net, ("last",)), (images,), [parse_target("pred")])
+        run = Pass(Watch(gap_net, ("last",)), (images,))
     names, queue = set(), [run.output.grad_fn]
     while queue:
         node = queue.pop()
@@ -184,7 +183,7 @@ def test_a_clamp_that_is_no_relu_is_left_alone(
     """Also one with a tensor for a bound, which is not asked whether it is zero everywhere."""
     net = Functional(gap_net, lambda x: x.clamp(**bounds).relu())
     with borrowed(net):
-        run = Pass(Watch(net, ("second",), guided=True), (images,), [parse_target("pred")])
+        run = Pass(Watch(net, ("second",), guided=True), (images,))
     assert run.rule.relus == 2
 
 

@@ -47,7 +47,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Both:
             monkeypatch.setattr(perturbed, "plan_of", plan_of)
             shown = explain(net, images, "occlusion", target, window=window)
             found.append(shown.maps / shown.scores.abs().max())
-        return *found, plans[0]
+        return *found, plans[0] if plans else None
 
     return maps
 

@@ -52,7 +52,7 @@ def test_one_image(run: Run, photo: Path, tmp_path: Path) -> None:
     assert "photo.jpg  gradcam  " in text(found.stdout_bytes)
     assert text(found.stdout_bytes).rstrip().endswith("out/photo.gradcam.png")
     notes = text(found.stderr_bytes).splitlines()
-    assert notes[0] == "Note: squeezenet1_1 with weights none (random, seed 0) has learnt nothing."
+    assert notes[0] == "Note: squeezenet1_1 with weights none (random, seed 0) is untrained."
     assert notes[-1] == f"1 image -> {tmp_path}/out"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         *("manifest.jsonl", "photo.gradcam.npy", "photo.gradcam.png", "run.json")
@@ -166,7 +166,7 @@ def test_guided_methods_warn_or_refuse(run: Run, photo: Path, tmp_path: Path) ->
     arguments = ("explain", photo, "--weights", "none", "--method", "guided", "--output", tmp_path)
     found = run(*arguments, "--model", "mobilenet_v3_small")
     assert found.exit_code == 0
-    assert "Warning: guided backpropagation guides this" in text(found.stderr_bytes)
+    assert "Warning: guided backpropagation applies to this" in text(found.stderr_bytes)
     found = run(*arguments, "--model", "efficientnet_b0", "--overwrite")
     assert found.exit_code == 2
     assert "needs ReLUs and this network has none" in text(found.stderr_bytes)

@@ -202,7 +202,7 @@ def at_terminal(
 def test_one_image_at_a_terminal(at_terminal: Callable[..., str], tmp_path: Path) -> None:
     photo = SAMPLES / "cat_dog.jpg"
     lines = at_terminal(photo).splitlines()
-    assert lines[0].startswith("Note: by mini")
+    assert lines[0].startswith("Note: mini, the bundled model")
     assert re.fullmatch(r"  dog +█+.? +\d\d\.\d%", lines[1])
     assert re.fullmatch(r"  cat +█+.? +\d\d\.\d%", lines[2])
     assert lines[-3:] == [
@@ -237,7 +237,7 @@ def test_no_preview_but_a_line(run: Run, photo: Path, tmp_path: Path) -> None:
     found = run(*given, "--save", "map,panel")
     assert found.exit_code == 2
     assert found.stderr_bytes.decode() == (
-        "Error: --preview draws the overlay, which --save leaves out: add it there\n"
+        "Error: --preview draws the overlay: add overlay to --save\n"
     )
 
 

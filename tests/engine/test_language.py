@@ -17,8 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from camcli.engine.language.load import load
-from camcli.engine.language.prompts import WORDS, Prompt, asked, captioned
+from camcli.engine.explain import explain
+from camcli.engine.language.load import load_language_model
+from camcli.engine.language.prompts import WORDS, Query
+from camcli.engine.language.prompts import caption as captioned
+from camcli.engine.language.prompts import question as asked
 from camcli.images.decode import decode
 from tests.scenes.drawing import normalised, scenes
 from tests.scenes.pointing import of_questions, of_words, rates
@@ -201,7 +204,7 @@ def refused(found: Result) -> str:
     ("given", "line"),
     [
         (("PHOTO", " "), 'an empty question: expected words, such as "what is the man doing?"'),
-        (("PHOTO",), "no question behind 'PHOTO': it comes last, in quotation marks"),
+        (("PHOTO",), "no question after 'PHOTO': give it last, in quotation marks"),
         ((QUESTION,), "no PATHS: expected files, folders, globs or -"),
         (("PHOTO", "? " * 30), "question '? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ...' has 30 "),
         (("PHOTO", QUESTION, "--answer", " "), "an empty answer: expected words"),
@@ -326,7 +329,8 @@ def test_without_a_hub_a_folder_is_asked_for(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
     line = refused(run("caption", photos))
     assert line.startswith(
-        "model 'Salesforce/blip-image-captioning-base' is no folder, and the hub is out of reach ("
+        "model 'Salesforce/blip-image-captioning-base' is not a folder, "
+        "and the hub cannot be reached ("
     )
     assert line.endswith(
         "): give the folder of a BlipForConditionalGeneration that save_pretrained wrote"
@@ -345,9 +349,9 @@ def test_without_transformers_the_extra_is_named(
 # The score and the map, beside the library's own forward pass and a Grad-CAM written from the paper
 
 
-def prompted(folder: Path, skill: str, **wish: Any) -> Prompt:
-    """A prompt for a model in float64."""
-    talker = load(skill, str(folder))
+def prompted(folder: Path, skill: str, **wish: Any) -> Query:
+    """What is asked of a model in float64."""
+    talker = load_language_model(skill, str(folder))
     talker.model.module.double()
     if skill == "ask":
         return asked(talker, QUESTION, **wish)
@@ -416,7 +420,7 @@ def test_score_and_map_of_a_text(folders: dict[str, Path], skill: str, text: str
     wish: dict[str, Any] = {"answers": [text]} if skill == "ask" else {"text": text}
     prompt = prompted(folders[skill], skill, **wish)
     images = normalised(scenes(1, 5)).double()
-    (shown,) = prompt.explain(prompt.model, images, ["gradcam"], prompt.targets, [None])
+    (shown,) = explain(prompt.model, images, ["gradcam"], prompt.targets)
     network = blips.ARCHITECTURES[skill].from_pretrained(folders[skill]).double().eval()
 
     def score() -> Tensor:
@@ -425,7 +429,7 @@ def test_score_and_map_of_a_text(folders: dict[str, Path], skill: str, text: str
     each = log_probabilities(network, skill, images, text)
     assert shown.scores.dtype == torch.float64
     torch.testing.assert_close(shown.scores[0], each[:-1].sum(), rtol=1e-10, atol=1e-10)
-    (said,) = shown.said or ()
+    (said,) = shown.texts or ()
     assert said.probability == pytest.approx(each.sum().exp().item(), rel=1e-9)
     torch.testing.assert_close(shown.maps[0], paper_gradcam(network, score), rtol=1e-8, atol=1e-12)
     assert shown.maps.any()
@@ -435,7 +439,7 @@ def test_score_and_map_of_a_word(folders: dict[str, Path]) -> None:
     text = "a red circle and a green rings"
     prompt = prompted(folders["caption"], "caption", text=text, words=True)
     images = normalised(scenes(1, 5)).double()
-    _, shown = prompt.explain(prompt.model, images, ["gradcam"], prompt.targets, [None])
+    _, shown = explain(prompt.model, images, ["gradcam"], prompt.targets)
     network = blips.ARCHITECTURES["caption"].from_pretrained(folders["caption"]).double().eval()
 
     def rings() -> Tensor:
@@ -445,7 +449,7 @@ def test_score_and_map_of_a_word(folders: dict[str, Path]) -> None:
     torch.testing.assert_close(
         shown.maps[0, 6], paper_gradcam(network, rings), rtol=1e-8, atol=1e-12
     )
-    (said,) = shown.said or ()
+    (said,) = shown.texts or ()
     assert said.words[6] == ("rings", pytest.approx(rings().exp().item(), rel=1e-9))
 
 
@@ -458,12 +462,12 @@ def test_a_batch_is_its_images(folders: dict[str, Path], words: bool) -> None:
     methods = ["gradcam", "layercam"]
 
     def explained(part: Tensor) -> list[Any]:
-        return prompt.explain(prompt.model, part, methods, prompt.targets, [None])
+        return explain(prompt.model, part, methods, prompt.targets)
 
     together, apart = explained(images), [explained(image[None]) for image in images]
     for number, shown in enumerate(together):
         for at, alone in enumerate(one[number] for one in apart):
-            assert alone.said == (close(shown.said[at]),)
+            assert alone.texts == (close(shown.texts[at]),)
             maps = (
                 shown.maps[at, : alone.maps.shape[1]] if shown.target == WORDS else shown.maps[at]
             )
@@ -485,9 +489,9 @@ def test_answers_have_the_probabilities_of_texts_given(folders: dict[str, Path])
     every = [*blips.VOCABULARY.keys() - {*blips.SPECIAL, "##s"}]
     prompt = prompted(folders["ask"], "ask", answers=every, top=5)
     images = normalised(scenes(1, 5)).double()
-    found = prompt.explain(prompt.model, images, ["gradcam"], prompt.targets, [None])
-    chances = {shown.said[0].text: shown.said[0].probability for shown in found if shown.said}
-    ranked = found[0].said[0].answers if found[0].said else ()
+    found = explain(prompt.model, images, ["gradcam"], prompt.targets)
+    chances = {shown.texts[0].text: shown.texts[0].probability for shown in found if shown.texts}
+    ranked = found[0].texts[0].answers if found[0].texts else ()
     assert [share for _, share in ranked] == sorted((s for _, s in ranked), reverse=True)
     # A network that has learnt nothing may say special tokens too, which are not read out.
     same = [share / chances[text] for text, share in ranked if text in chances]
@@ -504,7 +508,7 @@ def test_maps_point_at_what_is_asked_about(
     run: Run, skill: str, steps: int, tmp_path: Path
 ) -> None:
     folder = blips.save(blips.trained(skill, steps), tmp_path / "model")
-    talker, others = load(skill, str(folder)), scenes(60, 99, clear=True)
+    talker, others = load_language_model(skill, str(folder)), scenes(60, 99, clear=True)
     point = of_questions if skill == "ask" else of_words
     found = rates(others, point(talker, others, ["hirescam"])["hirescam"])
     assert found.right >= 0.7

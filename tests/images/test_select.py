@@ -19,7 +19,7 @@ from click.testing import Result
 from camcli.errors import CamcliError
 from camcli.images.find import Source
 from camcli.images.select import matching, read_list
-from camcli.runs import pipeline
+from camcli.runs import worker
 from camcli.runs.shards import shard_of
 from tests.support.files import make_photo, manifest
 
@@ -168,14 +168,14 @@ def test_signals(
     """What was written is in the manifest, and the code says which signal it was."""
     for i in range(9):
         make_photo(tmp_path / "in" / f"{i}.jpg")
-    explain, calls = pipeline.explain, itertools.count()
+    explain, calls = worker.explain, itertools.count()
 
     def signalled(*arguments: Any, **options: Any) -> Any:
         if next(calls) == 4:
             os.kill(os.getpid(), number)
         return explain(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, "explain", signalled)
+    monkeypatch.setattr(worker, "explain", signalled)
     arguments = ("explain", tmp_path / "in", *TINY, "--batch-size", 1, "--output", tmp_path / "out")
     found = run(*arguments)
     assert found.exit_code == code

@@ -22,10 +22,12 @@ from camcli.images.store import Remote, place
 from camcli.runs import manifest, pipeline, save
 from camcli.runs.files import prepare, within
 from camcli.runs.job import Job
-from camcli.runs.merge import merged
+from camcli.runs.merge import merge
+from camcli.runs.options import InputOptions
 from camcli.runs.shards import shard_of
 from tests.runs.test_resume import files
 from tests.support.files import make_photo
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 
 pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
@@ -57,8 +59,7 @@ def job(tmp_path: Path) -> Job:
         targets=("pred",),
         output=tmp_path / "out",
         saves=("map",),
-        batch_size=3,
-        workers=2,
+        inputs=InputOptions(batch_size=3, workers=2),
     )
 
 
@@ -132,7 +133,7 @@ def test_a_run_on_a_store_gives_the_same_bytes(
         monkeypatch.setattr(
             module, "write", lambda file, *more: written.append(file.name) or write(file, *more)
         )
-    list(pipeline.run(replace(there, skip_existing=True)))
+    list(pipeline.run(changed(there, skip_existing=True)))
     assert written == ["z.gradcam.npy", "run.json"]
     assert stored(store / "out") == local
 
@@ -154,13 +155,13 @@ def test_stopped_runs_and_shards(
     for name, data in lost.items():  # as if it had been killed
         (output / name).write_bytes(data)
     assert len([*replace(job, output=output).earlier()]) == 2
-    list(pipeline.run(replace(job, output=output, skip_existing=True)))
+    list(pipeline.run(changed(job, output=output, skip_existing=True)))
     assert stored(output) == files(tmp_path / "out")
     for number in (1, 2):
-        sources, shard = shard_of(job.sources, f"{number}/2", job.batch_size)
+        sources, shard = shard_of(job.sources, f"{number}/2", job.inputs.batch_size)
         part = replace(job, sources=sources, shard=shard, output=output / "shared")
         list(pipeline.run(part))
-    merged([output / "shared"], output / "shared")
+    merge([output / "shared"], output / "shared")
     whole = (output / "shared" / "manifest.jsonl").read_bytes()
     assert whole == (tmp_path / "out" / "manifest.jsonl").read_bytes()
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camcli import explain
-from camcli.capture.evidence import Evidence
+from camcli.capture.evidence import Evidence, Observation
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.targets import parse_target
@@ -430,8 +430,10 @@ def test_scorecam_of_a_flat_channel(gap_net: GapNet, images: Tensor) -> None:
     nn.init.zeros_(gap_net.last[0].weight[1])
     nn.init.constant_(gap_net.last[0].bias, 0.3)
     with borrowed(gap_net):
-        run = Pass(Watch(gap_net, ("last",)), (images,), [parse_target(CLASS)])
-        masked = run.at_layers[0][0].masked
+        run = Pass(Watch(gap_net, ("last",)), (images,))
+        observation = Observation(run, [parse_target(CLASS)])
+        (shown,) = observation.evidence(observation.scored[0], at_layers=True)
+        masked = shown["masked"]
     black = gap_net(torch.zeros_like(images))[:, CLASS].detach()
     torch.testing.assert_close(masked[:, 1], black)
     assert not torch.isclose(masked[:, 0], black).any()
@@ -520,12 +522,12 @@ def test_registry() -> None:
         register("gradcam", source="")(gradcam)
     with pytest.raises(ValueError, match=r"asks for \['activations'\]"):
         register("new", source="")(lambda activations: activations)
-    with pytest.raises(ValueError, match="needs more than a layer"):
+    with pytest.raises(ValueError, match="needs acts and grads only"):
         register("new", source="", trainable=True)(lambda acts: acts)
     assert "new" not in METHODS
     assert {name for name in METHODS if METHODS[name].trainable} == {"gradcam", "gradcam++"}
     for name in EVIDENCE:
-        assert hasattr(Evidence, name), f"capture provides {name}"
+        assert EVIDENCE[name].take or hasattr(Evidence, name), f"capture provides {name}"
     for method in METHODS.values():
         assert re.search(r"arXiv:|doi:", method.source)
         assert method.summary.endswith(".")

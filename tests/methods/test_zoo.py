@@ -83,11 +83,11 @@ def fill(network: nn.Module, numbers: list[Tensor]) -> nn.Module:
 def one_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Score-CAM and Ablation-CAM run a network once a channel: here for one that stands for all."""
 
-    def shortened(scores: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-        def of_all(run: Any, site: Any) -> Tensor:
-            first = SimpleNamespace(acts=site.acts[:, :1], tap=SimpleNamespace(**vars(site.tap)))
-            first.tap.layout = only_first(site.tap.layout)
-            return scores(run, first).repeat(1, 1, site.acts.shape[1])
+    def shortened(scores: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def of_all(run: Any, tap: Any, score: Any) -> Tensor:
+            first = SimpleNamespace(**vars(tap), detached=tap.detached[:, :1])
+            first.layout = only_first(tap.layout)
+            return scores(run, first, score).repeat(1, 1, tap.detached.shape[1])
 
         return of_all
 

@@ -192,9 +192,9 @@ def test_layers_inside_networks_of_tokens(make: type[nn.Module], layer: str) -> 
         (tiny_vit, "encoder.layers.encoder_layer_1.mlp", "no path from its patches to the score"),
         (tiny_vit, "encoder.layers.encoder_layer_0.self_attention", "gives tuple, not a feature"),
         (tiny_vit, "heads", r"gives \(2, 4\), not a feature map"),
-        (tiny_swin, "avgpool", r"gives a single place, \(2, 16, 1, 1\), not a map"),
+        (tiny_swin, "avgpool", r"gives a single cell, \(2, 16, 1, 1\)"),
         (tiny_swin, "flatten", r"gives \(2, 16\), not a feature map"),
-        (tiny_maxvit, "classifier.0", r"gives a single place, \(2, 8, 1, 1\), not a map"),
+        (tiny_maxvit, "classifier.0", r"gives a single cell, \(2, 8, 1, 1\)"),
     ],
 )
 def test_layers_that_give_no_map(make: type[nn.Module], layer: str, message: str) -> None:

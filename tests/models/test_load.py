@@ -93,7 +93,7 @@ def test_unknown_tokens_are_not_taken_for_a_feature_map() -> None:
             return self.head(self.mix(self.cut(x).flatten(2).mT).amax(1))
 
     images = torch.randn(2, 3, 32, 32)
-    with pytest.raises(ModelError, match=r"goes on in tokens .* 'cut'.*: use occlusion"):
+    with pytest.raises(ModelError, match=r"'cut', into tokens .* use occlusion"):
         explain(Tokens(), images)
     assert explain(Tokens(), images, "occlusion", 1).maps.shape == (2, 32, 32)
 

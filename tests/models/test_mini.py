@@ -69,7 +69,7 @@ def test_heat_is_on_the_animal_asked_for(method: str, mini: Model) -> None:
 def test_the_note_says_which_model_it_was(run: Callable[..., Result], tmp_path: Path) -> None:
     arguments = ("explain", SAMPLES / "cat.jpg", "--save", "map", "--output", tmp_path)
     (note, _) = run(*arguments).stderr_bytes.decode().splitlines()
-    assert note.startswith("Note: by mini, the bundled model of 10 classes; --model resnet50")
+    assert note.startswith("Note: mini, the bundled model, knows 10 classes; --model resnet50")
     assert run(*arguments, "--model", "mini").stderr_bytes.decode().startswith("1 image")
     assert run(*arguments, "--quiet").stderr_bytes == b""
 

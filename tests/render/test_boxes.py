@@ -23,7 +23,9 @@ from camcli.render import draw
 from camcli.render.boxes import BoxRule
 from camcli.runs import pipeline
 from camcli.runs.job import Job
+from camcli.runs.options import InputOptions
 from tests.support.files import SAMPLES, make_photo, manifest
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 
 TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu", "--quiet")
@@ -62,7 +64,7 @@ def job(tmp_path: Path) -> Job:
         targets=("0",),
         output=tmp_path / "out",
         saves=("overlay", "boxes"),
-        workers=1,
+        inputs=InputOptions(workers=1),
     )
 
 
@@ -117,9 +119,9 @@ def test_thresholds(job: Job) -> None:
     left, right = (75, 30, 105, 75), (150, 90, 165, 105)
     assert found["gradcam"]["boxes"][0] == pytest.approx(left, abs=8)
     assert found["cam"]["boxes"][0] == pytest.approx(right, abs=8)
-    found = rows(replace(job, boxes=BoxRule(threshold=0.1), overwrite=True))
+    found = rows(changed(job, boxes=BoxRule(threshold=0.1), overwrite=True))
     assert found["cam"]["boxes"][0] == pytest.approx(left, abs=8)
-    found = rows(replace(job, boxes=BoxRule(threshold=0.3), overwrite=True))
+    found = rows(changed(job, boxes=BoxRule(threshold=0.3), overwrite=True))
     assert found["gradcam"]["boxes"][0] == pytest.approx(right, abs=8)
 
 
@@ -155,12 +157,12 @@ def test_images_have_no_boxes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule", [BoxRule("all"), BoxRule(threshold=0.4)])
 def test_a_folder_has_one_kind_of_boxes(job: Job, rule: BoxRule) -> None:
     before = rows(job)
-    again = replace(job, boxes=rule, skip_existing=True)
+    again = changed(job, boxes=rule, skip_existing=True)
     with pytest.raises(OutputError, match="holds results of another run"):
         again.check()
-    assert rows(replace(job, skip_existing=True)) == before
-    rows(replace(job, saves=("overlay",), overwrite=True))
-    after = rows(replace(job, skip_existing=True))
+    assert rows(changed(job, skip_existing=True)) == before
+    rows(changed(job, saves=("overlay",), overwrite=True))
+    after = rows(changed(job, skip_existing=True))
     assert after == before, "boxes that were not asked for before are made now"
 
 

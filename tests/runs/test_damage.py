@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,11 @@ from camcli.images.decode import decode
 from camcli.images.find import find
 from camcli.images.preprocess import Preset
 from camcli.render import draw as drawing
-from camcli.runs import pipeline
+from camcli.runs import batches, pipeline, worker
 from camcli.runs.job import Job
+from camcli.runs.options import InputOptions
 from tests.support.files import make_photo, manifest
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -79,7 +80,14 @@ def job(tmp_path: Path) -> Job:
         make_photo(tmp_path / "in" / f"{i}.jpg", 60, 50)
     model = Model(GapNet(), preset=Preset(40, 32), num_classes=5)
     sources = find([str(tmp_path / "in")])
-    return Job(sources, model, ("gradcam",), ("pred",), tmp_path / "out", batch_size=2, workers=2)
+    return Job(
+        sources,
+        model,
+        ("gradcam",),
+        ("pred",),
+        tmp_path / "out",
+        inputs=InputOptions(batch_size=2, workers=2),
+    )
 
 
 @settings(
@@ -105,7 +113,7 @@ def test_images_that_are_hardly_there(fit: str, job: Job, tmp_path: Path) -> Non
     sizes = {"dot.png": (1, 1), "line.png": (1, 300), "row.png": (300, 1)}
     for name, size in sizes.items():
         make_photo(tmp_path / "thin" / name, *size)
-    list(pipeline.run(replace(job, sources=find([str(tmp_path / "thin")]), fit=fit)))
+    list(pipeline.run(changed(job, sources=find([str(tmp_path / "thin")]), fit=fit)))
     for row in manifest(job.output):
         assert row["status"] != "error", row["error"]
         with Image.open(job.output / row["overlay"]) as drawn:
@@ -144,12 +152,12 @@ def test_a_disk_that_fills_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None
     """What was written is kept, the rest says why, and the run can be finished later."""
     full_after(7, monkeypatch)
     with pytest.raises(WriteError, match=r"run\.json': No space left on device"):
-        list(pipeline.run(replace(job, workers=1)))
+        list(pipeline.run(changed(job, workers=1)))
     rows = manifest(job.output)
     assert [row["status"] for row in rows] == ["ok"] * 3 + ["error"] * 3
     assert "No space left on device" in rows[-1]["error"]
     monkeypatch.undo()
-    list(pipeline.run(replace(job, skip_existing=True)))
+    list(pipeline.run(changed(job, skip_existing=True)))
     assert {row["status"] for row in manifest(job.output)} == {"ok"}
 
 
@@ -169,14 +177,14 @@ def test_an_output_folder_that_goes_away(
     """One line and exit code 1, whatever was being done."""
     for i in range(4):
         make_photo(tmp_path / "in" / f"{i}.jpg")
-    explain, out = pipeline.explain, tmp_path / "out"
+    explain, out = worker.explain, tmp_path / "out"
 
     def vanishing(*arguments: object, **options: object) -> object:
         shutil.rmtree(out, ignore_errors=True)
         out.with_name("out").touch()  # a file in its place, so that it cannot be made again
         return explain(*arguments, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(pipeline, "explain", vanishing)
+    monkeypatch.setattr(worker, "explain", vanishing)
     found = run("explain", tmp_path / "in", *TINY, "--output", out, "--batch-size", 4)
     assert found.exit_code == 1
     assert "Traceback" not in found.stderr_bytes.decode()
@@ -240,7 +248,7 @@ def test_a_reader_that_dies_stops_the_run_and_keeps_what_is_done(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fault of ours is no image's fault: it is raised, after what is done was recorded."""
-    preprocess = pipeline.preprocess
+    preprocess = batches.preprocess
     calls = iter(range(9))
 
     def dying(*arguments: object) -> object:
@@ -248,9 +256,9 @@ def test_a_reader_that_dies_stops_the_run_and_keeps_what_is_done(
             raise AssertionError("a fault")
         return preprocess(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "preprocess", dying)
+    monkeypatch.setattr(batches, "preprocess", dying)
     with pytest.raises(AssertionError, match="a fault"):
-        list(pipeline.run(replace(job, workers=1)))
+        list(pipeline.run(changed(job, workers=1)))
     assert [row["image"] for row in manifest(job.output)][:2] == ["0.jpg", "1.jpg"]
 
 
@@ -267,12 +275,12 @@ def test_a_writer_that_dies_stops_the_run_and_keeps_what_is_done(
         return overlay(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(drawing, "overlay", dying)
-    single = replace(job, workers=1, methods=["gradcam"])
+    single = changed(job, workers=1, methods=["gradcam"])
     with pytest.raises(AssertionError, match="a fault"):
         list(pipeline.run(single))
     assert {row["image"] for row in manifest(job.output)} >= {"0.jpg"}
     assert "1.jpg" not in {row["image"] for row in manifest(job.output)}
     assert not list(job.output.glob(".*"))
     monkeypatch.undo()
-    list(pipeline.run(replace(single, skip_existing=True)))
+    list(pipeline.run(changed(single, skip_existing=True)))
     assert {row["status"] for row in manifest(job.output)} == {"ok"}

@@ -18,10 +18,12 @@ from camcli.images.find import find
 from camcli.images.preprocess import Preset
 from camcli.runs import pipeline
 from camcli.runs.job import Job
-from camcli.runs.merge import merged
+from camcli.runs.merge import merge
+from camcli.runs.options import InputOptions
 from camcli.runs.shards import shard_of
 from tests.runs.test_resume import files
 from tests.support.files import make_photo
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
@@ -41,15 +43,14 @@ def job(tmp_path: Path) -> Job:
         targets=("pred",),
         output=tmp_path / "out",
         saves=("map",),
-        batch_size=2,
-        workers=1,
+        inputs=InputOptions(batch_size=2, workers=1),
     )
 
 
 def shards(job: Job, count: int, folders: Sequence[Path], numbers: Sequence[int] = ()) -> None:
     """Run the shards, each into the next of the folders."""
     for number in numbers or range(1, count + 1):
-        sources, shard = shard_of(job.sources, f"{number}/{count}", job.batch_size)
+        sources, shard = shard_of(job.sources, f"{number}/{count}", job.inputs.batch_size)
         output = folders[number % len(folders)]
         list(pipeline.run(replace(job, sources=sources, shard=shard, output=output)))
 
@@ -65,7 +66,7 @@ def test_a_shared_folder_becomes_that_of_a_run_of_all(job: Job, count: int, tmp_
     list(pipeline.run(job))
     shards(job, count, [tmp_path / "shared"])
     assert not (tmp_path / "shared" / "manifest.jsonl").exists()
-    found, counts = merged([tmp_path / "shared"], tmp_path / "shared")
+    found, counts = merge([tmp_path / "shared"], tmp_path / "shared")
     assert (found, counts["images"], counts["error"]) == (count, 11, 2)
     assert results(tmp_path / "shared") == results(tmp_path / "out")
     records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("out", "shared")]
@@ -78,16 +79,16 @@ def test_folders_of_their_own_are_joined_in_another(job: Job, tmp_path: Path) ->
     list(pipeline.run(job))
     folders = [tmp_path / name for name in "abc"]
     shards(job, 3, folders)
-    merged(folders, tmp_path / "joined")
+    merge(folders, tmp_path / "joined")
     assert results(tmp_path / "joined") == results(tmp_path / "out")
-    merged([tmp_path / "joined"], tmp_path / "joined")
+    merge([tmp_path / "joined"], tmp_path / "joined")
     assert results(tmp_path / "joined") == results(tmp_path / "out"), "once more"
 
 
 def test_a_shard_goes_on_beside_others_that_run(job: Job, tmp_path: Path) -> None:
     """It neither takes nor sweeps what is theirs, nor do they what is its."""
     shared = tmp_path / "shared"
-    sources, shard = shard_of(job.sources, "2/3", job.batch_size)
+    sources, shard = shard_of(job.sources, "2/3", job.inputs.batch_size)
     part = replace(job, sources=sources, shard=shard, output=shared)
     run = pipeline.run(part)
     next(run)
@@ -96,20 +97,20 @@ def test_a_shard_goes_on_beside_others_that_run(job: Job, tmp_path: Path) -> Non
     with pytest.raises(
         CamcliError, match=r"shard 2/3 in '.*' has \d of its 4 images: run it again"
     ):
-        merged([shared], shared)
-    list(pipeline.run(replace(part, skip_existing=True)))
-    merged([shared], shared)
+        merge([shared], shared)
+    list(pipeline.run(changed(part, skip_existing=True)))
+    merge([shared], shared)
     list(pipeline.run(job))
     assert results(shared) == results(tmp_path / "out")
     before = results(shared)
-    list(pipeline.run(replace(job, output=shared, skip_existing=True)))
+    list(pipeline.run(changed(job, output=shared, skip_existing=True)))
     assert results(shared) == before, "a run of all trusts what its shards did"
 
 
 def test_what_does_not_belong_together(job: Job, tmp_path: Path) -> None:
     def refused(*folders: Path, match: str) -> None:
         with pytest.raises(CamcliError, match=match):
-            merged(folders, tmp_path / "joined")
+            merge(folders, tmp_path / "joined")
         assert not (tmp_path / "joined").exists()
 
     a, b, c = (tmp_path / name for name in "abc")
@@ -131,7 +132,7 @@ def test_what_does_not_belong_together(job: Job, tmp_path: Path) -> None:
     shutil.rmtree(c)
     shards(job, 4, [c], [2, 4])
     (c / "shards" / "2-of-4.manifest.jsonl").write_text('{"image": "cut')
-    refused(a, c, match=r"2-of-4.manifest.jsonl' is no manifest")
+    refused(a, c, match=r"2-of-4.manifest.jsonl' is not a manifest")
 
 
 def test_from_the_command_line(run: Run, tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from camcli.images.find import find
 from camcli.images.preprocess import Preset
 from camcli.runs import pipeline
 from camcli.runs.job import Job
+from camcli.runs.options import InputOptions
 from camcli.runs.parallel import side_by_side, twin
 from tests.support.files import make_photo, manifest
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 
 
@@ -173,7 +175,14 @@ def job(tmp_path: Path) -> Job:
     model.module.seen.clear()  # type: ignore[operator, union-attr]
     images = find([str(tmp_path / "in")])
     methods, targets = ("gradcam++", "guided", "occlusion"), ("pred", "2")
-    return Job(images, model, methods, targets, tmp_path / "out", batch_size=4, fit="full")
+    return Job(
+        images,
+        model,
+        methods,
+        targets,
+        tmp_path / "out",
+        inputs=InputOptions(batch_size=4, fit="full"),
+    )
 
 
 def shown(job: Job) -> list[tuple[str, np.ndarray | None]]:
@@ -209,7 +218,7 @@ def test_where_one_stream_is_all_it_has_every_thread(job: Job, change: dict[str,
     if "sources" in change:
         change = {"sources": job.sources[:1]}
     change = {name: value for name, value in change.items() if name != "net"}
-    list(pipeline.run(replace(job, model=replace(job.model, module=net), **change)))  # type: ignore[arg-type]
+    list(pipeline.run(changed(job, model=replace(job.model, module=net), **change)))  # type: ignore[arg-type]
     if isinstance(net, Locked):
         assert net.threads == {threading.get_ident()}
     else:

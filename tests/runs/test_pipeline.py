@@ -24,13 +24,15 @@ from camcli.images.find import Source, find
 from camcli.images.geometry import Crop
 from camcli.images.preprocess import Preset
 from camcli.render.draw import Style, overlay
-from camcli.runs import pipeline
+from camcli.runs import batches, pipeline
 from camcli.runs.files import write
 from camcli.runs.job import Job
 from camcli.runs.manifest import MANIFEST
 from camcli.runs.manifest import manifest as written_manifest
 from camcli.runs.names import Wanted, name_of
+from camcli.runs.options import InputOptions
 from tests.support.files import make_photo, manifest
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 
 NAMES = ("ant", "bee", "cat", "e:f", "e/f")
@@ -51,8 +53,7 @@ def job(tmp_path: Path) -> Job:
         methods=("gradcam++", "guided"),
         targets=("pred", "top2", "4"),
         output=tmp_path / "out",
-        batch_size=3,
-        workers=2,
+        inputs=InputOptions(batch_size=3, workers=2),
     )
 
 
@@ -121,7 +122,7 @@ def test_the_overlay_is_the_map_on_its_crop(job: Job) -> None:
 @pytest.mark.parametrize("change", [{"workers": 1}, {"workers": 7}, {}])
 def test_runs_repeat_to_the_byte(job: Job, change: dict[str, int], tmp_path: Path) -> None:
     list(pipeline.run(job))
-    list(pipeline.run(replace(job, output=tmp_path / "again", **change)))
+    list(pipeline.run(changed(job, output=tmp_path / "again", **change)))
     first, again = files(job.output), files(tmp_path / "again")
     first.pop("run.json"), again.pop("run.json")
     assert first == again
@@ -210,7 +211,7 @@ def test_an_input_the_network_cannot_take_fails_alone(job: Job) -> None:
             return super().forward(x)
 
     model = replace(job.model, module=Picky())
-    rows = [r for rows in pipeline.run(replace(job, model=model, fit="full")) for r in rows]
+    rows = [r for rows in pipeline.run(changed(job, model=model, fit="full")) for r in rows]
     failed = {row["image"] for row in rows if row["status"] == "error"}
     assert failed == {"sub0/photo 2.jpg", "sub0/photo 4.jpg"} | {
         f"sub1/photo {i}.jpg" for i in (1, 3, 5) if 32 * (60 + 10 * i) // 50 > 50
@@ -224,7 +225,7 @@ def test_maps_without_meaning_are_marked(job: Job) -> None:
     job = replace(job, methods=("gradcam",), targets=("pred",))
     list(pipeline.run(job))
     assert {row["status"] for row in manifest(job.output)} == {"empty"}
-    job = replace(job, overwrite=True)
+    job = changed(job, overwrite=True)
     nn.init.constant_(job.model.module.fc.weight, float("nan"))  # type: ignore[union-attr, arg-type]
     list(pipeline.run(job))
     for row in manifest(job.output):
@@ -245,7 +246,7 @@ def test_names_that_collide_stop_the_run(job: Job, tmp_path: Path) -> None:
 def test_a_run_that_is_refused_leaves_an_earlier_one(job: Job) -> None:
     list(pipeline.run(job))
     before = files(job.output)
-    no_relu = replace(job, model=replace(job.model, module=GapNet(act=nn.SiLU)), overwrite=True)
+    no_relu = changed(job, model=replace(job.model, module=GapNet(act=nn.SiLU)), overwrite=True)
     with pytest.raises(MethodError, match="needs ReLUs"):
         list(pipeline.run(no_relu))
     assert files(job.output) == before
@@ -321,18 +322,18 @@ def test_stopping_early_keeps_what_is_done(job: Job) -> None:
 def test_reading_stays_a_batch_ahead(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer that has seen one image has made the readers read a bounded number."""
     read = []
-    decode = pipeline.decode
+    decode = batches.decode
 
     def counting(path: Path, limit: int) -> np.ndarray:
         read.append(path)
         return decode(path, limit)
 
-    monkeypatch.setattr(pipeline, "decode", counting)
+    monkeypatch.setattr(batches, "decode", counting)
     many = [replace(job.sources[0], name=Path(f"{i}.png")) for i in range(60)]
     run = pipeline.run(replace(job, sources=many, methods=("gradcam",), targets=("pred",)))
     next(run)
     time.sleep(0.3)
-    assert len(read) <= 5 * job.batch_size
+    assert len(read) <= 5 * job.inputs.batch_size
     run.close()
 
 
@@ -365,7 +366,7 @@ def test_a_batch_that_memory_is_short_for_is_halved(
 ) -> None:
     net = Hungry(1, error)
     net.load_state_dict(job.model.module.state_dict())
-    job = replace(job, batch_size=4)
+    job = changed(job, batch_size=4)
     list(pipeline.run(job))
     short = replace(job, output=tmp_path / "short", model=replace(job.model, module=net))
     with pytest.warns(CamcliWarning) as said:
@@ -386,7 +387,7 @@ def test_windows_are_halved_too(job: Job) -> None:
     net = Hungry(3, SHORT_OF_MEMORY[0])
     net.load_state_dict(job.model.module.state_dict())
     job = replace(job, sources=job.sources[:1], methods=("occlusion",), targets=("pred",))
-    job = replace(job, model=replace(job.model, module=net), window=Window(8, 4), batch_size=16)
+    job = changed(job, model=replace(job.model, module=net), window=Window(8, 4), batch_size=16)
     with pytest.warns(CamcliWarning, match="images at once"):
         assert [row["status"] for rows in pipeline.run(job) for row in rows] == ["ok"]
     assert net.sizes.count(2) > 3
@@ -395,7 +396,7 @@ def test_windows_are_halved_too(job: Job) -> None:
 def test_memory_too_short_for_one_image(job: Job) -> None:
     """An error of that image, in one line; a batch of one is no reason to make others smaller."""
     net = Hungry(0, SHORT_OF_MEMORY[0])
-    job = replace(job, model=replace(job.model, module=net), batch_size=1)
+    job = changed(job, model=replace(job.model, module=net), batch_size=1)
     rows = [row for rows in pipeline.run(job) for row in rows]
     assert {row["status"] for row in rows} == {"error"}
     path = job.sources[0].path

@@ -29,9 +29,11 @@ from camcli.render.draw import Style
 from camcli.runs import pipeline
 from camcli.runs import ray as executor
 from camcli.runs.job import Job
+from camcli.runs.options import InputOptions
 from tests.runs.test_pipeline import SHORT_OF_MEMORY, Hungry
 from tests.runs.test_resume import files
 from tests.support.files import make_photo, manifest
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 from tests.test_bench import measure
 
@@ -90,15 +92,13 @@ def job(tmp_path: Path) -> Job:
         methods=("gradcam++", "guided"),
         targets=("pred", "2"),
         output=tmp_path / "out",
-        fit="full",
-        batch_size=3,
-        workers=2,
+        inputs=InputOptions(fit="full", batch_size=3, workers=2),
     )
 
 
 def there(job: Job, actors: int = 1) -> list[list[dict[str, Any]]]:
     """Run by actors; the rows as they came."""
-    return list(pipeline.run(*executor.hired(job, "cpu", actors)))
+    return list(pipeline.run(*executor.ray_executor(job, "cpu", actors)))
 
 
 @pytest.mark.ray
@@ -114,13 +114,13 @@ def test_the_same_bytes_though_an_actor_is_killed(job: Job, ray: None, tmp_path:
     list(pipeline.run(other))
     half = output / f".camcli-{job.owner}-ab.tmp"
     (tmp_path / "state" / "unfinished").write_text(str(half))
-    unlucky = replace(job, model=replace(job.model, module=module), output=output, overwrite=True)
+    unlucky = changed(job, model=replace(job.model, module=module), output=output, overwrite=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "UNIT_BATCHES", 2)
         assert there(unlucky, 2) == yielded
     assert files(output) == files(tmp_path / "out"), "nothing twice, nothing lost, nothing left"
     record = json.loads((output / "run.json").read_text())
-    assert (record["engine"]["name"], record["engine"]["actors"]) == ("ray", 2)
+    assert (record["executor"]["name"], record["executor"]["actors"]) == ("ray", 2)
     processes = {file.name.split("-")[2] for file in (tmp_path / "state").glob("seen-*")}
     assert len(processes) == 3
 
@@ -141,7 +141,7 @@ def test_an_interruption_keeps_what_is_done(job: Job, ray: None, tmp_path: Path)
     assert 0 < len(rows) < len(whole)
     assert rows == whole[: len(rows)]
     assert not list(output.rglob(".camcli*"))
-    list(pipeline.run(replace(job, output=output, skip_existing=True)))
+    list(pipeline.run(changed(job, output=output, skip_existing=True)))
     assert files(output) == files(tmp_path / "out")
 
 
@@ -155,7 +155,7 @@ def test_from_the_command_line(ray: None, run: Run, tmp_path: Path) -> None:
     url, options = f"file://{tmp_path}", ("--batch-size", 3, "--shard", "1/2", "--device", "cpu")
     arguments = ("explain", f"{url}/in", *options, "--model", "mini", "--output")
     local = run(*arguments, tmp_path / "local")
-    found = run(*arguments, f"{url}/ray", "--engine", "ray", "--num-actors", 3)
+    found = run(*arguments, f"{url}/ray", "--executor", "ray", "--num-actors", 3)
     assert (found.exit_code, local.exit_code) == (1, 1), found.stderr_bytes
     warned, *told = found.stderr_bytes.decode().splitlines()
     assert warned == "Warning: the cluster has room for 2 of 3 actors now"
@@ -177,17 +177,17 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         nodes=lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}],
     )
     monkeypatch.setattr(executor, "_ray", lambda: stand_in)
-    monkeypatch.setattr(executor, "_said", said_here)
+    monkeypatch.setattr(executor, "_reports", reports_here)
     monkeypatch.setattr(executor, "UNIT_BATCHES", 3)
     monkeypatch.setattr(executor, "REPORT_BATCHES", 2)
     monkeypatch.chdir(tmp_path)
 
 
-def said_here(job: Job, units: list[Any], crew: executor.Crew) -> Iterator[executor.Said]:
+def reports_here(job: Job, units: list[Any], crew: executor.ActorPool) -> Iterator[executor.Report]:
     actor = executor.Explainer(pickle.dumps(job), crew, os.getcwd())
     for unit in units:
         for told in actor({"unit": unit["unit"].to_pylist()}):
-            yield from pickle.loads(told["said"][0])  # noqa: S301 - our own
+            yield from pickle.loads(told["reports"][0])  # noqa: S301 - our own
 
 
 def test_the_benchmark_runs(here: None, tmp_path: Path) -> None:
@@ -203,13 +203,13 @@ def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
     kept, lost = job.output / "sub0" / "00.guided.npy", job.output / "sub1" / "17.guided.2.png"
     before = kept.stat().st_mtime_ns
     lost.unlink()
-    stopped = pipeline.run(*executor.hired(replace(job, skip_existing=True), "cpu", 1))
+    stopped = pipeline.run(*executor.ray_executor(changed(job, skip_existing=True), "cpu", 1))
     next(stopped)
     stopped.close()
     assert [row["image"] for row in manifest(job.output)] == [
         row["image"] for row in manifest(tmp_path / "whole") if row["status"] != "error"
     ], "rows of what it did not come to stay, to be held against the files by the next run"
-    there(replace(job, skip_existing=True))
+    there(changed(job, skip_existing=True))
     assert files(job.output) == whole
     assert kept.stat().st_mtime_ns == before
 
@@ -217,7 +217,7 @@ def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
 def test_a_run_that_an_actor_refuses_leaves_what_was_there(job: Job, here: None) -> None:
     list(pipeline.run(job))
     before = files(job.output)
-    no_relu = replace(job, model=replace(job.model, module=GapNet(act=nn.SiLU)), overwrite=True)
+    no_relu = changed(job, model=replace(job.model, module=GapNet(act=nn.SiLU)), overwrite=True)
     with pytest.raises(MethodError, match="needs ReLUs"):
         there(no_relu)
     assert files(job.output) == before
@@ -228,13 +228,13 @@ def test_results_of_other_settings_are_replaced(job: Job, here: None, tmp_path: 
     list(pipeline.run(replace(job, saves=("map", "panel"))))
     other = replace(job, style=Style("jet"), methods=("gradcam++",), sources=job.sources[:12])
     list(pipeline.run(replace(other, output=tmp_path / "fresh")))
-    there(replace(other, overwrite=True))
+    there(changed(other, overwrite=True))
     assert files(job.output) == files(tmp_path / "fresh")
 
 
 def test_warnings_come_home(job: Job, here: None) -> None:
     """Those of the run, once for a unit; the results are as if there had been memory."""
-    hungry = replace(
+    hungry = changed(
         job, model=replace(job.model, module=Hungry(1, SHORT_OF_MEMORY[0])), fit="squash"
     )
     with pytest.warns(CamcliWarning, match=r"out of memory with \d images at once: going on"):
@@ -246,11 +246,11 @@ def test_warnings_come_home(job: Job, here: None) -> None:
 def test_rows_that_are_lost_or_come_twice_stop_the_run(
     job: Job, here: None, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mangled(*given: Any) -> Iterator[executor.Said]:
-        items = [*said_here(*given)]
+    def mangled(*given: Any) -> Iterator[executor.Report]:
+        items = [*reports_here(*given)]
         yield from items[:lost] + items[lost + 1 :]
 
-    monkeypatch.setattr(executor, "_said", mangled)
+    monkeypatch.setattr(executor, "_reports", mangled)
     with pytest.raises(
         ClusterError, match=r"Ray gave (image \d+ where \d+ was next|19 of 20 images)"
     ):
@@ -272,26 +272,29 @@ def test_rows_that_are_lost_or_come_twice_stop_the_run(
 def test_crews(
     nodes: list[tuple[int, int]], device: str, actors: int | None, crew: tuple[object, ...]
 ) -> None:
-    assert executor._crew(nodes, device, actors) == executor.Crew(*crew)  # type: ignore[arg-type]
+    assert executor._pool_for(nodes, device, actors) == executor.ActorPool(*crew)  # type: ignore[arg-type]
 
 
 def test_what_a_cluster_lacks() -> None:
     with pytest.raises(CamcliError, match="--device cuda: the cluster has no GPU"):
-        executor._crew([(2, 0)], "cuda", None)
+        executor._pool_for([(2, 0)], "cuda", None)
     with pytest.raises(
-        CamcliError, match=r"--device 'cuda:1': with --engine ray expected auto, cpu"
+        CamcliError, match=r"--device 'cuda:1': with --executor ray expected auto, cpu"
     ):
-        executor._crew([(2, 2)], "cuda:1", None)
+        executor._pool_for([(2, 2)], "cuda:1", None)
     with pytest.warns(CamcliWarning, match="room for 2 of 4 actors now"):
-        executor._crew([(2, 0)], "cpu", 4)
+        executor._pool_for([(2, 0)], "cpu", 4)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--num-actors", 2], "--ray-address and --num-actors are for --engine ray"),
-        (["--engine", "dask"], "unknown engine 'dask': did you mean"),
-        (["--engine", "ray", "--ray-address", "ray://h:1"], "'ray://h:1': expected auto or HOST:P"),
+        (["--num-actors", 2], "--ray-address and --num-actors are for --executor ray"),
+        (["--executor", "dask"], "unknown executor 'dask': did you mean"),
+        (
+            ["--executor", "ray", "--ray-address", "ray://h:1"],
+            "'ray://h:1': expected auto or HOST:P",
+        ),
     ],
 )
 def test_wrong_usage(arguments: list[object], message: str, run: Run, photo: Path) -> None:
@@ -304,12 +307,12 @@ def test_wrong_usage(arguments: list[object], message: str, run: Run, photo: Pat
 
 def test_without_the_extra(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    found = run("explain", photo, "--model", "mini", "--engine", "ray")
+    found = run("explain", photo, "--model", "mini", "--executor", "ray")
     assert found.exit_code == 2
-    line = "Error: --engine ray needs Ray, which is not installed: pip install 'camcli[ray]'\n"
+    line = "Error: --executor ray needs Ray, which is not installed: pip install 'camcli[ray]'\n"
     assert found.stderr_bytes.decode() == line
 
 
 def test_standard_input_is_for_one_process(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CamcliError, match="standard input cannot be read by --engine ray"):
-        executor.hired(replace(job, sources=[Source(STDIN, Path("stdin"))]))
+    with pytest.raises(CamcliError, match="standard input cannot be read by --executor ray"):
+        executor.ray_executor(replace(job, sources=[Source(STDIN, Path("stdin"))]))

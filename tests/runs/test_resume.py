@@ -26,9 +26,11 @@ from camcli.images.find import find
 from camcli.images.preprocess import Preset
 from camcli.render.draw import Style
 from camcli.runs import job as jobs
-from camcli.runs import pipeline, resume, save
+from camcli.runs import pipeline, resume, save, worker
 from camcli.runs.job import Job
+from camcli.runs.options import InputOptions
 from tests.support.files import make_photo, manifest
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
@@ -49,9 +51,7 @@ def job(tmp_path: Path) -> Job:
         methods=("gradcam++", "guided"),
         targets=("pred", "2"),
         output=tmp_path / "out",
-        fit="full",
-        batch_size=3,
-        workers=2,
+        inputs=InputOptions(fit="full", batch_size=3, workers=2),
     )
 
 
@@ -82,7 +82,7 @@ def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_what_is_done_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     list(pipeline.run(job))
     before = files(job.output)
-    again = replace(job, skip_existing=True)
+    again = changed(job, skip_existing=True)
     assert made(again, monkeypatch) == []
     assert files(job.output) == before
     (job.output / "1.guided.npy").unlink()
@@ -107,12 +107,12 @@ def test_pictures_alone_are_kept_and_removed_too(
     rows = [row for row in manifest(job.output) if row["status"] != "error"]
     assert {row[field] for row in rows for field in fields} == before.keys() - {"manifest.jsonl"}
     assert all(row["map"] is row["overlay"] is None for row in rows)
-    again = replace(job, skip_existing=True)
+    again = changed(job, skip_existing=True)
     assert made(again, monkeypatch) == []
     (job.output / rows[0][fields[-1]]).unlink()
     assert made(again, monkeypatch) == ["0"]
     assert files(job.output) == before
-    list(pipeline.run(replace(job, fit="squash", saves=("map",), overwrite=True)))
+    list(pipeline.run(changed(job, fit="squash", saves=("map",), overwrite=True)))
     assert {Path(name).suffix for name in files(job.output)} == {".npy", ".jsonl"}
 
 
@@ -125,14 +125,14 @@ def test_a_picture_that_no_row_names_is_made_again(
     stale = (job.output / "3.gradcam.panel.png").read_bytes()
     make_photo(job.sources[3].path, 30, 60)
     list(pipeline.run(job))
-    assert made(replace(job, saves=("panel",), skip_existing=True), monkeypatch) == [*"0123567"]
+    assert made(changed(job, saves=("panel",), skip_existing=True), monkeypatch) == [*"0123567"]
     assert (job.output / "3.gradcam.panel.png").read_bytes() != stale
 
 
 def test_a_damaged_image_is_tried_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     list(pipeline.run(job))
     make_photo(job.sources[4].path)
-    assert made(replace(job, skip_existing=True), monkeypatch) == ["4"]
+    assert made(changed(job, skip_existing=True), monkeypatch) == ["4"]
     assert not [row for row in manifest(job.output) if row["status"] == "error"]
 
 
@@ -147,7 +147,7 @@ def other_weights(job: Job) -> Job:
     "change",
     [
         lambda job: replace(job, layers=("trunk",)),
-        lambda job: replace(job, fit="squash"),
+        lambda job: changed(job, fit="squash"),
         lambda job: replace(job, style=Style("jet")),
         lambda job: replace(job, style=Style(alpha=0.4)),
         lambda job: replace(job, window=Window(8)),
@@ -165,23 +165,23 @@ def test_a_folder_of_another_run_is_refused_until_overwritten(
     before, other = files(job.output), replace(change(job), methods=("gradcam",))
     for skip in (False, True):
         with pytest.raises(OutputError, match=r"holds results of another run \(custom, given, lay"):
-            next(pipeline.run(replace(other, skip_existing=skip)))
+            next(pipeline.run(changed(other, skip_existing=skip)))
     assert files(job.output) == before
     list(pipeline.run(replace(other, output=tmp_path / "fresh")))
-    assert made(replace(other, overwrite=True, skip_existing=True), monkeypatch) == [*"0123567"]
+    assert made(changed(other, overwrite=True, skip_existing=True), monkeypatch) == [*"0123567"]
     assert files(job.output) == files(tmp_path / "fresh") | {"notes.txt": b""}
 
 
 def test_other_methods_batches_and_workers_may_share_a_folder(job: Job) -> None:
     list(pipeline.run(job))
-    list(pipeline.run(replace(job, methods=("cam",), batch_size=1, workers=1, saves=("map",))))
+    list(pipeline.run(changed(job, methods=("cam",), batch_size=1, workers=1, saves=("map",))))
     assert (job.output / "0.guided.npy").exists()
 
 
 def test_a_new_version_makes_all_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     list(pipeline.run(job))
     monkeypatch.setattr(jobs, "__version__", "99")
-    list(pipeline.run(replace(job, skip_existing=True, output=job.output)))
+    list(pipeline.run(changed(job, skip_existing=True, output=job.output)))
     first = manifest(job.output)[0]["digest"]
     monkeypatch.undo()
     list(pipeline.run(replace(job)))
@@ -203,7 +203,7 @@ def test_whatever_a_killed_run_left_is_finished_to_the_same_bytes(job: Job, seed
     (job.output / f".camcli-{os.getpid()}-1.tmp").write_bytes(b"of a run that is alive")
     for name in chance.sample(sorted(whole), chance.randrange(4)):
         (job.output / name).unlink(missing_ok=True)
-    list(pipeline.run(replace(job, skip_existing=True, workers=chance.randint(1, 3))))
+    list(pipeline.run(changed(job, skip_existing=True, workers=chance.randint(1, 3))))
     (job.output / f".camcli-{os.getpid()}-1.tmp").unlink()
     assert files(job.output) == whole
 
@@ -214,14 +214,14 @@ def test_going_on_and_stopping_again_loses_nothing(job: Job, images: int) -> Non
     whole = files(job.output)
     (job.output / "0.guided.npy").unlink()
     (job.output / "6.guided.npy").unlink()
-    run = pipeline.run(replace(job, skip_existing=True))
+    run = pipeline.run(changed(job, skip_existing=True))
     for _ in range(images):
         next(run)
     run.close()
     if images:
         known = {row["image"] for row in manifest(job.output)}
         assert known >= {"1.jpg", "2.jpg", "3.jpg", "5.jpg", "7.jpg"}
-    list(pipeline.run(replace(job, skip_existing=True)))
+    list(pipeline.run(changed(job, skip_existing=True)))
     assert files(job.output) == whole
 
 
@@ -231,7 +231,7 @@ def test_a_manifest_cannot_name_files_elsewhere(job: Job, tmp_path: Path) -> Non
     row = manifest(job.output)[0] | {"map": "../precious.npy", "digest": "other-"}
     (job.output / "manifest.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(OutputError, match="outside of its folder"):
-        list(pipeline.run(replace(job, overwrite=True)))
+        list(pipeline.run(changed(job, overwrite=True)))
     assert (tmp_path / "precious.npy").exists()
 
 
@@ -241,7 +241,7 @@ def test_old_manifests_without_digests_are_replaced(job: Job) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in rows) + "{cut sho"
     (job.output / "manifest.jsonl").write_text(lines)
     assert len([*resume.rows(job.output)]) == len(rows)
-    list(pipeline.run(replace(job, skip_existing=True)))
+    list(pipeline.run(changed(job, skip_existing=True)))
     assert all(row["digest"] for row in manifest(job.output))
 
 
@@ -250,19 +250,19 @@ def test_batches_do_not_depend_on_where_a_run_goes_on(
 ) -> None:
     """The network sees the same batches: last digits depend on their size on real networks."""
     seen: list[list[float]] = []
-    explain = pipeline.explain
+    explain = worker.explain
 
     def watching(model: Model, inputs: torch.Tensor, *more: object, **options: object) -> object:
         seen.append(inputs.sum((1, 2, 3)).tolist())
         return explain(model, inputs, *more, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(pipeline, "explain", watching)
+    monkeypatch.setattr(worker, "explain", watching)
     make_photo(job.sources[4].path, 60, 50)
     list(pipeline.run(job))
     first, seen[:] = list(seen), []
     (job.output / "2.guided.npy").unlink()
     (job.output / "7.guided.npy").unlink()
-    list(pipeline.run(replace(job, skip_existing=True)))
+    list(pipeline.run(changed(job, skip_existing=True)))
     assert [len(batch) for batch in first] == [2, 1, 2, 1, 1, 1], "by window, then by shape"
     assert seen == first[:2] + first[4:], "the second window is done"
 

@@ -10,7 +10,7 @@ import click
 import torch
 from PIL import Image
 
-from camcli.engine.language.load import load
+from camcli.engine.language.load import load_language_model
 from tests.bench.__main__ import machine
 from tests.examples import policy, questions
 from tests.scenes import blips
@@ -50,7 +50,7 @@ def measured(others: Sequence[Scene], folder: Path) -> Iterator[tuple[str, Found
     for skill, point in (("ask", of_questions), ("caption", of_words)):
         place = blips.save(blips.trained(skill, STEPS[skill]), folder / skill)
         for layer, told in ((None, ""), (BEFORE_THE_NORM, ", before the last norm")):
-            shots = point(load(skill, str(place)), others, METHODS, layer)
+            shots = point(load_language_model(skill, str(place)), others, METHODS, layer)
             yield f"BLIP, `camcli {skill}`{told}", {m: rates(others, shots[m]) for m in METHODS}
     answerer = questions.trained()
     yield (

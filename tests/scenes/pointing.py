@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camcli.engine.explain import Explanation
-from camcli.engine.language.load import Talker
-from camcli.engine.language.prompts import WORDS, asked, captioned
+from camcli.engine.explain import Explanation, explain
+from camcli.engine.language.load import LanguageModel
+from camcli.engine.language.prompts import WORDS, caption
+from camcli.engine.language.prompts import question as ask
 from tests.examples import policy
 from tests.examples import questions as questions_example
 from tests.scenes.drawing import SIDE, Question, Scene, Thing, normalised, questions
@@ -85,7 +86,7 @@ def rates(scenes: Sequence[Scene], shots: Iterable[Shot]) -> Rates:
 
 
 def of_questions(
-    talker: Talker,
+    language: LanguageModel,
     scenes: Sequence[Scene],
     methods: Sequence[str] = ("gradcam",),
     layer: str | None = None,
@@ -97,10 +98,10 @@ def of_questions(
             by_text[question.text].append((number, question))
     shots: dict[str, list[Shot]] = {method: [] for method in methods}
     for text, each in by_text.items():
-        images, prompt = normalised([scenes[number] for number, _ in each]), asked(talker, text)
-        found = prompt.explain(prompt.model, images, methods, prompt.targets, [layer])
+        images, prompt = normalised([scenes[number] for number, _ in each]), ask(language, text)
+        found = explain(prompt.model, images, methods, prompt.targets, [layer])
         for shown in found:
-            facts = zip(each, shown.maps, shown.said or (), strict=True)
+            facts = zip(each, shown.maps, shown.texts or (), strict=True)
             shots[shown.method] += [
                 Shot(
                     *(number, question.about, text.split()[1]),
@@ -112,21 +113,21 @@ def of_questions(
 
 
 def of_words(
-    talker: Talker,
+    language: LanguageModel,
     scenes: Sequence[Scene],
     methods: Sequence[str] = ("gradcam",),
     layer: str | None = None,
 ) -> dict[str, list[Shot]]:
     """The colours and the shapes in the network's own captions, for each method."""
-    prompt = captioned(talker, words=True)
-    found = prompt.explain(prompt.model, normalised(scenes), methods, prompt.targets, [layer])
+    prompt = caption(language, words=True)
+    found = explain(prompt.model, normalised(scenes), methods, prompt.targets, [layer])
     of_each = {shown.method: shown for shown in found if shown.target == WORDS}
     return {method: [*_of_words(shown, scenes)] for method, shown in of_each.items()}
 
 
 def _of_words(shown: Explanation, scenes: Sequence[Scene]) -> Iterable[Shot]:
     for number, (one, maps, said) in enumerate(
-        zip(scenes, shown.maps, shown.said or (), strict=True)
+        zip(scenes, shown.maps, shown.texts or (), strict=True)
     ):
         right = said.text in one.captions
         words = (said.text if right else one.captions[0]).split()

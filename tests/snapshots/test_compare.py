@@ -29,6 +29,7 @@ from camcli.snapshots import tables
 from camcli.snapshots.accept import accept
 from camcli.snapshots.compare import Tolerance, compare, measure
 from tests.support.files import make_photo, manifest
+from tests.support.jobs import changed
 from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
@@ -403,7 +404,7 @@ def job(tmp_path: Path) -> Job:
 def differing(job: Job, folder: Path, **change: Any) -> int:
     """How many results of a changed job differ from the job's own."""
     list(pipeline.run(job))
-    list(pipeline.run(replace(job, output=folder, **change)))
+    list(pipeline.run(changed(job, output=folder, **change)))
     return sum(bool(one.reasons) for one in compare(folder, job.output, Tolerance()))
 
 
@@ -453,7 +454,7 @@ def test_thread_counts_and_batch_sizes_of_a_real_network_pass(tmp_path: Path) ->
     list(pipeline.run(job))
     try:
         torch.set_num_threads(2)
-        list(pipeline.run(replace(job, output=tmp_path / "2", batch_size=1)))
+        list(pipeline.run(changed(job, output=tmp_path / "2", batch_size=1)))
     finally:
         torch.set_num_threads(1)
     found = compare(tmp_path / "2", tmp_path / "1", Tolerance(rtol=1e-4))

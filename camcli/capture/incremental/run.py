@@ -22,18 +22,16 @@ out, without hooks, and if a few windows agree with the network itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.nn.functional import pad
 
+from camcli.capture.forward import Pass
 from camcli.capture.incremental.planning import Plan, planned
 from camcli.capture.incremental.regions import Span
 from camcli.models.graph import apply, operations
-
-if TYPE_CHECKING:
-    from camcli.capture.forward import Pass
 
 _CHECKED = 3
 """How many windows are held against the network itself."""
@@ -45,10 +43,11 @@ def plan_of(run: Pass, covered: Callable[[Tensor, Tensor, Tensor], Tensor]) -> P
     `covered` gives images `which` (B,) with the window at `row` (B,) and `column` (B,).
     """
     tensors = len(run.inputs) == 1 and isinstance(run.output, Tensor)
-    classes = run.watch.reader.task == "classification" and all(aim.terms for aim in run.aims)
-    if not tensors or not classes or (network := operations(run.watch.module)) is None:
+    if not tensors or run.watch.reader.task != "classification":
         return None
-    rows, columns = map(_span, run.covering)
+    if (network := operations(run.watch.module)) is None:
+        return None
+    rows, columns = map(_span, run.coverage)
     effort = run.size + _CHECKED + 1  # of finding and checking a plan, and keeping maps
     least = effort / (run.size * len(rows.first) * len(columns.first))
     try:
@@ -67,7 +66,7 @@ def _agrees(plan: Plan, run: Pass, covered: Callable[[Tensor, Tensor, Tensor], T
     which = torch.zeros_like(row)
     images = covered(which, row, column)
     expected = run.output_of(images, which)
-    found = Reruns(plan, run.image[:1])(images, which, row, column)
+    found = PatchRuns(plan, run.image[:1])(images, which, row, column)
     if not isinstance(found, Tensor) or found.shape != expected.shape:
         return False
     close = torch.finfo(expected.dtype).eps ** 0.5 * float(expected.abs().max())
@@ -81,7 +80,7 @@ def _span(covering: Tensor) -> Span:
     return Span(first, first + covered.sum(1), covered.shape[1])
 
 
-class Reruns:
+class PatchRuns:
     """Runs of a network with windows over one image (1,C,H,W), whose maps are kept."""
 
     def __init__(self, plan: Plan, image: Tensor) -> None:

@@ -1,6 +1,7 @@
-"""Networks that answer questions about images and caption them, of the `transformers` library.
+"""Networks of the `transformers` library that answer questions about images and caption them.
 
-What such a network says is explained by the same engine as a class: the score is the logarithm of
-a text's probability. `transformers` comes with the extra `camcli[language]` and is imported when a
-model is loaded.
+`load` loads one, `network` scores texts with it, and `prompts` makes targets of questions, answers,
+captions and words. The score of a text is the logarithm of its probability; `engine.explain`
+explains it as it explains a class. `transformers` comes with the extra `camcli[language]` and is
+imported when a model is loaded.
 """

@@ -1,4 +1,4 @@
-"""Loading vision-language models: a folder that `save_pretrained` wrote, or a name on the hub."""
+"""Load vision-language models from a folder that `save_pretrained` wrote, or from the hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from camcli.engine.language.network import Teller
+from camcli.engine.language.network import TextScorer
 from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
 from camcli.models.families import row_layer
@@ -24,22 +24,24 @@ from camcli.models.weights import sha256
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""The files that weights come in, the better first; of the second only tensors are read."""
-
+"""File names of weights, in order of preference. Of the second, tensors only are read."""
 
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, RuntimeError),
     *(SafetensorError, UnpicklingError),
 )
-"""What `transformers` raises on a folder that is damaged, or none of its own."""
+"""Errors that `transformers` raises for a folder that is damaged or not one of its models."""
 
 
 @dataclass(frozen=True)
 class Skill:
-    """What a model is loaded for: the class of `transformers` that does it, and its default."""
+    """A use of a model: the class of `transformers` for it, and the default model.
+
+    `lacking` says in messages what a model of another class does not do.
+    """
 
     architecture: str
-    does: str
+    lacking: str
     default: str
 
 
@@ -58,18 +60,26 @@ SKILLS: Mapping[str, Skill] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Talker:
-    """A model whose module is a Teller, and the tokenizer of its texts."""
+class LanguageModel:
+    """A model whose module is a TextScorer, and the tokenizer of its texts."""
 
     model: Model
     tokenizer: Any
 
+    @property
+    def scorer(self) -> TextScorer:
+        """The model's module."""
+        assert isinstance(self.model.module, TextScorer)
+        return self.model.module
 
-def load(skill: str, name: str | None = None, device: str | torch.device = "cpu") -> Talker:
-    """A model for one of SKILLS, from a folder or the hub; its default one without a name.
 
-    What the hub's cache holds is not looked up again. Weights are read without executing anything.
-    Raises ModelError.
+def load_language_model(
+    skill: str, name: str | None = None, device: str | torch.device = "cpu"
+) -> LanguageModel:
+    """Load a model for one of SKILLS, from a folder or the hub; without a name, the default one.
+
+    A model in the hub's cache is used without a connection. Weights are read without executing
+    anything in them. Raises ModelError.
     """
     wanted = SKILLS[skill]
     transformers = _transformers()
@@ -94,7 +104,7 @@ def load(skill: str, name: str | None = None, device: str | torch.device = "cpu"
         )
     tower = network.vision_model
     model = Model(
-        module=Teller(network).to(to).eval(),
+        module=TextScorer(network).to(to).eval(),
         name=Path(name).resolve().name if os.path.isdir(name) else name,
         weights=weights.name,
         weights_hash=sha256(weights),
@@ -102,7 +112,7 @@ def load(skill: str, name: str | None = None, device: str | torch.device = "cpu"
         layer=f"network.vision_model.{row_layer(tower)}",
         task="language",
     )
-    return Talker(model, processor.tokenizer)
+    return LanguageModel(model, processor.tokenizer)
 
 
 def _transformers() -> Any:
@@ -117,7 +127,7 @@ def _transformers() -> Any:
 
 
 def _folder(name: str, wanted: Skill) -> Path:
-    """The folder of a model: itself, the hub's cache, or what is downloaded now."""
+    """Return the folder of a model: itself, or the hub's cache, downloading if needed."""
     if os.path.isdir(name):
         return Path(name)
     from huggingface_hub import HfApi, snapshot_download
@@ -130,20 +140,21 @@ def _folder(name: str, wanted: Skill) -> Path:
             return cached
     except HFValidationError:
         raise ModelError(
-            f"model '{name}': no such folder, and no name on the hub; {here}"
+            f"model '{name}' is neither a folder nor a name on the hub; {here}"
         ) from None
     except OSError:
         pass  # not in the cache
     try:
-        # Asked first: without a network, a download tries again for long.
+        # Ask first: without a connection, a download retries for minutes.
         there = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings or ()]
         weights = [file for file in WEIGHTS if file in there][:1]
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", *weights]))
     except RepositoryNotFoundError:
         raise ModelError(f"model '{name}' is neither a folder nor on the hub; {here}") from None
-    except Exception as error:  # noqa: BLE001 - of the HTTP client that the hub's library has now
+    except Exception as error:  # noqa: BLE001 - depends on the HTTP client of the hub's library
         raise ModelError(
-            f"model '{name}' is no folder, and the hub is out of reach ({one_line(error)}): {here}"
+            f"model '{name}' is not a folder, and the hub cannot be reached "
+            f"({one_line(error)}): {here}"
         ) from None
 
 
@@ -152,7 +163,7 @@ def _weights(folder: Path) -> Path | None:
 
 
 def _checked(folder: Path, name: str, wanted: Skill) -> Path:
-    """The weights' file of a folder of the wanted kind. Raises ModelError for another one."""
+    """Return the weights' file of a folder with the wanted architecture. Raises ModelError."""
     expected = f"expected a folder of transformers' {wanted.architecture}"
     try:
         card = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -164,7 +175,7 @@ def _checked(folder: Path, name: str, wanted: Skill) -> Path:
             f"model '{name}': {CONFIG} is not readable ({one_line(error)}); {expected}"
         ) from None
     if wanted.architecture not in found:
-        raise ModelError(f"model '{name}': a {found[0]} {wanted.does}; {expected}")
+        raise ModelError(f"model '{name}': a {found[0]} {wanted.lacking}; {expected}")
     if (weights := _weights(folder)) is None:
         raise ModelError(f"model '{name}': no {' or '.join(WEIGHTS)} in it; {expected}")
     return weights
@@ -172,7 +183,7 @@ def _checked(folder: Path, name: str, wanted: Skill) -> Path:
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Without the library's own progress bars and reports; what can go wrong is an error here."""
+    """Suppress the library's progress bars and reports; failures raise errors anyway."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -186,7 +197,7 @@ def _quiet(transformers: Any) -> Iterator[None]:
 
 
 def _preset(processor: Any, side: int) -> Preset:
-    """The image processor's own, which makes the whole image square."""
+    """Return the preprocessing of an image processor, which makes the whole image square."""
     return Preset(
         resize=side,
         crop=side,

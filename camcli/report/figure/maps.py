@@ -11,7 +11,8 @@ import torch
 
 from camcli.capture.targets import FORMS, parse_target
 from camcli.capture.windows import Window
-from camcli.engine.explain import Explanation, explain
+from camcli.engine.explain import explain
+from camcli.engine.explanation import Explanation
 from camcli.errors import CamcliError, ImageError, TargetError, one_line
 from camcli.images.geometry import Crop, Pixels
 from camcli.images.preprocess import preprocess

@@ -1,0 +1,77 @@
+"""What `explain` returns: maps, scores and what is known of the images behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from camcli.capture.targets import Text
+from camcli.engine.photo import Photo
+from camcli.errors import ImageError
+from camcli.methods.registry import METHODS
+
+_SHOWN = 6
+"""The most overlays that a notebook shows for one explanation."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the network looked, for one method and one target over a batch.
+
+    All tensors are detached and on the model's device.
+
+    - `maps`: (N,h,w) at the layer's resolution, or (N,3,H,W) for methods that give images. They are
+      raw: unscaled, in the model's precision and at least float32. Maps fused from several layers
+      are (N,H,W) in [0, 1]. A target with several parts, such as the words of a caption, has
+      (N,P,h,w).
+    - `scores`: (N,), the pre-softmax scores that are explained.
+    - `classes`: (N,), the class indices; None where the target is a function or a text.
+    - `probabilities`: (N,), the probability of the class or text; None for a function.
+    - `boxes`: (N,4), the classes' best boxes of a detection network, x0, y0, x1, y1 in input
+      pixels; else None.
+    - `texts`: the N texts of a language model; else None.
+    - `photos`: the images behind the maps, if paths or PIL images were given. A notebook shows
+      their overlays.
+    """
+
+    method: str
+    target: str
+    layer: str | None
+    maps: Tensor
+    scores: Tensor
+    classes: Tensor | None
+    probabilities: Tensor | None
+    boxes: Tensor | None = None
+    texts: tuple[Text, ...] | None = None
+    photos: tuple[Photo, ...] = field(default=(), repr=False, compare=False)
+
+    def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:
+        """Draw the map over photo `i`, at the photo's size, as `camcli explain` does.
+
+        Raises ValueError where tensors were explained, and ImageError where a file is gone.
+        """
+        from camcli.render import draw  # imports OpenCV, which explaining does not need
+
+        if not self.photos:
+            raise ValueError("no photo to draw on: explain paths or PIL images instead of tensors")
+        photo, values = self.photos[i], self.maps[i].float().cpu().numpy()
+        style, signed = draw.Style(colormap, alpha), METHODS[self.method].signed
+        drawn = draw.overlay(photo.pixels(), values, photo.crop, style, signed)
+        box = None if self.boxes is None else self.boxes[i].tolist()
+        if corners := photo.crop.corners(box, photo.seen):
+            draw.frame(drawn, corners)
+        return Image.fromarray(drawn)
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the first overlays side by side as a PNG, for notebooks; None without photos."""
+        from camcli.render import draw, panels
+
+        count = min(len(self.photos), _SHOWN)
+        try:
+            overlays = [self.overlay(i) for i in range(count)]
+        except ImageError:  # a file is gone: the notebook shows the text instead
+            return None
+        return draw.png(panels.strip([np.asarray(one) for one in overlays])) if count else None

@@ -1,0 +1,51 @@
+"""Inputs of `explain`: tensors, arguments, paths or PIL images, as a model's arguments."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from camcli.engine.photo import Photo, opened
+from camcli.images.preprocess import preprocess
+from camcli.models.load import Model
+
+Inputs: TypeAlias = Any
+"""Tensor (N,3,H,W); a tuple, the model's arguments; or a PIL image, a path, or a list of these."""
+
+
+def as_inputs(model: Model, inputs: Inputs) -> tuple[Any, ...]:
+    """Return the model's arguments, on its device, for anything that `explain` accepts."""
+    return opened_inputs(model, inputs)[0]
+
+
+def opened_inputs(model: Model, inputs: Inputs) -> tuple[tuple[Any, ...], tuple[Photo, ...]]:
+    """Return the model's arguments, on its device, and the photos that they were made from, if any.
+
+    Raises ValueError and TypeError for misuse, and ImageError for a file that cannot be read.
+    """
+    if isinstance(inputs, tuple):
+        return tuple(x.to(model.device) if isinstance(x, Tensor) else x for x in inputs), ()
+    if isinstance(inputs, Tensor):
+        if inputs.ndim != 4 or not len(inputs):
+            raise ValueError(f"expected images (N,3,H,W), got a tensor {tuple(inputs.shape)}")
+        return (inputs.to(model.device),), ()
+    images = inputs if isinstance(inputs, list) else [inputs]
+    if not images:
+        raise ValueError("no images given")
+    tensors, photos = zip(*(_prepared(model, image) for image in images), strict=True)
+    return (torch.stack(tensors).to(model.device, model.dtype),), photos
+
+
+def _prepared(model: Model, image: Any) -> tuple[Tensor, Photo]:
+    if not isinstance(image, str | PathLike | Image.Image):
+        raise TypeError(f"expected a tensor, a PIL image or a path, got {type(image).__name__}")
+    given = image if isinstance(image, Image.Image) else Path(image)
+    pixels = opened(given)
+    tensor, crop = preprocess(pixels, model.preset)
+    size, seen = (pixels.shape[1], pixels.shape[0]), (tensor.shape[2], tensor.shape[1])
+    return tensor, Photo(given, crop, size, seen)

@@ -1,0 +1,104 @@
+"""The stage that explain and evaluate share: read ahead, batch by shape, retry in smaller batches.
+
+Both read images in threads, `InputOptions.batch_size` at a time, run the images of one shape
+together, and halve a batch for which memory is short.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+from camcli.images.decode import decode
+from camcli.images.geometry import Crop, Pixels
+from camcli.images.preprocess import preprocess
+from camcli.images.store import Place
+from camcli.models.load import Model
+from camcli.runs.batch_size import BatchLimit
+from camcli.runs.options import InputOptions
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Queue: TypeAlias = deque[Future[Out]]
+
+REFUSALS = (RuntimeError, AssertionError)
+"""What torch raises for a batch: no memory, or an input of a size that the network cannot take."""
+
+
+class HasInput(Protocol):
+    """An image that was read, with the network's input (3,h,w)."""
+
+    @property
+    def input(self) -> Tensor: ...
+
+
+Item = TypeVar("Item", bound=HasInput)
+
+
+def read_image(path: Place, model: Model, options: InputOptions) -> tuple[Pixels, Tensor, Crop]:
+    """Return an image's pixels, the model's input (3,h,w) made of it, and the part that it shows.
+
+    Raises ImageError.
+    """
+    pixels = decode(path, options.max_pixels)
+    return pixels, *preprocess(pixels, model.preset, options.fit)
+
+
+def read_ahead(
+    executor: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], ahead: int
+) -> Iterator[Out]:
+    """Apply a function in threads, up to `ahead` items in advance, and yield results in order."""
+    waiting: Queue[Out] = deque()
+    for item in items:
+        waiting.append(executor.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def windows_of(items: Iterable[In], size: int) -> Iterator[list[In]]:
+    """Yield lists of `size` items. The same list of images thus always has the same batches."""
+    stream = iter(items)
+    return iter(lambda: list(itertools.islice(stream, size)), [])
+
+
+def by_shape(items: Iterable[Item]) -> list[list[Item]]:
+    """Return the items in batches of one input shape."""
+    shapes: dict[torch.Size, list[Item]] = {}
+    for item in items:
+        shapes.setdefault(item.input.shape, []).append(item)
+    return list(shapes.values())
+
+
+def stacked(batch: Sequence[HasInput], model: Model) -> Tensor:
+    """Return the inputs of a batch as (N,3,h,w), on the model's device and in its precision."""
+    inputs = torch.stack([item.input for item in batch])
+    return inputs.to(model.device, model.dtype, memory_format=torch.channels_last)
+
+
+def attempts(
+    batches: Iterable[list[Item]],
+    limit: BatchLimit[Item],
+    run: Callable[[list[Item]], Out],
+    reruns: Callable[[], int] = lambda: 1,
+) -> Iterator[tuple[list[Item], Out | Exception]]:
+    """Run batches within a limit, and yield each with its result or with the error that it raised.
+
+    A batch for which memory is short is run again in halves. `reruns` gives the number of changed
+    images that run at once for each image.
+    """
+    for batch in limit.split(batches):
+        try:
+            found: Any = run(batch)
+        except REFUSALS as error:
+            if limit.halve(error, batch, reruns()):
+                continue
+            found = error
+        yield batch, found

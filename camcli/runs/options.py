@@ -1,0 +1,59 @@
+"""Options that travel together, as small frozen records. Importing them does not import torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from camcli.images.decode import MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How images are read, fitted to the network's input and batched.
+
+    `fit` is a name in `images.preprocess.FITS`. `workers` is the number of threads that read, and
+    of those that write. Images with more than `max_pixels` pixels are refused.
+    """
+
+    fit: str = "preset"
+    batch_size: int = 16
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run treats results of earlier runs: it keeps those made in the same way, or replaces
+    those made with other settings."""
+
+    skip_existing: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """What to explain: names of methods, targets and layers, as a user gives them.
+
+    `fuse` is a name in FUSIONS. `region` is x0, y0, x1, y1 in pixels of the original. `window` and
+    `stride` are those of occlusion, in input pixels.
+    """
+
+    methods: tuple[str, ...] = ("gradcam",)
+    targets: tuple[str, ...] = ("pred",)
+    layers: tuple[str, ...] = ("auto",)
+    fuse: str | None = None
+    region: tuple[float, float, float, float] | None = None
+    window: int | None = None
+    stride: int | None = None
+
+
+@dataclass(frozen=True)
+class DrawingOptions:
+    """What to write, names in OUTPUTS, and how maps and their boxes are drawn."""
+
+    saves: tuple[str, ...] = ("overlay", "map")
+    colormap: str = "auto"
+    alpha: float = 0.5
+    boxes: str = "largest"
+    box_threshold: float | None = None

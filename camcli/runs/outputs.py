@@ -1,0 +1,144 @@
+"""The kinds of output files. A new kind is one row in OUTPUTS.
+
+A row says how the file's name ends, which field of a manifest row names the file, and how its bytes
+are made. The command line, writing, resuming and the report follow from the rows. OpenCV is
+imported where a picture is drawn, so that `camcli --help` can list the kinds without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from camcli.images.geometry import Crop, Pixels
+
+if TYPE_CHECKING:
+    from camcli.render.draw import Style, Values
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One result of one image, with everything that a file of it may show.
+
+    `values` is the raw map (h,w), the signed gradients (3,H,W), or one map for each of `parts`,
+    (P,h,w). `parts` are labels with probabilities. `target_boxes` are the boxes of the explained
+    object, `map_boxes` those that the map gives, all x0, y0, x1, y1 in pixels of the original.
+    """
+
+    pixels: Pixels
+    values: Values
+    crop: Crop
+    style: Style
+    signed: bool
+    parts: Sequence[tuple[str, float]] = ()
+    target_boxes: Sequence[Sequence[int]] = ()
+    map_boxes: Sequence[Sequence[int]] = ()
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """One kind of output file.
+
+    `ending` ends the file's name, and `field` is the field of a manifest row that names the file.
+    `contents` returns the file's bytes. `boxes` says that the file shows the boxes of one map, so
+    that a result with several maps has no such file. `full_size` says that a picture has the size
+    of the original.
+    """
+
+    ending: str
+    field: str
+    contents: Callable[[Drawing], bytes]
+    boxes: bool = False
+    full_size: bool = True
+
+    @property
+    def picture(self) -> bool:
+        """Whether the file is a picture."""
+        return self.ending.endswith(".png")
+
+
+def _map(drawing: Drawing) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, drawing.values)
+    return buffer.getvalue()
+
+
+def _overlay(drawing: Drawing) -> bytes:
+    from camcli.render import draw
+
+    return _png(drawing, draw.overlay, drawing.target_boxes)
+
+
+def _heatmap(drawing: Drawing) -> bytes:
+    from camcli.render import draw
+
+    def heatmap(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
+        return draw.heatmap(values, crop, (pixels.shape[0], pixels.shape[1]), style, signed)
+
+    return _png(drawing, heatmap, drawing.target_boxes)
+
+
+def _panel(drawing: Drawing) -> bytes:
+    from camcli.render import panels
+
+    return _png(drawing, panels.panel, drawing.target_boxes)
+
+
+def _boxes(drawing: Drawing) -> bytes:
+    from camcli.render import draw
+
+    return _png(drawing, draw.overlay, drawing.map_boxes)
+
+
+def _png(
+    drawing: Drawing, draw_map: Callable[..., Pixels], boxes: Sequence[Sequence[int]]
+) -> bytes:
+    """Return a PNG of the map with boxes, or of the maps of all parts under their labels."""
+    from camcli.render import draw, panels
+
+    def picture(values: Values) -> Pixels:
+        return draw_map(drawing.pixels, values, drawing.crop, drawing.style, drawing.signed)
+
+    if drawing.parts:
+        each = zip(drawing.parts, drawing.values, strict=True)
+        labelled = [(f"{label}  {share:.0%}", picture(values)) for (label, share), values in each]
+        return draw.png(panels.labelled(labelled))
+    drawn = picture(drawing.values)
+    for box in boxes:  # a panel ends with the overlay
+        draw.frame(drawn[:, drawn.shape[1] - drawing.pixels.shape[1] :], box)
+    return draw.png(drawn)
+
+
+_outputs: dict[str, OutputKind] = {
+    "overlay": OutputKind(".png", "overlay", _overlay),
+    "map": OutputKind(".npy", "map", _map),
+    "heatmap": OutputKind(".heatmap.png", "heatmap", _heatmap),
+    "panel": OutputKind(".panel.png", "panel", _panel, full_size=False),
+    "boxes": OutputKind(".boxes.png", "boxes_overlay", _boxes, boxes=True),
+}
+OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(_outputs)
+"""The kinds by the names that --save takes, the one to look at first before the others."""
+
+
+def register_output(name: str, kind: OutputKind) -> None:
+    """Add a row to OUTPUTS."""
+    if name in _outputs:
+        raise ValueError(f"output {name!r} is registered twice")
+    _outputs[name] = kind
+
+
+def named_files(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files that a manifest row names, by the names of their kinds."""
+    return {name: row[kind.field] for name, kind in OUTPUTS.items() if row.get(kind.field)}
+
+
+def first_file(row: Mapping[str, Any]) -> str | None:
+    """Return the file of a manifest row to look at first: a picture, or the map without one."""
+    files = named_files(row)
+    pictures = [files[name] for name in files if OUTPUTS[name].picture]
+    return next(iter((*pictures, *files.values())), None)

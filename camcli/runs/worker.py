@@ -1,0 +1,112 @@
+"""A worker explains windows of images, one after the other, with a network of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from camcli.capture.targets import Text
+from camcli.engine.explain import explain, needs_survey, pick_methods, probabilities, surveyed
+from camcli.engine.explanation import Explanation
+from camcli.errors import ImageError, one_line
+from camcli.models.load import Model
+from camcli.render.draw import Values
+from camcli.runs.batch_size import BatchLimit, is_out_of_memory
+from camcli.runs.batches import attempts, by_shape, stacked
+from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
+from camcli.runs.names import Wanted
+
+
+class Worker:
+    """Explains windows of a job's images with `model`, and halves batches when memory is short."""
+
+    def __init__(self, job: Job, model: Model) -> None:
+        self.job = job
+        self.model = model
+        self.limit = BatchLimit[Loaded](job.inputs.batch_size)
+        methods = pick_methods(job.methods)
+        self.surveys = needs_survey(methods, job.layers)
+        self.reruns = job.window.batch_size if any(method.reruns for method in methods) else 1
+
+    def __call__(self, window: Sequence[Loaded | Failed | Existing]) -> list[Explained]:
+        """Explain the images of a window, and return its items in their order."""
+        done: dict[str, Explained] = {}
+        loaded = [item for item in window if isinstance(item, Loaded)]
+        for batch, found in attempts(
+            by_shape(loaded), self.limit, self._explained, lambda: self.reruns
+        ):
+            if isinstance(found, Exception):
+                done.update((_key(item), _failed(item, self.model, found)) for item in batch)
+                continue
+            for item, results in zip(batch, _results(found, self.job.results), strict=True):
+                done[_key(item)] = item, results
+        return [done[_key(one)] if isinstance(one, Loaded) else one for one in window]
+
+    def survey(self, batch: Sequence[Loaded]) -> None:
+        """Find the automatic layer by a traced pass, if it is needed and not known."""
+        if self.surveys and batch and self.model.layer is None:
+            self.model = surveyed(self.model, (stacked(batch, self.model),))
+
+    def _explained(self, batch: Sequence[Loaded]) -> list[Explanation]:
+        job = self.job
+        self.survey(batch)
+        return explain(
+            *(self.model, stacked(batch, self.model), job.methods, job.parsed, job.layers),
+            window=self.limit.limited(job.window),
+            fuse=job.fuse,
+            region=regions(job, batch),
+        )
+
+
+def regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
+    """Return the job's region in pixels of each input, (N,4)."""
+    if job.region is None:
+        return None
+    return torch.tensor([item.crop.inward(job.region, item.size) for item in batch])
+
+
+def best_classes(job: Job, loaded: Loaded, count: int) -> list[tuple[str, float]]:
+    """Return the most probable classes of an image by their names, with their probabilities."""
+    model = job.model
+    inputs = stacked([loaded], model)
+    found = probabilities(model, inputs, region=regions(job, [loaded]))[0]
+    best = found.topk(min(count, len(found)))
+    names = model.class_names or [f"class {i}" for i in range(len(found))]
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [(names[index], share) for index, share in pairs]
+
+
+def _key(item: Loaded) -> str:
+    return item.source.name.as_posix()
+
+
+def _failed(item: Loaded, model: Model, error: Exception) -> Failed:
+    reason = one_line(error)
+    if is_out_of_memory(error):  # a larger batch would have been halved
+        reason = f"out of memory for one image of {item.size[0]}x{item.size[1]}: {reason}"
+    return Failed(item.source, ImageError(f"{item.source.path}: {model.name} failed ({reason})"))
+
+
+def _results(found: Sequence[Explanation], results: Sequence[Wanted]) -> Iterator[list[Result]]:
+    """Yield the results of each image, after copying each batch of maps to the host as a whole."""
+    hosted = [_hosted(shown, wanted) for shown, wanted in zip(found, results, strict=True)]
+    return (list(of_one_image) for of_one_image in zip(*hosted, strict=True))
+
+
+def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
+    maps = shown.maps.float().contiguous().cpu().numpy()
+    columns = (shown.scores, shown.classes, shown.probabilities, shown.boxes)
+    nothing = [None] * len(maps)
+    facts = zip(*(nothing if c is None else c.tolist() for c in columns), strict=True)
+    texts = shown.texts or nothing
+    return [
+        Result(wanted, shown.layer, _own_parts(values, text), score, label, probability, box, text)
+        for values, text, (score, label, probability, box) in zip(maps, texts, facts, strict=True)
+    ]
+
+
+def _own_parts(values: Values, text: Text | None) -> Values:
+    """Return the maps of a text's own words: another text of the batch may have more words."""
+    return values[: len(text.words)] if text and text.words else values
