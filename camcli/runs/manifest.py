@@ -21,6 +21,10 @@ SHARDS = "shards"
 """The folder below an output folder that holds the records of its shards."""
 
 
+Row: TypeAlias = dict[str, Any]
+"""A manifest row: the result of one image, method, target and layer."""
+
+
 Adder: TypeAlias = Callable[[Iterable[Any]], None]
 """Adds rows to a manifest."""
 
