@@ -28,8 +28,9 @@ def test_correlation_of_tiny_values_does_not_underflow() -> None:
 
 
 def test_shift_of_an_image_of_gradients() -> None:
-    image = np.stack([PEAK * 0, -PEAK, PEAK / 2])
-    assert measure(np.roll(image, 3, axis=2), image).shift == pytest.approx(3 / 9)
+    """The hottest point is that of the largest absolute value over all channels."""
+    new, baseline = (np.stack([PEAK * 0, -m, PEAK / 2]) for m in (np.roll(PEAK, 3, axis=1), PEAK))
+    assert measure(new, baseline).shift == pytest.approx(3 / 9)
 
 
 def test_only_peaks_of_nearly_equal_height_have_no_shift() -> None:

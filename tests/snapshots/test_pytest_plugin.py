@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-# pytester removes the modules that its runs import, but torch cannot be imported twice: import it
-# here first.
-from camcli.snapshots import tables  # noqa: F401
+# pytester removes the modules that its runs import, but torch cannot be imported twice, and two
+# copies of a class do not match. Import all of them here first.
+from camcli.runs import pipeline  # noqa: F401
+from camcli.snapshots import accept, pictures, tables  # noqa: F401
 from camcli.snapshots.pytest_plugin import _folder_name
 from tests.support.files import ROOT, make_photo, manifest
 
@@ -107,10 +108,10 @@ def test_changed_network_fails_until_its_snapshot_is_updated(
 ) -> None:
     project.runpytest_inprocess("--cam-snapshot-update").assert_outcomes(passed=3)
     monkeypatch.setenv("SEED", "1")
-    pictures = project.path / "changes"
-    changed = project.runpytest_inprocess("--cam-snapshot-diff", str(pictures))
+    changes = project.path / "changes"
+    changed = project.runpytest_inprocess("--cam-snapshot-diff", str(changes))
     changed.assert_outcomes(failed=1, passed=2)
-    picture = pictures / "test_looks.test_dog" / "dog.gradcam++.diff.png"
+    picture = changes / "test_looks.test_dog" / "dog.gradcam++.diff.png"
     assert picture.exists()
     assert f"picture: {picture}" in output(changed)
     assert "what differs" in output(changed)
