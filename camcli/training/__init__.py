@@ -1,4 +1,4 @@
-"""Training and distilling small image classifiers.
+"""Train and distil small image classifiers.
 
 Reading order: `recipe` (the hyperparameters), `data` (labelled images and their splits), `augment`
 (random views), `batches` (the batches of an epoch), `temporary_norm` (layers that exist only during

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from camcli.images.preprocess import Preset
 from camcli.training.augment import random_views
-from camcli.training.data import Dataset, Indices, Mask
+from camcli.training.data import Dataset, Indices, BoolArray
 from camcli.training.recipe import Recipe
 
 _PREFETCH = 4
@@ -111,7 +111,7 @@ def draw_indices(
     return rng.permutation(np.concatenate(drawn))
 
 
-def candidate_classes(sources: Sequence[Dataset]) -> tuple[Mask, int]:
+def candidate_classes(sources: Sequence[Dataset]) -> tuple[BoolArray, int]:
     """Return the classes that each source's labels are contrasted with, and a resolution in pixels.
 
     The mask (sources, K) is true for the classes that a source has images of. The loss contrasts a

@@ -17,7 +17,7 @@ from camcli.runs.files import to_json, write
 from camcli.training.data import Dataset
 from camcli.training.state import TrainingState
 
-CHECKPOINT, METRICS_FILE = "checkpoint.pt", "metrics.jsonl"
+CHECKPOINT, EPOCH_METRICS = "checkpoint.pt", "metrics.jsonl"
 
 
 def save_checkpoint(state: TrainingState, output: Path) -> None:
@@ -32,7 +32,7 @@ def save_checkpoint(state: TrainingState, output: Path) -> None:
     }
     stream = io.BytesIO()
     torch.save(content, stream)
-    write(output / METRICS_FILE, b"".join(map(to_json, state.records)))
+    write(output / EPOCH_METRICS, b"".join(map(to_json, state.records)))
     write(output / CHECKPOINT, stream.getvalue())
 
 

@@ -21,7 +21,7 @@ from camcli.errors import ImageError, TrainingError, one_line
 from camcli.images.decode import decode
 from camcli.images.geometry import Pixels
 
-Mask: TypeAlias = NDArray[np.bool_]
+BoolArray: TypeAlias = NDArray[np.bool_]
 Indices: TypeAlias = NDArray[np.int64]
 
 
@@ -43,7 +43,7 @@ class Dataset:
         return len(self.names)
 
     @property
-    def has_class(self) -> Mask:
+    def has_class(self) -> BoolArray:
         """A mask (K,) that is true for the classes with at least one image."""
         return np.isin(np.arange(len(self.classes)), self.labels)
 
@@ -57,7 +57,7 @@ class Dataset:
         """A hash of the image names, by which a resumed run recognises its data."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
-    def subset(self, mask: Mask) -> Dataset:
+    def subset(self, mask: BoolArray) -> Dataset:
         """Return the images where `mask` (N,) is true, with the same classes."""
         kept = np.flatnonzero(mask)
         names, pixels = tuple(self.names[i] for i in kept), tuple(self.pixels[i] for i in kept)
