@@ -13,7 +13,7 @@ from torch import Tensor
 
 from camcli.images.preprocess import Preset
 from camcli.training.augment import random_views
-from camcli.training.data import Dataset, Indices, BoolArray
+from camcli.training.data import BoolArray, Dataset, Indices
 from camcli.training.recipe import Recipe
 
 _PREFETCH = 4

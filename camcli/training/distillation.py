@@ -23,18 +23,16 @@ TRAINABLE_METHODS: Mapping[str, Method] = {
 
 @dataclass(frozen=True)
 class Distillation:
-    """A teacher and the weights of the losses with it.
+    """A teacher, and how the student is compared with it.
 
-    `alpha` weighs the explanation loss with `method`, at `layer` of the teacher and `student_layer`
-    of the student. `kd_weight` weighs the soft-target loss at temperature `kd_temperature`.
+    The explanation loss compares maps of `method` at `layer` of the teacher and `student_layer` of
+    the student. The soft-target loss has the temperature `kd_temperature`.
     """
 
     teacher: nn.Module
     layer: str
     student_layer: str
     method: Method
-    alpha: float = 0.01
-    kd_weight: float = 0.0
     kd_temperature: float = 4.0
 
     def terms(

@@ -49,8 +49,6 @@ def distillation(
         layer=_target_layer(teacher, recipe),
         student_layer=_target_layer(student, recipe),
         method=TRAINABLE_METHODS[recipe.explain_method],
-        alpha=recipe.alpha,
-        kd_weight=recipe.kd_weight,
         kd_temperature=recipe.kd_temperature,
     )
 
