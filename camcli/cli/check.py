@@ -1,10 +1,10 @@
-"""`camcli check`: an output folder against a baseline, for CI."""
+"""`camcli check`: compare an output folder with a baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -13,9 +13,12 @@ from camcli.runs.files import to_json, write
 from camcli.runs.manifest import MANIFEST
 from camcli.snapshots import tables
 from camcli.snapshots.accept import accept
-from camcli.snapshots.compare import Comparison, Tolerance, compare
+from camcli.snapshots.compare import Comparison, compare
+from camcli.snapshots.measures import Tolerance
 
-Pictures = dict[Comparison, Path]
+Pictures: TypeAlias = dict[Comparison, Path]
+"""The path of the picture of each comparison that has one."""
+
 _DEFAULT = Tolerance()
 
 
@@ -26,27 +29,27 @@ _DEFAULT = Tolerance()
     "--rtol",
     default=_DEFAULT.rtol,
     show_default=True,
-    help="Largest difference allowed, as a share of the baseline map's largest value.",
+    help="Largest allowed difference, as a share of the baseline map's largest absolute value.",
 )
 @click.option(
     "--atol",
     default=_DEFAULT.atol,
     show_default=True,
-    help="Added to that, in the map's own unit; for maps that are all but zero.",
+    help="Absolute difference allowed in addition, in the map's unit; for maps close to zero.",
 )
 @click.option(
     "--min-correlation",
     default=_DEFAULT.min_correlation,
     show_default=True,
-    help="Least Pearson correlation of two maps.",
+    help="Smallest allowed Pearson correlation of two maps.",
 )
 @click.option(
     "--max-shift",
     default=_DEFAULT.max_shift,
     show_default=True,
-    help="How far the hottest point may move, in lengths of the map's longer side.",
+    help="Largest allowed shift of the hottest point, as a share of the map's longer side.",
 )
-@click.option("--json", is_flag=True, help="Print a row of JSON for each comparison.")
+@click.option("--json", is_flag=True, help="Print one line of JSON per comparison.")
 @click.option(
     "--junit",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -57,9 +60,9 @@ _DEFAULT = Tolerance()
     "--diff",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write a picture of each map that changed: baseline, new, signed difference.",
+    help="Write a picture of each changed map: baseline, new, signed difference.",
 )
-@click.option("--update", is_flag=True, help="Accept what is in NEW as the new BASELINE.")
+@click.option("--update", is_flag=True, help="Replace the content of BASELINE by that of NEW.")
 def check(
     new: Path,
     baseline: Path,
@@ -70,38 +73,37 @@ def check(
     update: bool,
     **tolerances: Any,
 ) -> int:
-    """Compare the maps in NEW with those in BASELINE, two folders of camcli explain.
+    """Compare the maps in NEW with those in BASELINE, two output folders of camcli explain.
 
-    Exits with 0 if they are alike and with 3 if not.
+    Exits with 0 if all are alike and with 3 otherwise.
     """
     tolerance = Tolerance(**tolerances)
     if update and not (baseline / MANIFEST).exists():
         accept(new, baseline)
-        click.echo(f"{baseline} made from {new}", err=json)
+        click.echo(f"{baseline} created from {new}", err=json)
         return DONE
-    found = compare(new, baseline, tolerance)
-    pictures = _draw(found, new, diff) if diff else {}
+    comparisons = compare(new, baseline, tolerance)
+    pictures = _write_pictures(comparisons, new, diff) if diff else {}
     if junit:
-        write(junit, tables.junit(found, pictures))
-    _show(found, pictures, json)
+        write(junit, tables.junit_report(comparisons, pictures))
+    _echo(comparisons, pictures, json)
     if update:
         accept(new, baseline)
         click.echo(f"{baseline} updated from {new}", err=json)
         return DONE
-    return DIFFERS if any(one.reasons for one in found) else DONE
+    return DIFFERS if any(one.reasons for one in comparisons) else DONE
 
 
-def _show(found: Sequence[Comparison], pictures: Pictures, json: bool) -> None:
+def _echo(comparisons: Sequence[Comparison], pictures: Pictures, json: bool) -> None:
     if json:
-        for one in found:
-            click.echo(to_json(tables.row(one, pictures.get(one))), nl=False)
+        for one in comparisons:
+            click.echo(to_json(tables.json_row(one, pictures.get(one))), nl=False)
     else:
-        click.echo(tables.table(found), nl=False)
-    click.echo(tables.summary(found), err=json)
+        click.echo(tables.text_table(comparisons), nl=False)
+    click.echo(tables.summary(comparisons), err=json)
 
 
-def _draw(found: Sequence[Comparison], new: Path, folder: Path) -> Pictures:
-    """A picture of each pair of maps that are not alike, and where it is."""
-    from camcli.snapshots.pictures import draw  # OpenCV, only where pictures are asked for
+def _write_pictures(comparisons: Sequence[Comparison], new: Path, folder: Path) -> Pictures:
+    from camcli.snapshots.pictures import write_pictures  # here, since it imports OpenCV
 
-    return draw(found, new, folder)
+    return write_pictures(comparisons, new, folder)

@@ -1,4 +1,4 @@
-"""`camcli train`: a small classifier of one's own, plain or distilled from a teacher."""
+"""`camcli train`: train a small classifier, alone or with a teacher."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from camcli.cli.options import Name, device_option
 from camcli.errors import TrainingError
 from camcli.methods.registry import METHODS
 from camcli.runs.files import to_json
+from camcli.training.recipe import Phase, Recipe
 
 if TYPE_CHECKING:
-    from camcli.training.data import Dataset
-    from camcli.training.recipe import Data, Phase
+    from camcli.training.data import Splits
 
 
 @click.command(no_args_is_help=True)
@@ -27,109 +27,113 @@ if TYPE_CHECKING:
     multiple=True,
     default=["0.1"],
     metavar="SHARE|PATH",
-    help="What to validate on: a share of each DATA, at most about 1000 of its images, or a folder "
-    "or zip of its own; repeatable.  [default: 0.1]",
+    help="Validation images: a share of each DATA, at most about 1000 images of it, or another "
+    "folder or zip; repeatable.  [default: 0.1]",
 )
 @click.option(
     "--test",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="A folder or zip to measure the finished model on; repeatable.",
+    help="A folder or zip to evaluate the finished model on; repeatable.",
 )
 @click.option(
     "--model",
     default="squeezenet1_1",
     show_default=True,
     metavar="NAME",
-    help="What to train: a torchvision classification model.",
+    help="The network to train: a torchvision classification model.",
 )
 @click.option(
     "--weights",
-    default="none",
+    default=Recipe.weights,
     show_default=True,
     metavar="W",
-    help="What to start from: DEFAULT or another torchvision name, a file, an earlier run's "
-    "folder, or none (random).",
+    help="The initial weights: DEFAULT or another torchvision name, a file, the folder of an "
+    "earlier run, or none (random).",
 )
 @click.option(
     "--teacher",
     metavar="NAME",
-    help="Distil from this model: a torchvision name or a folder of camcli train.",
+    help="The teacher to distil: a torchvision model or a folder of camcli train.",
 )
 @click.option(
     "--teacher-weights",
     default="DEFAULT",
     show_default=True,
     metavar="FILE",
-    help="The teacher's weights, for the same classes.",
+    help="The teacher's weights; its classes must be those of DATA.",
 )
 @click.option(
     "--explain-method",
-    default="gradcam++",
+    default=Recipe.explain_method,
     show_default=True,
     type=Name("method", [name for name, method in METHODS.items() if method.trainable]),
-    help="Whose maps the student shares with its teacher.",
+    help="The method whose maps are compared between student and teacher.",
 )
 @click.option(
     "--alpha",
-    default=0.01,
+    default=Recipe.alpha,
     show_default=True,
     type=click.FloatRange(0),
-    help="Weight of the maps' difference.",
+    help="Weight of the explanation loss, the distance of the two maps.",
 )
 @click.option(
     "--kd-weight",
-    default=0.0,
+    default=Recipe.kd_weight,
     show_default=True,
     type=click.FloatRange(0),
-    help="Weight of the teacher's soft scores; 0 is off.",
+    help="Weight of the loss on the teacher's scores; 0 turns it off.",
 )
 @click.option(
     "--kd-temperature",
-    default=4.0,
+    default=Recipe.kd_temperature,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Temperature of the soft scores.",
+    help="Temperature of the softmax of that loss.",
 )
 @click.option(
     "--epochs",
     default=10,
     show_default=True,
     type=click.IntRange(1),
-    help="Epochs at a size that --image-size gives no number for.",
+    help="Epochs at each size that --image-size gives without a number of epochs.",
 )
 @click.option(
-    "--batch-size", default=128, show_default=True, type=click.IntRange(2), help="Images a step."
+    "--batch-size",
+    default=Recipe.batch_size,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Images per step.",
 )
 @click.option(
     "--lr",
-    default=4e-3,
+    default=Recipe.lr,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Highest learning rate of the cycle.",
+    help="The maximum learning rate of the one-cycle schedule.",
 )
 @click.option(
     "--image-size",
     default="128",
     show_default=True,
     metavar="PX[:EPOCHS],...",
-    help="Input size, or several to grow through: 64:10,128:4.",
+    help="The input size, or several to train at in turn, such as 64:10,128:4.",
 )
 @click.option(
     "--precision",
-    default="fp32",
+    default=Recipe.precision,
     show_default=True,
     type=Name("precision", ("fp32", "bf16")),
-    help="bf16 is quicker where the hardware has it.",
+    help="The precision of the forward pass; bf16 is faster on hardware that supports it.",
 )
 @device_option
 @click.option(
     "--seed",
-    default=0,
+    default=Recipe.seed,
     show_default=True,
     type=click.IntRange(0),
-    help="Decides everything random.",
+    help="Seed of all random numbers.",
 )
 @click.option(
     "--output",
@@ -137,41 +141,31 @@ if TYPE_CHECKING:
     default="camcli-model",
     show_default=True,
     metavar="DIR",
-    help="The folder to write to; a run of the same settings in it goes on.",
+    help="The output folder; a run with the same options resumes from its checkpoint.",
 )
-def train(data: tuple[Path, ...], output: Path, device: str, **options: Any) -> int:
-    """Train a classifier on DATA: folders or zips of <class>/<image> files.
-
-    Prints a JSON line an epoch. The output folder is a model for camcli explain --model DIR.
-    """
-    return _train(data, output, device, **options)
-
-
-def _train(
+def train(
     data: tuple[Path, ...],
     output: Path,
     device: str,
-    *,
     val: tuple[str, ...],
     test: tuple[Path, ...],
-    model: str,
     teacher: str | None,
     teacher_weights: str,
-    epochs: int,
-    image_size: str,
-    **settings: Any,
+    **options: Any,
 ) -> int:
-    phases = _phases(image_size, epochs)
-    from tqdm import tqdm  # not before the run: --help stays quick
+    """Train a classifier on DATA: folders or zips of <class>/<image> files.
+
+    Prints one line of JSON per epoch. The output folder is a model for camcli explain --model DIR.
+    """
+    recipe = _recipe(**options)
+    from tqdm import tqdm  # not at the top, so that --help stays fast
 
     from camcli.models.load import load, pick_device
-    from camcli.training.recipe import Recipe
     from camcli.training.train import train as run
 
-    recipe = Recipe(model=model, phases=phases, **settings)
-    on = pick_device(device)
-    images = _data(data, val, test, max(phase.size for phase in phases))
-    taught = load(teacher, teacher_weights, device=on) if teacher else None
+    picked = pick_device(device)
+    splits = _splits(data, val, test, max(phase.size for phase in recipe.phases))
+    model = load(teacher, teacher_weights, device=picked) if teacher else None
     with tqdm(unit="batch", leave=False, disable=not sys.stderr.isatty()) as bar:
 
         def progress(epoch: int, done: int, batches: int) -> None:
@@ -179,46 +173,45 @@ def _train(
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}", refresh=False)
             bar.refresh()
 
-        for row in run(recipe, images, output, device=on, teacher=taught, progress=progress):
+        for record in run(recipe, splits, output, device=picked, teacher=model, progress=progress):
             bar.clear()
-            click.echo(to_json(row), nl=False)
+            click.echo(to_json(record), nl=False)
     return DONE
 
 
-def _phases(sizes: str, epochs: int) -> tuple[Phase, ...]:
-    from camcli.training.recipe import Phase
+def _recipe(*, image_size: str, epochs: int, **settings: Any) -> Recipe:
+    return Recipe(phases=_phases(image_size, epochs), **settings)
 
+
+def _phases(sizes: str, epochs: int) -> tuple[Phase, ...]:
     phases = []
     for part in sizes.split(","):
-        found = re.fullmatch(r"\s*(\d+)(?::(\d+))?\s*", part)
-        if not found or not int(found[1]) or (found[2] and not int(found[2])):
+        match = re.fullmatch(r"\s*(\d+)(?::(\d+))?\s*", part)
+        if not match or not int(match[1]) or (match[2] and not int(match[2])):
             raise TrainingError(f"--image-size '{sizes}': expected PX or PX:EPOCHS,PX:EPOCHS,...")
-        phases.append(Phase(int(found[1]), int(found[2] or epochs)))
+        phases.append(Phase(int(match[1]), int(match[2] or epochs)))
     return tuple(phases)
 
 
-def _data(
+def _splits(
     paths: tuple[Path, ...], vals: tuple[str, ...], tests: tuple[Path, ...], size: int
-) -> Data:
-    from camcli.training.data import among, read, split
-    from camcli.training.recipe import Data
+) -> Splits:
+    from camcli.training.data import Dataset, Splits, read_dataset, relabel, split
 
-    # Twice the input's size is enough for any view, and to measure by.
-    shorter = 2 * size
-    sources = [read(path, shorter) for path in paths]
+    def read(path: Path) -> Dataset:
+        # Twice the input size is enough for training views and for evaluation.
+        return read_dataset(path, max_side=2 * size)
+
+    sources = [read(path) for path in paths]
     classes = tuple(sorted(set().union(*(source.classes for source in sources))))
-
-    def fitting(source: Dataset) -> Dataset:
-        return among(source, classes)
-
-    held = [fitting(read(Path(val), shorter)) for val in vals if not _is_share(val)]
+    held_out = [relabel(read(Path(val)), classes) for val in vals if not _is_share(val)]
     share = max((float(val) for val in vals if _is_share(val)), default=0.0)
-    parts = [split(fitting(source), share) for source in sources]
-    return Data(
+    parts = [split(relabel(source, classes), share) for source in sources]
+    return Splits(
         classes=classes,
         train=tuple(train for train, _ in parts),
-        val=(*(val for _, val in parts), *held),
-        test=tuple(fitting(read(path, shorter)) for path in tests),
+        val=(*(val for _, val in parts), *held_out),
+        test=tuple(relabel(read(path), classes) for path in tests),
     )
 
 

@@ -7,6 +7,7 @@ ends, and is what a killed run leaves for the next one.
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from camcli.errors import one_line
 from camcli.images.find import RECORDS
 from camcli.images.store import Place, Remote
 from camcli.runs.files import JOURNALS, process_mark, to_json, write_errors
@@ -28,6 +30,20 @@ SHARDS = "shards"
 """The folder below an output folder that holds the records of its shards."""
 JOURNAL_SECONDS = 60.0
 """The time between two parts of a journal on a store, where files cannot grow."""
+
+
+_REQUIRED = ("image", "method", "target", "status")
+
+
+def parse_row(line: str | bytes) -> Row:
+    """Return the manifest row in a line. Raises ValueError, with one line, where there is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({one_line(error)})") from None
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in _REQUIRED):
+        raise ValueError(f"expected a row with {', '.join(_REQUIRED)}")
+    return row
 
 
 def record_name(record: str, shard: str | None = None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from camcli.errors import CamcliError, OutputError, one_line
 from camcli.images.store import Place, real
 from camcli.runs.files import prepare, to_json, write
-from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, manifest, record_name
+from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, manifest, parse_row, record_name
 from camcli.runs.shards import Shard
 
 OWN = ("shard", "counts", "started", "seconds", "executor")
@@ -132,12 +132,12 @@ def _images(part: Part) -> Generator[list[Row], None, None]:
     """Yield a shard's rows, image by image."""
     try:
         with part.manifest.open("rb") as stream:
-            rows = map(json.loads, stream)
+            rows = map(parse_row, stream)
             for _, of_image in itertools.groupby(rows, key=lambda row: row["image"]):
                 yield list(of_image)
     except OSError as error:
         raise CamcliError(f"'{part.manifest}': {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise CamcliError(f"'{part.manifest}' is not a manifest ({one_line(error)})") from None
 
 

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from camcli.errors import OutputError
 from camcli.images.store import Place, Remote
 from camcli.runs.files import process_mark, to_json, within
-from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, record_name
+from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
 from camcli.runs.outputs import OUTPUTS, named_files
 
 Key: TypeAlias = tuple[str, str, str]
@@ -90,10 +90,8 @@ def lines(folder: Place, shard: str | None = None) -> Iterator[bytes]:
 def parsed(found: Iterable[bytes]) -> Iterator[Row]:
     """Yield the manifest rows among lines, and skip lines that hold none."""
     for line in found:
-        with contextlib.suppress(ValueError, RecursionError):
-            row = json.loads(line)
-            if isinstance(row, dict) and {"image", "method", "target", "status"} <= row.keys():
-                yield row
+        with contextlib.suppress(ValueError):
+            yield parse_row(line)
 
 
 def refuse_other(folder: Place, found: Iterable[Row], settings: str, record: Row) -> None:

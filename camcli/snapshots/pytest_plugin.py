@@ -1,7 +1,7 @@
-"""The pytest plugin: `cam_snapshot` keeps heatmaps beside a test and fails when they change.
+"""The pytest plugin: the fixture `cam_snapshot` stores heatmaps and fails when they change.
 
-Loaded by every pytest run in an environment that has camcli, so it imports nothing before a test
-asks for the fixture.
+Every pytest run in an environment with camcli loads this module. It therefore imports the rest of
+camcli only when a test uses the fixture.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import pytest
 if TYPE_CHECKING:
     from camcli.models.load import Model
     from camcli.runs.job import Job
-    from camcli.snapshots.compare import Tolerance
+    from camcli.snapshots.measures import Tolerance
 
 FOLDER = "__cam_snapshots__"
-"""Beside the test file; it holds an output folder for each test."""
+"""A folder beside the test file with one output folder for each test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,12 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--cam-snapshot-update",
         action="store_true",
-        help="Keep the heatmaps of cam_snapshot as they are now, where they are new or changed.",
+        help="Store the current heatmaps of cam_snapshot if they are new or changed.",
     )
     group.addoption(
         "--cam-snapshot-diff",
         metavar="DIR",
-        help="Where cam_snapshot puts pictures of what changed, instead of a temporary folder.",
+        help="The folder for pictures of changed heatmaps, instead of a temporary one.",
     )
 
 
@@ -42,12 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def cam_snapshot(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., None]:
-    """Fail if a network looks elsewhere than when its snapshot was taken.
+    """Return a function that fails the test if heatmaps differ from their snapshot.
 
-    `cam_snapshot("dog.jpg", model="resnet50", method="gradcam++", target="pred")`: the image is
-    looked for beside the test file; `model` is a name, a folder, a `camcli.Model` or any module
-    that takes images (N,3,H,W). `method` and `target` may be several. More: `layer`, `weights`,
-    `labels`, `fit`, `device`, and the tolerances `rtol`, `atol`, `min_correlation`, `max_shift`.
+    `cam_snapshot("dog.jpg", model="resnet50", method="gradcam++", target="pred")`: the path of the
+    image is relative to the test file. `model` is a name, a folder, a `camcli.Model` or any module
+    that accepts images (N,3,H,W). `method` and `target` may be lists. Further options are `layer`,
+    `weights`, `labels`, `fit`, `device` and the tolerances `rtol`, `atol`, `min_correlation`
+    and `max_shift`.
     """
     calls = itertools.count(1)
 
@@ -59,7 +60,7 @@ def cam_snapshot(
 
         try:
             job, tolerance = _job(request.path.parent / image, **options)
-            # Made for each call, since a temporary folder of pytest's may be kept for three runs.
+            # A temporary folder is created only here, since pytest keeps each for three runs.
             scratch = tmp_path_factory.mktemp("cam-snapshot")
             failure = _check(request, job(scratch / "new"), tolerance, place, scratch)
         except CamcliError as error:
@@ -71,7 +72,7 @@ def cam_snapshot(
 
 
 def _folder_name(nodeid: str) -> str:
-    """A test's folder: file and test, with a digest where a file name cannot hold them."""
+    """Return the folder name of a test, with a digest if characters had to be replaced."""
     file, _, test = nodeid.partition("::")
     name = f"{Path(file).stem}.{test.replace('::', '.')}"
     safe = re.sub(r"[^\w.+\[\]-]", "_", name)[:150]
@@ -91,11 +92,11 @@ def _job(
     fit: str = "preset",
     **tolerance: float,
 ) -> tuple[Callable[[Path], Job], Tolerance]:
-    """What a call asks for: the job, but for its folder, and how much may change."""
+    """Return a function from output folder to job, and the tolerance."""
     from camcli.images.find import Source
     from camcli.runs.job import Job
     from camcli.runs.options import InputOptions
-    from camcli.snapshots.compare import Tolerance
+    from camcli.snapshots.measures import Tolerance
 
     network = _loaded(model, str(weights), labels, device)
     targets = [target] if isinstance(target, str | int) else target
@@ -116,7 +117,7 @@ def _job(
 
 
 _models: dict[tuple[str, ...], Model] = {}
-"""Models loaded by name, for all tests of a run."""
+"""Models loaded by name, shared by all tests of a run."""
 
 
 def _loaded(model: Any, weights: str, labels: str | Path | None, device: str) -> Model:
@@ -135,42 +136,40 @@ def _loaded(model: Any, weights: str, labels: str | Path | None, device: str) ->
 def _check(
     request: pytest.FixtureRequest, job: Job, tolerance: Tolerance, place: Path, scratch: Path
 ) -> str:
-    """Why the test fails, in several lines, or nothing; brings the snapshot up to date if asked."""
+    """Run the job and return why the test fails, or an empty text. May update the snapshot."""
     from camcli.runs import pipeline
+    from camcli.runs.manifest import MANIFEST
     from camcli.snapshots import tables
     from camcli.snapshots.accept import accept
     from camcli.snapshots.compare import compare
-    from camcli.snapshots.pictures import draw
+    from camcli.snapshots.pictures import write_pictures
 
     rows = list(itertools.chain.from_iterable(pipeline.run(job)))
     failed = [row["error"] for row in rows if row["status"] == "error"]
     if failed:
         return str(failed[0])
-    made, stored = job.output, request.path.parent / FOLDER / place
-    assert isinstance(made, Path)  # of other jobs it may be on a store
-    update = request.config.getoption("cam_snapshot_update")
-    if not (stored / "manifest.jsonl").exists():
-        if not update:
-            return f"no snapshot in {_shown(request, stored)}: {_HOW}"
-        accept(made, stored)
+    new, baseline = job.output, request.path.parent / FOLDER / place
+    assert isinstance(new, Path)  # not on a store
+    exists = (baseline / MANIFEST).exists()
+    comparisons = compare(new, baseline, tolerance) if exists else []
+    if exists and not any(one.reasons for one in comparisons):
         return ""
-    found = compare(made, stored, tolerance)
-    if not any(one.reasons for one in found):
+    if request.config.getoption("cam_snapshot_update"):
+        accept(new, baseline)
         return ""
-    if update:
-        accept(made, stored)
-        return ""
+    name = _relative_to_root(request, baseline)
+    if not exists:
+        return f"no snapshot in {name}: {_HINT}"
     chosen = request.config.getoption("cam_snapshot_diff")
     folder = Path(chosen).absolute() / place if chosen else scratch / "diff"
-    pictures = draw(found, made, folder).values()
-    shown = "".join(f"picture: {picture}\n" for picture in pictures)
-    where = _shown(request, stored)
-    return f"differs from {where}\n{tables.table(found)}{shown}if this is right, {_HOW}"
+    pictures = write_pictures(comparisons, new, folder).values()
+    lines = "".join(f"picture: {picture}\n" for picture in pictures)
+    return f"differs from {name}\n{tables.text_table(comparisons)}{lines}if this is right, {_HINT}"
 
 
-_HOW = "run pytest with --cam-snapshot-update and keep what it writes"
+_HINT = "run pytest with --cam-snapshot-update and keep the files that it writes"
 
 
-def _shown(request: pytest.FixtureRequest, folder: Path) -> str:
+def _relative_to_root(request: pytest.FixtureRequest, folder: Path) -> str:
     root = request.config.rootpath
     return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)

@@ -1,4 +1,4 @@
-"""Comparisons as text: a table for people, rows for programs, JUnit for CI."""
+"""Comparisons as a text table, as JSON rows and as a JUnit report."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from camcli.snapshots.compare import Comparison, Measures
+from camcli.snapshots.compare import Comparison
+from camcli.snapshots.measures import Measures
 
 VERDICTS = ("alike", "differs", "missing", "extra")
 _HEADER = ("image", "method", "target", "off by", "correlation", "shift", "what differs")
 _NUMBERS = slice(3, 6)
 
 
-def table(found: Sequence[Comparison]) -> str:
-    """A line for each comparison that is not alike, with a header; empty where all are."""
-    counts = Counter(one.where for one in found)
-    lines = [_cells(one, counts[one.where] > 1) for one in found if one.reasons]
+def text_table(comparisons: Sequence[Comparison]) -> str:
+    """Return a header and a line for each comparison that is not alike; empty if all are alike."""
+    counts = Counter(one.key for one in comparisons)
+    lines = [_cells(one, counts[one.key] > 1) for one in comparisons if one.reasons]
     if not lines:
         return ""
     widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
     return "".join(_aligned(cells, widths) + "\n" for cells in (_HEADER, *lines))
 
 
-def summary(found: Sequence[Comparison]) -> str:
-    """How many of each verdict, in one line."""
-    counts = Counter(one.verdict for one in found)
+def summary(comparisons: Sequence[Comparison]) -> str:
+    """Return the number of comparisons with each verdict, in one line."""
+    counts = Counter(one.verdict for one in comparisons)
     words = {"alike": "alike", "differs": "changed", "missing": "missing", "extra": "extra"}
-    told = [f"{counts[v]} {words[v]}" for v in VERDICTS if counts[v] or v == "alike"]
-    return f"{len(found)} {'result' if len(found) == 1 else 'results'}: {', '.join(told)}"
+    parts = [f"{counts[v]} {words[v]}" for v in VERDICTS if counts[v] or v == "alike"]
+    noun = "result" if len(comparisons) == 1 else "results"
+    return f"{len(comparisons)} {noun}: {', '.join(parts)}"
 
 
-def row(one: Comparison, picture: Path | None = None) -> dict[str, Any]:
-    """A comparison as a JSON row: the same fields in the same order."""
+def json_row(one: Comparison, picture: Path | None = None) -> dict[str, Any]:
+    """Return a comparison as a JSON object. All rows have the same fields in the same order."""
     unknown = dict.fromkeys(Measures.__dataclass_fields__)
     return {
         **{name: getattr(one, name) for name in ("image", "method", "target", "layer", "verdict")},
@@ -48,43 +50,43 @@ def row(one: Comparison, picture: Path | None = None) -> dict[str, Any]:
     }
 
 
-def junit(found: Sequence[Comparison], pictures: Mapping[Comparison, Path]) -> bytes:
-    """A JUnit report: a test case for each comparison, a failure for each that is not alike."""
-    failures = str(sum(bool(one.reasons) for one in found))
-    suite = Element("testsuite", name="camcli", tests=str(len(found)), failures=failures)
-    for one in found:
+def junit_report(comparisons: Sequence[Comparison], pictures: Mapping[Comparison, Path]) -> bytes:
+    """Return a JUnit report: a test case for each comparison, which fails unless it is alike."""
+    tests, failures = str(len(comparisons)), str(sum(bool(one.reasons) for one in comparisons))
+    suite = Element("testsuite", name="camcli", tests=tests, failures=failures)
+    for one in comparisons:
         name = _xml(f"{one.image} [{one.method}, {one.target}]")
         case = SubElement(suite, "testcase", classname="camcli.check", name=name)
         if one.reasons:
             failure = SubElement(case, "failure", message=_xml(", ".join(one.reasons)))
-            failure.text = _xml(table([one]))
+            failure.text = _xml(text_table([one]))
             if one in pictures:
                 failure.text += _xml(f"picture: {pictures[one]}\n")
-    root = Element("testsuites", tests=str(len(found)), failures=failures)
+    root = Element("testsuites", tests=tests, failures=failures)
     root.append(suite)
     return bytes(tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
 def printable(name: str) -> str:
-    """A file name on one line: control characters and undecodable bytes as escapes."""
+    """Return a file name on one line, with control characters and undecodable bytes escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def _cells(one: Comparison, layered: bool) -> tuple[str, ...]:
-    """The table's cells; the layer goes with the method where that alone tells results apart."""
-    seen = one.measures
-    numbers = (
-        ("-", "-", "-")
-        if seen is None
-        else (
-            f"{seen.difference:.2g}" if seen.relative is None else f"{seen.relative:.2%}",
-            "-" if seen.correlation is None else f"{seen.correlation:.4f}",
-            "-" if seen.shift is None else f"{seen.shift:.2f}",
-        )
+def _cells(one: Comparison, with_layer: bool) -> tuple[str, ...]:
+    """Return a line of the table. The layer is shown if several results differ only by it."""
+    method = f"{one.method} {one.layer}" if with_layer else one.method
+    names = map(printable, (one.image, method, one.target))
+    return (*names, *_numbers(one.measures), printable(", ".join(one.reasons)))
+
+
+def _numbers(found: Measures | None) -> tuple[str, str, str]:
+    if found is None:
+        return "-", "-", "-"
+    return (
+        f"{found.difference:.2g}" if found.relative is None else f"{found.relative:.2%}",
+        "-" if found.correlation is None else f"{found.correlation:.4f}",
+        "-" if found.shift is None else f"{found.shift:.2f}",
     )
-    method = f"{one.method} {one.layer}" if layered else one.method
-    where = (one.image, method, one.target)
-    return (*map(printable, where), *numbers, printable(", ".join(one.reasons)))
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -97,6 +99,6 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _xml(text: str) -> str:
-    """Text that XML can hold: what it cannot as escapes."""
+    """Escape the characters that XML cannot contain."""
     bad = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-    return re.sub(bad, lambda found: found[0].encode("unicode_escape").decode(), text)
+    return re.sub(bad, lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -1,4 +1,4 @@
-"""Labelled images for training: read once from folders and zips, split, drawn in fair shares."""
+"""Labelled images for training, read from folders and zips into memory and split by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -20,15 +21,16 @@ from camcli.errors import ImageError, TrainingError, one_line
 from camcli.images.decode import decode
 from camcli.images.geometry import Pixels
 
-Indices = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+Indices: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The images of one folder or zip, in the order of their names.
+    """The labelled images of one folder or zip, sorted by name.
 
-    `names` are `<class>/<image>`, `labels` (N,) index `classes`, the sorted names of the classes;
-    `pixels` are RGB, each in its own size.
+    `names` are `<class>/<image>`. `labels` (N,) index `classes`, which are sorted. `pixels` are RGB
+    images, each in its own size.
     """
 
     name: str
@@ -41,133 +43,105 @@ class Dataset:
         return len(self.names)
 
     @property
-    def present(self) -> NDArray[np.bool_]:
-        """Which of the classes it has images of, (K,)."""
+    def has_class(self) -> BoolArray:
+        """A mask (K,) that is true for the classes with at least one image."""
         return np.isin(np.arange(len(self.classes)), self.labels)
 
     @property
-    def side(self) -> int:
-        """The median of its images' shorter sides, in pixels."""
+    def median_side(self) -> int:
+        """The median length of the images' shorter sides, in pixels."""
         return int(np.median([min(pixels.shape[:2]) for pixels in self.pixels]))
 
     @property
     def digest(self) -> str:
-        """A hash of the images' names, by which a resumed run knows its data."""
+        """A hash of the image names, by which a resumed run recognises its data."""
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
-    def subset(self, chosen: NDArray[np.bool_]) -> Dataset:
-        """The images where `chosen` (N,) is true; the classes stay."""
-        where = np.flatnonzero(chosen)
-        names, pixels = (tuple(part[i] for i in where) for part in (self.names, self.pixels))
-        return Dataset(self.name, self.classes, names, self.labels[where], pixels)  # type: ignore[arg-type]
+    def subset(self, mask: BoolArray) -> Dataset:
+        """Return the images where `mask` (N,) is true, with the same classes."""
+        kept = np.flatnonzero(mask)
+        names, pixels = tuple(self.names[i] for i in kept), tuple(self.pixels[i] for i in kept)
+        return Dataset(self.name, self.classes, names, self.labels[kept], pixels)
 
 
-def read(path: Path, shorter: int | None = None) -> Dataset:
-    """The images of a folder or zip of `<class>/<image>` files, decoded.
+@dataclass(frozen=True)
+class Splits:
+    """The training, validation and test datasets of a run; all labels index `classes`."""
 
-    The class is the name of the folder that the image lies in. Images whose shorter side exceeds
-    `shorter` are reduced to it, so that they fit in memory. Raises TrainingError, and ImageError
-    for an image that cannot be read.
+    classes: tuple[str, ...]
+    train: tuple[Dataset, ...]
+    val: tuple[Dataset, ...]
+    test: tuple[Dataset, ...] = ()
+
+
+def read_dataset(path: Path, max_side: int | None = None) -> Dataset:
+    """Read and decode the `<class>/<image>` files of a folder or zip.
+
+    The class is the name of the image's parent folder. An image whose shorter side is longer than
+    `max_side` is downscaled to it to save memory. Raises TrainingError, or ImageError for an image
+    that cannot be read.
     """
-    files = sorted(_files(path), key=lambda file: str(file[0]))
+    files = sorted(_image_files(path), key=lambda file: str(file[0]))
     if not files:
         raise TrainingError(f"no images in '{path}': expected <class>/<image> in a folder or a zip")
 
-    def pixels(file: tuple[PurePosixPath, Callable[[], bytes]]) -> Pixels:
-        return _reduced(_decoded(f"{path}/{file[0]}", file[1]()), shorter)
+    def load(file: tuple[PurePosixPath, Callable[[], bytes]]) -> Pixels:
+        name, content = file
+        return _downscaled(_decoded(f"{path}/{name}", content()), max_side)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        decoded = tuple(threads.map(pixels, files))
-    names = [f"{name.parent.name}/{name.name}" for name, _ in files]
-    of = [name.parent.name for name, _ in files]
-    classes = tuple(sorted(set(of)))
-    labels = np.array([classes.index(name) for name in of], np.int64)
-    return Dataset(path.name, classes, tuple(names), labels, decoded)
+        pixels = tuple(threads.map(load, files))
+    names = tuple(f"{name.parent.name}/{name.name}" for name, _ in files)
+    class_names = [name.parent.name for name, _ in files]
+    classes = tuple(sorted(set(class_names)))
+    labels = np.array([classes.index(name) for name in class_names], np.int64)
+    return Dataset(path.name, classes, names, labels, pixels)
 
 
-def among(source: Dataset, classes: Sequence[str]) -> Dataset:
-    """The same images with labels that index `classes`. Raises TrainingError for another class."""
-    if strange := [name for name in source.classes if name not in classes]:
+def relabel(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """Return the same images with labels that index `classes`.
+
+    Raises TrainingError if the dataset has a class that is not among them.
+    """
+    if unexpected := [name for name in dataset.classes if name not in classes]:
         expected = ", ".join(classes[:12]) + ", ..." * (len(classes) > 12)
-        raise TrainingError(f"'{source.name}' has the class '{strange[0]}': expected {expected}")
-    to = np.array([list(classes).index(name) for name in source.classes], np.int64)
-    return Dataset(source.name, tuple(classes), source.names, to[source.labels], source.pixels)
+        raise TrainingError(
+            f"'{dataset.name}' has the class '{unexpected[0]}': expected {expected}"
+        )
+    index = np.array([list(classes).index(name) for name in dataset.classes], np.int64)
+    labels = index[dataset.labels]
+    return Dataset(dataset.name, tuple(classes), dataset.names, labels, dataset.pixels)
 
 
-def split(source: Dataset, fraction: float, most: int = 1000) -> tuple[Dataset, Dataset]:
-    """Images to train on, and a `fraction` of them, but about `most`, to validate on.
+def split(dataset: Dataset, fraction: float, limit: int = 1000) -> tuple[Dataset, Dataset]:
+    """Split a dataset into training images and a `fraction`, about `limit` at most, to validate on.
 
-    Which is which follows from the hash of each image's name alone: it is the same on every
-    machine and in every run, and adding images moves none of the others while `most` is not met.
+    The split depends only on the hash of each image's name. It is therefore the same on every
+    machine and in every run, and adding images moves none of the others below `limit`.
     """
-    share = min(fraction, most / len(source))
-    held = np.array([_position(name) < share for name in source.names], np.bool_)
-    return source.subset(~held), source.subset(held)
+    fraction = min(fraction, limit / len(dataset))
+    held_out = np.array([_hash_fraction(name) < fraction for name in dataset.names], np.bool_)
+    return dataset.subset(~held_out), dataset.subset(held_out)
 
 
-def shares(sources: Sequence[Dataset], balance: float = 0.5) -> list[tuple[Indices, float]]:
-    """The groups to draw from, one for each class of each source, and the share of each.
-
-    Indices run over the sources' images one after another. A group of n images is drawn in
-    proportion to n ** `balance`: 1 draws every image equally often, 0 every group. The square
-    root lets few sharp photos meet many small images without repeating the fewest too often.
-    """
-    start, groups = 0, []
-    for source in sources:
-        for label in np.unique(source.labels):
-            groups.append(start + np.flatnonzero(source.labels == label))
-        start += len(source)
-    weights = np.array([len(group) ** balance for group in groups])
-    return list(zip(groups, (weights / weights.sum()).tolist(), strict=True))
-
-
-def telling(sources: Sequence[Dataset]) -> tuple[NDArray[np.bool_], int]:
-    """What an image's label says of the other classes, by source, and up to which fineness all.
-
-    A label speaks for its class against the classes that its source holds too, (sources, K): that
-    a source of cats and dogs shows no ship says nothing of ships. Were it counted against them, all
-    by which that source differs, such as its sharpness, would count as evidence of cats and dogs.
-    Where another source holds every class, a view no finer (in pixels) than that source's images
-    cannot be told by its sharpness, and speaks against all.
-    """
-    complete = [source.side for source in sources if source.present.all()]
-    if not complete:
-        return np.ones((len(sources), len(sources[0].classes)), np.bool_), 0
-    return np.stack([source.present for source in sources]), round(1.25 * min(complete))
-
-
-def draw(groups: Sequence[tuple[Indices, float]], count: int, rng: np.random.Generator) -> Indices:
-    """About `count` indices in random order, each group in its share.
-
-    Within a group no image comes twice before each has come once.
-    """
-    drawn = []
-    for group, share in groups:
-        wanted = int(share * count + rng.random())
-        rounds = -(-wanted // len(group))
-        drawn.append(np.concatenate([rng.permutation(group) for _ in range(rounds)] or [group[:0]]))
-        drawn[-1] = drawn[-1][:wanted]
-    return rng.permutation(np.concatenate(drawn))
-
-
-def _files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """Name and content of every image file in a folder or zip that lies in a class's folder."""
+def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
+    """Yield name and content of each image file of a folder or zip that lies in a subfolder."""
     suffixes = Image.registered_extensions()
 
-    def fits(name: PurePosixPath) -> bool:
+    def is_image(name: PurePosixPath) -> bool:
         hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
         return len(name.parts) > 1 and name.suffix.lower() in suffixes and not hidden
 
     if path.is_dir():
         for file in path.rglob("*"):
             name = PurePosixPath(file.relative_to(path).as_posix())
-            if fits(name) and file.is_file():
+            if is_image(name) and file.is_file():
                 yield name, file.read_bytes
         return
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.namelist():
-                if fits(PurePosixPath(entry)):
+                if is_image(PurePosixPath(entry)):
                     content = archive.read(entry)
                     yield PurePosixPath(entry), lambda content=content: content  # type: ignore[misc]
     except OSError as error:
@@ -185,15 +159,15 @@ def _decoded(name: str, content: bytes) -> Pixels:
         raise ImageError(f"{name}{str(error).removeprefix('standard input')}") from None
 
 
-def _reduced(pixels: Pixels, shorter: int | None) -> Pixels:
+def _downscaled(pixels: Pixels, max_side: int | None) -> Pixels:
     height, width = pixels.shape[:2]
-    if shorter is None or min(height, width) <= shorter:
+    if max_side is None or min(height, width) <= max_side:
         return pixels
-    scale = shorter / min(height, width)
+    scale = max_side / min(height, width)
     size = (round(width * scale), round(height * scale))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _position(name: str) -> float:
-    """Where a name falls between 0 and 1."""
+def _hash_fraction(name: str) -> float:
+    """Return the hash of a name as a number from 0 to 1."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64

@@ -1,15 +1,13 @@
-"""What a training run is made of: its recipe and its data."""
+"""The hyperparameters of a training run. Imports neither torch nor NumPy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camcli.training.data import Dataset
-
 
 @dataclass(frozen=True)
 class Phase:
-    """So many epochs at one input size, in pixels."""
+    """A number of epochs at one input size, in pixels."""
 
     size: int
     epochs: int
@@ -17,12 +15,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what a run comes to, but for its data and its teacher's weights.
+    """Everything that determines a run except its data and its teacher's weights.
 
-    `lr` is AdamW's highest learning rate, in one cycle of linear warm-up and cosine descent over
-    all phases; `ema` the decay of the weights' moving average, which is what is measured and kept.
-    `weights` are what training starts from: as `models.load` takes them, or the folder of an
-    earlier run, which goes on with its classes where they are the same; `none` are random ones.
+    `weights` are the initial weights: a name or file that `models.load` accepts, the folder of an
+    earlier run, or `none` for random ones. `lr` is the maximum learning rate of AdamW in one cycle
+    over all phases: a linear warm-up, then a cosine decay. `ema` is the decay of the moving average
+    of the weights; the average is evaluated and saved. `balance` is the exponent of
+    `batches.sampling_groups`, `smoothing` the label smoothing, `alpha` the weight of the
+    explanation loss.
     """
 
     model: str
@@ -44,22 +44,13 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
+        """The number of epochs of all phases."""
         return sum(phase.epochs for phase in self.phases)
 
-    def size(self, epoch: int) -> int:
-        """The input size in an epoch, counted from 0."""
+    def size_at(self, epoch: int) -> int:
+        """Return the input size of an epoch, counted from 0. Raises ValueError beyond the last."""
         for phase in self.phases:
             if epoch < phase.epochs:
                 return phase.size
             epoch -= phase.epochs
-        raise ValueError("there is no such epoch in this recipe")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Sources whose labels index the same `classes`: to train on, to choose by, to test on."""
-
-    classes: tuple[str, ...]
-    train: tuple[Dataset, ...]
-    val: tuple[Dataset, ...]
-    test: tuple[Dataset, ...] = ()
+        raise ValueError(f"expected an epoch below {self.epochs}")

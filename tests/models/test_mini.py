@@ -14,7 +14,7 @@ import camcli
 from camcli.methods.registry import METHODS
 from camcli.models.families import model_names
 from camcli.models.load import MINI, Model, load
-from camcli.training import data
+from camcli.training.data import Dataset, read_dataset, relabel, split
 from camcli.training.train import accuracy
 from tests.support.files import SAMPLES, SHARED, manifest
 
@@ -74,11 +74,11 @@ def test_the_note_says_which_model_it_was(run: Callable[..., Result], tmp_path: 
     assert run(*arguments, "--quiet").stderr_bytes == b""
 
 
-def _shared(name: str) -> data.Dataset:
+def _shared(name: str) -> Dataset:
     path = SHARED / "train" / name
     if not path.exists():
         pytest.skip(f"needs real images: {name} is not in {SHARED.name}/train")
-    return data.among(data.read(path), CLASSES)
+    return relabel(read_dataset(path), CLASSES)
 
 
 def test_accuracy_on_small_pictures(mini: Model) -> None:
@@ -89,7 +89,7 @@ def test_accuracy_on_small_pictures(mini: Model) -> None:
 
 
 def test_accuracy_on_photos_that_training_held_out(mini: Model) -> None:
-    held = data.split(_shared("photos.zip"), 0.1)[1]
+    held = split(_shared("photos.zip"), 0.1)[1]
     ours = np.array(["/in" not in name for name in held.names])  # see the model's README
     reached = accuracy(mini.module, held.subset(ours), mini.preset, CPU)
     assert reached >= 0.9

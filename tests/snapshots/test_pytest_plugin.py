@@ -1,17 +1,19 @@
-"""The pytest plugin in a project of its own, as a user has it."""
+"""The pytest plugin in a project of its own, as a user would use it."""
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-# pytester forgets what its runs import, and torch cannot be imported twice: it all is here first.
-from camcli.snapshots import tables  # noqa: F401
+# pytester removes the modules that its runs import, but torch cannot be imported twice, and two
+# copies of a class do not match. Import all of them here first.
+from camcli.runs import pipeline  # noqa: F401
+from camcli.snapshots import accept, pictures, tables  # noqa: F401
 from camcli.snapshots.pytest_plugin import _folder_name
-from tests.support.files import ROOT, make_photo
+from tests.support.files import ROOT, make_photo, manifest
 
 pytest_plugins = ["pytester"]
 
@@ -66,7 +68,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
         file.write_text("\n".join(line[8:] for line in lines) + "\n")
     make_photo(pytester.path / "tests" / "data" / "dog.jpg")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    # This process has the plugin already: pytest cannot rewrite its asserts, and remarks on it.
+    # This process has imported the plugin: pytest cannot rewrite its asserts and warns about it.
     quiet = "-W ignore::pytest.PytestAssertRewriteWarning"
     monkeypatch.setenv(
         "PYTEST_ADDOPTS", f"-p camcli.snapshots.pytest_plugin -p no:cacheprovider {quiet}"
@@ -74,47 +76,52 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     return pytester
 
 
-def lines(result: pytest.RunResult) -> str:
+def output(result: pytest.RunResult) -> str:
     return "\n".join(result.outlines)
 
 
-def test_from_first_run_to_failure_and_update(
-    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_first_run_fails_and_writes_nothing(project: pytest.Pytester) -> None:
     first = project.runpytest_inprocess()
     first.assert_outcomes(failed=3)
     assert (
         "no snapshot in tests/__cam_snapshots__/test_looks.test_dog: "
         "run pytest with --cam-snapshot-update"
-    ) in lines(first)
-    kept = project.path / "tests" / "__cam_snapshots__"
-    assert not kept.exists()
+    ) in output(first)
+    assert not (project.path / "tests" / "__cam_snapshots__").exists()
 
+
+def test_update_writes_a_folder_for_each_test(project: pytest.Pytester) -> None:
     project.runpytest_inprocess("--cam-snapshot-update").assert_outcomes(passed=3)
-    folders = sorted(path.name for path in kept.iterdir())
-    assert folders[:2] == ["test_looks.test_dog", folders[1]]
-    assert "test_looks.test_targets[top2]" in folders
-    assert sorted(path.name for path in (kept / "test_looks.test_dog").iterdir()) == [
+    snapshots = project.path / "tests" / "__cam_snapshots__"
+    names = {path.name for path in snapshots.iterdir()}
+    assert len(names) == 3
+    assert {"test_looks.test_dog", "test_looks.test_targets[top2]"} < names
+    assert {path.name for path in (snapshots / "test_looks.test_dog").iterdir()} == {
         *("call2", "dog.gradcam++.1.npy", "dog.gradcam++.npy", "dog.guided.1.npy"),
         *("dog.guided.npy", "manifest.jsonl", "run.json"),
-    ]
+    }
     project.runpytest_inprocess().assert_outcomes(passed=3)
 
-    monkeypatch.setenv("SEED", "1")
-    pictures = project.path / "changes"
-    changed = project.runpytest_inprocess("--cam-snapshot-diff", str(pictures))
-    changed.assert_outcomes(failed=1, passed=2)
-    picture = pictures / "test_looks.test_dog" / "dog.gradcam++.diff.png"
-    assert picture.exists()
-    assert f"picture: {picture}" in lines(changed)
-    assert "what differs" in lines(changed)
-    assert "_check" not in lines(changed), "a failure is no traceback of camcli's"
 
-    before = {path: path.read_bytes() for path in kept.rglob("*.*") if path.is_file()}
+def test_changed_network_fails_until_its_snapshot_is_updated(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.runpytest_inprocess("--cam-snapshot-update").assert_outcomes(passed=3)
-    after = {path: path.read_bytes() for path in before}
-    moved = {path.parent.name for path in before if before[path] != after[path]}
-    assert moved == {"test_looks.test_dog"}, "what is alike is not written again"
+    monkeypatch.setenv("SEED", "1")
+    changes = project.path / "changes"
+    changed = project.runpytest_inprocess("--cam-snapshot-diff", str(changes))
+    changed.assert_outcomes(failed=1, passed=2)
+    picture = changes / "test_looks.test_dog" / "dog.gradcam++.diff.png"
+    assert picture.exists()
+    assert f"picture: {picture}" in output(changed)
+    assert "what differs" in output(changed)
+    assert "_check" not in output(changed), "the failure shows a traceback of camcli"
+
+    snapshots = project.path / "tests" / "__cam_snapshots__"
+    before = {path: path.read_bytes() for path in snapshots.rglob("*.*") if path.is_file()}
+    project.runpytest_inprocess("--cam-snapshot-update").assert_outcomes(passed=3)
+    rewritten = {path.parent.name for path in before if before[path] != path.read_bytes()}
+    assert rewritten == {"test_looks.test_dog"}, "a snapshot that is alike is written again"
     project.runpytest_inprocess().assert_outcomes(passed=3)
 
 
@@ -127,18 +134,20 @@ def test_from_first_run_to_failure_and_update(
         ("cam_snapshot('data/dog.jpg', model=network(0), rtol=-1)", "rtol -1: expected a number"),
     ],
 )
-def test_wrong_calls_are_one_line(call: str, message: str, project: pytest.Pytester) -> None:
+def test_wrong_call_gives_a_one_line_error(
+    call: str, message: str, project: pytest.Pytester
+) -> None:
     file = project.path / "tests" / "test_looks.py"
     file.write_text(f"from shop import network\ndef test_it(cam_snapshot):\n    {call}\n")
     found = project.runpytest_inprocess("--cam-snapshot-update", "--tb=short")
     found.assert_outcomes(failed=1)
-    assert message in lines(found)
-    assert "Traceback" not in lines(found)
+    assert message in output(found)
+    assert "Traceback" not in output(found)
     assert not (project.path / "tests" / "__cam_snapshots__").exists()
 
 
-def test_a_run_that_does_not_use_it_does_not_pay(project: pytest.Pytester) -> None:
-    """Found by its entry point, as installed; no torch, no NumPy, no warning, no option clash."""
+def test_unused_plugin_imports_nothing(project: pytest.Pytester) -> None:
+    """Load the plugin by its entry point, as when installed, in a run that does not use it."""
     file = project.path / "tests" / "test_looks.py"
     file.write_text(
         "import sys\n"
@@ -150,9 +159,10 @@ def test_a_run_that_does_not_use_it_does_not_pay(project: pytest.Pytester) -> No
     installed = project.path / "site" / "camcli_entry-0.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: camcli-entry\nVersion: 0\n")
-    written = (ROOT / "pyproject.toml").read_text().partition("[project.entry-points.pytest11]\n")
-    entry = written[2].splitlines()[0].replace('"', "")
-    (installed / "entry_points.txt").write_text(f"[pytest11]\n{entry}\n")
+    toml = (ROOT / "pyproject.toml").read_text()
+    entry = re.search(r'\[project\.entry-points\.pytest11]\n(\w+) = "(.+)"', toml)
+    assert entry
+    (installed / "entry_points.txt").write_text(f"[pytest11]\n{entry[1]} = {entry[2]}\n")
     environment = {"PYTHONPATH": f"{project.path / 'site'}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     for name in ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_ADDOPTS"):
         project._monkeypatch.delenv(name)
@@ -162,7 +172,7 @@ def test_a_run_that_does_not_use_it_does_not_pay(project: pytest.Pytester) -> No
     found.assert_outcomes(passed=1)
 
 
-def test_folder_names() -> None:
+def test_folder_names_are_distinct_and_valid() -> None:
     assert _folder_name("tests/test_a.py::TestB::test_c[top2-1.5]") == (
         "test_a.TestB.test_c[top2-1.5]"
     )
@@ -173,12 +183,10 @@ def test_folder_names() -> None:
     assert all(len(name) < 200 and not set(name) & set('/:"') for name in names)
 
 
-def test_snapshots_are_output_folders(project: pytest.Pytester) -> None:
-    """So that camcli check reads them too."""
+def test_snapshot_is_an_output_folder_that_check_can_read(project: pytest.Pytester) -> None:
     project.runpytest_inprocess("--cam-snapshot-update").assert_outcomes(passed=3)
     folder: Path = project.path / "tests" / "__cam_snapshots__" / "test_looks.test_dog"
-    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    assert [(row["image"], row["method"], row["target"]) for row in rows] == [
+    assert [(row["image"], row["method"], row["target"]) for row in manifest(folder)] == [
         ("dog.jpg", method, target)
         for method in ("gradcam++", "guided")
         for target in ("1", "pred")

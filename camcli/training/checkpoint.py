@@ -1,0 +1,79 @@
+"""Save a training state and resume from it."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from camcli.errors import TrainingError, one_line
+from camcli.runs.files import to_json, write
+from camcli.training.data import Dataset
+from camcli.training.state import TrainingState
+
+CHECKPOINT, EPOCH_METRICS = "checkpoint.pt", "metrics.jsonl"
+
+
+def save_checkpoint(state: TrainingState, output: Path) -> None:
+    """Write the checkpoint and the records of all epochs. Raises WriteError."""
+    content = {
+        "configuration": json.dumps(_configuration(state)),
+        "rows": json.dumps(state.records),
+        "step": state.step,
+        "module": state.module.state_dict(),
+        "average": state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+    }
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    write(output / EPOCH_METRICS, b"".join(map(to_json, state.records)))
+    write(output / CHECKPOINT, stream.getvalue())
+
+
+def load_checkpoint(state: TrainingState, output: Path) -> None:
+    """Load the checkpoint of an output folder into `state`, if there is one.
+
+    Raises TrainingError if it is not readable or belongs to a run with another recipe or data.
+    """
+    file = output / CHECKPOINT
+    if not file.exists():
+        return
+    try:
+        content = torch.load(file, map_location=state.device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"checkpoint '{file}': not readable ({one_line(error)})") from None
+    ours = json.loads(json.dumps(_configuration(state)))
+    theirs = json.loads(content["configuration"])
+    for name in ours.keys() | theirs.keys():
+        if ours.get(name) != theirs.get(name):
+            raise TrainingError(
+                f"'{output}' holds another run ({name} {theirs.get(name)}, now "
+                f"{ours.get(name)}): give another --output, or delete its {CHECKPOINT}"
+            )
+    state.module.load_state_dict(content["module"])
+    state.average.load_state_dict(content["average"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.records = json.loads(content["rows"])
+    state.epoch, state.step = len(state.records), content["step"]
+
+
+def _configuration(state: TrainingState) -> dict[str, Any]:
+    """Return everything that must be equal to resume a run. It has no paths: folders may move."""
+    return {
+        **asdict(state.recipe),
+        "weights": state.initial_weights,
+        "classes": list(state.data.classes),
+        "data": _identities(state.data.train),
+        "val": _identities(state.data.val),
+        "teacher": state.teacher,
+    }
+
+
+def _identities(sources: Sequence[Dataset]) -> dict[str, str]:
+    return {source.name: f"{len(source)} {source.digest}" for source in sources}
