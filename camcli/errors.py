@@ -11,7 +11,7 @@ from heapq import nsmallest
 
 
 class CamcliError(Exception):
-    """Base class of errors that a user can cause. `str()` of one is a line to show to the user."""
+    """An error that a user can cause. Its text is one line to show to the user."""
 
 
 class ModelError(CamcliError):
