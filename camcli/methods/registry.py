@@ -1,4 +1,4 @@
-"""The registry of methods, METHODS, and the evidence that a method may ask for."""
+"""The registry of methods, METHODS, and the evidence that methods can request."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 EVIDENCE = MappingProxyType(
     {
         "acts": "A, the target layer's output (N,C,h,w)",
-        "grads": "g, the gradient of the score with respect to A (N,C,h,w)",
-        "log_grads": "gradient of log Y with respect to A, Y the class's softmax (N,C,h,w)",
+        "grads": "g, the gradient of S with respect to A (N,C,h,w)",
+        "log_grads": "gradient of log Y with respect to A, Y the class's probability (N,C,h,w)",
         "mean_square": "mean of the squares of all classes' log_grads, weighted by Y (N,C,h,w)",
         "mean_cube": "mean of the cubes of all classes' log_grads, weighted by Y (N,C,h,w)",
-        "pooled": "the map that the network's head averages over space (N,C,h,w)",
+        "pooled": "the map that the network's head averages over positions (N,C,h,w)",
         "weights": "the head's weights for the target, one per channel of `pooled` (N,C)",
-        "bias": "what a convolutional head adds at each position, zero for a linear one (N,)",
-        "masked": "S on the image seen through each channel, scaled to 0..1 (N,C)",
+        "bias": "the bias of a convolutional head, zero for a linear head (N,)",
+        "masked": "S on the image masked with each channel, scaled to 0..1 (N,C)",
         "ablated": "S with each channel of the layer zeroed in turn (N,C)",
-        "guided": "gradient of the score at the input under the guided ReLU rule (N,3,H,W)",
-        "score": "S on the whole image (N,)",
-        "occluded": "S with the window grey, at each of its positions (N,r,c)",
+        "guided": "gradient of S with respect to the input with the guided ReLU rule (N,3,H,W)",
+        "score": "S, the pre-softmax score of the target on the whole image (N,)",
+        "occluded": "S with a grey window at each of its positions (N,r,c)",
         "rows": "1 where the window at a vertical position covers a row, else 0 (r,H)",
         "columns": "1 where the window at a horizontal position covers a column, else 0 (c,W)",
     }
@@ -40,17 +40,17 @@ AT_LAYER = frozenset(
         *("pooled", "masked", "ablated"),
     }
 )
-"""The evidence that is taken at a layer."""
+"""The evidence that is recorded at the target layer."""
 
 
 @dataclass(frozen=True)
 class Method:
     """A registered method.
 
-    `needs` are the names in EVIDENCE that it asks for; `signed` says that negative values carry
-    meaning, so that it is drawn around zero; `image` that its result is (N,3,H,W) at the input's
-    size and not a map (N,h,w); `trainable` that a loss can be put on its maps, which takes one
-    of a layer and its gradients alone.
+    `needs` holds the names in EVIDENCE of its parameters. `signed` states that negative values have
+    a meaning, so that maps are drawn symmetric around zero. `image` states that the result has the
+    shape (N,3,H,W) of the input instead of (N,h,w). `trainable` states that its maps can be part of
+    a loss, which requires a method of activations and gradients only.
     """
 
     name: str
@@ -63,17 +63,17 @@ class Method:
 
     @property
     def summary(self) -> str:
-        """The first sentence of the function's docstring."""
+        """Return the first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
 
     @property
     def title(self) -> str:
-        """What papers call it: the summary's beginning."""
+        """Return the name used in papers: the summary up to the first colon or comma."""
         return re.split("[:,]", self.summary, maxsplit=1)[0]
 
     @property
     def at_layer(self) -> bool:
-        """Whether it explains by way of a layer."""
+        """Return whether the method uses the output of a layer."""
         return bool(self.needs & AT_LAYER)
 
 
@@ -81,23 +81,30 @@ _methods: dict[str, Method] = {}
 
 
 METHODS = MappingProxyType(_methods)
+"""The registered methods by name."""
 
 
 def register(
     name: str, *, source: str, signed: bool = False, image: bool = False, trainable: bool = False
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Add a function to METHODS under `name`; its parameter names must be in EVIDENCE."""
+    """Add the decorated function to METHODS under `name`.
+
+    Raises ValueError for a name that is registered already, for parameters that are not in EVIDENCE
+    and for a trainable method with parameters other than `acts` and `grads`.
+    """
 
     def add(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         needs = frozenset(inspect.signature(function).parameters)
         if name in _methods:
             raise ValueError(f"method {name!r} is registered twice")
-        if unheard := needs - EVIDENCE.keys():
+        if missing := needs - EVIDENCE.keys():
             raise ValueError(
-                f"method {name!r} asks for {sorted(unheard)}; there is {list(EVIDENCE)}"
+                f"method {name!r} needs {sorted(missing)}: expected names from {list(EVIDENCE)}"
             )
         if trainable and needs != {"acts", "grads"}:
-            raise ValueError(f"method {name!r} needs more than a layer to be trained on")
+            raise ValueError(
+                f"method {name!r} needs {sorted(needs)}: a trainable method needs acts and grads"
+            )
         _methods[name] = Method(name, function, source, needs, signed, image, trainable)
         return function
 
