@@ -29,8 +29,8 @@ from camcli.cli.options import (
 from camcli.cli.progress import can_preview, line_of, shown
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find
-from camcli.images.select import matching, read_list
-from camcli.images.store import Place
+from camcli.images.select import filter_sources, read_list
+from camcli.images.store import AnyPath
 from camcli.methods.fusion import FUSIONS
 from camcli.render.boxes import BOXES
 from camcli.runs.names import check_names, check_stems, every_result, name_of
@@ -102,7 +102,7 @@ def explain(
     shard: str | None,
     recursive: bool,
     dry_run: bool,
-    output: Place,
+    output: AnyPath,
     **options: Any,
 ) -> int:
     """Write a heatmap for each image in PATHS: files, folders, globs, URLs of a store, or - for
@@ -111,7 +111,7 @@ def explain(
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
     given = [*paths, *(read_list(from_file) if from_file else ())]
     found = find(given, recursive=recursive, skip=output)
-    sources, part = matching(found, include, exclude), None
+    sources, part = filter_sources(found, include, exclude), None
     if not sources:
         where = ", ".join(paths) or from_file
         raise CamcliError(f"no images in {where}: nothing to do")
@@ -125,7 +125,7 @@ def explain(
 
 def _foretell(
     sources: Sequence[Source],
-    output: Place,
+    output: AnyPath,
     *,
     method: Sequence[str],
     target: Sequence[str],
@@ -146,7 +146,7 @@ def _foretell(
 
 def _explain(
     sources: Sequence[Source],
-    output: Place,
+    output: AnyPath,
     *,
     engine: str,
     ray_address: str | None,
@@ -174,7 +174,7 @@ def _explain(
 
 def _job(
     sources: Sequence[Source],
-    output: Place,
+    output: AnyPath,
     quiet: bool,
     *,
     model: str,
@@ -251,7 +251,7 @@ def _note(network: Model) -> str:
     )
 
 
-def _line(row: dict[str, Any], output: Place) -> str:
+def _line(row: dict[str, Any], output: AnyPath) -> str:
     """A result for people: the image, what was explained, and where to look."""
     boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
     return line_of(row, row["class_name"] or f"class {row['class_index']}", output, boxes)

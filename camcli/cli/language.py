@@ -21,7 +21,7 @@ from camcli.cli.options import (
 from camcli.cli.progress import can_preview, shown
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 
 if TYPE_CHECKING:
     from camcli.engine.language.load import Talker
@@ -48,10 +48,10 @@ talking_options = stack(
 def talk(
     skill: str,
     wish: Callable[[Talker], Prompt],
-    line: Callable[[dict[str, Any], Place], str],
+    line: Callable[[dict[str, Any], AnyPath], str],
     paths: tuple[str, ...],
     *,
-    output: Place,
+    output: AnyPath,
     recursive: bool,
     json: bool,
     quiet: bool,
@@ -74,7 +74,7 @@ def _job(
     skill: str,
     wish: Callable[[Talker], Prompt],
     sources: list[Source],
-    output: Place,
+    output: AnyPath,
     *,
     model: str | None,
     device: str,

@@ -7,7 +7,7 @@ import click
 from camcli.cli import DONE
 from camcli.cli.options import Location
 from camcli.errors import CamcliError
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 
 
 @click.command(no_args_is_help=True)
@@ -19,7 +19,7 @@ from camcli.images.store import Place
     help="Where to; the files of several folders are linked or copied there."
     "  [default: the folder itself, if it is one]",
 )
-def merge(dirs: tuple[Place, ...], *, output: Place | None) -> int:
+def merge(dirs: tuple[AnyPath, ...], *, output: AnyPath | None) -> int:
     """Join what camcli explain --shard wrote: into the manifest of a run of all."""
     from camcli.runs.merge import merged
 

@@ -14,7 +14,7 @@ import click
 from camcli.cli import DONE, SOME_FAILED, terminal
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, decode
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 from camcli.runs.files import to_json
 from camcli.runs.names import first_file, named
 
@@ -35,7 +35,7 @@ def can_preview(saves: Sequence[str], *, quiet: bool) -> bool:
 
 def shown(
     job: Job,
-    line: Callable[[dict[str, Any], Place], str],
+    line: Callable[[dict[str, Any], AnyPath], str],
     *,
     json: bool,
     quiet: bool,
@@ -79,7 +79,7 @@ def shown(
     return SOME_FAILED if counts["error"] else DONE
 
 
-def line_of(row: dict[str, Any], what: str, output: Place, more: str = "") -> str:
+def line_of(row: dict[str, Any], what: str, output: AnyPath, more: str = "") -> str:
     """A result for people: the image, what was explained, and where to look."""
     file = first_file(row)
     where = f"  {output / file}" if file else ""
@@ -87,7 +87,7 @@ def line_of(row: dict[str, Any], what: str, output: Place, more: str = "") -> st
     return f"{row['image']}  {row['method']}  {what} ({row['probability']:.1%}){where}{more}{empty}"
 
 
-def _picture(file: Place) -> str:
+def _picture(file: AnyPath) -> str:
     """A picture as the terminal behind standard error shows it."""
     size = terminal.size_of(sys.stderr)
     return terminal.picture(decode(file), terminal.protocol(os.environ), size)
@@ -106,7 +106,7 @@ def _show_classes(job: Job) -> None:
         click.echo(bar, err=True)
 
 
-def _summary(images: int, counts: Counter[str], output: Place) -> str:
+def _summary(images: int, counts: Counter[str], output: AnyPath) -> str:
     words = {"error": "failed", "empty": "with an empty map"}
     marks = ", ".join(
         f"{counts[status]} {word}" for status, word in words.items() if counts[status]

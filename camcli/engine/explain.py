@@ -94,7 +94,7 @@ class Explanation:
         drawn = draw.overlay(photo.pixels(), values, photo.crop, style, signed)
         box = None if self.boxes is None else self.boxes[i].tolist()
         if corners := photo.crop.corners(box, photo.seen):
-            draw.frame(drawn, corners)
+            draw.draw_box(drawn, corners)
         return Image.fromarray(drawn)
 
     def _repr_png_(self) -> bytes | None:
@@ -305,7 +305,7 @@ def _explain(
 ) -> list[Explanation]:
     if not layers:
         raise ValueError("no layer given")
-    fusion.check(fuse, methods, layers)
+    fusion.check_fusion(fuse, methods, layers)
     needs = _needs(methods)
     if needs_survey(methods, layers):
         model = surveyed(model, inputs)
@@ -337,7 +337,7 @@ def _explanations(
     ]
     layers = [shown.at.tap.path if shown.at else None for shown in evidence]
     if fuse and method.at_layer:
-        maps = [fusion.fused(maps, fuse, evidence[0].run.image.shape[2:])]
+        maps = [fusion.fuse(maps, fuse, evidence[0].run.image.shape[2:])]
         layers = [f"{fuse}({', '.join(map(str, layers))})"]
     aim = evidence[0].aim
     return [

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from PIL import Image
 
 from camcli.errors import ImageError
-from camcli.images.decode import decode, upright
+from camcli.images.decode import decode, to_rgb
 from camcli.images.geometry import Crop, Pixels
 
 Given: TypeAlias = Path | Image.Image
@@ -39,4 +39,4 @@ class Photo:
 
 def opened(given: Given) -> Pixels:
     """The pixels of a file or a Pillow image, upright. Raises ImageError."""
-    return decode(given) if isinstance(given, Path) else upright(given)
+    return decode(given) if isinstance(given, Path) else to_rgb(given)

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, overload
 
 from camcli.errors import OutputError, WriteError
-from camcli.images.store import Place, Remote
+from camcli.images.store import AnyPath, RemotePath
 
 JOURNALS = ".camcli"
 """The folder of journals on a store, where a listing of all that a run wrote would take long."""
 
 
-def prepare(folder: Place) -> None:
+def prepare(folder: AnyPath) -> None:
     """Make the output folder and see that it can be written to. Raises OutputError."""
     try:
-        if isinstance(folder, Remote):
+        if isinstance(folder, RemotePath):
             probe = folder / JOURNALS / f"{mark()}.probe"
             probe.write_bytes(b"")
             probe.unlink()
@@ -39,13 +39,13 @@ def mark() -> str:
     return f"{os.getpid()}@{re.sub(r'[^A-Za-z0-9]', '_', socket.gethostname())}"
 
 
-def write(file: Place, data: bytes, owner: str | None = None) -> None:
+def write(file: AnyPath, data: bytes, owner: str | None = None) -> None:
     """Write a whole file or none: a temporary one beside it, renamed when complete.
 
     It bears the mark of its `owner`, who clears up what was left; without one, of this process.
     """
     with named_errors(file):
-        if isinstance(file, Remote):
+        if isinstance(file, RemotePath):
             file.write_bytes(data)
             return
         temporary = file.with_name(f".camcli-{owner or mark()}-{os.urandom(6).hex()}.tmp")
@@ -58,7 +58,7 @@ def write(file: Place, data: bytes, owner: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def named_errors(file: Place) -> Iterator[None]:
+def named_errors(file: AnyPath) -> Iterator[None]:
     """What the system refuses inside becomes a WriteError with the file's name."""
     try:
         yield
@@ -77,10 +77,10 @@ def within(folder: Path, name: Any) -> Path: ...
 
 
 @overload
-def within(folder: Place, name: Any) -> Place: ...
+def within(folder: AnyPath, name: Any) -> AnyPath: ...
 
 
-def within(folder: Place, name: Any) -> Place:
+def within(folder: AnyPath, name: Any) -> AnyPath:
     """A file of an output folder, to be written, read or removed: it must lie below the folder.
 
     A manifest may name any, and a link in the folder may lead anywhere. Raises OutputError.

@@ -26,12 +26,12 @@ from camcli.engine.explain import Said, pick_methods
 from camcli.errors import CamcliError
 from camcli.images.decode import MAX_PIXELS
 from camcli.images.find import Source
-from camcli.images.geometry import Box, Crop, Pixels
-from camcli.images.store import Place
+from camcli.images.geometry import Box, Crop, MapArray, Pixels
+from camcli.images.store import AnyPath
 from camcli.methods import fusion
 from camcli.models.load import Model
 from camcli.render.boxes import BoxRule, check_boxes
-from camcli.render.draw import Style, Values
+from camcli.render.draw import Style
 from camcli.runs import resume
 from camcli.runs.files import mark, prepare
 from camcli.runs.manifest import record_name
@@ -55,7 +55,7 @@ class Job:
     model: Model
     methods: Sequence[str]
     targets: Sequence[str]
-    output: Place
+    output: AnyPath
     layers: Sequence[str | None] = (None,)
     fuse: str | None = None
     saves: Sequence[str] = ("overlay", "map")
@@ -81,7 +81,7 @@ class Job:
         for target in () if self.prompt else self.targets:
             parse_target(target, self.model.class_names, self.model.num_classes)
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
-        fusion.check(self.fuse, pick_methods(self.methods), self.layers)
+        fusion.check_fusion(self.fuse, pick_methods(self.methods), self.layers)
         if "boxes" in self.saves:
             check_boxes(pick_methods(self.methods))
         check_names(self.output, self.sources, self.results)
@@ -93,7 +93,7 @@ class Job:
         """The rows that runs before this one left in the output folder."""
         return resume.rows(self.output, self.part)
 
-    def record(self, name: str) -> Place:
+    def record(self, name: str) -> AnyPath:
         """Where this run's MANIFEST or RUN goes."""
         return self.output / record_name(name, self.part)
 
@@ -168,7 +168,7 @@ class Result:
 
     wanted: Wanted
     layer: str | None
-    values: Values
+    values: MapArray
     score: float
     class_index: int | None
     probability: float

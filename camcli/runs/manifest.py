@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from camcli.images.find import RECORDS
-from camcli.images.store import Place, Remote
+from camcli.images.find import RUN_FILES
+from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import JOURNALS, mark, named_errors, to_json
 
-MANIFEST, RUN = RECORDS
+MANIFEST, RUN = RUN_FILES
 
 
 SHARDS = "shards"
@@ -34,19 +34,19 @@ def record_name(record: str, shard: str | None = None) -> str:
     return record if shard is None else f"{SHARDS}/{shard}.{record}"
 
 
-def journals(manifest: Place) -> list[Place]:
+def journals(manifest: AnyPath) -> list[AnyPath]:
     """The journals that killed and running runs left for a manifest, oldest part first."""
-    folder = manifest.parent / JOURNALS if isinstance(manifest, Remote) else manifest.parent
+    folder = manifest.parent / JOURNALS if isinstance(manifest, RemotePath) else manifest.parent
     return sorted(folder.glob(f".camcli-*.{manifest.name}"), key=str)
 
 
-def manifest(file: Place, *, even_empty: bool = False) -> AbstractContextManager[Adder]:
+def manifest(file: AnyPath, *, even_empty: bool = False) -> AbstractContextManager[Adder]:
     """Gives what adds rows to a manifest, which gets its name when the run ends, however it ends.
 
     Without a single row it does not, unless none was to be expected, and the manifest of an earlier
     run stays. Raises WriteError.
     """
-    if isinstance(file, Remote):
+    if isinstance(file, RemotePath):
         return _stored_manifest(file, even_empty)
     return _local_manifest(file, even_empty)
 
@@ -75,9 +75,9 @@ def _local_manifest(file: Path, even_empty: bool) -> Iterator[Adder]:
 
 
 @contextlib.contextmanager
-def _stored_manifest(file: Remote, even_empty: bool) -> Iterator[Adder]:
+def _stored_manifest(file: RemotePath, even_empty: bool) -> Iterator[Adder]:
     """Rows are collected on the local disk; what is new of them is sent now and then as a part."""
-    parts: list[Remote] = []
+    parts: list[RemotePath] = []
     sent, due = 0, time.monotonic() + JOURNAL_SECONDS
     with tempfile.TemporaryFile() as stream:
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError, OutputError, one_line
-from camcli.images.store import Place, real
+from camcli.images.store import AnyPath, canonical
 from camcli.runs.files import prepare, to_json, write
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, manifest, record_name
 from camcli.runs.shards import Shard
@@ -29,12 +29,12 @@ OWN = ("shard", "counts", "started", "seconds", "engine")
 class Part:
     """A shard, the folder that it wrote to, and its record."""
 
-    folder: Place
+    folder: AnyPath
     shard: Shard
     record: Row
 
     @property
-    def manifest(self) -> Place:
+    def manifest(self) -> AnyPath:
         """The shard's rows."""
         return self.folder / record_name(MANIFEST, self.shard.name)
 
@@ -44,7 +44,7 @@ class Part:
         return f"shard {self.shard.number}/{self.shard.count} in '{self.folder}'"
 
 
-def merged(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
+def merged(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str]]:
     """Join the shards in these folders: their number, and the counts of the whole.
 
     The manifest is that of a run of all. Files in another folder than `output` are linked or copied
@@ -56,7 +56,7 @@ def merged(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
         _check_whole(part)
     prepare(output)
     for folder in folders:
-        if real(folder) != real(output):
+        if canonical(folder) != canonical(output):
             _bring(folder, output)
     with manifest(output / MANIFEST) as add:
         for rows in _in_turns(parts):
@@ -69,8 +69,8 @@ def merged(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
     return len(parts), counts
 
 
-def _parts(folder: Place) -> Iterator[Part]:
-    found: Iterable[Place] = (folder / SHARDS).glob(f"[0-9]*.{RUN}")
+def _parts(folder: AnyPath) -> Iterator[Part]:
+    found: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{RUN}")
     for file in sorted(found, key=str):
         try:
             record = json.loads(file.read_bytes())
@@ -81,7 +81,7 @@ def _parts(folder: Place) -> Iterator[Part]:
             raise CamcliError(f"'{file}' is not a shard's record ({one_line(error)})") from None
 
 
-def _checked(parts: Sequence[Part], folders: Sequence[Place]) -> list[Part]:
+def _checked(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
     """The parts in order, each there once, and all of one run."""
     if not parts:
         where = ", ".join(f"'{folder}'" for folder in folders)
@@ -157,7 +157,7 @@ def _in_turns(parts: Sequence[Part]) -> Iterator[list[Row]]:
             yield from turn
 
 
-def _bring(folder: Place, output: Place) -> None:
+def _bring(folder: AnyPath, output: AnyPath) -> None:
     """Link or copy a folder's files, but for hidden ones and the records of a whole run."""
     if not (isinstance(folder, Path) and isinstance(output, Path)):
         raise CamcliError(f"'{folder}': on a store, shards are joined in the folder they share")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from camcli.errors import OutputError
 from camcli.images.find import Source
-from camcli.images.store import Place, real
+from camcli.images.store import AnyPath, canonical
 from camcli.methods.registry import METHODS
 
 SAVES = {
@@ -75,7 +75,7 @@ def first_file(row: Mapping[str, Any]) -> str | None:
     return next((files[what] for what in order if what in files), None)
 
 
-def check_names(folder: Place, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
+def check_names(folder: AnyPath, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
     """Refuse a run in which two results, or a result and an input, are the same file.
 
     Raises OutputError.
@@ -85,8 +85,8 @@ def check_names(folder: Place, sources: Sequence[Source], results: Sequence[Want
         twice = next(part for part in parts if parts.count(part) > 1)
         raise OutputError(f"two methods, targets or layers would write the same file '{twice}'")
     check_stems(sources)
-    top = f"{real(folder).rstrip('/')}/"
-    inputs = {real(source.path) for source in sources}
+    top = f"{canonical(folder).rstrip('/')}/"
+    inputs = {canonical(source.path) for source in sources}
     inside = {path.removeprefix(top) for path in inputs if path.startswith(top)}
     for source, wanted, what in itertools.product(sources if inside else (), results, SAVES):
         name = name_of(source, wanted, what)

@@ -33,12 +33,12 @@ from camcli.engine.explain import (
     surveyed,
 )
 from camcli.errors import ImageError, one_line
-from camcli.images.decode import STDIN, decode, fetched
+from camcli.images.decode import STDIN, decode, fetch
 from camcli.images.find import Source
+from camcli.images.geometry import MapArray
 from camcli.images.preprocess import preprocess
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 from camcli.models.load import Model
-from camcli.render.draw import Values
 from camcli.runs import resume
 from camcli.runs.batch_size import Allowance, is_out_of_memory
 from camcli.runs.files import to_json, write
@@ -227,7 +227,7 @@ def _load(job: Job, source: Source | Existing) -> Read:
     if isinstance(source, Existing):
         return source
     try:
-        path = fetched(source.path)
+        path = fetch(source.path)
         digest, pixels = _digest(job, path), decode(path, job.max_pixels)
         return Loaded(source, pixels, *preprocess(pixels, job.model.preset, job.fit), digest)
     except ImageError as error:
@@ -238,10 +238,10 @@ def _regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
     """The job's region, in pixels of each original, in those of the inputs (N,4)."""
     if job.region is None:
         return None
-    return torch.tensor([item.crop.inward(job.region, item.size) for item in batch])
+    return torch.tensor([item.crop.to_input(job.region, item.size) for item in batch])
 
 
-def _digest(job: Job, path: Place) -> str:
+def _digest(job: Job, path: AnyPath) -> str:
     """What a result's row says of how it was made."""
     own = resume.input_digest(path, job.made) if path != STDIN else ""
     return f"{job.settings}-{own}"
@@ -374,7 +374,9 @@ def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     ]
 
 
-def _of_text(wanted: Wanted, layer: str | None, values: Values, score: float, said: Said) -> Result:
+def _of_text(
+    wanted: Wanted, layer: str | None, values: MapArray, score: float, said: Said
+) -> Result:
     """The result for a text; of its words there may be fewer than the longest text's."""
     values = values[: len(said.words)] if said.words else values
     return Result(wanted, layer, values, score, None, said.probability, None, said)

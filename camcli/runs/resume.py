@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import OutputError
-from camcli.images.store import Place, Remote
+from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import mark, to_json, within
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, journals, record_name
 from camcli.runs.names import SAVES, named
@@ -40,7 +40,7 @@ def digest(parts: Any) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def input_digest(file: Place, made: str) -> str:
+def input_digest(file: AnyPath, made: str) -> str:
     """16 digits for an image's bytes and the digest of how it is made; empty if not readable."""
     found = hashlib.sha256(made.encode())
     try:
@@ -61,7 +61,7 @@ def made(record: Row) -> str:
     return digest([versions, record["device"].partition(":")[0]])
 
 
-def rows(folder: Place, shard: str | None = None) -> Iterator[Row]:
+def rows(folder: AnyPath, shard: str | None = None) -> Iterator[Row]:
     """The rows of earlier runs: of manifests, and of the journals that killed runs left.
 
     A run of all images takes those of its shards as well; a shard its own and the whole run's.
@@ -69,12 +69,12 @@ def rows(folder: Place, shard: str | None = None) -> Iterator[Row]:
     return parsed(lines(folder, shard))
 
 
-def lines(folder: Place, shard: str | None = None) -> Iterator[bytes]:
+def lines(folder: AnyPath, shard: str | None = None) -> Iterator[bytes]:
     """The lines that these rows are read from, of which the last may be cut short."""
     whole = folder / MANIFEST
-    manifests: list[Place]
+    manifests: list[AnyPath]
     if shard is None:
-        shards: Iterable[Place] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
+        shards: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
         manifests = [*sorted(shards, key=str), whole]
     else:
         manifests = [whole, folder / record_name(MANIFEST, shard)]
@@ -92,7 +92,7 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
                 yield row
 
 
-def refuse_other(folder: Place, found: Iterable[Row], settings: str, record: Row) -> None:
+def refuse_other(folder: AnyPath, found: Iterable[Row], settings: str, record: Row) -> None:
     """Refuse a folder with results that were made with other settings. Raises OutputError.
 
     `record` says what the settings are, for the message.
@@ -105,7 +105,7 @@ def refuse_other(folder: Place, found: Iterable[Row], settings: str, record: Row
             )
 
 
-def clear(folder: Place, found: Iterable[Row], keep: Callable[[Row, str], bool]) -> None:
+def clear(folder: AnyPath, found: Iterable[Row], keep: Callable[[Row, str], bool]) -> None:
     """Remove the files of earlier rows, but for those that are to be kept."""
     for row in found:
         for name in _files(row):
@@ -113,13 +113,13 @@ def clear(folder: Place, found: Iterable[Row], keep: Callable[[Row, str], bool])
                 within(folder, name).unlink(missing_ok=True)
 
 
-def sweep(folder: Place, shard: str | None = None) -> None:
+def sweep(folder: AnyPath, shard: str | None = None) -> None:
     """Remove the journals of runs that were killed, and the unfinished files they left.
 
     For who has just finished what they had begun.
     """
     found = journals(folder / record_name(MANIFEST, shard))
-    if isinstance(folder, Remote):  # whose unfinished files nobody can see
+    if isinstance(folder, RemotePath):  # whose unfinished files nobody can see
         dead = found
     else:
         dead = [file for file in found if isinstance(file, Path) and _is_dead(file)]
@@ -152,7 +152,7 @@ def _files(row: Row) -> Iterator[str]:
         yield from (stem + ending for ending in SAVES.values())
 
 
-def _told(folder: Place, record: Row) -> str:
+def _told(folder: AnyPath, record: Row) -> str:
     """What the earlier run was and what was another setting, where its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         earlier = json.loads((folder / RUN).read_bytes())

@@ -12,7 +12,7 @@ import numpy as np
 
 from camcli.errors import CamcliError
 from camcli.images.find import Source
-from camcli.images.geometry import Pixels
+from camcli.images.geometry import MapArray, Pixels
 from camcli.methods.registry import METHODS
 from camcli.render import draw, panels
 from camcli.runs.files import within, write
@@ -79,8 +79,8 @@ def _name(job: Job, result: Result) -> str | None:
 
 def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
     """The boxes that the map gives, in pixels of the original."""
-    values = draw.placed(result.values, loaded.crop, loaded.pixels.shape[:2])
-    return [[*box] for box in job.boxes.of(values, result.wanted.method)]
+    values = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
+    return [[*box] for box in job.boxes.find(values, result.wanted.method)]
 
 
 def files_of(job: Job, source: Source, wanted: Wanted) -> dict[str, Path]:
@@ -102,15 +102,15 @@ def _contents(
             (f"{word}  {probability:.0%}", _picture(job, loaded, result, what, values))
             for (word, probability), values in zip(result.said.words, result.values, strict=True)
         ]
-        return draw.png(panels.labelled(each))
+        return draw.png(panels.labelled_grid(each))
     picture = _picture(job, loaded, result, what, result.values)
     for box in frames:
         # A panel ends with the overlay.
-        draw.frame(picture[:, picture.shape[1] - loaded.pixels.shape[1] :], box)
+        draw.draw_box(picture[:, picture.shape[1] - loaded.pixels.shape[1] :], box)
     return draw.png(picture)
 
 
-def _picture(job: Job, loaded: Loaded, result: Result, what: str, values: draw.Values) -> Pixels:
+def _picture(job: Job, loaded: Loaded, result: Result, what: str, values: MapArray) -> Pixels:
     """A heatmap, a panel or an overlay of a map."""
     signed = METHODS[result.wanted.method].signed
     if what == "heatmap":

@@ -17,7 +17,7 @@ from PIL import Image
 from camcli.errors import CamcliError
 from camcli.evaluation.annotations import Object
 from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
-from camcli.render.boxes import BoxRule, box_of, boxes_of
+from camcli.render.boxes import BoxRule, find_boxes, largest_box
 from tests.support.files import SAMPLES, manifest
 
 SIZE = (12, 16)
@@ -127,15 +127,15 @@ def test_boxes(values: np.ndarray, share: float) -> None:
         rows, columns = zip(*region, strict=True)
         box = (min(columns), min(rows), max(columns) + 1, max(rows) + 1)
         expected.append((-len(region), box[1], box[0], box))
-    found = boxes_of(values, share)
+    found = find_boxes(values, share)
     assert found == [box for *_, box in sorted(expected)]
-    assert box_of(values, share) == (found[0] if found else None)
+    assert largest_box(values, share) == (found[0] if found else None)
 
 
 def test_an_empty_map_finds_nothing() -> None:
     values, found = np.zeros((20, 30), np.float32), [Object("dog", (5, 5, 15, 15))]
-    assert boxes_of(values) == []
-    assert box_of(values) is None
+    assert find_boxes(values) == []
+    assert largest_box(values) is None
     measures = (pointing, energy, loc, localised, covered)
     assert [float(measure(values, found)) for measure in measures] == [0] * 5
 

@@ -18,7 +18,7 @@ from click.testing import Result
 
 from camcli.errors import CamcliError
 from camcli.images.find import Source
-from camcli.images.select import matching, read_list
+from camcli.images.select import filter_sources, read_list
 from camcli.runs import pipeline
 from camcli.runs.shards import shard_of
 from tests.support.files import make_photo, manifest
@@ -40,7 +40,7 @@ SOURCES = [Source(Path("/x", name), Path(name)) for name in ("a.jpg", "s/a.png",
     ],
 )
 def test_globs(include: list[str], exclude: list[str], names: list[str]) -> None:
-    found = matching(SOURCES, include, exclude)
+    found = filter_sources(SOURCES, include, exclude)
     assert [source.name.as_posix() for source in found] == names
 
 

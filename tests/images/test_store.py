@@ -18,7 +18,7 @@ from camcli.images import store as stores
 from camcli.images.decode import decode
 from camcli.images.find import Source, find
 from camcli.images.preprocess import Preset
-from camcli.images.store import Remote, place
+from camcli.images.store import RemotePath, parse_path
 from camcli.runs import manifest, pipeline, save
 from camcli.runs.files import prepare, within
 from camcli.runs.job import Job
@@ -33,11 +33,11 @@ fsspec = pytest.importorskip("fsspec", reason="a store in memory needs fsspec")
 
 
 @pytest.fixture
-def store() -> Iterator[Remote]:
+def store() -> Iterator[RemotePath]:
     """A store in this process's memory."""
     memory = fsspec.filesystem("memory")
     memory.store.clear()
-    yield Remote("fsspec+memory://", "bucket")
+    yield RemotePath("fsspec+memory://", "bucket")
     memory.store.clear()
 
 
@@ -62,14 +62,14 @@ def job(tmp_path: Path) -> Job:
     )
 
 
-def stored(folder: Remote, *, unfinished: bool = True) -> dict[str, bytes]:
+def stored(folder: RemotePath, *, unfinished: bool = True) -> dict[str, bytes]:
     """All but run.json, as `files` gives a local folder's; with files that are not whole yet."""
     found = {file.key[len(folder.key) + 1 :]: file for file in folder.files(recursive=True)}
     found = {name: file for name, file in found.items() if unfinished or ".tmp" not in name}
     return {name: found[name].read_bytes() for name in sorted(found) if name != "run.json"}
 
 
-def upload(folder: Path, store: Remote) -> None:
+def upload(folder: Path, store: RemotePath) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             (store / file.relative_to(folder)).write_bytes(file.read_bytes())
@@ -86,13 +86,13 @@ def upload(folder: Path, store: Remote) -> None:
     ],
 )
 def test_urls(url: str, root: str, key: str, shown: str) -> None:
-    found = place(url)
-    assert found == Remote(root, key)
+    found = parse_path(url)
+    assert found == RemotePath(root, key)
     assert str(found) == shown
-    assert place("a/b:c") == Path("a/b:c")
+    assert parse_path("a/b:c") == Path("a/b:c")
 
 
-def test_a_folder_is_walked_as_a_local_one(job: Job, store: Remote, tmp_path: Path) -> None:
+def test_a_folder_is_walked_as_a_local_one(job: Job, store: RemotePath, tmp_path: Path) -> None:
     upload(tmp_path / "in", store)
     found = find([str(store)])
     assert [source.name for source in found] == [source.name for source in job.sources]
@@ -114,7 +114,7 @@ def test_a_folder_is_walked_as_a_local_one(job: Job, store: Remote, tmp_path: Pa
 
 
 def test_a_run_on_a_store_gives_the_same_bytes(
-    job: Job, store: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job, store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list(pipeline.run(job))
     upload(tmp_path / "in", store / "in")
@@ -139,12 +139,12 @@ def test_a_run_on_a_store_gives_the_same_bytes(
 
 @pytest.mark.parametrize("local", [True, False])
 def test_stopped_runs_and_shards(
-    job: Job, local: bool, store: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job, local: bool, store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parts of a journal are there for the next run, and gone when one is done."""
     monkeypatch.setattr(manifest, "JOURNAL_SECONDS", 0.0)
     list(pipeline.run(job))
-    output = Remote("file://", str(tmp_path / "store")[1:]) if local else store
+    output = RemotePath("file://", str(tmp_path / "store")[1:]) if local else store
     run = pipeline.run(replace(job, output=output))
     next(run), next(run)
     assert len([*(output / ".camcli").glob("*-00000[01].manifest.jsonl")]) == 2
@@ -166,7 +166,7 @@ def test_stopped_runs_and_shards(
 
 
 def test_what_stores_refuse_is_one_line(
-    job: Job, store: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job, store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ImageError, match=r"^fsspec\+memory:///bucket/no.jpg: No such file or dir"):
         decode(store / "no.jpg")
@@ -175,7 +175,7 @@ def test_what_stores_refuse_is_one_line(
     with pytest.raises(OutputError, match="lie outside of its folder"):
         within(store, "../x")
     (tmp_path / "file").touch()
-    below = Remote("file://", str(tmp_path / "file" / "out")[1:])
+    below = RemotePath("file://", str(tmp_path / "file" / "out")[1:])
     with pytest.raises(OutputError, match=r"cannot write to 'file://.*/file/out': Not a directory"):
         prepare(below)
     over = replace(job, sources=[Source(store / "x.gradcam.npy", Path("x.npy"))], output=store)

@@ -81,7 +81,7 @@ def test_the_largest_region_in_pixels_of_the_original(job: Job) -> None:
     assert box == pytest.approx((75, 30, 105, 75), abs=8), "half a cell is 7.5 pixels"
     picture, overlay = drawn(job, ".boxes.png"), drawn(job, ".png")
     framed = overlay.copy()
-    draw.frame(framed, box)
+    draw.draw_box(framed, box)
     assert np.array_equal(picture, framed), "the overlay with the box"
     assert not np.array_equal(picture, overlay)
 
@@ -92,7 +92,7 @@ def test_all_regions(job: Job) -> None:
     assert both[1] == pytest.approx((150, 90, 165, 105), abs=8)
     framed = drawn(job, ".png").copy()
     for box in both:
-        draw.frame(framed, box)
+        draw.draw_box(framed, box)
     assert np.array_equal(drawn(job, ".boxes.png"), framed)
 
 
@@ -166,7 +166,7 @@ def test_a_folder_has_one_kind_of_boxes(job: Job, rule: BoxRule) -> None:
 
 def test_a_map_is_placed_where_it_was_seen() -> None:
     values = np.array([[-1, 0], [0, 2]], np.float32)
-    found = draw.placed(values, Crop(10, 0, 30, 20), (20, 40))
+    found = draw.place_map(values, Crop(10, 0, 30, 20), (20, 40))
     assert found.shape == (20, 40)
     assert not found[:, :10].any()
     assert not found[:, 30:].any()
