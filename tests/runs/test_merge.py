@@ -20,8 +20,7 @@ from camcli.runs import pipeline
 from camcli.runs.job import Job
 from camcli.runs.merge import merged
 from camcli.runs.shards import shard_of
-from tests.runs.test_resume import files
-from tests.support.files import make_photo
+from tests.support.files import files, make_photo
 from tests.support.networks import GapNet
 
 Run = Callable[..., Result]

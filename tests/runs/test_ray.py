@@ -30,8 +30,7 @@ from camcli.runs import pipeline
 from camcli.runs import ray as executor
 from camcli.runs.job import Job
 from tests.runs.test_pipeline import SHORT_OF_MEMORY, Hungry
-from tests.runs.test_resume import files
-from tests.support.files import make_photo, manifest
+from tests.support.files import files, make_photo, manifest
 from tests.support.networks import GapNet
 from tests.test_bench import measure
 

@@ -28,7 +28,7 @@ from camcli.render.draw import Style
 from camcli.runs import job as jobs
 from camcli.runs import pipeline, resume, save
 from camcli.runs.job import Job
-from tests.support.files import make_photo, manifest
+from tests.support.files import files, make_photo, manifest
 from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
@@ -53,15 +53,6 @@ def job(tmp_path: Path) -> Job:
         batch_size=3,
         workers=2,
     )
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """All but the record of the run, which holds times."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "run.json"
-    }
 
 
 def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
