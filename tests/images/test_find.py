@@ -71,9 +71,14 @@ def test_output_folders_below_a_folder_are_left_out(tree: Path) -> None:
     assert "out/b.gradcam.png" not in names(tree)
 
 
-def test_a_loop_of_symbolic_links_is_followed_once(tree: Path) -> None:
+def test_a_loop_of_symbolic_links_is_followed_once(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tree / "sub" / "loop").symlink_to(tree)
+    scandir, read = os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda path: (read.append(path), scandir(path))[1])
     assert names(tree) == ["a.PNG", "b.jpg", "sub/c.webp", "sub/deep/d.jpg"]
+    assert len(read) == 4, "the folder, sub, sub/deep and sub/loop"
 
 
 def test_an_unreadable_folder_is_kept_as_a_source(
