@@ -1,4 +1,7 @@
-"""What can go wrong by a user's doing. Every message is one line: given, expected, nearest."""
+"""Errors that a user can cause.
+
+Each message is one line: what was given, what was expected, the nearest valid choice.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from heapq import nsmallest
 
 
 class CamcliError(Exception):
-    """Something a user gave cannot be used. `str()` of it is one line, made to be shown."""
+    """An error that a user can cause. Its text is one line to show to the user."""
 
 
 class ModelError(CamcliError):
-    """A model, its weights, its labels or a layer of it cannot be used."""
+    """A model, its weights, its labels or one of its layers cannot be used."""
 
 
 class MethodError(CamcliError):
-    """A method does not apply to the model or target it was asked for."""
+    """A method does not apply to the given model or target."""
 
 
 class TargetError(CamcliError):
@@ -24,7 +27,7 @@ class TargetError(CamcliError):
 
 
 class ImageError(CamcliError):
-    """One image cannot be found, read or explained; the others still can."""
+    """One image cannot be found, read or explained. The run continues with the others."""
 
 
 class OutputError(CamcliError):
@@ -32,11 +35,11 @@ class OutputError(CamcliError):
 
 
 class WriteError(OutputError):
-    """A file cannot be written in mid-run: a full disk, a folder that went away."""
+    """A file cannot be written during a run, for example because the disk is full."""
 
 
 class ClusterError(CamcliError):
-    """A cluster went away, or cannot go on, in mid-run."""
+    """A cluster disappeared or failed during a run."""
 
 
 class TrainingError(CamcliError):
@@ -44,19 +47,22 @@ class TrainingError(CamcliError):
 
 
 class AnnotationError(CamcliError):
-    """Ground truth cannot be read, or is not of the image that it is read for."""
+    """Ground truth cannot be read, or does not match its image."""
 
 
 class NotAnnotatedError(AnnotationError):
-    """An image has no ground truth; the others may have."""
+    """One image has no ground truth. Other images may have some."""
 
 
 class CamcliWarning(UserWarning):
-    """The run goes on, but its result needs this to be read rightly."""
+    """The run continues, but the message is needed to interpret its results correctly."""
 
 
 def nearest(given: str, choices: Iterable[str], count: int = 3) -> str:
-    """The choices most like `given`, those that contain it first, as `'a', 'b' or 'c'`."""
+    """Return the choices most similar to `given` as `'a', 'b' or 'c'`.
+
+    Choices that contain `given` come first.
+    """
     folded = given.casefold()
 
     def distance(choice: str) -> tuple[bool, float]:
@@ -68,10 +74,10 @@ def nearest(given: str, choices: Iterable[str], count: int = 3) -> str:
 
 
 def unknown(what: str, given: str, choices: Iterable[str]) -> str:
-    """One line for a name that is not among the choices."""
+    """Return the message for a name that is not among the choices."""
     return f"unknown {what} '{given}': did you mean {nearest(given, choices)}?"
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type's name where it has none."""
+    """Return the first non-empty line of an error's text, or the name of its type."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,10 +1,10 @@
-"""Small networks and images that many tests share, and the real ones where they are at hand."""
+"""Fixtures that many tests share: small networks, images, a command runner and a store."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,14 @@ from click.testing import Result
 from torch import Tensor
 
 from camcli import cli
+from camcli.images.store import RemotePath
 from tests.support.files import SHARED, make_photo
 from tests.support.networks import DeepHead, GapNet
 
-# For networks this small, waking a second thread costs more than it brings.
+# For networks this small, a second thread costs more than it saves.
 torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"  # of commands that tests start: the same bytes as in here
-# A shell's background job ignores interrupts, and so would all that the tests start.
+os.environ["OMP_NUM_THREADS"] = "1"  # so that commands in subprocesses write the same bytes
+# Background jobs of a shell ignore SIGINT, and their subprocesses would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -42,13 +43,13 @@ def images() -> Tensor:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A small landscape photo-like JPEG."""
+    """A small JPEG in landscape format."""
     return make_photo(tmp_path / "photo.jpg")
 
 
 @pytest.fixture
 def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Result]:
-    """Run a command line in this process: exit code, stdout and stderr."""
+    """Run a command line in this process and return its exit code, stdout and stderr."""
 
     def call(*arguments: object) -> Result:
         capfdbinary.readouterr()
@@ -62,8 +63,19 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Result]:
 
 @pytest.fixture
 def real() -> list[str]:
-    """Arguments for a network with real weights."""
+    """Arguments for a network with real weights; skips the test where there are none."""
     weights = SHARED / "weights" / "squeezenet1_0-imagenet.pth"
     if not weights.exists():
         pytest.skip(f"needs real weights: {weights.name} is not in {SHARED.name}/weights")
     return ["--model", "squeezenet1_0", "--weights", str(weights)]
+
+
+@pytest.fixture
+def store() -> Iterator[RemotePath]:
+    """A remote folder on a store in this process's memory."""
+    pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
+    fsspec = pytest.importorskip("fsspec", reason="a store in memory needs fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    yield RemotePath("fsspec+memory://", "bucket")
+    memory.store.clear()

@@ -11,7 +11,7 @@ from camcli.cli.language import explain_texts, language_options
 from camcli.cli.options import Text
 from camcli.cli.progress import line_of
 from camcli.errors import CamcliError
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 
 if TYPE_CHECKING:
     from camcli.engine.language.load import LanguageModel
@@ -54,6 +54,6 @@ def ask(
     return explain_texts("ask", query, _line, paths, **options)
 
 
-def _line(row: dict[str, Any], output: Place) -> str:
+def _line(row: dict[str, Any], output: AnyPath) -> str:
     answers = "  ".join(f"{text} {probability:.1%}" for text, probability in row["answers"])
     return f"{line_of(row, row['class_name'], output)}\n    {answers}"

@@ -8,7 +8,7 @@ import click
 
 from camcli.cli.language import explain_texts, language_options
 from camcli.cli.progress import line_of
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 
 if TYPE_CHECKING:
     from camcli.engine.language.load import LanguageModel
@@ -35,7 +35,7 @@ def caption(paths: tuple[str, ...], *, text: str | None, per_word: bool, **optio
     return explain_texts("caption", query, _line, paths, **options)
 
 
-def _line(row: dict[str, Any], output: Place) -> str:
+def _line(row: dict[str, Any], output: AnyPath) -> str:
     line = line_of(row, row["class_name"], output)
     if words := row.get("words"):
         line += "\n    " + "  ".join(f"{word} {probability:.1%}" for word, probability in words)

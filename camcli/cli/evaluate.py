@@ -27,8 +27,8 @@ from camcli.evaluation.annotations import FORMATS
 from camcli.evaluation.metrics import DEFAULT, METRICS, ON_TRUTH
 from camcli.evaluation.protocol import CELLS, FILLS, GRADIENTS, PRODUCTS, SCALES, Protocol
 from camcli.images.decode import STDIN
-from camcli.images.find import EVALUATION, Source, find
-from camcli.images.store import real
+from camcli.images.find import EVALUATION_FILES, Source, find
+from camcli.images.store import canonical
 from camcli.methods.registry import METHODS
 from camcli.models.options import ModelOptions
 from camcli.runs.files import prepare, to_json, write
@@ -264,10 +264,10 @@ def _tell_apart(sources: Sequence[Source], output: Path | None, boxes: str | Non
                 f"'{other.path}' and '{source.path}' would have the same {what}: evaluate them "
                 "apart, or give a folder that holds both"
             )
-    files = (*EVALUATION, _TABLE, *_PICTURES)
-    written = {real(output / name) for name in files} if output else set()
+    files = (*EVALUATION_FILES, _TABLE, *_PICTURES)
+    written = {canonical(output / name) for name in files} if output else set()
     for source in sources:
-        if real(source.path) in written:
+        if canonical(source.path) in written:
             raise OutputError(
                 f"'{source.path}' is an input and would be written over: name another folder"
             )
@@ -366,7 +366,7 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         click.echo(table(summary, width), nl=False)
     if output:
-        metrics, rows = (output / name for name in EVALUATION)
+        metrics, rows = (output / name for name in EVALUATION_FILES)
         if metrics.exists():  # an earlier evaluation's pictures would be taken for this one's
             for name in _PICTURES:
                 (output / name).unlink(missing_ok=True)

@@ -35,8 +35,8 @@ from camcli.cli.options import (
 from camcli.cli.progress import checked_preview, line_of, shown
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find
-from camcli.images.select import matching, read_list
-from camcli.images.store import Place
+from camcli.images.select import filter_sources, read_list
+from camcli.images.store import AnyPath
 from camcli.methods.fusion import FUSIONS
 from camcli.models.options import ModelOptions
 from camcli.render.boxes import BOXES
@@ -183,7 +183,7 @@ def explain(
     paths: tuple[str, ...],
     *,
     selection: Selection,
-    output: Place,
+    output: AnyPath,
     inputs: InputOptions,
     explained: ExplainOptions,
     drawing: DrawingOptions,
@@ -207,7 +207,7 @@ def explain(
 
 
 def _selected(
-    paths: Sequence[str], selection: Selection, output: Place, batch_size: int
+    paths: Sequence[str], selection: Selection, output: AnyPath, batch_size: int
 ) -> tuple[list[Source], Shard | None]:
     """Return the images to explain, and the shard that they are. Raises CamcliError."""
     listed = selection.from_file
@@ -215,7 +215,7 @@ def _selected(
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
     given = [*paths, *(read_list(listed) if listed else ())]
     found = find(given, recursive=selection.recursive, skip=output)
-    sources = matching(found, selection.include, selection.exclude)
+    sources = filter_sources(found, selection.include, selection.exclude)
     if not sources:
         raise CamcliError(f"no images in {', '.join(paths) or listed}: nothing to do")
     if selection.shard is None:
@@ -225,7 +225,7 @@ def _selected(
 
 
 def _print_names(
-    sources: Sequence[Source], output: Place, explained: ExplainOptions, drawing: DrawingOptions
+    sources: Sequence[Source], output: AnyPath, explained: ExplainOptions, drawing: DrawingOptions
 ) -> int:
     """Print the files that a run would write, without loading a model."""
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
@@ -258,7 +258,7 @@ def _on_cluster(
 
 def _job(
     sources: Sequence[Source],
-    output: Place,
+    output: AnyPath,
     explained: ExplainOptions,
     drawing: DrawingOptions,
     inputs: InputOptions,
@@ -295,7 +295,7 @@ def _note(network: Model) -> str:
     )
 
 
-def _line(row: dict[str, Any], output: Place) -> str:
+def _line(row: dict[str, Any], output: AnyPath) -> str:
     """Return a result as a line: the image, what was explained, and the file to look at."""
     boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
     return line_of(row, row["class_name"] or f"class {row['class_index']}", output, boxes)

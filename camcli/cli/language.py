@@ -25,7 +25,7 @@ from camcli.cli.options import (
 from camcli.cli.progress import checked_preview, shown
 from camcli.errors import CamcliError
 from camcli.images.find import find
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ language_options = stack(
 def explain_texts(
     skill: str,
     query_of: Callable[[LanguageModel], Query],
-    line: Callable[[dict[str, Any], Place], str],
+    line: Callable[[dict[str, Any], AnyPath], str],
     paths: tuple[str, ...],
     *,
     model: str | None,
     device: str,
     explained: ExplainOptions,
-    output: Place,
+    output: AnyPath,
     drawing: DrawingOptions,
     inputs: InputOptions,
     recursive: bool,

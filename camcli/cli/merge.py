@@ -7,7 +7,7 @@ import click
 from camcli.cli import DONE
 from camcli.cli.options import Location
 from camcli.errors import CamcliError
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 
 
 @click.command(no_args_is_help=True)
@@ -19,7 +19,7 @@ from camcli.images.store import Place
     help="The output folder; files of other folders are linked or copied there."
     "  [default: DIR, if there is only one]",
 )
-def merge(dirs: tuple[Place, ...], *, output: Place | None) -> int:
+def merge(dirs: tuple[AnyPath, ...], *, output: AnyPath | None) -> int:
     """Merge the folders that camcli explain --shard wrote into one, with one manifest."""
     from camcli.runs.merge import merge as merge_shards
 

@@ -13,7 +13,7 @@ import click
 from camcli.errors import unknown
 from camcli.images.decode import MAX_PIXELS
 from camcli.images.preprocess import FITS
-from camcli.images.store import Place, place
+from camcli.images.store import AnyPath, parse_path
 from camcli.methods.registry import METHODS
 from camcli.models.options import ModelOptions
 from camcli.runs.options import DrawingOptions, InputOptions, RunOptions
@@ -89,13 +89,13 @@ class Real(click.FloatRange):
         return found
 
 
-class Location(click.ParamType[Place]):
+class Location(click.ParamType[AnyPath]):
     """A path, or the URL of a store."""
 
     name = "location"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return place(value) if isinstance(value, str) else value
+        return parse_path(value) if isinstance(value, str) else value
 
 
 def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

@@ -16,7 +16,7 @@ from camcli.cli import DONE, SOME_FAILED, terminal
 from camcli.cli.options import ShowOptions
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, decode
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 from camcli.runs.files import to_json
 from camcli.runs.outputs import first_file, named_files
 
@@ -43,7 +43,7 @@ def checked_preview(show: ShowOptions, saves: Sequence[str]) -> ShowOptions:
 def shown(
     job: Job,
     show: ShowOptions,
-    line: Callable[[dict[str, Any], Place], str],
+    line: Callable[[dict[str, Any], AnyPath], str],
     *,
     executor: Executor | None = None,
 ) -> int:
@@ -72,7 +72,7 @@ def shown(
     return SOME_FAILED if counts["error"] else DONE
 
 
-def line_of(row: dict[str, Any], what: str, output: Place, more: str = "") -> str:
+def line_of(row: dict[str, Any], what: str, output: AnyPath, more: str = "") -> str:
     """Return a result as a line: the image, the method, what was explained, the file to look at."""
     file = first_file(row)
     where = f"  {output / file}" if file else ""
@@ -82,9 +82,9 @@ def line_of(row: dict[str, Any], what: str, output: Place, more: str = "") -> st
 
 def _print_rows(
     rows: Sequence[dict[str, Any]],
-    output: Place,
+    output: AnyPath,
     show: ShowOptions,
-    line: Callable[[dict[str, Any], Place], str],
+    line: Callable[[dict[str, Any], AnyPath], str],
 ) -> None:
     for error in dict.fromkeys(row["error"] for row in rows if row["error"]):
         click.echo("Error: " + error.replace("\n", "\\n"), err=True)
@@ -106,7 +106,7 @@ def _print_summary(job: Job, counts: Counter[str], files: Sequence[str]) -> None
         click.echo(f"  {file}", err=True)
 
 
-def _picture(file: Place) -> str:
+def _picture(file: AnyPath) -> str:
     """Return a picture as text for the terminal behind standard error."""
     size = terminal.size_of(sys.stderr)
     return terminal.picture(decode(file), terminal.protocol(os.environ), size)
@@ -130,7 +130,7 @@ def _show_classes(job: Job) -> None:
         click.echo(bar, err=True)
 
 
-def _summary(images: int, counts: Counter[str], output: Place) -> str:
+def _summary(images: int, counts: Counter[str], output: AnyPath) -> str:
     words = {"error": "failed", "empty": "with an empty map"}
     marks = ", ".join(
         f"{counts[status]} {word}" for status, word in words.items() if counts[status]

@@ -204,7 +204,7 @@ def _explain(
 ) -> list[Explanation]:
     if not layers:
         raise ValueError("no layer given")
-    fusion.check(fuse, methods, layers)
+    fusion.check_fusion(fuse, methods, layers)
     if needs_survey(methods, layers):
         model = surveyed(model, inputs)
     paths = [model.layer if path is None else find_layer(model.module, path) for path in layers]
@@ -258,7 +258,7 @@ def _explanations(
     maps = [method.function(**{name: shown[name] for name in method.needs}) for shown in evidence]
     layers = [shown.layer.path if shown.layer else None for shown in evidence]
     if fuse and method.at_layer:
-        maps = [fusion.fused(maps, fuse, image.shape[2:])]
+        maps = [fusion.fuse(maps, fuse, image.shape[2:])]
         layers = [f"{fuse}({', '.join(map(str, layers))})"]
     return [
         Explanation(

@@ -62,7 +62,7 @@ class Explanation:
         drawn = draw.overlay(photo.pixels(), values, photo.crop, style, signed)
         box = None if self.boxes is None else self.boxes[i].tolist()
         if corners := photo.crop.corners(box, photo.seen):
-            draw.frame(drawn, corners)
+            draw.draw_box(drawn, corners)
         return Image.fromarray(drawn)
 
     def _repr_png_(self) -> bytes | None:

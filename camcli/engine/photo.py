@@ -9,7 +9,7 @@ from typing import TypeAlias
 from PIL import Image
 
 from camcli.errors import ImageError
-from camcli.images.decode import decode, upright
+from camcli.images.decode import decode, to_rgb
 from camcli.images.geometry import Crop, Pixels, Size
 
 Given: TypeAlias = Path | Image.Image
@@ -38,4 +38,4 @@ class Photo:
 
 def opened(given: Given) -> Pixels:
     """Return the pixels of a file or a PIL image, upright. Raises ImageError."""
-    return decode(given) if isinstance(given, Path) else upright(given)
+    return decode(given) if isinstance(given, Path) else to_rgb(given)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.errors import AnnotationError, NotAnnotatedError, one_line
-from camcli.images.decode import DAMAGE
+from camcli.images.decode import DECODE_ERRORS
 from camcli.images.geometry import Box
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -236,7 +236,7 @@ def _mask_values(name: Path, file: Path, size: Size) -> NDArray[np.integer]:
                     f"{file}: a mask in {image.mode}: expected a grey or palette image of indices"
                 )
             values = np.asarray(image)
-    except (OSError, Image.DecompressionBombError, *DAMAGE) as error:
+    except (OSError, Image.DecompressionBombError, *DECODE_ERRORS) as error:
         raise AnnotationError(f"{file}: not an image ({one_line(error)})") from None
     if set(np.unique(values).tolist()) == {0, VOID}:
         raise AnnotationError(f"{file}: only 0 and {VOID}, which are no classes: expected indices")

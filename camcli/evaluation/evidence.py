@@ -28,9 +28,10 @@ from camcli.evaluation.grid_pointing import Tile, mosaic
 from camcli.evaluation.ground_truth import Scene
 from camcli.evaluation.imputation import imputed
 from camcli.evaluation.protocol import Protocol
+from camcli.images.geometry import MapArray
 from camcli.models.load import Model
 from camcli.render import draw
-from camcli.render.boxes import SHARE, SHARES, Map
+from camcli.render.boxes import BOX_THRESHOLD, BOX_THRESHOLDS
 
 Changed: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Makes changed images (M,3,H,W) of images `which` (M,) at `step` (M,)."""
@@ -270,11 +271,11 @@ class Trial:
         return self.subject.unlearnt[self.name]
 
     @property
-    def placed(self) -> Iterator[Map]:
+    def placed(self) -> Iterator[MapArray]:
         """N maps (H,W), each when its turn comes: a batch of large photos is more than memory."""
         maps = self.subject.maps[self.name].float().cpu().numpy()
         for values, scene in zip(maps, self.subject.scenes, strict=True):
-            yield draw.placed(values, scene.crop, scene.size)
+            yield draw.place_map(values, scene.crop, scene.size)
 
     @property
     def objects(self) -> list[tuple[Object, ...]]:
@@ -284,7 +285,7 @@ class Trial:
     @property
     def share(self) -> float:
         """A number"""
-        return SHARES.get(self.name, SHARE)
+        return BOX_THRESHOLDS.get(self.name, BOX_THRESHOLD)
 
     @cached_property
     def _product(self) -> Tensor:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from camcli.images.geometry import Box
+from camcli.images.geometry import Box, MapArray
 
 if TYPE_CHECKING:
     from camcli.evaluation.annotations import Mask, Object
-from camcli.render.boxes import SHARE, Map, box_of
+from camcli.render.boxes import BOX_THRESHOLD, largest_box
 
 _TIE = 1e-6
 """Values that were equal differ by so much when they have been resized."""
@@ -32,14 +32,14 @@ def iou(one: Box, other: Box) -> float:
     return shared / (_area(one) + _area(other) - shared or 1)
 
 
-def best_iou(values: Map, objects: Iterable[Object], share: float = SHARE) -> float:
+def best_iou(values: MapArray, objects: Iterable[Object], share: float = BOX_THRESHOLD) -> float:
     """The IoU of the map's box with that of the object that it meets best; 0 without either."""
-    box = box_of(values, share)
+    box = largest_box(values, share)
     return max((iou(box, found.box) for found in objects), default=0.0) if box else 0.0
 
 
 def localised(
-    values: Map, objects: Sequence[Object], share: float = SHARE, overlap: float = 0.5
+    values: MapArray, objects: Sequence[Object], share: float = BOX_THRESHOLD, overlap: float = 0.5
 ) -> bool:
     """Whether the map's box and an object's have more than half of their union in common.
 
@@ -49,7 +49,7 @@ def localised(
     return best_iou(values, objects, share) > overlap
 
 
-def pointing(values: Map, objects: Sequence[Object], margin: float = 15) -> float:
+def pointing(values: MapArray, objects: Sequence[Object], margin: float = 15) -> float:
     """Whether the map's maximum is on an object, or within a margin in pixels of one: 0 or 1.
 
     The pointing game (Zhang et al. 2018, arXiv:1608.00507, sec. 4.1). Where several pixels are
@@ -65,7 +65,7 @@ def pointing(values: Map, objects: Sequence[Object], margin: float = 15) -> floa
     return float((away[values >= values.max() - _TIE] <= margin).mean())
 
 
-def energy(values: Map, objects: Sequence[Object]) -> float:
+def energy(values: MapArray, objects: Sequence[Object]) -> float:
     """The share of the map's sum that lies in the objects' boxes, 0 to 1.
 
     The energy-based pointing game (Wang et al. 2020, Score-CAM, arXiv:1910.01279).
@@ -74,7 +74,7 @@ def energy(values: Map, objects: Sequence[Object]) -> float:
     return float(inside / (values.sum(dtype=np.float64) or 1))
 
 
-def loc(values: Map, objects: Sequence[Object], delta: float = 0.0) -> float:
+def loc(values: MapArray, objects: Sequence[Object], delta: float = 0.0) -> float:
     """Area of the map in the boxes / (area of the boxes + its area outside), 0 to 1.
 
     Its area is where it is above a share delta of its maximum; what several boxes cover counts
@@ -84,7 +84,9 @@ def loc(values: Map, objects: Sequence[Object], delta: float = 0.0) -> float:
     return float((above & boxed).sum() / ((above | boxed).sum() or 1))
 
 
-def covered(values: Map, objects: Iterable[Object], share: float = SHARE, part: float = 0.5) -> int:
+def covered(
+    values: MapArray, objects: Iterable[Object], share: float = BOX_THRESHOLD, part: float = 0.5
+) -> int:
     """How many objects the map covers: a part of each or more is above a share of its maximum.
 
     Grad-CAM++ claims to cover all instances of a class (arXiv:1710.11063) without a measure for it;

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Literal
 
 from camcli.evaluation import localisation
 from camcli.evaluation.correlation import pearson, spearman
+from camcli.images.geometry import MapArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from camcli.evaluation.annotations import Object
-    from camcli.render.boxes import Map
 
 EVIDENCE = MappingProxyType(
     {
@@ -319,7 +319,7 @@ def sanity(unlearnt: Tensor) -> Tensor:
 
 
 @register("pointing", better="higher", source="Zhang et al. 2018, arXiv:1608.00507")
-def pointing(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+def pointing(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
     """Pointing game: is the map's maximum on an object of the class?
 
     Or at most 15 pixels beside one; of several highest pixels it is the share that hits. The paper
@@ -329,7 +329,7 @@ def pointing(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tens
 
 
 @register("energy", better="higher", source="Wang et al. 2020 (Score-CAM), arXiv:1910.01279")
-def energy(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+def energy(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
     """Energy pointing: how much of the map's sum is in the boxes of the class?
 
     A constant map has the boxes' share of the image. -> (N,), 0 to 1
@@ -338,7 +338,7 @@ def energy(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor
 
 
 @register("loc-0", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
-def loc_0(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+def loc_0(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
     """Loc(0): the map's area in the boxes, by that of the boxes and of the map outside of them.
 
     The area is where the map is above delta, here 0. -> (N,), 0 to 1
@@ -347,7 +347,7 @@ def loc_0(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
 
 
 @register("loc-0.25", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
-def loc_25(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+def loc_25(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
     """Loc(0.25): the same of the area where the map is above a quarter of its maximum.
 
     -> (N,), 0 to 1
@@ -356,7 +356,7 @@ def loc_25(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor
 
 
 @register("loc-0.5", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
-def loc_50(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor:
+def loc_50(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
     """Loc(0.5): the same of the area where the map is above half of its maximum.
 
     -> (N,), 0 to 1
@@ -365,7 +365,7 @@ def loc_50(placed: Iterable[Map], objects: Iterable[Sequence[Object]]) -> Tensor
 
 
 @register("iou", better="higher", source="Selvaraju et al. 2017, arXiv:1610.02391")
-def iou(placed: Iterable[Map], objects: Iterable[Sequence[Object]], share: float) -> Tensor:
+def iou(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]], share: float) -> Tensor:
     """IoU: how well does the map's box fit that of an object of the class?
 
     The box around the largest region above a share of the map's maximum, and the object that it
@@ -375,7 +375,9 @@ def iou(placed: Iterable[Map], objects: Iterable[Sequence[Object]], share: float
 
 
 @register("localised", better="higher", source="Russakovsky et al. 2015, arXiv:1409.0575")
-def localised(placed: Iterable[Map], objects: Iterable[Sequence[Object]], share: float) -> Tensor:
+def localised(
+    placed: Iterable[MapArray], objects: Iterable[Sequence[Object]], share: float
+) -> Tensor:
     """Localisation: is the IoU above 0.5, as ILSVRC asks?
 
     Of the images that have an object of the class; ILSVRC's top-1 also counts the others, as not
@@ -390,14 +392,16 @@ def localised(placed: Iterable[Map], objects: Iterable[Sequence[Object]], share:
     source="after Chattopadhay et al. 2018, arXiv:1710.11063",
     controlled=False,
 )
-def covered(placed: Iterable[Map], objects: Iterable[Sequence[Object]], share: float) -> Tensor:
+def covered(
+    placed: Iterable[MapArray], objects: Iterable[Sequence[Object]], share: float
+) -> Tensor:
     """Covered: how many of the objects of the class does the map cover?
 
     Half of each or more is above a share of the map's maximum. A constant map covers all of them:
     read it beside Loc. -> (N,), 0 to 1
     """
 
-    def part(values: Map, found: Sequence[Object], share: float) -> float:
+    def part(values: MapArray, found: Sequence[Object], share: float) -> float:
         return localisation.covered(values, found, share) / len(found)
 
     return _each(part, placed, objects, share)
@@ -410,7 +414,7 @@ never alone, since a constant map is perfect by it."""
 
 def _each(
     measure: Callable[..., float],
-    placed: Iterable[Map],
+    placed: Iterable[MapArray],
     objects: Iterable[Sequence[Object]],
     *options: float,
 ) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which of the images found are to be explained: lists of paths, globs, shards."""
+"""Select images: lists of paths, and globs to include and exclude."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from os import fsdecode
 
 from camcli.errors import CamcliError
 from camcli.images.find import Source
-from camcli.images.store import place
+from camcli.images.store import parse_path
 
 
 def read_list(file: str) -> list[str]:
-    """The paths in a file, or for `-` on standard input: one a line, or with NULs between them.
+    """Return the paths in a file, or on standard input for `-`: one per line, or separated by NUL.
 
     Raises CamcliError.
     """
     try:
-        data = sys.stdin.buffer.read() if file == "-" else place(file).read_bytes()
+        data = sys.stdin.buffer.read() if file == "-" else parse_path(file).read_bytes()
     except OSError as error:
         raise CamcliError(f"--from-file '{file}': {error.strerror}") from None
     parts = data.split(b"\0") if b"\0" in data else data.splitlines()
     return [fsdecode(part) for part in parts if part.strip()]
 
 
-def matching(
+def filter_sources(
     sources: Sequence[Source], include: Sequence[str], exclude: Sequence[str]
 ) -> list[Source]:
-    """The images that match one of `include`, if any is given, and none of `exclude`.
+    """Return the images that match a glob of `include`, if there are any, and none of `exclude`.
 
-    A glob is held against the name below the output folder (`sub/cat.jpg`), and if it has no `/`,
-    against the last part alone.
+    A glob with a `/` is matched against the name below the output folder (`sub/cat.jpg`), any other
+    glob against the file name.
     """
     return [
         source
@@ -41,5 +41,5 @@ def matching(
 
 
 def _matches(source: Source, globs: Sequence[str]) -> bool:
-    whole, last = source.name.as_posix(), source.name.name
-    return any(fnmatchcase(whole if "/" in glob else last, glob) for glob in globs)
+    path, file = source.name.as_posix(), source.name.name
+    return any(fnmatchcase(path if "/" in glob else file, glob) for glob in globs)

@@ -1,6 +1,6 @@
-"""Places on stores that pyarrow's file systems know: s3://, gs://, abfs://, hdfs://, file://, ...
+"""Paths on remote stores that pyarrow can reach: s3://, gs://, abfs://, hdfs://, file://, ...
 
-The only module that imports pyarrow, and only when such a place is used.
+This is the only module that imports pyarrow. It does so when a remote path is first used.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from typing import Any, BinaryIO, TypeAlias
 
 from camcli.errors import CamcliError, one_line
 
-_AT_ONCE = ("s3", "gcs", "abfs")
-"""Stores whose objects appear whole when they are closed; others get a file renamed."""
+_ATOMIC = ("s3", "gcs", "abfs")
+"""Stores on which an object appears only once it is complete. On others, a temporary file is
+written first and then renamed."""
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A file or folder on a store: of `pathlib.Path`, what camcli uses.
+class RemotePath:
+    """A file or folder on a remote store, with the part of `pathlib.Path`'s interface in use.
 
-    `root` is the URL's scheme, authority and query (`s3://bucket?region=eu-west-1`), `key` what
-    lies between, as it stands: `%20` is not a space. What a store refuses is an OSError whose
-    `strerror` is one line. `content` is that of a file that was fetched.
+    `root` is the scheme, authority and query of the URL (`s3://bucket?region=eu-west-1`). `key` is
+    the path between them, without percent-decoding: `%20` is not a space. `content` holds the bytes
+    of a file after `fetch`. Store errors are raised as OSError with one line in `strerror`.
     """
 
     root: str
@@ -37,59 +38,59 @@ class Remote:
     content: bytes | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        """The URL without its query and without a user's name and password."""
+        """Return the URL without its query, user name and password."""
         scheme, _, authority = self.root.partition("?")[0].partition("://")
         return f"{scheme}://{authority.rpartition('@')[2]}/{self.key}"
 
-    def __truediv__(self, name: str | os.PathLike[str]) -> Remote:
-        return Remote(self.root, f"{self.key.rstrip('/')}/{os.fspath(name)}".lstrip("/"))
+    def __truediv__(self, name: str | os.PathLike[str]) -> RemotePath:
+        return RemotePath(self.root, f"{self.key.rstrip('/')}/{os.fspath(name)}".lstrip("/"))
 
     @property
     def name(self) -> str:
-        """The last part of the key."""
+        """Return the last component of the key."""
         return self.key.rstrip("/").rpartition("/")[2]
 
     @property
-    def parent(self) -> Remote:
-        """The folder that it lies in."""
-        return Remote(self.root, self.key.rstrip("/").rpartition("/")[0])
+    def parent(self) -> RemotePath:
+        """Return the folder that contains this file or folder."""
+        return RemotePath(self.root, self.key.rstrip("/").rpartition("/")[0])
 
-    def fetched(self) -> Remote:
-        """The same with its content, for who reads it more than once."""
+    def fetch(self) -> RemotePath:
+        """Return this path with its content, so that later reads do not access the store."""
         return replace(self, content=self.read_bytes())
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """The content as a stream of bytes, which comes as it is read."""
+        """Open the file as a stream of bytes."""
         if self.content is not None:
             return io.BytesIO(self.content)
-        system, path = self._there
-        with _refusals():
+        system, path = self._location
+        with _as_os_errors():
             return io.BufferedReader(system.open_input_stream(path), 1 << 20)
 
     def read_bytes(self) -> bytes:
-        """The content."""
+        """Read the whole file."""
         if self.content is not None:
             return self.content
-        system, path = self._there
-        with _refusals(), system.open_input_stream(path) as stream:
+        system, path = self._location
+        with _as_os_errors(), system.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def write_bytes(self, data: bytes) -> None:
-        """Write the whole file or none, as far as the store can."""
+        """Write the file as `write_from` does."""
         self.write_from(io.BytesIO(data))
 
     def write_from(self, stream: BinaryIO) -> None:
-        """The same of what is left in a stream."""
-        system, path = self._there
-        at_once = system.type_name in _AT_ONCE
-        written = path if at_once else f"{path}.camcli-{os.getpid()}-{os.urandom(4).hex()}.tmp"
-        with _refusals():
-            if not at_once:
+        """Write the rest of a stream to the file: all of it or, if the store allows, nothing."""
+        system, path = self._location
+        atomic = system.type_name in _ATOMIC
+        written = path if atomic else f"{path}.camcli-{os.getpid()}-{os.urandom(4).hex()}.tmp"
+        with _as_os_errors():
+            if not atomic:
                 system.create_dir(path.rpartition("/")[0], recursive=True)
             try:
                 with system.open_output_stream(written) as sink:
                     shutil.copyfileobj(stream, sink, 1 << 20)
-                if not at_once:
+                if not atomic:
                     system.move(written, path)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -97,80 +98,82 @@ class Remote:
                 raise
 
     def is_file(self) -> bool:
-        """Whether a file is there."""
+        """Return whether the file exists."""
         return bool(self._info.is_file)
 
     def is_dir(self) -> bool:
-        """Whether anything lies below."""
+        """Return whether the folder exists."""
         return not self._info.is_file and self._info.type.name == "Directory"
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file."""
-        system, path = self._there
+        system, path = self._location
         try:
-            with _refusals():
+            with _as_os_errors():
                 system.delete_file(path)
         except FileNotFoundError:
             if not missing_ok:
                 raise
 
-    def glob(self, pattern: str) -> Iterator[Remote]:
-        """The files right in this folder whose names match; none where there is no folder."""
+    def glob(self, pattern: str) -> Iterator[RemotePath]:
+        """Yield the files directly in this folder whose names match a pattern."""
         return (file for file in self.files(recursive=False) if fnmatchcase(file.name, pattern))
 
-    def files(self, *, recursive: bool) -> Iterator[Remote]:
-        """The files below, in no order; none where there is no folder."""
-        fs, (system, path) = _pyarrow_fs(), self._there
+    def files(self, *, recursive: bool) -> Iterator[RemotePath]:
+        """Yield the files in this folder in no particular order; none if it does not exist."""
+        fs, (system, path) = _pyarrow_fs(), self._location
         selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
-        with _refusals():
+        with _as_os_errors():
             found = system.get_file_info(selector)
-        top = path.strip("/")  # some systems give paths with a slash before them
+        top = path.strip("/")  # some file systems return paths with a leading slash
         names = (info.path.strip("/").removeprefix(top) for info in found if info.is_file)
         return (self / name.lstrip("/") for name in names)
 
     @property
-    def _there(self) -> tuple[Any, str]:
-        system, base = _system(self.root)
+    def _location(self) -> tuple[Any, str]:
+        """Return the file system and the path on it."""
+        system, base = _file_system(self.root)
         return system, f"{base.rstrip('/')}/{self.key}" if base else self.key
 
     @property
     def _info(self) -> Any:
-        system, path = self._there
-        with _refusals():
+        system, path = self._location
+        with _as_os_errors():
             return system.get_file_info(path)
 
 
-Place: TypeAlias = Path | Remote
+AnyPath: TypeAlias = Path | RemotePath
+"""A local or remote path."""
 
 
-def place(text: str) -> Place:
-    """A path, or what a URL stands for."""
+def parse_path(text: str) -> AnyPath:
+    """Parse a local path or a URL."""
     if not is_remote(text):
         return Path(text)
     address, _, query = text.partition("?")
     scheme, _, rest = address.partition("://")
     authority, _, key = rest.partition("/")
-    return Remote(f"{scheme}://{authority}" + (f"?{query}" if query else ""), key)
+    return RemotePath(f"{scheme}://{authority}" + (f"?{query}" if query else ""), key)
 
 
 def is_remote(text: str) -> bool:
-    """Whether a text is a URL; a folder named `a:` would have to be given as `./a:`."""
+    """Return whether a text is a URL. A local folder named `a:` has to be given as `./a:`."""
     return "://" in text
 
 
-def real(where: Place) -> str:
-    """What two names of one place have in common."""
-    return str(where) if isinstance(where, Remote) else os.path.realpath(where)
+def canonical(path: AnyPath) -> str:
+    """Return the canonical name of a path. Two paths to one local file have the same name."""
+    return str(path) if isinstance(path, RemotePath) else os.path.realpath(path)
 
 
 @lru_cache(maxsize=64)
-def _system(root: str) -> tuple[Any, str]:
-    """The file system of a root, and the path that it has there. Raises CamcliError."""
+def _file_system(root: str) -> tuple[Any, str]:
+    """Return the file system of a root and the path of the root on it. Raises CamcliError."""
     address, mark, query = root.partition("?")
     try:
         system, base = _pyarrow_fs().FileSystem.from_uri(f"{address}/{mark}{query}")
     except (OSError, ValueError, ImportError) as error:
-        raise CamcliError(f"'{Remote(root, '')}': {one_line(error)}") from None
+        raise CamcliError(f"'{RemotePath(root, '')}': {one_line(error)}") from None
     return system, str(base)
 
 
@@ -184,8 +187,8 @@ def _pyarrow_fs() -> Any:
 
 
 @contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """A store's refusal as an OSError whose `strerror` is one line."""
+def _as_os_errors() -> Iterator[None]:
+    """Raise the errors of a store as OSError with one line in `strerror`."""
     try:
         yield
     except FileNotFoundError:
@@ -193,5 +196,5 @@ def _refusals() -> Iterator[None]:
     except OSError as error:
         number = error.errno or 5
         raise OSError(number, os.strerror(number) if error.errno else one_line(error)) from None
-    except ValueError as error:  # Arrow's, of what it cannot read at all
+    except ValueError as error:  # Arrow raises it for a path that it cannot parse
         raise OSError(22, one_line(error)) from None

@@ -1,6 +1,7 @@
-"""The methods as pure functions of evidence, their registry, and fusion of several layers.
+"""The methods as pure functions of evidence, and the fusion of maps of several layers.
 
-Importing this package registers the methods of `maps`, so that METHODS is never half full.
+In reading order: `registry` (METHODS and the evidence that methods can request), `maps` (the
+methods), `fusion`. Importing this package registers the methods. Imports only `errors`.
 """
 
 from camcli.methods import maps  # noqa: F401 - registers the methods

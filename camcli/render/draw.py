@@ -1,4 +1,4 @@
-"""From raw maps to pictures: the only place where a map is scaled. RGB end to end."""
+"""Draw raw maps as RGB pictures: heatmaps, overlays, boxes and PNG files."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.errors import CamcliError, one_line, unknown
-from camcli.images.geometry import Crop, Pixels
-
-try:
-    import cv2
-except ImportError as error:  # a missing system library, not a missing package
-    raise CamcliError(
-        f"OpenCV cannot be loaded ({one_line(error)}): install the system library "
-        "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0), or pip install "
-        "opencv-python-headless in place of opencv-python"
-    ) from None
-
-
-Values = NDArray[np.float32]
-"""A raw map (h,w), or an image of signed gradients (3,H,W)."""
-
+from camcli.errors import CamcliError, unknown
+from camcli.images.geometry import Crop, MapArray, Pixels
+from camcli.render.opencv import cv2
 
 COLORMAPS = ("auto", "diverging", *sorted(
     name.removeprefix("COLORMAP_").lower() for name in dir(cv2) if name.startswith("COLORMAP_")
@@ -32,7 +19,7 @@ COLORMAPS = ("auto", "diverging", *sorted(
 
 
 DIM = 0.35
-"""What is left of the brightness where the network did not look."""
+"""The brightness outside the crop, as a fraction of the original's."""
 
 
 _DIMMED = (np.arange(256) * np.float32(DIM)).astype(np.uint8)
@@ -43,9 +30,9 @@ _DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130),
 
 @dataclass(frozen=True)
 class Style:
-    """How maps are drawn: a name in COLORMAPS, and the heat's opacity from 0 to 1.
+    """A drawing style: a name in COLORMAPS, and the opacity of the heat from 0 to 1.
 
-    `auto` is turbo for maps from zero up, and blue-white-red around zero for signed ones.
+    `auto` is turbo for unsigned maps, and blue-white-red around zero for signed ones.
     """
 
     colormap: str = "auto"
@@ -58,11 +45,11 @@ class Style:
             raise CamcliError(f"alpha {self.alpha}: expected 0 (photo only) to 1 (heat only)")
 
     def diverging(self, signed: bool) -> bool:
-        """Whether such a map is drawn blue for negative and red for positive values."""
+        """Return whether negative values are drawn in blue and positive values in red."""
         return self.colormap == "diverging" or (self.colormap == "auto" and signed)
 
     def table(self, signed: bool) -> NDArray[np.uint8]:
-        """The 256 colours for such a map, (256,3) RGB, not to be written to."""
+        """Return the 256 colours of the colormap, (256,3) RGB. The array must not be modified."""
         if self.diverging(signed):
             return _table("diverging")
         return _table("turbo" if self.colormap == "auto" else self.colormap)
@@ -79,34 +66,36 @@ def _table(colormap: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(coloured[:, 0, ::-1])
 
 
-def ceiling(values: Values, *, signed: bool) -> float:
-    """The value drawn in full colour: the largest, and if signed, in absolute value.
+def ceiling(values: MapArray, *, signed: bool) -> float:
+    """Return the value drawn in full colour: the maximum, of a signed map the absolute maximum.
 
-    Of gradients (3,H,W), all but the few largest, which would leave all others grey. Zero for a map
-    without any such value.
+    For gradients (3,H,W) it is the 0.999 quantile, because their few peaks would leave all other
+    values grey. It is 0 if no value is positive or, if signed, not zero.
     """
-    size = np.abs(values) if signed else values
-    if values.ndim == 3 and (limit := float(np.quantile(size, 0.999))):
+    magnitudes = np.abs(values) if signed else values
+    if values.ndim == 3 and (limit := float(np.quantile(magnitudes, 0.999))):
         return limit
-    return max(0.0, float(size.max(initial=0)))
+    return max(0.0, float(magnitudes.max(initial=0)))
 
 
-def scaled(values: Values, *, signed: bool, top: float | None = None) -> Values:
-    """The map in [0, 1]: 0 to its maximum, or if signed, symmetric with zero at one half.
+def normalise(values: MapArray, *, signed: bool, top: float | None = None) -> MapArray:
+    """Scale a map to [0, 1]: from 0 to `top` or, if signed, from `-top` to `top` with 0 at 0.5.
 
-    A map without any value but zero stays at its zero. `top` is the value in full colour, its own
-    largest unless given; what lies beyond it is cut.
+    `top` defaults to the map's own maximum; values beyond it are clipped. A map of zeros keeps the
+    value of zero.
     """
     highest = top or float((np.abs(values) if signed else values).max(initial=0))
     if highest <= 0:
         highest = 1.0
-    share = values / (2 * highest) + 0.5 if signed else values.clip(min=0) / highest
-    return np.asarray(share.clip(0, 1) if top else share, np.float32)
+    level = values / (2 * highest) + 0.5 if signed else values.clip(min=0) / highest
+    return np.asarray(level.clip(0, 1) if top else level, np.float32)
 
 
-def flat(values: Values) -> Values:
-    """A map as it is, and an image of gradients (3,H,W) as one: summed over its colours (H,W),
-    without the peaks of the few largest."""
+def sum_colours(values: MapArray) -> MapArray:
+    """Return a map (h,w) unchanged, and gradients (3,H,W) summed over colours (H,W).
+
+    The sums are clipped to their `ceiling`.
+    """
     if values.ndim == 2:
         return values
     limit = ceiling(values.sum(0, keepdims=True), signed=True)
@@ -114,31 +103,31 @@ def flat(values: Values) -> Values:
 
 
 def heatmap(
-    values: Values, crop: Crop, size: tuple[int, int], style: Style, signed: bool
+    values: MapArray, crop: Crop, shape: tuple[int, int], style: Style, signed: bool
 ) -> Pixels:
-    """The coloured map where the network saw it, on black, (H,W,3) for an original of size (H,W).
+    """Draw a map into its crop of a black picture (H,W,3); `shape` is the original's (H,W).
 
-    An image of gradients (3,H,W) is summed over its colours.
+    Gradients (3,H,W) are summed over colours.
     """
-    canvas = np.zeros((*size, 3), np.uint8)
-    canvas[crop.slices] = _coloured(flat(values), crop, style, signed)
+    canvas = np.zeros((*shape, 3), np.uint8)
+    canvas[crop.slices] = _coloured(sum_colours(values), crop, style, signed)
     return canvas
 
 
 def overlay(
     pixels: Pixels,
-    values: Values,
+    values: MapArray,
     crop: Crop,
     style: Style,
     signed: bool,
     top: float | None = None,
 ) -> Pixels:
-    """The map over its part of the original (H,W,3); what the network did not see is dimmed.
+    """Draw a map over its crop of the original (H,W,3), and dim the rest of the original.
 
-    The heat covers evenly with the style's opacity; in diverging colours it covers the more, the
-    further the map is from zero, so that the photo shows where nothing speaks for or against. An
-    image of gradients replaces its part, grey at zero. A map that is zero everywhere leaves the
-    photo as it is. `top` is the value in full colour, unless given the map's own `ceiling`.
+    The heat has the opacity of the style. In diverging colours the opacity grows with the absolute
+    value, so that the photo shows where the map is zero. Gradients (3,H,W) replace the crop and are
+    grey at zero. A map of zeros leaves the photo unchanged. `top` is the value in full colour, by
+    default the map's own `ceiling`.
     """
     drawn = np.asarray(cv2.LUT(pixels, _DIMMED), np.uint8)
     photo = pixels[crop.slices]
@@ -158,8 +147,8 @@ def overlay(
     return drawn
 
 
-def frame(pixels: Pixels, box: Sequence[int]) -> None:
-    """Draw a box (x0, y0, x1, y1) into an image, white with a dark edge, in place."""
+def draw_box(pixels: Pixels, box: Sequence[int]) -> None:
+    """Draw a box (x0, y0, x1, y1) into a picture in place, white with a black edge."""
     x0, y0, x1, y1 = box
     width = max(1, round(min(pixels.shape[:2]) / 200))
     drawn = np.ascontiguousarray(pixels)
@@ -168,16 +157,18 @@ def frame(pixels: Pixels, box: Sequence[int]) -> None:
     pixels[...] = drawn
 
 
-def placed(values: Values, crop: Crop, size: tuple[int, int]) -> Values:
-    """The map's positive part in [0, 1] where the network saw it, zero elsewhere, (H,W) for an
-    original of size (H,W)."""
-    canvas = np.zeros(size, np.float32)
+def place_map(values: MapArray, crop: Crop, shape: tuple[int, int]) -> MapArray:
+    """Return the positive part of a map, scaled to [0, 1], in its crop of the original (H,W).
+
+    `shape` is the original's (H,W). The rest of the array is zero.
+    """
+    canvas = np.zeros(shape, np.float32)
     canvas[crop.slices] = _level(values, crop, signed=False)
     return canvas
 
 
-# Photographs hardly repeat themselves: to look for what does makes them a tenth smaller, and takes
-# two and a half times as long. Only runs of one value are found, as there are in plots.
+# Photos have few repeated byte sequences. Searching for them makes files a tenth smaller but takes
+# two and a half times as long. This strategy finds only runs of one value, which plots contain.
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 
 
@@ -186,27 +177,27 @@ if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12
 
 
 def png(pixels: Pixels) -> bytes:
-    """The image as a PNG file."""
+    """Encode an image as a PNG file."""
     done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _PNG)
     if not done:
         raise CamcliError(f"OpenCV cannot encode a PNG of shape {pixels.shape}")
     return data.tobytes()
 
 
-def _level(values: Values, crop: Crop, signed: bool, top: float | None = None) -> Values:
-    size = (crop.x1 - crop.x0, crop.y1 - crop.y0)
-    return np.asarray(cv2.resize(scaled(values, signed=signed, top=top), size), np.float32)
+def _level(values: MapArray, crop: Crop, signed: bool, top: float | None = None) -> MapArray:
+    """Return the map scaled to [0, 1] and resized to its crop."""
+    level = cv2.resize(normalise(values, signed=signed, top=top), crop.size)
+    return np.asarray(level, np.float32)
 
 
 def _coloured(
-    values: Values, crop: Crop, style: Style, signed: bool, top: float | None = None
+    values: MapArray, crop: Crop, style: Style, signed: bool, top: float | None = None
 ) -> Pixels:
     level = cv2.convertScaleAbs(_level(values, crop, signed, top), alpha=255)
     return np.asarray(cv2.LUT(cv2.merge([level] * 3), style.table(signed)[None]), np.uint8)
 
 
-def _gradients(values: Values, crop: Crop, top: float | None = None) -> Pixels:
+def _gradients(values: MapArray, crop: Crop, top: float | None = None) -> Pixels:
     limit = top or ceiling(values, signed=True)
-    shown = scaled(values.clip(-limit, limit).transpose(1, 2, 0), signed=True, top=top)
-    size = (crop.x1 - crop.x0, crop.y1 - crop.y0)
-    return np.asarray(cv2.resize(np.rint(shown * 255).astype(np.uint8), size), np.uint8)
+    level = normalise(values.clip(-limit, limit).transpose(1, 2, 0), signed=True, top=top)
+    return np.asarray(cv2.resize(np.rint(level * 255).astype(np.uint8), crop.size), np.uint8)

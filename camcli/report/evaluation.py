@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError, one_line
-from camcli.images.find import EVALUATION
+from camcli.images.find import EVALUATION_FILES
 from camcli.report.folder import Entry, number, text
 
-METRICS_FILE, SCORES_FILE = EVALUATION
+METRICS_FILE, SCORES_FILE = EVALUATION_FILES
 PLOTS = ("insertion", "deletion", "road", "road-least", "sanity", "distributions")
 Key: TypeAlias = tuple[str, str, str]
 """Image, method and class index, as scores.csv has them."""

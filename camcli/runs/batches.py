@@ -18,7 +18,7 @@ from torch import Tensor
 from camcli.images.decode import decode
 from camcli.images.geometry import Crop, Pixels
 from camcli.images.preprocess import preprocess
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 from camcli.models.load import Model
 from camcli.runs.batch_size import BatchLimit
 from camcli.runs.options import InputOptions
@@ -41,7 +41,7 @@ class HasInput(Protocol):
 Item = TypeVar("Item", bound=HasInput)
 
 
-def read_image(path: Place, model: Model, options: InputOptions) -> tuple[Pixels, Tensor, Crop]:
+def read_image(path: AnyPath, model: Model, options: InputOptions) -> tuple[Pixels, Tensor, Crop]:
     """Return an image's pixels, the model's input (3,h,w) made of it, and the part that it shows.
 
     Raises ImageError.

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from camcli.images.decode import STDIN
 from camcli.images.find import Source
-from camcli.images.store import Place
+from camcli.images.store import AnyPath
 from camcli.runs import resume
 from camcli.runs.job import Existing, Explained, Job
 from camcli.runs.manifest import Row
@@ -21,7 +21,7 @@ Kept: TypeAlias = dict[str, list[Row]]
 """The rows of images that need not be explained again, by the images' names."""
 
 
-def digest_of(job: Job, path: Place) -> str:
+def digest_of(job: Job, path: AnyPath) -> str:
     """Return the digest of a result: of the run's settings, and of the image and versions."""
     own = resume.input_digest(path, job.made) if path != STDIN else ""
     return f"{job.settings}-{own}"

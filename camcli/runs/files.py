@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, overload
 
 from camcli.errors import OutputError, WriteError
-from camcli.images.store import Place, Remote
+from camcli.images.store import AnyPath, RemotePath
 
 JOURNALS = ".camcli"
 """The folder of journals on a store. Finding them without it would take a listing of everything."""
 
 
-def prepare(folder: Place) -> None:
+def prepare(folder: AnyPath) -> None:
     """Create the output folder and check that it can be written to. Raises OutputError."""
     try:
-        if isinstance(folder, Remote):
+        if isinstance(folder, RemotePath):
             probe = folder / JOURNALS / f"{process_mark()}.probe"
             probe.write_bytes(b"")
             probe.unlink()
@@ -42,14 +42,14 @@ def process_mark() -> str:
     return f"{os.getpid()}@{re.sub(r'[^A-Za-z0-9]', '_', socket.gethostname())}"
 
 
-def write(file: Place, data: bytes, owner: str | None = None) -> None:
+def write(file: AnyPath, data: bytes, owner: str | None = None) -> None:
     """Write a file as a whole: under a temporary name beside it first, then renamed.
 
     The temporary name bears the mark `owner`, by default that of this process, by which unfinished
     files are found and removed after a crash. Raises WriteError.
     """
     with write_errors(file):
-        if isinstance(file, Remote):
+        if isinstance(file, RemotePath):
             file.write_bytes(data)
             return
         temporary = file.with_name(f".camcli-{owner or process_mark()}-{os.urandom(6).hex()}.tmp")
@@ -62,7 +62,7 @@ def write(file: Place, data: bytes, owner: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def write_errors(file: Place) -> Iterator[None]:
+def write_errors(file: AnyPath) -> Iterator[None]:
     """Turn an OSError inside into a WriteError with the file's name."""
     try:
         yield
@@ -79,8 +79,8 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
 @overload
 def within(folder: Path, name: Any) -> Path: ...
 @overload
-def within(folder: Place, name: Any) -> Place: ...
-def within(folder: Place, name: Any) -> Place:
+def within(folder: AnyPath, name: Any) -> AnyPath: ...
+def within(folder: AnyPath, name: Any) -> AnyPath:
     """Return the path of a file in an output folder, after checking that it lies below the folder.
 
     The check is needed since a manifest may name any path, and a link in the folder may lead

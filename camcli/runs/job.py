@@ -24,13 +24,13 @@ from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError
 from camcli.images.find import Source
-from camcli.images.geometry import Box, Crop, Pixels, Size
-from camcli.images.store import Place
+from camcli.images.geometry import Box, Crop, MapArray, Pixels, Size
+from camcli.images.store import AnyPath
 from camcli.methods import fusion
 from camcli.models.families import find_layer
 from camcli.models.load import Model
 from camcli.render.boxes import BoxRule, check_boxes
-from camcli.render.draw import Style, Values
+from camcli.render.draw import Style
 from camcli.runs import resume
 from camcli.runs.files import prepare, process_mark
 from camcli.runs.manifest import Row, record_name
@@ -52,7 +52,7 @@ class Job:
     model: Model
     methods: Sequence[str]
     targets: Sequence[str | Target]
-    output: Place
+    output: AnyPath
     layers: Sequence[str | None] = (None,)
     fuse: str | None = None
     region: Box | None = None
@@ -70,7 +70,7 @@ class Job:
         """Refuse, before any work, what fails for every image. Raises CamcliError."""
         _ = self.parsed
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
-        fusion.check(self.fuse, pick_methods(self.methods), self.layers)
+        fusion.check_fusion(self.fuse, pick_methods(self.methods), self.layers)
         if any(OUTPUTS[name].boxes for name in self.saves):
             check_boxes(pick_methods(self.methods))
         check_names(self.output, self.sources, self.results)
@@ -82,7 +82,7 @@ class Job:
         """Return the rows that earlier runs left in the output folder."""
         return resume.rows(self.output, self.part)
 
-    def record(self, name: str) -> Place:
+    def record(self, name: str) -> AnyPath:
         """Return the place of this run's MANIFEST or RUN."""
         return self.output / record_name(name, self.part)
 
@@ -139,7 +139,7 @@ class Job:
 def make_job(
     sources: Sequence[Source],
     model: Model,
-    output: Place,
+    output: AnyPath,
     explained: ExplainOptions,
     drawing: DrawingOptions,
     inputs: InputOptions,
@@ -218,7 +218,7 @@ class Result:
 
     wanted: Wanted
     layer: str | None
-    values: Values
+    values: MapArray
     score: float
     class_index: int | None
     probability: float | None

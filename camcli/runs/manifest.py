@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import one_line
-from camcli.images.find import RECORDS
-from camcli.images.store import Place, Remote
+from camcli.images.find import RUN_FILES
+from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import JOURNALS, process_mark, to_json, write_errors
 
 Row: TypeAlias = dict[str, Any]
@@ -25,7 +25,7 @@ Row: TypeAlias = dict[str, Any]
 Adder: TypeAlias = Callable[[Iterable[Row]], None]
 """Adds rows to a manifest."""
 
-MANIFEST, RUN = RECORDS
+MANIFEST, RUN = RUN_FILES
 SHARDS = "shards"
 """The folder below an output folder that holds the records of its shards."""
 JOURNAL_SECONDS = 60.0
@@ -51,18 +51,18 @@ def record_name(record: str, shard: str | None = None) -> str:
     return record if shard is None else f"{SHARDS}/{shard}.{record}"
 
 
-def journals(manifest: Place) -> list[Place]:
+def journals(manifest: AnyPath) -> list[AnyPath]:
     """Return the journals that killed and running runs left for a manifest, oldest first."""
-    folder = manifest.parent / JOURNALS if isinstance(manifest, Remote) else manifest.parent
+    folder = manifest.parent / JOURNALS if isinstance(manifest, RemotePath) else manifest.parent
     return sorted(folder.glob(f".camcli-*.{manifest.name}"), key=str)
 
 
-def manifest(file: Place, *, even_empty: bool = False) -> AbstractContextManager[Adder]:
+def manifest(file: AnyPath, *, even_empty: bool = False) -> AbstractContextManager[Adder]:
     """Open a journal inside, and make it the manifest `file` on leaving, also after an exception.
 
     An empty journal does not replace an earlier manifest, unless `even_empty`. Raises WriteError.
     """
-    if isinstance(file, Remote):
+    if isinstance(file, RemotePath):
         return _stored_manifest(file, even_empty)
     return _local_manifest(file, even_empty)
 
@@ -91,9 +91,9 @@ def _local_manifest(file: Path, even_empty: bool) -> Iterator[Adder]:
 
 
 @contextlib.contextmanager
-def _stored_manifest(file: Remote, even_empty: bool) -> Iterator[Adder]:
+def _stored_manifest(file: RemotePath, even_empty: bool) -> Iterator[Adder]:
     """Collect rows on the local disk, and send new ones from time to time as part of a journal."""
-    parts: list[Remote] = []
+    parts: list[RemotePath] = []
     sent, due = 0, time.monotonic() + JOURNAL_SECONDS
     with tempfile.TemporaryFile() as stream:
 

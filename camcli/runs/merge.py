@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from camcli.errors import CamcliError, OutputError, one_line
-from camcli.images.store import Place, real
+from camcli.images.store import AnyPath, canonical
 from camcli.runs.files import prepare, to_json, write
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, manifest, parse_row, record_name
 from camcli.runs.shards import Shard
@@ -27,12 +27,12 @@ OWN = ("shard", "counts", "started", "seconds", "executor")
 class Part:
     """A shard, its output folder, and its record."""
 
-    folder: Place
+    folder: AnyPath
     shard: Shard
     record: Row
 
     @property
-    def manifest(self) -> Place:
+    def manifest(self) -> AnyPath:
         """The place of the shard's manifest."""
         return self.folder / record_name(MANIFEST, self.shard.name)
 
@@ -42,7 +42,7 @@ class Part:
         return f"shard {self.shard.number}/{self.shard.count} in '{self.folder}'"
 
 
-def merge(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
+def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str]]:
     """Merge the shards in these folders, and return their number and the counts of the whole run.
 
     The manifest equals that of an unsharded run. Files in other folders than `output` are linked or
@@ -54,7 +54,7 @@ def merge(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
         _check_whole(part)
     prepare(output)
     for folder in folders:
-        if real(folder) != real(output):
+        if canonical(folder) != canonical(output):
             _link(folder, output)
     with manifest(output / MANIFEST) as add:
         for rows in _in_turns(parts):
@@ -67,8 +67,8 @@ def merge(folders: Sequence[Place], output: Place) -> tuple[int, Counter[str]]:
     return len(parts), counts
 
 
-def _parts(folder: Place) -> Iterator[Part]:
-    found: Iterable[Place] = (folder / SHARDS).glob(f"[0-9]*.{RUN}")
+def _parts(folder: AnyPath) -> Iterator[Part]:
+    found: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{RUN}")
     for file in sorted(found, key=str):
         try:
             record = json.loads(file.read_bytes())
@@ -79,7 +79,7 @@ def _parts(folder: Place) -> Iterator[Part]:
             raise CamcliError(f"'{file}' is not a shard's record ({one_line(error)})") from None
 
 
-def _checked(parts: Sequence[Part], folders: Sequence[Place]) -> list[Part]:
+def _checked(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
     """Return the parts in order, after checking that each is there once, and all are of one run."""
     if not parts:
         where = ", ".join(f"'{folder}'" for folder in folders)
@@ -155,7 +155,7 @@ def _in_turns(parts: Sequence[Part]) -> Iterator[list[Row]]:
             yield from turn
 
 
-def _link(folder: Place, output: Place) -> None:
+def _link(folder: AnyPath, output: AnyPath) -> None:
     """Link or copy a folder's files, except hidden files and the records of a whole run."""
     if not (isinstance(folder, Path) and isinstance(output, Path)):
         raise CamcliError(

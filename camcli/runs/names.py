@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from camcli.errors import OutputError
 from camcli.images.find import Source
-from camcli.images.store import Place, real
+from camcli.images.store import AnyPath, canonical
 from camcli.methods.registry import METHODS
 from camcli.runs.outputs import OUTPUTS
 
@@ -53,7 +53,7 @@ def name_of(source: Source, wanted: Wanted, output: str) -> Path:
     return source.name.with_name(stem + OUTPUTS[output].ending)
 
 
-def check_names(folder: Place, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
+def check_names(folder: AnyPath, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
     """Refuse a run in which two results, or a result and an input, have the same file name.
 
     Raises OutputError.
@@ -63,8 +63,8 @@ def check_names(folder: Place, sources: Sequence[Source], results: Sequence[Want
         twice = next(part for part in parts if parts.count(part) > 1)
         raise OutputError(f"two methods, targets or layers would write the same file '{twice}'")
     check_stems(sources)
-    top = f"{real(folder).rstrip('/')}/"
-    inputs = {real(source.path) for source in sources}
+    top = f"{canonical(folder).rstrip('/')}/"
+    inputs = {canonical(source.path) for source in sources}
     inside = {path.removeprefix(top) for path in inputs if path.startswith(top)}
     for source, wanted, output in itertools.product(sources if inside else (), results, OUTPUTS):
         name = name_of(source, wanted, output)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from camcli.images.geometry import Crop, Pixels
+from camcli.images.geometry import Crop, MapArray, Pixels
 
 if TYPE_CHECKING:
-    from camcli.render.draw import Style, Values
+    from camcli.render.draw import Style
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Drawing:
     """
 
     pixels: Pixels
-    values: Values
+    values: MapArray
     crop: Crop
     style: Style
     signed: bool
@@ -77,7 +77,7 @@ def _overlay(drawing: Drawing) -> bytes:
 def _heatmap(drawing: Drawing) -> bytes:
     from camcli.render import draw
 
-    def heatmap(pixels: Pixels, values: Values, crop: Crop, style: Style, signed: bool) -> Pixels:
+    def heatmap(pixels: Pixels, values: MapArray, crop: Crop, style: Style, signed: bool) -> Pixels:
         return draw.heatmap(values, crop, (pixels.shape[0], pixels.shape[1]), style, signed)
 
     return _png(drawing, heatmap, drawing.target_boxes)
@@ -101,16 +101,16 @@ def _png(
     """Return a PNG of the map with boxes, or of the maps of all parts under their labels."""
     from camcli.render import draw, panels
 
-    def picture(values: Values) -> Pixels:
+    def picture(values: MapArray) -> Pixels:
         return draw_map(drawing.pixels, values, drawing.crop, drawing.style, drawing.signed)
 
     if drawing.parts:
         each = zip(drawing.parts, drawing.values, strict=True)
         labelled = [(f"{label}  {share:.0%}", picture(values)) for (label, share), values in each]
-        return draw.png(panels.labelled(labelled))
+        return draw.png(panels.labelled_grid(labelled))
     drawn = picture(drawing.values)
     for box in boxes:  # a panel ends with the overlay
-        draw.frame(drawn[:, drawn.shape[1] - drawing.pixels.shape[1] :], box)
+        draw.draw_box(drawn[:, drawn.shape[1] - drawing.pixels.shape[1] :], box)
     return draw.png(drawn)
 
 

@@ -23,7 +23,7 @@ from typing import Protocol, TypeAlias
 import torch
 
 from camcli.errors import ImageError
-from camcli.images.decode import fetched
+from camcli.images.decode import fetch
 from camcli.images.find import Source
 from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, read_ahead, read_image, windows_of
@@ -109,7 +109,7 @@ def load(job: Job, source: Source | Existing) -> Read:
     if isinstance(source, Existing):
         return source
     try:
-        path = fetched(source.path)
+        path = fetch(source.path)
         digest = digest_of(job, path)
         return Loaded(source, *read_image(path, job.model, job.inputs), digest)
     except ImageError as error:

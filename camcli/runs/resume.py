@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import OutputError
-from camcli.images.store import Place, Remote
+from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import process_mark, to_json, within
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
 from camcli.runs.outputs import OUTPUTS, named_files
@@ -39,7 +39,7 @@ def digest(parts: Any) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def input_digest(file: Place, made: str) -> str:
+def input_digest(file: AnyPath, made: str) -> str:
     """Return 16 hexadecimal digits for an image's bytes and the digest `made`.
 
     They are empty where the file cannot be read.
@@ -64,7 +64,7 @@ def made(record: Row) -> str:
     return digest([versions, record["device"].partition(":")[0]])
 
 
-def rows(folder: Place, shard: str | None = None) -> Iterator[Row]:
+def rows(folder: AnyPath, shard: str | None = None) -> Iterator[Row]:
     """Yield the rows of earlier runs, from manifests and from the journals of killed runs.
 
     A run of all images reads the rows of its shards too. A shard reads its own rows and those of
@@ -73,12 +73,12 @@ def rows(folder: Place, shard: str | None = None) -> Iterator[Row]:
     return parsed(lines(folder, shard))
 
 
-def lines(folder: Place, shard: str | None = None) -> Iterator[bytes]:
+def lines(folder: AnyPath, shard: str | None = None) -> Iterator[bytes]:
     """Yield the lines of these manifests and journals. The last of a file may be incomplete."""
     whole = folder / MANIFEST
-    manifests: list[Place]
+    manifests: list[AnyPath]
     if shard is None:
-        shards: Iterable[Place] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
+        shards: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
         manifests = [*sorted(shards, key=str), whole]
     else:
         manifests = [whole, folder / record_name(MANIFEST, shard)]
@@ -94,7 +94,7 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
             yield parse_row(line)
 
 
-def refuse_other(folder: Place, found: Iterable[Row], settings: str, record: Row) -> None:
+def refuse_other(folder: AnyPath, found: Iterable[Row], settings: str, record: Row) -> None:
     """Refuse a folder with results of other settings. Raises OutputError.
 
     `record` holds the settings of this run, for the message.
@@ -107,7 +107,7 @@ def refuse_other(folder: Place, found: Iterable[Row], settings: str, record: Row
             )
 
 
-def clear(folder: Place, found: Iterable[Row], keep: Callable[[Row, str], bool]) -> None:
+def clear(folder: AnyPath, found: Iterable[Row], keep: Callable[[Row, str], bool]) -> None:
     """Remove the files of earlier rows, except those to keep."""
     for row in found:
         for name in _files(row):
@@ -115,10 +115,10 @@ def clear(folder: Place, found: Iterable[Row], keep: Callable[[Row, str], bool])
                 within(folder, name).unlink(missing_ok=True)
 
 
-def sweep(folder: Place, shard: str | None = None) -> None:
+def sweep(folder: AnyPath, shard: str | None = None) -> None:
     """Remove the journals and unfinished files of killed runs, once a run has replaced them."""
     found = journals(folder / record_name(MANIFEST, shard))
-    if isinstance(folder, Remote):  # a store has no unfinished files
+    if isinstance(folder, RemotePath):  # a store has no unfinished files
         dead = found
     else:
         dead = [file for file in found if isinstance(file, Path) and _is_dead(file)]
@@ -151,7 +151,7 @@ def _files(row: Row) -> Iterator[str]:
         yield from (stem + kind.ending for kind in OUTPUTS.values())
 
 
-def _differences(folder: Place, record: Row) -> str:
+def _differences(folder: AnyPath, record: Row) -> str:
     """Return what the earlier run was and which settings differ, if its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         earlier = json.loads((folder / RUN).read_bytes())

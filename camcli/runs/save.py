@@ -96,8 +96,8 @@ def _text_facts(result: Result) -> Row:
 
 def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
     """Return the boxes that the map gives, in pixels of the original."""
-    values = draw.placed(result.values, loaded.crop, loaded.pixels.shape[:2])
-    return [[*box] for box in job.boxes.of(values, result.wanted.method)]
+    values = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
+    return [[*box] for box in job.boxes.find(values, result.wanted.method)]
 
 
 def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:

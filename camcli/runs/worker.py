@@ -11,8 +11,8 @@ from camcli.capture.targets import Text
 from camcli.engine.explain import explain, needs_survey, pick_methods, probabilities, surveyed
 from camcli.engine.explanation import Explanation
 from camcli.errors import ImageError, one_line
+from camcli.images.geometry import MapArray
 from camcli.models.load import Model
-from camcli.render.draw import Values
 from camcli.runs.batch_size import BatchLimit, is_out_of_memory
 from camcli.runs.batches import attempts, by_shape, stacked
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
@@ -64,7 +64,7 @@ def regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
     """Return the job's region in pixels of each input, (N,4)."""
     if job.region is None:
         return None
-    return torch.tensor([item.crop.inward(job.region, item.size) for item in batch])
+    return torch.tensor([item.crop.to_input(job.region, item.size) for item in batch])
 
 
 def best_classes(job: Job, loaded: Loaded, count: int) -> list[tuple[str, float]]:
@@ -107,6 +107,6 @@ def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     ]
 
 
-def _own_parts(values: Values, text: Text | None) -> Values:
+def _own_parts(values: MapArray, text: Text | None) -> MapArray:
     """Return the maps of a text's own words: another text of the batch may have more words."""
     return values[: len(text.words)] if text and text.words else values

@@ -167,9 +167,9 @@ def test_a_detector_neither_resizes_nor_pads_what_it_is_given() -> None:
 
 def test_boxes_go_there_and_back() -> None:
     crop = Crop(10, 20, 110, 70)
-    inward = crop.inward((10, 20, 60, 45), (200, 200))
+    inward = crop.to_input((10, 20, 60, 45), (200, 200))
     assert inward == (0, 0, 100, 100)
-    assert crop.outward(inward, (200, 200)) == (10, 20, 60, 45)
+    assert crop.to_original(inward, (200, 200)) == (10, 20, 60, 45)
 
 
 def test_grey_is_the_mean_colour_in_the_networks_own_units() -> None:

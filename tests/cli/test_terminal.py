@@ -1,4 +1,4 @@
-"""What people see in a terminal, read back from its control sequences."""
+"""Pictures and bars in a terminal, decoded from its control sequences."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pixels(photo: Path) -> np.ndarray:
 
 
 class Stream(io.StringIO):
-    """A stream that may be a terminal, in any encoding."""
+    """A stream that may claim to be a terminal, with any encoding."""
 
     def __init__(self, tty: bool = True, encoding: str = "utf-8") -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Stream(io.StringIO):
         ),
     ],
 )
-def test_refusal(stream: Stream, environ: dict[str, str], reason: str) -> None:
+def test_streams_without_pictures(stream: Stream, environ: dict[str, str], reason: str) -> None:
     assert terminal.refusal(stream, environ) == reason
 
 
@@ -84,15 +84,15 @@ def test_refusal(stream: Stream, environ: dict[str, str], reason: str) -> None:
         ({}, "blocks"),
     ],
 )
-def test_a_terminals_own_graphics_only_where_it_says_so(environ: dict[str, str], how: str) -> None:
+def test_the_graphics_protocol_follows_the_environment(environ: dict[str, str], how: str) -> None:
     assert terminal.protocol(environ) == how
 
 
 def blocks_of(text: str) -> np.ndarray:
-    """The pixels (2 R,W,3) of half blocks."""
+    """Decode half blocks to pixels (2 R,W,3)."""
     rows = []
     for line in text.splitlines():
-        assert line.endswith("\x1b[0m"), "no colour goes on into what follows"
+        assert line.endswith("\x1b[0m"), "the colour is reset at the end of the line"
         halves: list[list[list[int]]] = []
         for code, blocks in re.findall(r"\x1b\[([\d;]+)m(▀*)", line):
             if blocks:
@@ -110,17 +110,19 @@ def test_half_blocks(size: tuple[int, int], expected: tuple[int, int], pixels: n
     text = terminal.picture(pixels, "blocks", size)
     assert text.endswith("\n")
     found = blocks_of(text)
-    assert found.shape == (expected[1], expected[0], 3), "in its shape, within the terminal"
+    assert found.shape == (expected[1], expected[0], 3), (
+        "the aspect ratio is kept within the terminal"
+    )
     image = Image.fromarray(pixels).resize(expected, Image.Resampling.LANCZOS)
     assert (found == np.asarray(image)).all()
 
 
-def test_half_blocks_name_a_colour_once() -> None:
+def test_half_blocks_set_a_colour_once() -> None:
     text = terminal.picture(np.full((10, 20, 3), 7, np.uint8), "blocks", (20, 30))
     assert text == ("\x1b[38;2;7;7;7;48;2;7;7;7m" + "▀" * 20 + "\x1b[0m\n") * 5
 
 
-def test_kitty(pixels: np.ndarray) -> None:
+def test_kitty_graphics(pixels: np.ndarray) -> None:
     text = terminal.picture(pixels, "kitty", (40, 50))
     parts = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", text)
     assert "".join(f"\x1b_G{head};{part}\x1b\\" for head, part in parts) + "\n" == text
@@ -135,7 +137,7 @@ def test_kitty(pixels: np.ndarray) -> None:
 
 
 def sixels_of(text: str) -> np.ndarray:
-    """The pixels of a sixel image, drawn as a terminal does."""
+    """Decode a sixel image as a terminal does."""
     size, body = re.fullmatch(r'\x1bP0;1;0q"1;1;(\d+;\d+)(.*)\x1b\\\n', text).groups()  # type: ignore
     width, height = map(int, size.split(";"))
     canvas, colours = np.full((height, width, 3), -1), {}
@@ -157,17 +159,17 @@ def sixels_of(text: str) -> np.ndarray:
     return canvas
 
 
-def test_sixel(pixels: np.ndarray) -> None:
+def test_sixel_graphics(pixels: np.ndarray) -> None:
     found = sixels_of(terminal.picture(pixels, "sixel", (20, 20)))
     assert found.shape == (140, 200, 3)
     assert (found >= 0).all(), "every pixel is drawn"
     image = Image.fromarray(pixels).resize((200, 140), Image.Resampling.LANCZOS)
     assert np.abs(found - np.asarray(image)).mean() < 16, (
-        "128 colours of a photo that has thousands"
+        "128 colours for a photo that has thousands"
     )
 
 
-def test_bars() -> None:
+def test_bars_fit_the_width() -> None:
     shares = [("dog", 1.0), ("an exceedingly long name of a class", 0.5), ("cat", 0.0124)]
     assert terminal.bars(shares, 60) == [
         "  dog                   ████████████████████████████ 100.0%",
@@ -183,40 +185,45 @@ def test_bars() -> None:
 def at_terminal(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Callable[..., str]]:
-    """Run `camcli explain` with a terminal as standard error; what it says there."""
+    """Run `camcli explain` with a terminal as standard error and return what it writes there."""
     monkeypatch.setenv("TERM", "xterm")
     for name in ("NO_COLOR", "TMUX", "KITTY_WINDOW_ID", "TERM_PROGRAM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(terminal, "size_of", lambda _: (40, 30))
 
     def call(*arguments: object) -> str:
-        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # pytest changes it between stages
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # pytest replaces it between stages
         found = run("explain", *arguments, "--output", tmp_path / "out")
         assert found.exit_code == 0, found.stderr_bytes
         assert b"\x1b" not in found.stdout_bytes
-        return re.sub(r"\r[^\n]*\r", "", found.stderr_bytes.decode())  # but for the progress bar
+        return re.sub(r"\r[^\n]*\r", "", found.stderr_bytes.decode())  # without the progress bar
 
     return call
 
 
-def test_one_image_at_a_terminal(at_terminal: Callable[..., str], tmp_path: Path) -> None:
+def test_one_image_is_summarised_at_a_terminal(
+    at_terminal: Callable[..., str], tmp_path: Path
+) -> None:
     photo = SAMPLES / "cat_dog.jpg"
-    lines = at_terminal(photo).splitlines()
-    assert lines[0].startswith("Note: mini, the bundled model")
-    assert re.fullmatch(r"  dog +█+.? +\d\d\.\d%", lines[1])
-    assert re.fullmatch(r"  cat +█+.? +\d\d\.\d%", lines[2])
-    assert lines[-3:] == [
-        *(f"1 image -> {tmp_path / 'out'}", "  cat_dog.gradcam.png", "  cat_dog.gradcam.npy")
-    ]
+    text = at_terminal(photo)
+    assert text.startswith("Note: mini, the bundled model")
+    assert re.search(r"\n  dog +█+.? +\d\d\.\d%\n  cat +█+.? +\d\d\.\d%\n", text)
+    assert text.endswith(
+        f"\n1 image -> {tmp_path / 'out'}\n  cat_dog.gradcam.png\n  cat_dog.gradcam.npy\n"
+    )
     assert at_terminal(photo, "--quiet") == ""
 
 
-def test_several_images_at_a_terminal(at_terminal: Callable[..., str], tmp_path: Path) -> None:
+def test_several_images_are_counted_at_a_terminal(
+    at_terminal: Callable[..., str], tmp_path: Path
+) -> None:
     photos = [make_photo(tmp_path / f"{name}.jpg") for name in "ab"]
-    assert at_terminal(*photos).splitlines()[1:] == [f"2 images -> {tmp_path / 'out'}"]
+    text = at_terminal(*photos)
+    assert text.endswith(f"\n2 images -> {tmp_path / 'out'}\n")
+    assert "%" not in text, "bars are for one image"
 
 
-def test_preview(at_terminal: Callable[..., str], tmp_path: Path) -> None:
+def test_previews_are_the_overlays(at_terminal: Callable[..., str], tmp_path: Path) -> None:
     photos = [make_photo(tmp_path / f"{name}.jpg", 90, 50 + ord(name) - 97) for name in "ab"]
     text = at_terminal(*photos, "--preview", "--quiet", "--json")
     expected = ""
@@ -226,7 +233,7 @@ def test_preview(at_terminal: Callable[..., str], tmp_path: Path) -> None:
     assert text == expected
 
 
-def test_no_preview_but_a_line(run: Run, photo: Path, tmp_path: Path) -> None:
+def test_a_preview_that_is_impossible_is_a_note(run: Run, photo: Path, tmp_path: Path) -> None:
     given = ("explain", photo, "--json", "--preview", "--output", tmp_path / "out")
     found = run(*given)
     assert found.exit_code == 0
@@ -241,11 +248,13 @@ def test_no_preview_but_a_line(run: Run, photo: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_real_terminal() -> None:
+def test_the_size_of_a_real_terminal() -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
     with os.fdopen(theirs, "w", encoding="utf-8") as stream:
         assert terminal.refusal(stream, {"TERM": "xterm"}) == ""
         assert terminal.size_of(stream) == (77, 33)
     os.close(ours)
-    assert terminal.size_of(Stream()) == shutil.get_terminal_size(), "where there is none"
+    assert terminal.size_of(Stream()) == shutil.get_terminal_size(), (
+        "the fallback without a terminal"
+    )

@@ -24,7 +24,7 @@ from camcli.engine.explain import probabilities
 from camcli.errors import ImageError, MethodError, TargetError
 from camcli.images.find import find
 from camcli.images.preprocess import Preset
-from camcli.methods.fusion import fused
+from camcli.methods.fusion import fuse
 from camcli.runs import pipeline
 from camcli.runs.job import Job
 from tests.support.files import make_photo
@@ -273,8 +273,8 @@ def test_fused_maps(how: str, gap_net: GapNet, images: Tensor) -> None:
 
 def test_fusing_takes_the_positive_part() -> None:
     one, other = torch.tensor([[[2.0, -4.0]]]), torch.tensor([[[-1.0, -3.0]]])
-    assert fused([one, other], "mean", (1, 2)).tolist() == [[[0.5, 0.0]]]
-    assert fused([one, one], "product", (1, 2)).tolist() == [[[1.0, 0.0]]]
+    assert fuse([one, other], "mean", (1, 2)).tolist() == [[[0.5, 0.0]]]
+    assert fuse([one, one], "product", (1, 2)).tolist() == [[[1.0, 0.0]]]
 
 
 def test_a_map_that_is_zero_fuses_as_zero(gap_net: GapNet, images: Tensor) -> None:

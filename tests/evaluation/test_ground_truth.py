@@ -19,15 +19,15 @@ from camcli.evaluation.baselines import CONTROLS
 from camcli.evaluation.ground_truth import Scene, followed
 from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
 from camcli.evaluation.metrics import METRICS, ON_TRUTH
-from camcli.images.geometry import Crop
+from camcli.images.geometry import Crop, MapArray
 from camcli.models.load import Model
-from camcli.render.boxes import Map, box_of
-from camcli.render.draw import placed
+from camcli.render.boxes import largest_box
+from camcli.render.draw import place_map
 from tests.support.files import manifest
 from tests.support.networks import GapNet
 
 Run = Callable[..., Result]
-Measure = Callable[[Map, list[Object], float], float]
+Measure = Callable[[MapArray, list[Object], float], float]
 SIZES = {"a.png": (70, 90), "b.png": (80, 60), "c.png": (66, 66), "d.png": (70, 90)}
 BOXES = {  # by photo; "red" and "blue" are of classes 0 to 4 by the class map below
     "a.png": [("red", (4, 6, 40, 50)), ("red", (50, 8, 80, 60)), ("blue", (0, 0, 10, 10))],
@@ -42,7 +42,7 @@ MEASURES: dict[str, Measure] = {
     "loc-0.25": lambda values, found, _: loc(values, found, 0.25),
     "loc-0.5": lambda values, found, _: loc(values, found, 0.5),
     "iou": lambda values, found, share: max(
-        iou(box_of(values, share) or (0, 0, 0, 0), one.box) for one in found
+        iou(largest_box(values, share) or (0, 0, 0, 0), one.box) for one in found
     ),
     "localised": lambda values, found, share: localised(values, found, share),
     "covered": lambda values, found, share: covered(values, found, share) / len(found),
@@ -105,7 +105,7 @@ def test_each_metric_is_its_measure_on_the_maps_that_explain_writes(
     rows = [row for row in manifest(maps) if row["image"] in ("a.png", "b.png")]
     assert set(found) == {(n, m) for n in ("a.png", "b.png") for m in ("gradcam", "cam", *CONTROLS)}
     for row in rows:
-        values = placed(np.load(maps / row["map"]), Crop(*row["crop"]), SIZES[row["image"]])
+        values = place_map(np.load(maps / row["map"]), Crop(*row["crop"]), SIZES[row["image"]])
         share = 0.2 if row["method"] == "cam" else 0.15
         of_class = objects(row["image"], row["class_index"])
         for name, measure in MEASURES.items():

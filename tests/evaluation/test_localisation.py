@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from camcli.errors import CamcliError
 from camcli.evaluation.annotations import Object
 from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
-from camcli.render.boxes import BoxRule, box_of, boxes_of
 from tests.support.files import SAMPLES, manifest
 
 SIZE = (12, 16)
@@ -110,32 +108,8 @@ def test_covered(values: np.ndarray, found: list[Object], share: float, part: fl
     assert covered(values, found, share, part) == expected
 
 
-@settings(max_examples=40, deadline=None)
-@given(maps(), st.sampled_from([0, 0.15, 0.5, 0.8]))
-def test_boxes(values: np.ndarray, share: float) -> None:
-    """Flooded from each pixel in turn."""
-    left = {p for p in pixels() if values[p] > share * float(values.max())}
-    expected = []
-    while left:
-        region, edge = set(), [min(left)]
-        while edge:
-            y, x = edge.pop()
-            if (y, x) in left:
-                left.remove((y, x))
-                region.add((y, x))
-                edge += [(y + j, x + i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
-        rows, columns = zip(*region, strict=True)
-        box = (min(columns), min(rows), max(columns) + 1, max(rows) + 1)
-        expected.append((-len(region), box[1], box[0], box))
-    found = boxes_of(values, share)
-    assert found == [box for *_, box in sorted(expected)]
-    assert box_of(values, share) == (found[0] if found else None)
-
-
 def test_an_empty_map_finds_nothing() -> None:
     values, found = np.zeros((20, 30), np.float32), [Object("dog", (5, 5, 15, 15))]
-    assert boxes_of(values) == []
-    assert box_of(values) is None
     measures = (pointing, energy, loc, localised, covered)
     assert [float(measure(values, found)) for measure in measures] == [0] * 5
 
@@ -165,24 +139,6 @@ def test_localised_needs_more_than_half_of_one_object() -> None:
     values[5:15, 20:30] = 0.2
     assert not localised(values, [more]), "the box is of the wider region"
     assert localised(values, [more], share=0.2)
-
-
-def test_the_rule_of_boxes() -> None:
-    values = np.zeros((10, 30), np.float32)
-    values[2:4, 2:4], values[5:9, 10:15], values[0, 29] = 5, 0.9, 0.6
-    values[9, 0] = 0.1
-    small, large, corner = (2, 2, 4, 4), (10, 5, 15, 9), (29, 0, 30, 1)
-    assert BoxRule().of(values, "gradcam") == [large]
-    assert BoxRule().of(values, "cam") == [small], "0.9 is less than a fifth of 5"
-    assert BoxRule("all").of(values, "gradcam") == [large, small]
-    assert BoxRule("all", 0.1).of(values, "cam") == [large, small, corner]
-    assert BoxRule("all", 0).of(values, "cam") == [large, small, corner, (0, 9, 1, 10)]
-    assert BoxRule("largest", 0.1).of(values, "cam") == [large]
-    with pytest.raises(CamcliError, match=r"unknown choice of boxes 'al': did you mean 'all'"):
-        BoxRule("al")
-    for threshold in (-0.1, 1, float("nan")):
-        with pytest.raises(CamcliError, match=rf"box threshold {threshold}: expected a share"):
-            BoxRule(threshold=threshold)
 
 
 def test_the_dogs_box_is_on_its_head(

@@ -1,79 +1,20 @@
-"""Stores: what is read from and written to one is what a local folder would give."""
+"""Remote paths: parsing, reading, writing, listing and errors."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from click.testing import Result
 
-from camcli import Model
-from camcli.errors import CamcliError, ImageError, OutputError
+from camcli.errors import CamcliError, ImageError
 from camcli.images import store as stores
-from camcli.images.decode import decode
-from camcli.images.find import Source, find
-from camcli.images.preprocess import Preset
-from camcli.images.store import Remote, place
-from camcli.runs import manifest, pipeline, save
-from camcli.runs.files import prepare, within
-from camcli.runs.job import Job
-from camcli.runs.merge import merge
-from camcli.runs.options import InputOptions
-from camcli.runs.shards import shard_of
-from tests.runs.test_resume import files
+from camcli.images.decode import decode, fetch
+from camcli.images.find import find
+from camcli.images.store import RemotePath, canonical, parse_path
 from tests.support.files import make_photo
-from tests.support.jobs import changed
-from tests.support.networks import GapNet
-
-pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
-fsspec = pytest.importorskip("fsspec", reason="a store in memory needs fsspec")
-
-
-@pytest.fixture
-def store() -> Iterator[Remote]:
-    """A store in this process's memory."""
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    yield Remote("fsspec+memory://", "bucket")
-    memory.store.clear()
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    """Six photos in folders, a damaged one, hidden ones, and what is no image."""
-    torch.manual_seed(0)
-    names = ("z.png", "a b.jpg", "sub/x.jpg", "sub/deep/y.jpg", "sub-1/w.jpg", "ü%20.jpg")
-    for i, name in enumerate((*names, ".hidden.jpg", ".cache/h.jpg")):
-        make_photo(tmp_path / "in" / name, 60 + i, 50)
-    (tmp_path / "in" / "bad.jpg").write_text("no image")
-    (tmp_path / "in" / "notes.txt").touch()
-    return Job(
-        sources=find([str(tmp_path / "in")]),
-        model=Model(GapNet(), preset=Preset(40, 32), num_classes=5),
-        methods=("gradcam",),
-        targets=("pred",),
-        output=tmp_path / "out",
-        saves=("map",),
-        inputs=InputOptions(batch_size=3, workers=2),
-    )
-
-
-def stored(folder: Remote, *, unfinished: bool = True) -> dict[str, bytes]:
-    """All but run.json, as `files` gives a local folder's; with files that are not whole yet."""
-    found = {file.key[len(folder.key) + 1 :]: file for file in folder.files(recursive=True)}
-    found = {name: file for name, file in found.items() if unfinished or ".tmp" not in name}
-    return {name: found[name].read_bytes() for name in sorted(found) if name != "run.json"}
-
-
-def upload(folder: Path, store: Remote) -> None:
-    for file in folder.rglob("*"):
-        if file.is_file():
-            (store / file.relative_to(folder)).write_bytes(file.read_bytes())
+from tests.support.stores import upload
 
 
 @pytest.mark.parametrize(
@@ -86,115 +27,107 @@ def upload(folder: Path, store: Remote) -> None:
         ("file:///tmp/x", "file://", "tmp/x", "file:///tmp/x"),
     ],
 )
-def test_urls(url: str, root: str, key: str, shown: str) -> None:
-    found = place(url)
-    assert found == Remote(root, key)
+def test_urls_are_parsed_and_shown_without_secrets(
+    url: str, root: str, key: str, shown: str
+) -> None:
+    found = parse_path(url)
+    assert found == RemotePath(root, key)
     assert str(found) == shown
-    assert place("a/b:c") == Path("a/b:c")
 
 
-def test_a_folder_is_walked_as_a_local_one(job: Job, store: Remote, tmp_path: Path) -> None:
-    upload(tmp_path / "in", store)
-    found = find([str(store)])
-    assert [source.name for source in found] == [source.name for source in job.sources]
-    flat = find([str(store)], recursive=False)
-    assert [source.name.as_posix() for source in flat] == [
-        *("a b.jpg", "bad.jpg", "z.png", "ü%20.jpg")
-    ]
-    one = find([str(store / "sub" / "x.jpg"), str(tmp_path / "in" / "z.png"), str(store / "none")])
-    assert [source.name.as_posix() for source in one] == ["x.jpg", "z.png", "none"]
-    (store / "sub" / "manifest.jsonl").write_bytes(b"")
-    assert len(find([str(store)])) == len(job.sources)
-    (store / "sub" / "run.json").write_bytes(b"")
-    assert [s.name.as_posix() for s in find([str(store)])][-1] == "sub-1/w.jpg"
-    assert len(find([str(store)], skip=store / "sub-1")) == 4
+def test_other_texts_are_local_paths(tmp_path: Path) -> None:
+    assert parse_path("a/b:c") == Path("a/b:c")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert canonical(tmp_path / "link") == canonical(tmp_path / "file")
+
+
+def test_paths_have_names_and_parents() -> None:
+    path = RemotePath("s3://b?region=x", "a/b") / "c.jpg"
+    assert (path.name, path.parent) == ("c.jpg", RemotePath("s3://b?region=x", "a/b"))
+    assert RemotePath("s3://b", "a/b/").name == "b"
+
+
+def test_files_are_written_read_listed_and_removed(store: RemotePath) -> None:
+    file = store / "a" / "b.txt"
+    assert not file.is_file()
+    file.write_bytes(b"text")
+    assert file.is_file()
+    assert file.parent.is_dir()
+    assert file.open().read() == file.read_bytes() == b"text"
+    assert [*store.files(recursive=True)] == [file]
+    assert [*store.files(recursive=False)] == [*(store / "none").files(recursive=True)] == []
+    assert [*file.parent.glob("*.txt")] == [file]
+    assert [*file.parent.glob("*.jpg")] == []
+    file.unlink()
+    assert not file.is_file()
+    file.unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError):
+        file.unlink()
+
+
+def test_a_failed_write_leaves_no_file(store: RemotePath) -> None:
+    class Broken:
+        def read(self, _: int) -> bytes:
+            raise OSError(5, "broken")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        (store / "file").write_from(Broken())  # type: ignore[arg-type]
+    assert [*store.files(recursive=True)] == []
+
+
+def test_a_fetched_file_is_read_once(store: RemotePath) -> None:
+    (store / "file").write_bytes(b"text")
+    fetched = fetch(store / "file")
+    (store / "file").unlink()
+    assert fetched.read_bytes() == fetched.open().read() == b"text"
+
+
+def names(*given: object, **options: object) -> list[str]:
+    found = find([str(path) for path in given], **options)  # type: ignore[arg-type]
+    return [source.name.as_posix() for source in found]
+
+
+def test_images_are_found_as_in_a_local_folder(store: RemotePath, tmp_path: Path) -> None:
+    local = tmp_path / "in"
+    for name in ("z.png", "a b.jpg", "sub/x.jpg", "sub/deep/y.jpg", "sub-1/w.jpg", "ü%20.jpg"):
+        make_photo(local / name)
+    for name in (".hidden.jpg", ".cache/h.jpg"):
+        make_photo(local / name)
+    (local / "notes.txt").touch()
+    upload(local, store)
+    assert names(store) == names(local)
+    assert names(store, recursive=False) == names(local, recursive=False)
+    given = (store / "sub" / "x.jpg", local / "z.png", store / "none")
+    assert names(*given) == ["x.jpg", "z.png", "none"]
+
+
+def test_output_folders_are_left_out_or_refused(store: RemotePath) -> None:
+    for name in ("a.jpg", "out/b.jpg", "other/c.jpg"):
+        (store / name).write_bytes(b"")
+    (store / "out" / "manifest.jsonl").write_bytes(b"")
+    assert names(store) == ["a.jpg", "other/c.jpg", "out/b.jpg"]
+    (store / "out" / "run.json").write_bytes(b"")
+    assert names(store) == ["a.jpg", "other/c.jpg"]
+    assert names(store, skip=store / "other") == ["a.jpg"]
     with pytest.raises(CamcliError, match="is an output folder"):
-        find([str(store / "sub")])
+        names(store / "out")
     with pytest.raises(CamcliError, match="is an output folder"):
-        find([str(store)], skip=store)
+        names(store, skip=store)
 
 
-def test_a_run_on_a_store_gives_the_same_bytes(
-    job: Job, store: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    list(pipeline.run(job))
-    upload(tmp_path / "in", store / "in")
-    there = replace(job, sources=find([str(store / "in")]), output=store / "out")
-    list(pipeline.run(there))
-    local = files(tmp_path / "out")
-    local["manifest.jsonl"] = local["manifest.jsonl"].replace(
-        str(tmp_path / "in").encode(), str(store / "in").encode()
-    )
-    assert stored(store / "out") == local
-    (store / "out" / "z.gradcam.npy").unlink()
-    written = []
-    write = save.write
-    for module in (save, pipeline):
-        monkeypatch.setattr(
-            module, "write", lambda file, *more: written.append(file.name) or write(file, *more)
-        )
-    list(pipeline.run(changed(there, skip_existing=True)))
-    assert written == ["z.gradcam.npy", "run.json"]
-    assert stored(store / "out") == local
-
-
-@pytest.mark.parametrize("local", [True, False])
-def test_stopped_runs_and_shards(
-    job: Job, local: bool, store: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Parts of a journal are there for the next run, and gone when one is done."""
-    monkeypatch.setattr(manifest, "JOURNAL_SECONDS", 0.0)
-    list(pipeline.run(job))
-    output = Remote("file://", str(tmp_path / "store")[1:]) if local else store
-    run = pipeline.run(replace(job, output=output))
-    next(run), next(run)
-    assert len([*(output / ".camcli").glob("*-00000[01].manifest.jsonl")]) == 2
-    lost = stored(output, unfinished=False)  # a writer may be in the midst of a file
-    run.close()
-    (output / "manifest.jsonl").unlink()
-    for name, data in lost.items():  # as if it had been killed
-        (output / name).write_bytes(data)
-    assert len([*replace(job, output=output).earlier()]) == 2
-    list(pipeline.run(changed(job, output=output, skip_existing=True)))
-    assert stored(output) == files(tmp_path / "out")
-    for number in (1, 2):
-        sources, shard = shard_of(job.sources, f"{number}/2", job.inputs.batch_size)
-        part = replace(job, sources=sources, shard=shard, output=output / "shared")
-        list(pipeline.run(part))
-    merge([output / "shared"], output / "shared")
-    whole = (output / "shared" / "manifest.jsonl").read_bytes()
-    assert whole == (tmp_path / "out" / "manifest.jsonl").read_bytes()
-
-
-def test_what_stores_refuse_is_one_line(
-    job: Job, store: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_of_stores_are_one_line(store: RemotePath, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImageError, match=r"^fsspec\+memory:///bucket/no.jpg: No such file or dir"):
         decode(store / "no.jpg")
     with pytest.raises(CamcliError, match=r"^'nix://there/': Unrecognized filesystem type"):
         find(["nix://there/x.jpg"])
-    with pytest.raises(OutputError, match="lie outside of its folder"):
-        within(store, "../x")
-    (tmp_path / "file").touch()
-    below = Remote("file://", str(tmp_path / "file" / "out")[1:])
-    with pytest.raises(OutputError, match=r"cannot write to 'file://.*/file/out': Not a directory"):
-        prepare(below)
-    over = replace(job, sources=[Source(store / "x.gradcam.npy", Path("x.npy"))], output=store)
-    with pytest.raises(OutputError, match="is an input and would be written over"):
-        list(pipeline.run(over))
     monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
-    stores._system.cache_clear()
+    stores._file_system.cache_clear()
     with pytest.raises(CamcliError, match=r"need pyarrow, .*: pip install 'camcli\[ray\]'"):
         find([str(store)])
 
 
-def test_from_the_command_line(run: Callable[..., Result], tmp_path: Path) -> None:
-    photo = make_photo(tmp_path / "in" / "a.jpg")
-    url = f"file://{tmp_path}"
-    tiny = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu")
-    found = run("explain", f"{url}/in", *tiny, "--output", f"{url}/out")
-    assert found.exit_code == 0, found.stderr_bytes
-    assert f"{url}/out/a.gradcam.png".encode() in found.stdout_bytes
-    assert run("explain", photo, *tiny, "--output", tmp_path / "local").exit_code == 0
-    assert files(tmp_path / "out") == files(tmp_path / "local")
-    assert not [name for name in os.listdir(tmp_path / "out") if name.endswith(".tmp")]
+def test_writing_to_a_file_url_leaves_no_temporary_file(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
+    (parse_path(f"file://{tmp_path}/a/b.txt")).write_bytes(b"text")  # type: ignore[union-attr]
+    assert os.listdir(tmp_path / "a") == ["b.txt"]
+    assert (tmp_path / "a" / "b.txt").read_bytes() == b"text"

@@ -1,4 +1,4 @@
-"""Against captum, on torchvision's networks with random weights."""
+"""The methods beside captum, on torchvision's networks with random weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.support.networks import ZOO
 
 attr = pytest.importorskip("captum.attr", reason="captum comes with the extra 'oracle'")
 
-# captum remarks on its own hooks and on tensors that it makes require gradients
+# captum warns about its own hooks and about inputs that do not require gradients
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-# captum hooks modules, so it guides only ReLUs that are modules, each run once
+# captum guides only ReLUs that are modules and run once
 GUIDED = ("alexnet", "vgg11", "squeezenet1_0", "squeezenet1_1")
 
 
@@ -24,7 +24,7 @@ def prepared(name: str) -> tuple[Model, Tensor]:
     model = load(name, "none")
     for part in model.module.modules():
         if hasattr(part, "inplace"):
-            part.inplace = False  # captum's hooks cannot stand in-place ReLUs
+            part.inplace = False  # captum's hooks fail on in-place ReLUs
     return model, images
 
 
@@ -39,7 +39,7 @@ def test_gradcam(name: str) -> None:
     model, images = prepared(name)
     layer = model.module.get_submodule(model.layer or "")
     theirs = attr.LayerGradCam(model.module, layer)
-    # A random network's map is all zero for every other class: its ReLU cuts it off.
+    # With random weights the maps of about half of the classes are zero after the ReLU.
     classes = list(range(12))
     found = explain(model, images, ["gradcam"], classes)
     expected = [theirs.attribute(images, target=c, relu_attributions=True) for c in classes]
@@ -106,7 +106,7 @@ def test_ablationcam(name: str, layer: str) -> None:
 
 @pytest.mark.parametrize("theirs", ["HiResCAM", "LayerCAM", "XGradCAM"])
 def test_pytorch_grad_cam(theirs: str) -> None:
-    """By correlation: it scales its maps, resizes them by OpenCV, and adds epsilons."""
+    """Compare by correlation: pytorch-grad-cam rescales and resizes maps and adds epsilons."""
     library = pytest.importorskip("pytorch_grad_cam", reason="pip install grad-cam to compare")
     targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
     model, images = prepared("squeezenet1_1")

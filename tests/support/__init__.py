@@ -1,1 +1,1 @@
-"""What several test files share: small networks, images, and readers of what a run wrote."""
+"""Helpers that several test files share."""

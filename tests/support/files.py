@@ -1,4 +1,4 @@
-"""Where test material lies, images made on the spot, and what a run wrote."""
+"""Paths of test material, generated images, and readers of what a run wrote."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SHARED = Path(os.environ.get("CAMCLI_SHARED", ROOT.parent / "shared"))
 
 
 def make_photo(path: Path, width: int = 90, height: int = 60, **save: Any) -> Path:
+    """Write a photo-like image; `save` holds options of Pillow's `save`."""
     y, x = np.mgrid[:height, :width]
     rgb = np.stack([255 * x / width, 255 * y / height, 128 + 100 * np.sin(x / 5)], axis=-1)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,4 +25,14 @@ def make_photo(path: Path, width: int = 90, height: int = 60, **save: Any) -> Pa
 
 
 def manifest(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a folder's manifest."""
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the content of all files by relative path, except run.json, which contains times."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "run.json"
+    }

@@ -1,4 +1,4 @@
-"""Small networks that explain themselves in milliseconds."""
+"""Small networks that are explained in milliseconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ZOO = (
 
 
 class GapNet(nn.Module):
-    """Two convolutions, global average pooling, one linear layer; every ReLU in place."""
+    """Two convolutions, global average pooling and a linear layer, with in-place ReLUs."""
 
     def __init__(self, classes: int = 5, act: Callable[[], nn.Module] | None = None) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class GapNet(nn.Module):
 
 
 class DeepHead(GapNet):
-    """The same with two linear layers behind a flattened map: CAM is not defined here."""
+    """A GapNet with two linear layers behind a flattened map, for which CAM is not defined."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,12 +6,9 @@ torch and OpenCV are imported only for types, so that the command line can name 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from camcli.images.geometry import Crop, Pixels
-
-if TYPE_CHECKING:
-    from camcli.render.draw import Values
+from camcli.images.geometry import Crop, MapArray, Pixels
 
 DEFAULT = ("guided-backprop", "gradcam", "guided", "gradcam++", "cam", "occlusion")
 """The first model's columns, after figure 1 of the Grad-CAM paper (arXiv:1610.02391)."""
@@ -25,7 +22,7 @@ SCALES = ("image", "row", "figure")
 class Map:
     """One map in its place in the original, with the value in full colour."""
 
-    values: Values
+    values: MapArray
     crop: Crop
     signed: bool
     top: float

@@ -22,7 +22,7 @@ from PIL import Image
 from camcli.errors import CamcliError, CamcliWarning
 from camcli.images.geometry import Pixels
 from camcli.methods.registry import METHODS
-from camcli.render.draw import Style, frame, overlay
+from camcli.render.draw import Style, draw_box, overlay
 from camcli.report.figure.sheet import Gap, Map, Sheet
 
 try:
@@ -288,7 +288,7 @@ def _picture(sheet: Sheet, photo: Pixels, cell: Map, style: Style) -> Pixels:
     drawn = overlay(grey, cell.values, cell.crop.resized(x, y), style, cell.signed, cell.top)
     if cell.box:
         x0, y0, x1, y1 = cell.box
-        frame(drawn, (round(x0 * x), round(y0 * y), round(x1 * x), round(y1 * y)))
+        draw_box(drawn, (round(x0 * x), round(y0 * y), round(x1 * x), round(y1 * y)))
     return drawn
 
 

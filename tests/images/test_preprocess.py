@@ -1,0 +1,89 @@
+"""Input tensors beside those of torchvision's own transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import get_model_weights
+
+from camcli.images.geometry import Crop
+from camcli.images.preprocess import FITS, Preset, preprocess
+from camcli.models.load import load
+
+NETWORKS = ("resnet50", "efficientnet_b1", "swin_t", "vit_b_16", "inception_v3")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("size", [(90, 60), (300, 500), (701, 333), (256, 256), (3000, 200)])
+def test_inputs_are_those_of_torchvision(name: str, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+    transform = get_model_weights(name).DEFAULT.transforms()
+    expected = transform(Image.fromarray(noise))
+    preset = Preset(
+        transform.resize_size[0],
+        transform.crop_size[0],
+        bicubic=transform.interpolation.value == "bicubic",
+    )
+    found, _ = preprocess(noise, preset)
+    assert found.dtype == torch.float32
+    if max(size) / min(size) > 8:  # only the crop is resized, which rounds differently
+        assert (found - expected).abs().max() <= 1.01 / 255 / min(preset.std)
+    else:
+        assert torch.equal(found, expected)
+
+
+def test_presets_are_those_of_the_weights() -> None:
+    assert load("squeezenet1_1", "none").preset == Preset(256, 224)
+    assert load("swin_t", "none").preset == Preset(232, 224, bicubic=True)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (4000, 1), (17, 90), (224, 224), (640, 480)])
+def test_the_crop_lies_in_the_image(fit: str, size: tuple[int, int]) -> None:
+    if fit == "full":
+        size = (min(size[0], 90), size[1])  # a longer line would become a huge input
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    inputs, crop = preprocess(pixels, Preset(), fit)
+    assert 0 <= crop.x0 < crop.x1 <= size[0]
+    assert 0 <= crop.y0 < crop.y1 <= size[1]
+    if fit != "full":
+        assert tuple(inputs.shape) == (3, 224, 224)
+    if fit != "preset":
+        assert crop == Crop(0, 0, *size)
+
+
+def test_the_fit_full_keeps_the_aspect_ratio() -> None:
+    inputs, _ = preprocess(np.zeros((60, 90, 3), np.uint8), Preset(), "full")
+    assert tuple(inputs.shape) == (3, 224, 336)
+
+
+@pytest.mark.parametrize(
+    ("size", "preset", "shape"),
+    [
+        ((90, 60), Preset(64, None, multiple=28), (56, 84)),
+        ((600, 60), Preset(64, None, longest=320), (32, 320)),
+        ((600, 60), Preset(64, None, longest=320, multiple=28), (28, 308)),
+        ((90, 60), Preset(64, 48, squash=True), (48, 48)),
+    ],
+)
+def test_presets_without_a_centre_crop(
+    size: tuple[int, int], preset: Preset, shape: tuple[int, int]
+) -> None:
+    inputs, crop = preprocess(np.zeros((*size[::-1], 3), np.uint8), preset)
+    assert tuple(inputs.shape[1:]) == shape
+    assert crop == Crop(0, 0, *size)
+
+
+def test_the_crop_is_the_part_that_the_network_sees() -> None:
+    """A square that fills the crop fills the input, except for the border that the filter blurs."""
+    pixels = np.zeros((600, 1000, 3), np.uint8)
+    _, crop = preprocess(pixels, Preset())
+    pixels[crop.slices] = 255
+    inputs, _ = preprocess(pixels, Preset(mean=(0.0,) * 3, std=(1.0,) * 3))
+    assert (inputs[:, 1:-1, 1:-1] == 1).all()
+    pixels[:] = 255
+    pixels[crop.slices] = 0
+    inputs, _ = preprocess(pixels, Preset(mean=(0.0,) * 3, std=(1.0,) * 3))
+    assert (inputs[:, 1:-1, 1:-1] == 0).all()

@@ -1,0 +1,124 @@
+"""Runs on remote stores read and write what they would in local folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+
+from camcli import Model
+from camcli.errors import OutputError
+from camcli.images.find import Source, find
+from camcli.images.preprocess import Preset
+from camcli.images.store import RemotePath
+from camcli.runs import manifest, pipeline, save
+from camcli.runs.files import prepare, within
+from camcli.runs.job import Job
+from camcli.runs.merge import merge
+from camcli.runs.options import InputOptions
+from camcli.runs.shards import shard_of
+from tests.support.files import files, make_photo
+from tests.support.jobs import changed
+from tests.support.networks import GapNet
+from tests.support.stores import stored, upload
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """Six photos in folders and a damaged one, in batches of three."""
+    torch.manual_seed(0)
+    names = ("z.png", "a b.jpg", "sub/x.jpg", "sub/deep/y.jpg", "sub-1/w.jpg", "ü%20.jpg")
+    for i, name in enumerate(names):
+        make_photo(tmp_path / "in" / name, 60 + i, 50)
+    (tmp_path / "in" / "bad.jpg").write_text("not an image")
+    return Job(
+        sources=find([str(tmp_path / "in")]),
+        model=Model(GapNet(), preset=Preset(40, 32), num_classes=5),
+        methods=("gradcam",),
+        targets=("pred",),
+        output=tmp_path / "out",
+        saves=("map",),
+        inputs=InputOptions(batch_size=3, workers=2),
+    )
+
+
+def test_a_run_on_a_store_writes_the_same_bytes(
+    job: Job, store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(pipeline.run(job))
+    upload(tmp_path / "in", store / "in")
+    remote = replace(job, sources=find([str(store / "in")]), output=store / "out")
+    list(pipeline.run(remote))
+    local = files(tmp_path / "out")
+    local["manifest.jsonl"] = local["manifest.jsonl"].replace(
+        str(tmp_path / "in").encode(), str(store / "in").encode()
+    )
+    assert stored(store / "out") == local
+    (store / "out" / "z.gradcam.npy").unlink()
+    written = []
+    write = save.write
+    for module in (save, pipeline):
+        monkeypatch.setattr(
+            module, "write", lambda file, *more: written.append(file.name) or write(file, *more)
+        )
+    list(pipeline.run(changed(remote, skip_existing=True)))
+    assert written == ["z.gradcam.npy", "run.json"]
+    assert stored(store / "out") == local
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_stopped_runs_and_shards(
+    job: Job, local: bool, store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run reads the parts of a journal, and a finished run removes them."""
+    monkeypatch.setattr(manifest, "JOURNAL_SECONDS", 0.0)
+    list(pipeline.run(job))
+    output = RemotePath("file://", str(tmp_path / "store")[1:]) if local else store
+    run = pipeline.run(replace(job, output=output))
+    next(run), next(run)
+    assert len([*(output / ".camcli").glob("*-00000[01].manifest.jsonl")]) == 2
+    kept = stored(output, unfinished=False)  # a writer may be in the middle of a file
+    run.close()
+    (output / "manifest.jsonl").unlink()
+    for name, data in kept.items():  # the state that a killed run leaves
+        (output / name).write_bytes(data)
+    assert len([*replace(job, output=output).earlier()]) == 2
+    list(pipeline.run(changed(job, output=output, skip_existing=True)))
+    assert stored(output) == files(tmp_path / "out")
+    for number in (1, 2):
+        sources, shard = shard_of(job.sources, f"{number}/2", job.inputs.batch_size)
+        part = replace(job, sources=sources, shard=shard, output=output / "shared")
+        list(pipeline.run(part))
+    merge([output / "shared"], output / "shared")
+    whole = (output / "shared" / "manifest.jsonl").read_bytes()
+    assert whole == (tmp_path / "out" / "manifest.jsonl").read_bytes()
+
+
+def test_refused_outputs_on_stores(job: Job, store: RemotePath, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="lie outside of its folder"):
+        within(store, "../x")
+    (tmp_path / "file").touch()
+    below = RemotePath("file://", str(tmp_path / "file" / "out")[1:])
+    with pytest.raises(OutputError, match=r"cannot write to 'file://.*/file/out': Not a directory"):
+        prepare(below)
+    over = replace(job, sources=[Source(store / "x.gradcam.npy", Path("x.npy"))], output=store)
+    with pytest.raises(OutputError, match="is an input and would be written over"):
+        list(pipeline.run(over))
+
+
+def test_the_command_takes_urls(run: Callable[..., Result], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
+    photo = make_photo(tmp_path / "in" / "a.jpg")
+    url = f"file://{tmp_path}"
+    tiny = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu")
+    found = run("explain", f"{url}/in", *tiny, "--output", f"{url}/out")
+    assert found.exit_code == 0, found.stderr_bytes
+    assert f"{url}/out/a.gradcam.png".encode() in found.stdout_bytes
+    assert run("explain", photo, *tiny, "--output", tmp_path / "local").exit_code == 0
+    assert files(tmp_path / "out") == files(tmp_path / "local")
+    assert not [name for name in os.listdir(tmp_path / "out") if name.endswith(".tmp")]
