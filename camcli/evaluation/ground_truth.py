@@ -20,8 +20,7 @@ from camcli.images.geometry import Crop
 from camcli.models.load import Model
 
 ANNOTATED = "annotated"
-"""The target that takes, of the classes that an image has objects of, the one with the best score.
-"""
+"""The target for the best-scoring class among those that an image has objects of."""
 
 NOT_ANNOTATED = "not annotated"
 UNKNOWN_CLASS = "no object of a class of the model"

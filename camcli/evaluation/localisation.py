@@ -34,8 +34,8 @@ def pointing(photo_map: Map, objects: Sequence[Object], margin: float = 15) -> f
     """Pointing game: whether the map's maximum is on an object of the class.
 
     A maximum within `margin` pixels of an object is a hit. If several pixels are highest, the
-    result is the share of them that hit, the expected value of drawing one of them. 0 to 1; sec.
-    4.1.
+    result is the share of them that hit, the expected value of drawing one of them. Sec. 4.1;
+    0 to 1
     """
     import cv2
 
@@ -78,13 +78,19 @@ def loc_0(photo_map: Map, objects: Sequence[Object]) -> float:
 
 @_register("loc-0.25", source="Chattopadhay et al. 2018, arXiv:1710.11063")
 def loc_25(photo_map: Map, objects: Sequence[Object]) -> float:
-    """Loc(0.25): the same for the area above a quarter of the map's maximum. 0 to 1"""
+    """Loc(0.25): the same for the area above a quarter of the map's maximum.
+
+    0 to 1
+    """
     return loc(photo_map, objects, 0.25)
 
 
 @_register("loc-0.5", source="Chattopadhay et al. 2018, arXiv:1710.11063")
 def loc_50(photo_map: Map, objects: Sequence[Object]) -> float:
-    """Loc(0.5): the same for the area above half of the map's maximum. 0 to 1"""
+    """Loc(0.5): the same for the area above half of the map's maximum.
+
+    0 to 1
+    """
     return loc(photo_map, objects, 0.5)
 
 

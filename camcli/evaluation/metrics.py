@@ -220,7 +220,7 @@ def sanity(randomized_correlation: Tensor) -> Tensor:
 
 
 def _nan_like(values: Tensor, evidence: Tensor) -> Tensor:
-    """Return values (N,) with NaN where the evidence is not finite: comparisons drop NaN."""
+    """Return values (N,), NaN where the evidence is not finite, since comparisons drop NaN."""
     return values.where(evidence.isfinite(), float("nan"))
 
 

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 EvidencePlace: TypeAlias = Literal["image", "grid", "annotation"]
-"""Where evidence is taken: on a batch of images, on grids of images, or on one annotated photo."""
+"""A batch of images, grids of images, or one annotated photo, of which evidence is taken."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +163,13 @@ class Alarm:
 class Metric:
     """A row of METRICS.
 
-    `function` returns a value for each image, (N,), NaN where the metric is not defined; for
-    evidence of an annotation it returns the value of one image. `percent` says that values are
-    percentages. A `default` metric is measured if the user names none; if it needs annotations,
-    then only if there are some. `compared` is False where a baseline may be perfect by
-    construction, so that not to beat it is no fault. `trace` is evidence that is kept for each
-    image beside the value. `class_mean` asks for the mean over classes of the means over images as
-    well, and `top1` for a mean that counts images without an object of the class as 0.
+    `function` returns a value for each image, (N,), NaN where the metric is not defined. For
+    evidence of an annotation it returns the value of one image. The first line of its docstring
+    describes the metric in tables. `percent` is True if values are percentages. A `default` metric
+    is measured if the user names none, one of annotations only if there are some. `compared` is
+    False if a baseline may be perfect by construction. `trace` is evidence that is kept for each
+    image beside the value. `class_mean` adds the mean over classes of the means over images, and
+    `top1` the mean that counts images without an object of their class as 0.
     """
 
     name: str
@@ -193,10 +193,18 @@ class Metric:
             raise ValueError(
                 f"metric {self.name!r} needs evidence of {sorted(places)}: expected one place"
             )
-        if self.trace and self.trace.evidence not in self.needs:
+        if self.trace and self.place != "image":
+            raise ValueError(f"metric {self.name!r} has a trace: expected evidence of images")
+        if isinstance(self.trace, Curve) and self.trace.evidence not in self.needs:
             raise ValueError(
                 f"metric {self.name!r} keeps {self.trace.evidence!r}, which it does not need"
             )
+        if isinstance(self.trace, Matrix):
+            expected = {self.trace.evidence, self.trace.others}
+            if self.needs != expected:
+                raise ValueError(
+                    f"metric {self.name!r} has a matrix: expected the parameters {sorted(expected)}"
+                )
 
     @cached_property
     def needs(self) -> frozenset[str]:
@@ -208,7 +216,7 @@ class Metric:
 
     @property
     def place(self) -> EvidencePlace:
-        """Where its evidence is taken."""
+        """The place of its evidence."""
         return EVIDENCE[min(self.needs)].place
 
     @property
@@ -232,7 +240,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def register(name: str, **fields: Any) -> Callable[[Function], Function]:
     """Register the decorated function as a metric; `fields` are those of Metric.
 
-    Raises ValueError if the name is taken or the function needs something that is no evidence.
+    Raises ValueError if the name is taken or the fields do not fit the function.
     """
 
     def add(function: Function) -> Function:

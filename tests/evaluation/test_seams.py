@@ -197,17 +197,22 @@ def test_a_metric_of_randomized_weights_keeps_the_batch_norms(
     assert "sanity-steps 2" in found.stdout_bytes.decode().splitlines()[-1]
 
 
-def test_registering_refuses_evidence_that_no_run_has() -> None:
+def test_registering_refuses_fields_that_do_not_fit_the_function() -> None:
     def unknown(nonsense: Tensor) -> Tensor:
         return nonsense
 
     def two_places(mask: Tensor, grid_map: Tensor) -> Tensor:
         return mask + grid_map
 
+    def of_grids(grid_map: Tensor) -> Tensor:
+        return grid_map
+
     for name, function, trace, message in (
         ("toy", unknown, None, r"needs \['nonsense'\]"),
         ("toy", two_places, None, r"needs evidence of \['grid', 'image'\]: expected one place"),
         ("toy", plain, Curve("mask", "x", "y"), "keeps 'mask', which it does not need"),
+        ("toy", plain, Matrix("mask", "raw_map"), r"expected the parameters \['mask', 'raw_map'\]"),
+        ("toy", of_grids, Curve("grid_map", "x", "y"), "expected evidence of images"),
         ("grid", plain, None, "'grid' is registered twice"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -243,6 +248,6 @@ def test_every_option_of_the_protocol_decides_some_evidence() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_is_documented(name: str) -> None:
     metric = METRICS[name]
-    assert metric.summary.endswith((".", "0 to 1"))
+    assert metric.summary.endswith(".")
     assert metric.place == "annotation" or "(N,)" in (metric.function.__doc__ or "")
     assert re.search(r"(19|20)\d\d", metric.source)
