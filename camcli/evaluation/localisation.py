@@ -1,8 +1,9 @@
 """The metrics that compare a map with the annotated objects of its class.
 
-Each is a pure function of one map (H,W), of the photo's size and in [0, 1] (`render.draw.placed`
-makes one of a raw map), and of the objects of the class that the map explains, in pixels of the
-same photo. A pixel lies in a box if its centre does. A map without a positive value scores 0.
+Each is a pure function of one map (H,W) of the photo's size and of the objects of its class, in
+pixels of the same photo. The map is in [0, 1] and 0 outside of the crop that the network sees;
+`render.draw.placed` makes it of a raw map. A pixel lies in a box if its centre does. A map without
+a positive value scores 0.
 
 OpenCV is imported where it is used, so that the command line lists the metrics without delay.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _TIE = 1e-6
 """The largest difference that resizing makes between equal values."""
 
+_GRAD_CAM_PP = "Chattopadhay et al. 2018, arXiv:1710.11063"
 _register = partial(register, better="higher", default=True)
 
 
@@ -67,7 +69,7 @@ def loc(photo_map: Map, objects: Sequence[Object], delta: float = 0.0) -> float:
     return float((above & boxed).sum() / ((above | boxed).sum() or 1))
 
 
-@_register("loc-0", source="Chattopadhay et al. 2018, arXiv:1710.11063")
+@_register("loc-0", source=_GRAD_CAM_PP)
 def loc_0(photo_map: Map, objects: Sequence[Object]) -> float:
     """Loc(0): the map's area in the boxes, relative to the boxes and its area outside.
 
@@ -76,7 +78,7 @@ def loc_0(photo_map: Map, objects: Sequence[Object]) -> float:
     return loc(photo_map, objects, 0.0)
 
 
-@_register("loc-0.25", source="Chattopadhay et al. 2018, arXiv:1710.11063")
+@_register("loc-0.25", source=_GRAD_CAM_PP)
 def loc_25(photo_map: Map, objects: Sequence[Object]) -> float:
     """Loc(0.25): the same for the area above a quarter of the map's maximum.
 
@@ -85,7 +87,7 @@ def loc_25(photo_map: Map, objects: Sequence[Object]) -> float:
     return loc(photo_map, objects, 0.25)
 
 
-@_register("loc-0.5", source="Chattopadhay et al. 2018, arXiv:1710.11063")
+@_register("loc-0.5", source=_GRAD_CAM_PP)
 def loc_50(photo_map: Map, objects: Sequence[Object]) -> float:
     """Loc(0.5): the same for the area above half of the map's maximum.
 
@@ -107,10 +109,7 @@ def best_iou(photo_map: Map, objects: Iterable[Object], box_threshold: float = S
 
 @_register("localised", source="Russakovsky et al. 2015, arXiv:1409.0575", top1=True)
 def localised(
-    photo_map: Map,
-    objects: Sequence[Object],
-    box_threshold: float = SHARE,
-    overlap: float = 0.5,
+    photo_map: Map, objects: Sequence[Object], box_threshold: float = SHARE, overlap: float = 0.5
 ) -> bool:
     """Localisation: whether the IoU is above 0.5, ILSVRC's criterion.
 

@@ -18,14 +18,13 @@ TIE = 1e-4
 """The relative difference below which two probabilities count as equal. Summation in another order
 changes float32 scores by about 1e-5."""
 
+_GRAD_CAM_PP = "Chattopadhay et al. 2018, arXiv:1710.11063"
+_RISE = "Petsiuk et al. 2018 (RISE), arXiv:1806.07421"
+_ROAD = "Rong et al. 2022, arXiv:2202.00449"
+_ADCC = "Poppi et al. 2021 (ADCC), arXiv:2104.10252"
 
-@register(
-    "average-drop",
-    better="lower",
-    source="Chattopadhay et al. 2018, arXiv:1710.11063",
-    percent=True,
-    default=True,
-)
+
+@register("average-drop", better="lower", source=_GRAD_CAM_PP, percent=True, default=True)
 def average_drop(probability: Tensor, masked_probability: Tensor) -> Tensor:
     """Average Drop: the share of the class probability that is lost on the masked image.
 
@@ -35,13 +34,7 @@ def average_drop(probability: Tensor, masked_probability: Tensor) -> Tensor:
     return 100 * (probability - masked_probability).clamp(min=0) / probability
 
 
-@register(
-    "increase",
-    better="higher",
-    source="Chattopadhay et al. 2018, arXiv:1710.11063",
-    percent=True,
-    default=True,
-)
+@register("increase", better="higher", source=_GRAD_CAM_PP, percent=True, default=True)
 def increase(probability: Tensor, masked_probability: Tensor) -> Tensor:
     """Increase in Confidence: how often the class probability is higher on the masked image.
 
@@ -55,7 +48,7 @@ def increase(probability: Tensor, masked_probability: Tensor) -> Tensor:
 @register(
     "win",
     better="higher",
-    source="Chattopadhay et al. 2018, arXiv:1710.11063",
+    source=_GRAD_CAM_PP,
     percent=True,
     trace=Matrix("masked_probability", "other_masked_probabilities"),
 )
@@ -75,7 +68,7 @@ def win(masked_probability: Tensor, other_masked_probabilities: Tensor) -> Tenso
 @register(
     "insertion",
     better="higher",
-    source="Petsiuk et al. 2018 (RISE), arXiv:1806.07421",
+    source=_RISE,
     default=True,
     trace=Curve("insertion_curve", "share of pixels inserted", "probability"),
 )
@@ -90,7 +83,7 @@ def insertion(insertion_curve: Tensor) -> Tensor:
 @register(
     "deletion",
     better="lower",
-    source="Petsiuk et al. 2018 (RISE), arXiv:1806.07421",
+    source=_RISE,
     default=True,
     trace=Curve("deletion_curve", "share of pixels removed", "probability"),
 )
@@ -105,7 +98,7 @@ def deletion(deletion_curve: Tensor) -> Tensor:
 @register(
     "road",
     better="lower",
-    source="Rong et al. 2022, arXiv:2202.00449",
+    source=_ROAD,
     trace=Curve("road_morf", "share of highest pixels imputed", "accuracy", "open"),
 )
 def road(road_morf: Tensor) -> Tensor:
@@ -121,7 +114,7 @@ def road(road_morf: Tensor) -> Tensor:
 @register(
     "road-least",
     better="higher",
-    source="Rong et al. 2022, arXiv:2202.00449",
+    source=_ROAD,
     trace=Curve("road_lerf", "share of lowest pixels imputed", "accuracy", "open"),
 )
 def road_least(road_lerf: Tensor) -> Tensor:
@@ -160,13 +153,7 @@ def occlusion_correlation(raw_map: Tensor, occlusion_map: Tensor) -> Tensor:
     return spearman(raw_map, occlusion_map)
 
 
-@register(
-    "complexity",
-    better="lower",
-    source="Poppi et al. 2021 (ADCC), arXiv:2104.10252",
-    percent=True,
-    compared=False,
-)
+@register("complexity", better="lower", source=_ADCC, percent=True, compared=False)
 def complexity(mask: Tensor) -> Tensor:
     """Complexity: the mean of the map in [0, 1], its L1 norm divided by the number of pixels.
 
@@ -175,13 +162,7 @@ def complexity(mask: Tensor) -> Tensor:
     return 100 * mask.mean((1, 2))
 
 
-@register(
-    "coherency",
-    better="higher",
-    source="Poppi et al. 2021 (ADCC), arXiv:2104.10252",
-    percent=True,
-    compared=False,
-)
+@register("coherency", better="higher", source=_ADCC, percent=True, compared=False)
 def coherency(mask: Tensor, mask_of_masked: Tensor) -> Tensor:
     """Coherency: the correlation of the map with the map of the masked image.
 

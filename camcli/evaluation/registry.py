@@ -34,91 +34,40 @@ class EvidenceKind:
     name: str
     shape: str
     meaning: str
-    place: EvidencePlace = "image"
     options: tuple[str, ...] = ()
+    place: EvidencePlace = "image"
     randomizes: bool = False
 
 
 _MASKING = ("masking", "normalize")
+_INSERTION, _DELETION = ("insertion_fill", "curve_steps"), ("deletion_fill", "curve_steps")
+_ROAD = ("road_noise",)
 _GRID = ("min_confidence", "grid_image_size")
 
 _KINDS = (
-    EvidenceKind("mask", "N H W", "the map in [0, 1] at input size", options=("normalize",)),
+    EvidenceKind("mask", "N H W", "the map in [0, 1] at input size", ("normalize",)),
     EvidenceKind("raw_map", "N H W", "the unscaled map at input size, possibly signed"),
     EvidenceKind("probability", "N", "Y, the class probability on the image"),
-    EvidenceKind("masked_probability", "N", "the same on the image times `mask`", options=_MASKING),
-    EvidenceKind(
-        "other_masked_probabilities",
-        "R N",
-        "`masked_probability` of each other map",
-        options=_MASKING,
-    ),
-    EvidenceKind(
-        "mask_of_masked",
-        "N H W",
-        "`mask` for the image times `mask`, for the same class",
-        options=_MASKING,
-    ),
-    EvidenceKind(
-        "deletion_curve",
-        "N S",
-        "the class probability at each step of removing pixels, the highest first",
-        options=("deletion_fill", "curve_steps"),
-    ),
-    EvidenceKind(
-        "insertion_curve",
-        "N S",
-        "the class probability at each step of inserting pixels, the highest first",
-        options=("insertion_fill", "curve_steps"),
-    ),
-    EvidenceKind(
-        "road_morf",
-        "N S",
-        "1 where the class is predicted, else 0, at each step of imputing the highest pixels",
-        options=("road_noise",),
-    ),
-    EvidenceKind(
-        "road_lerf",
-        "N S",
-        "1 where the class is predicted, else 0, at each step of imputing the lowest pixels",
-        options=("road_noise",),
-    ),
-    EvidenceKind("occlusion_map", "N H W", "the occlusion map", options=("window", "stride")),
+    EvidenceKind("masked_probability", "N", "O, the same on the image times `mask`", _MASKING),
+    EvidenceKind("other_masked_probabilities", "R N", "the same of each other map", _MASKING),
+    EvidenceKind("mask_of_masked", "N H W", "`mask` for the image times `mask`", _MASKING),
+    EvidenceKind("insertion_curve", "N S", "Y while top pixels replace the fill", _INSERTION),
+    EvidenceKind("deletion_curve", "N S", "Y while the fill replaces top pixels", _DELETION),
+    EvidenceKind("road_morf", "N S", "1 while the class is predicted, top pixels first", _ROAD),
+    EvidenceKind("road_lerf", "N S", "1 while the class is predicted, top pixels last", _ROAD),
+    EvidenceKind("occlusion_map", "N H W", "the occlusion map", ("window", "stride")),
     EvidenceKind(
         "randomized_correlation",
         "N S",
-        "the rank correlation with the map after each step of randomizing the network's weights, "
-        "NaN where a map is flat",
-        options=("sanity_steps",),
+        "rank correlation with the map of the network at each step of weight randomization",
+        ("sanity_steps",),
         randomizes=True,
     ),
-    EvidenceKind(
-        "grid_map",
-        "N 2H 2W",
-        "the unscaled map of a 2x2 grid of images for the class of one of them",
-        place="grid",
-        options=_GRID,
-    ),
-    EvidenceKind(
-        "grid_cell",
-        "N",
-        "the position of that image in the grid: 0 1 above, 2 3 below",
-        place="grid",
-        options=_GRID,
-    ),
-    EvidenceKind(
-        "photo_map",
-        "H W",
-        "the map's positive part in [0, 1] at photo size, 0 outside of the crop",
-        place="annotation",
-    ),
+    EvidenceKind("grid_map", "N 2H 2W", "raw map of a 2x2 grid for one image", _GRID, "grid"),
+    EvidenceKind("grid_cell", "N", "cell of that image: 0 1 above, 2 3 below", _GRID, "grid"),
+    EvidenceKind("photo_map", "H W", "the map in [0, 1] at photo size", place="annotation"),
     EvidenceKind("objects", "", "the objects of the class, at least one", place="annotation"),
-    EvidenceKind(
-        "box_threshold",
-        "",
-        "the share of the map's maximum above which a pixel is in its box",
-        place="annotation",
-    ),
+    EvidenceKind("box_threshold", "", "least share of the maximum in a box", place="annotation"),
 )
 EVIDENCE = MappingProxyType({kind.name: kind for kind in _KINDS})
 """Evidence by name. Evidence of an annotation is taken for one photo at a time, since photos differ
