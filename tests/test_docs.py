@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from camcli.cli import COMMANDS, camcli
-from camcli.evaluation.metrics import METRICS, Metric
+from camcli.evaluation.registry import METRICS, Metric
 from camcli.methods.registry import METHODS, Method
 from tests.support.files import ROOT, SAMPLES
 

@@ -18,6 +18,7 @@ from camcli.cli.options import (
     Name,
     ShowOptions,
     Text,
+    box_options,
     drawing_options,
     input_options,
     layer_option,
@@ -28,7 +29,6 @@ from camcli.cli.options import (
     recursive_option,
     run_options,
     show_options,
-    stack,
     target_option,
     window_options,
 )
@@ -39,7 +39,6 @@ from camcli.images.select import filter_sources, read_list
 from camcli.images.store import AnyPath
 from camcli.methods.fusion import FUSIONS
 from camcli.models.options import ModelOptions
-from camcli.render.boxes import BOXES
 from camcli.runs.names import check_names, check_stems, every_result, name_of
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.shards import Shard, shard_of
@@ -89,23 +88,6 @@ explain_options = record(
     methods="method",
     targets="target",
     layers="layer",
-)
-
-box_options = stack(
-    click.option(
-        "--boxes",
-        default=BOXES[0],
-        show_default=True,
-        type=Name("choice of boxes", BOXES),
-        help="Boxes that --save boxes draws: around the map's largest region, or around all.",
-    ),
-    click.option(
-        "--box-threshold",
-        type=float,
-        metavar="S",
-        help="Share of the map's maximum above which pixels are in a box.  [default: 0.15; for cam "
-        "0.2]",
-    ),
 )
 
 selection_options = record(
@@ -171,8 +153,7 @@ executor_options = record(
 @model_options
 @explain_options
 @output_option
-@drawing_options
-@box_options
+@drawing_options(box_options)
 @input_options
 @selection_options
 @executor_options

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from camcli.engine.language.load import LanguageModel
     from camcli.engine.language.prompts import Query
 
-language_options = stack(
+language_options: Callable[[Callable[..., Any]], Callable[..., Any]] = stack(
     click.option(
         "--model",
         metavar="NAME",
@@ -50,7 +50,7 @@ language_options = stack(
         layers="layer",
     ),
     output_option,
-    drawing_options,
+    drawing_options(),
     input_options,
     recursive_option,
     run_options,

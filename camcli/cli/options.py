@@ -16,6 +16,7 @@ from camcli.images.preprocess import FITS
 from camcli.images.store import AnyPath, parse_path
 from camcli.methods.registry import METHODS
 from camcli.models.options import ModelOptions
+from camcli.render.boxes import BOXES
 from camcli.runs.options import DrawingOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 
@@ -114,15 +115,17 @@ def record(
 ) -> Callable[[Command], Command]:
     """Return options as one decorator that passes their values as a frozen record, under `name`.
 
-    `parameters` are the options' parameters of the fields that have another name. A field without
-    an option keeps its default, and so does one whose option is None.
+    `parameters` name the options of the fields that have another name. A field without an option
+    keeps its default, and so does one whose option is None.
     """
-    sources = {field.name: parameters.get(field.name, field.name) for field in fields_of(kind)}
+    fields = {option: field for field, option in parameters.items()}
 
     def decorate(command: Command) -> Command:
+        own = _parameters(options)
+
         @functools.wraps(command)
         def call(*arguments: Any, **values: Any) -> Any:
-            given = {f: values.pop(p) for f, p in sources.items() if p in values}
+            given = {fields.get(option, option): values.pop(option) for option in own}
             values[name] = kind(**{f: value for f, value in given.items() if value is not None})
             return command(*arguments, **values)
 
@@ -131,10 +134,14 @@ def record(
     return decorate
 
 
-def fields_of(kind: type) -> tuple[dataclasses.Field[Any], ...]:
-    """Return the fields of a frozen record."""
-    assert dataclasses.is_dataclass(kind)
-    return dataclasses.fields(kind)
+def _parameters(options: Iterable[Callable[[Any], Any]]) -> list[str]:
+    """Return the names of the parameters that options pass to a command."""
+
+    def nothing() -> None:
+        pass
+
+    stack(*options)(nothing)
+    return [str(option.name) for option in vars(nothing)["__click_params__"]]
 
 
 device_option = click.option(
@@ -319,8 +326,28 @@ save_option = click.option(
     help=f"Files to write, separated by commas: {', '.join(OUTPUTS)}.",
 )
 
-drawing_options = record(DrawingOptions, "drawing", save_option, style_options, saves="save")
-"""What to write and how, as `drawing`."""
+box_options = stack(
+    click.option(
+        "--boxes",
+        default=BOXES[0],
+        show_default=True,
+        type=Name("choice of boxes", BOXES),
+        help="Boxes that --save boxes draws: around the map's largest region, or around all.",
+    ),
+    click.option(
+        "--box-threshold",
+        type=float,
+        metavar="S",
+        help="Share of the map's maximum above which pixels are in a box.  [default: 0.15; for cam "
+        "0.2]",
+    ),
+)
+
+
+def drawing_options(*more: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return the options on what to write and how, as `drawing`."""
+    return record(DrawingOptions, "drawing", save_option, style_options, *more, saves="save")
+
 
 run_options = record(
     RunOptions,

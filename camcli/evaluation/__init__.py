@@ -1,9 +1,11 @@
-"""How good is a map? Metrics with and without annotations, two controls, and their table.
+"""Metrics of heatmaps, with and without annotations, and their summary over many images.
 
-A run goes forwards like an explanation: images -> a batch of maps -> the evidence that the metrics
-ask for by name, each taken once -> one number for each image, method and metric -> a summary with
-means and bootstrap intervals, of which table, records and plots are made. Where there is ground
-truth, it decides which images and classes are explained (`truth`), and is evidence like the rest.
-`metrics` is the registry and `protocol` what papers leave open; neither imports torch, so that the
-command line can list them at once.
+Reading order: `registry` (the rows), `metrics` and `localisation` (the functions), `protocol` (the
+options), `baselines`; `method_runner`, `evidence` and `grid_pointing` (what a metric is computed
+from), with `perturbation`, `imputation`, `randomization` and `correlation`; `annotations`,
+`class_map` and `ground_truth`; `study`, `run` and `scores`; `intervals`, `summary`, `table`,
+`plots` and `export`. The room may import runs, engine, capture, models, render, methods and images.
+Importing it registers every metric and does not import torch.
 """
+
+from camcli.evaluation import localisation, metrics  # noqa: F401 - both register their metrics

@@ -1,4 +1,7 @@
-"""Which of a model's classes an annotation's class is: COCO's dog is 118 of ImageNet's."""
+"""Class maps: the model's classes for the labels of annotations.
+
+COCO's dog is 118 classes of ImageNet.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +12,44 @@ from pathlib import Path
 
 from camcli.capture.targets import ClassTarget, folded, parse_target
 from camcli.errors import AnnotationError, TargetError
-from camcli.evaluation.annotations import lines_of
+from camcli.evaluation.annotation_files import lines_of
 
 
 def class_finder(
     file: Path | None, names: Sequence[str] | None, count: int | None
 ) -> Callable[[str], frozenset[int]]:
-    """From an object's label to the model's classes that it is one of, none if it is of no one.
+    """Return a function from an object's label to the model's classes that it belongs to.
 
-    Without a file a label is a class name of the model. A file says what else it may be: lines
-    `LABEL: CLASS, CLASS, ...` with the model's class names, indices or ranges of indices, as in
-    `dog: 151-268` or `cat: tabby, tiger cat, 283-285`; `#` starts a remark. A label without a line
-    is no class of the model. Raises AnnotationError.
+    Without a file a label is a class name of the model. A file has lines `LABEL: CLASS, CLASS, ...`
+    with the model's class names, indices or ranges of indices, as in `dog: 151-268` or
+    `cat: tabby, tiger cat, 283-285`; `#` starts a comment. A label without a line belongs to no
+    class. Raises AnnotationError.
     """
     if file is None and not names:
         raise AnnotationError(
-            "the model has no class names to know an annotation's classes by: expected "
-            "--class-map, a file with lines such as 'dog: 151-268'"
+            "the model has no class names to match the annotations' labels: expected --class-map, "
+            "a file with lines such as 'dog: 151-268'"
         )
     found: dict[str, set[int]] = defaultdict(set)
-    for label, index in _mapped(file, names, count) if file else _named(names):
+    for label, index in _parsed(file, names, count) if file else _by_name(names):
         found[folded(label)].add(index)
 
     def classes_of(label: str) -> frozenset[int]:
         if file is None and label.isdecimal() and folded(label) not in found:
             raise AnnotationError(
-                f"class {label} of the annotations is a number and no name: expected --class-map, "
-                f"a file that says what it is, with lines such as '{label}: 151-268'"
+                f"label {label} of the annotations is a number, not a name: expected --class-map, "
+                f"a file with lines such as '{label}: 151-268'"
             )
         return frozenset(found.get(folded(label), ()))
 
     return classes_of
 
 
-def _named(names: Sequence[str] | None) -> Iterator[tuple[str, int]]:
+def _by_name(names: Sequence[str] | None) -> Iterator[tuple[str, int]]:
     return ((name, index) for index, name in enumerate(names or ()))
 
 
-def _mapped(
+def _parsed(
     file: Path, names: Sequence[str] | None, count: int | None
 ) -> Iterator[tuple[str, int]]:
     for number, line in enumerate(lines_of(file), 1):
@@ -64,7 +67,7 @@ def _mapped(
 
 
 def _indices(given: str, names: Sequence[str] | None, count: int | None) -> Iterable[int]:
-    """The classes that a name, an index or a range stands for. Raises TargetError."""
+    """Return the classes of a name, an index or a range. Raises TargetError."""
     if not given:
         raise TargetError("nothing between two commas: expected a class")
     if ends := re.fullmatch(r"(\d+)\s*-\s*(\d+)", given):

@@ -1,14 +1,12 @@
-"""The evidence that metrics ask for: of a batch of images, and of each map of them.
+"""The evidence that metrics ask for, of a batch of images and of each method's maps of them.
 
-A Trial's properties have the names in EVIDENCE, and each is taken when it is first asked for. What
-all maps of a batch share (its classes, what stands for missing pixels, the occlusion map, the
-network that forgets) is the Subject's, and taken once.
+Evidence is computed when it is first asked for. What all maps of a batch share (classes,
+replacements for missing pixels, the occlusion map, the randomized network) is computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
@@ -17,342 +15,266 @@ from torch import Tensor
 
 from camcli.capture.hooks import borrowed
 from camcli.capture.targets import logits
-from camcli.capture.windows import Window
-from camcli.engine.explain import TargetLike, explain
 from camcli.engine.explanation import Explanation
-from camcli.evaluation import perturbation, sanity
-from camcli.evaluation.annotations import Object
-from camcli.evaluation.baselines import CONTROLS
+from camcli.evaluation import perturbation
+from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.correlation import pearson, ranks
-from camcli.evaluation.grid_pointing import Tile, mosaic
-from camcli.evaluation.ground_truth import Scene
-from camcli.evaluation.imputation import imputed
-from camcli.evaluation.protocol import Protocol
+from camcli.evaluation.ground_truth import Annotation
+from camcli.evaluation.imputation import impute
+from camcli.evaluation.method_runner import MethodRunner
+from camcli.evaluation.objects import Object
+from camcli.evaluation.randomization import cascading_randomization
 from camcli.images.geometry import MapArray
-from camcli.models.load import Model
 from camcli.render import draw
 from camcli.render.boxes import BOX_THRESHOLD, BOX_THRESHOLDS
 
-Changed: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Makes changed images (M,3,H,W) of images `which` (M,) at `step` (M,)."""
+Perturb: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Returns the perturbed images (M,3,H,W) for image indices (M,) and steps (M,)."""
 
-REMOVED = torch.arange(1, 10) / 10
-"""What ROAD removes."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all of a run's batches have in common: the network, the maps, and how they are tried."""
-
-    model: Model
-    methods: tuple[str, ...]
-    protocol: Protocol
-    target: TargetLike = "pred"
-    layer: str | None = None
-    batch_size: int = 16
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """The table's rows: the methods and the controls."""
-        return *self.methods, *CONTROLS
-
-    @property
-    def window(self) -> Window:
-        """The square of the occlusion method."""
-        return Window(self.protocol.window, self.protocol.stride, self.batch_size)
-
-    def explain(
-        self, images: Tensor, methods: Sequence[str], target: TargetLike
-    ) -> list[Explanation]:
-        """What these methods give for the images, in their order."""
-        return explain(
-            self.model, images, methods, target=target, layer=self.layer, window=self.window
-        )
-
-    def maps(self, found: Sequence[Explanation], numbers: Sequence[int]) -> dict[str, Tensor]:
-        """Each row's raw maps (N,h,w), of the explanations of images and for the images' numbers.
-
-        A control is the same for the same number, whatever the image and the network.
-        """
-        gradients, seed = self.protocol.gradients, self.protocol.seed
-        maps = {shown.method: perturbation.flattened(shown.maps, gradients) for shown in found}
-        like = found[0].maps
-        return maps | {name: control(numbers, seed).to(like) for name, control in CONTROLS.items()}
+ROAD_SHARES = torch.arange(1, 10) / 10
+"""The shares of pixels that ROAD imputes."""
 
 
-class Subject:
-    """A batch of images (N,3,H,W), with their numbers in the run, and the maps to try on them.
+class BatchEvidence:
+    """A batch of images (N,3,H,W) with their numbers in the run, and the evidence they share.
 
-    `trials` has a Trial for each row. `scenes` are the images' annotations, where there are any.
-    They are explained when a metric asks for it: of those on grids, none does.
+    `by_row` has a MapEvidence for each method and baseline. `annotations` are those of the images,
+    if there are any. The images are explained when a metric first needs it.
     """
 
     def __init__(
-        self, setup: Setup, images: Tensor, numbers: Sequence[int], scenes: Sequence[Scene] = ()
+        self,
+        runner: MethodRunner,
+        images: Tensor,
+        numbers: Sequence[int],
+        annotations: Sequence[Annotation] = (),
     ) -> None:
-        self.setup = setup
+        self.runner = runner
         self.images = images
         self.numbers = numbers
-        self.scenes = scenes
-        self.trials = {name: Trial(self, name) for name in setup.rows}
+        self.annotations = annotations
+        rows = (*runner.methods, *BASELINES)
+        self.by_row = {row: MapEvidence(self, row) for row in rows}
         self._fills: dict[str, Tensor] = {}
 
     @property
-    def size(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, int]:
         """Height and width of the images."""
         return self.images.shape[2], self.images.shape[3]
 
     @cached_property
     def maps(self) -> dict[str, Tensor]:
-        """Each row's raw maps (N,h,w)."""
-        return self.setup.maps(self._found, self.numbers)
+        """The raw maps (N,h,w) of each method and baseline."""
+        return self.runner.maps(self._explanations, self.numbers)
 
     @property
     def classes(self) -> Tensor:
-        """The classes that are followed (N,)."""
-        assert self._found[0].classes is not None  # the target is a class, never a function
-        return self._found[0].classes
+        """The explained classes (N,)."""
+        assert self._explanations[0].classes is not None  # the target is no function
+        return self._explanations[0].classes
 
     @property
     def probability(self) -> Tensor:
-        """Their probabilities on the whole images (N,)."""
-        assert self._found[0].probabilities is not None
-        return self._found[0].probabilities
+        """The probabilities of the explained classes (N,)."""
+        assert self._explanations[0].probabilities is not None
+        return self._explanations[0].probabilities
 
     @cached_property
-    def _found(self) -> list[Explanation]:
-        return self.setup.explain(self.images, self.setup.methods, self.setup.target)
+    def _explanations(self) -> list[Explanation]:
+        runner = self.runner
+        return runner.explain(self.images, runner.methods, runner.target)
 
     @property
     def empty(self) -> Tensor:
-        """Where a row's map (M,N) shows nothing, as it is nowhere above zero."""
+        """Whether a map has no positive value, (M,N) for M methods and baselines."""
         return torch.stack([maps.amax((1, 2)) <= 0 for maps in self.maps.values()])
 
     @cached_property
-    def occlusion(self) -> Tensor:
+    def occlusion_map(self) -> Tensor:
         """The occlusion maps (N,H,W)."""
-        if "occlusion" in self.setup.methods:
+        if "occlusion" in self.runner.methods:
             return self.maps["occlusion"]
-        (found,) = self.setup.explain(self.images, ["occlusion"], self.classes)
-        return found.maps
+        (explanation,) = self.runner.explain(self.images, ["occlusion"], self.classes)
+        return explanation.maps
 
     @cached_property
-    def unlearnt(self) -> dict[str, Tensor]:
-        """Each row's rank correlations with the maps of a network that forgets (N,S).
+    def randomized_correlation(self) -> dict[str, Tensor]:
+        """Each row's rank correlations with the maps of a network that is randomized (N,S).
 
-        NaN where either is flat: behind a ReLU random weights may leave a class no score at all.
+        NaN where either map is flat: behind a ReLU, random weights may leave a class no score.
         """
-        module, protocol = self.setup.model.module, self.setup.protocol
-        methods, steps = self.setup.methods, []
-        whole = {name: ranks(maps) for name, maps in self.maps.items()}
-        classes = self.classes  # of the network that still knows
-        with sanity.forgetting(module, protocol.stages, protocol.seed) as stages:
-            for _ in stages:
-                found = self.setup.explain(self.images, methods, classes)
-                steps.append(self.setup.maps(found, self.numbers))
+        runner, protocol = self.runner, self.runner.protocol
+        original = {row: ranks(maps) for row, maps in self.maps.items()}
+        classes = self.classes  # those of the trained network
+        found = []
+        with cascading_randomization(
+            runner.model.module, protocol.sanity_steps, protocol.seed
+        ) as steps:
+            for _ in steps:
+                explanations = runner.explain(self.images, runner.methods, classes)
+                found.append(runner.maps(explanations, self.numbers))
         return {
-            name: torch.stack([pearson(first, ranks(maps[name])) for maps in steps], dim=1)
-            for name, first in whole.items()
+            row: torch.stack([pearson(trained, ranks(maps[row])) for maps in found], dim=1)
+            for row, trained in original.items()
         }
 
     @property
     def objects(self) -> list[tuple[Object, ...]]:
-        """The objects of each image's class, N of them."""
-        pairs = zip(self.scenes, self.classes.tolist(), strict=True)
-        return [scene.objects[label] for scene, label in pairs]
+        """The objects of each image's class, N tuples."""
+        pairs = zip(self.annotations, self.classes.tolist(), strict=True)
+        return [annotation.objects[label] for annotation, label in pairs]
 
     def fill(self, name: str) -> Tensor:
-        """What stands for missing pixels (N,3,H,W); `name` is one of FILLS."""
+        """Return the replacement for missing pixels (N,3,H,W); `name` is one of FILLS."""
         if name not in self._fills:
-            self._fills[name] = perturbation.fill(self.images, self.setup.model.preset, name)
+            preset = self.runner.model.preset
+            self._fills[name] = perturbation.fill(self.images, preset, name)
         return self._fills[name]
 
-    def probabilities(self, steps: int, changed: Changed) -> Tensor:
-        """The class's probability on each image at each step of a change (N,S)."""
-        found = self._outputs(steps, changed).softmax(2)
-        return found.gather(2, self.classes[:, None, None].expand(-1, steps, 1))[:, :, 0]
+    def probabilities(self, steps: int, perturb: Perturb) -> Tensor:
+        """Return the class probability for each image and step of a perturbation, (N,S)."""
+        shares = self._scores(steps, perturb).softmax(2)
+        return shares.gather(2, self.classes[:, None, None].expand(-1, steps, 1))[:, :, 0]
 
-    def stays_best(self, steps: int, changed: Changed) -> Tensor:
-        """1 where the class is the best one at a step of a change, else 0, (N,S).
+    def is_predicted(self, steps: int, perturb: Perturb) -> Tensor:
+        """Return 1 where the class is the prediction at a step of a perturbation, else 0, (N,S).
 
-        NaN where there are no scores to compare.
+        NaN where a score is not finite.
         """
-        scores = self._outputs(steps, changed)
+        scores = self._scores(steps, perturb)
         best = (scores.argmax(2) == self.classes[:, None]).to(scores)
         return best.where(scores.isfinite().all(2), float("nan"))
 
-    def _outputs(self, steps: int, changed: Changed) -> Tensor:
-        """The class scores of each image at each step (N,S,K), in batches across images."""
+    def _scores(self, steps: int, perturb: Perturb) -> Tensor:
+        """Return the scores (N,S,K) of all perturbed images, in batches across images."""
         device = self.images.device
         queue = torch.cartesian_prod(
             torch.arange(len(self.images), device=device), torch.arange(steps, device=device)
         )
-        module = self.setup.model.module
-        found = []
+        module = self.runner.model.module
+        scores = []
         with borrowed(module), torch.inference_mode():
-            for which, step in (c.unbind(1) for c in torch.split(queue, self.setup.batch_size)):
-                images = changed(which, step).contiguous(memory_format=torch.channels_last)
-                found.append(logits(module(images)))
-        return torch.cat(found).view(len(self.images), steps, -1)
+            for index, step in (c.unbind(1) for c in torch.split(queue, self.runner.batch_size)):
+                images = perturb(index, step).contiguous(memory_format=torch.channels_last)
+                scores.append(logits(module(images)))
+        return torch.cat(scores).view(len(self.images), steps, -1)
 
 
-class Trial:
-    """One row's maps of a subject; each property is what EVIDENCE says of its name."""
+class MapEvidence:
+    """The evidence of one method's or baseline's maps of a batch.
 
-    def __init__(self, subject: Subject, name: str) -> None:
-        self.subject = subject
-        self.name = name
+    The public properties are named as in EVIDENCE. Those of an annotation have a value for each of
+    the N images.
+    """
+
+    def __init__(self, batch: BatchEvidence, row: str) -> None:
+        self.batch = batch
+        self.row = row
 
     @cached_property
-    def map(self) -> Tensor:
-        """(N,H,W)"""
-        return perturbation.upsampled(self.subject.maps[self.name], self.subject.size)
+    def raw_map(self) -> Tensor:
+        return perturbation.upsample(self.batch.maps[self.row], self.batch.shape)
 
     @cached_property
-    def seen(self) -> Tensor:
-        """(N,H,W)"""
-        return self._seen(self.subject.maps[self.name])
+    def mask(self) -> Tensor:
+        return self._mask(self.batch.maps[self.row])
 
     @property
     def probability(self) -> Tensor:
-        """(N,)"""
-        return self.subject.probability
+        return self.batch.probability
 
     @cached_property
-    def kept(self) -> Tensor:
-        """(N,)"""
-        return self.subject.probabilities(1, lambda which, _: self._product[which])[:, 0]
+    def masked_probability(self) -> Tensor:
+        return self.batch.probabilities(1, lambda index, _: self._masked_images[index])[:, 0]
 
     @property
-    def rivals(self) -> Tensor:
-        """(R,N)"""
-        others = (trial for trial in self.subject.trials.values() if trial is not self)
-        return torch.stack([trial.kept for trial in others])
+    def other_masked_probabilities(self) -> Tensor:
+        others = (one for one in self.batch.by_row.values() if one is not self)
+        return torch.stack([one.masked_probability for one in others])
 
     @cached_property
-    def deleted(self) -> Tensor:
-        """(N,S)"""
-        fill = self.subject.fill(self.subject.setup.protocol.deletion_fill)
-        return self._replaced(self.subject.images, fill)
+    def mask_of_masked(self) -> Tensor:
+        if self.row in BASELINES:
+            return self.mask
+        batch = self.batch
+        explanations = batch.runner.explain(self._masked_images, [self.row], batch.classes)
+        return self._mask(batch.runner.maps(explanations, batch.numbers)[self.row])
 
     @cached_property
-    def inserted(self) -> Tensor:
-        """(N,S)"""
-        fill = self.subject.fill(self.subject.setup.protocol.insertion_fill)
-        return self._replaced(fill, self.subject.images)
+    def deletion_curve(self) -> Tensor:
+        fill = self.batch.fill(self.batch.runner.protocol.deletion_fill)
+        return self._replacing(self.batch.images, fill)
 
     @cached_property
-    def imputed(self) -> Tensor:
-        """(N,S)"""
-        return self._imputed(self._places)
+    def insertion_curve(self) -> Tensor:
+        fill = self.batch.fill(self.batch.runner.protocol.insertion_fill)
+        return self._replacing(fill, self.batch.images)
 
     @cached_property
-    def spared(self) -> Tensor:
-        """(N,S)"""
-        return self._imputed(self.map[0].numel() - 1 - self._places)
+    def road_morf(self) -> Tensor:
+        return self._imputing(self._order)
+
+    @cached_property
+    def road_lerf(self) -> Tensor:
+        return self._imputing(self.raw_map[0].numel() - 1 - self._order)
 
     @property
-    def occlusion(self) -> Tensor:
-        """(N,H,W)"""
-        return self.subject.occlusion
-
-    @cached_property
-    def again(self) -> Tensor:
-        """(N,H,W)"""
-        subject = self.subject
-        if self.name in CONTROLS:
-            return self.seen
-        found = subject.setup.explain(self._product, [self.name], subject.classes)
-        return self._seen(subject.setup.maps(found, subject.numbers)[self.name])
+    def occlusion_map(self) -> Tensor:
+        return self.batch.occlusion_map
 
     @property
-    def unlearnt(self) -> Tensor:
-        """(N,S)"""
-        return self.subject.unlearnt[self.name]
+    def randomized_correlation(self) -> Tensor:
+        return self.batch.randomized_correlation[self.row]
 
     @property
-    def placed(self) -> Iterator[MapArray]:
-        """N maps (H,W), each when its turn comes: a batch of large photos is more than memory."""
-        maps = self.subject.maps[self.name].float().cpu().numpy()
-        for values, scene in zip(maps, self.subject.scenes, strict=True):
-            yield draw.place_map(values, scene.crop, scene.size)
+    def photo_map(self) -> Iterator[MapArray]:
+        # One at a time: a batch of maps of large photos may not fit into memory.
+        maps = self.batch.maps[self.row].float().cpu().numpy()
+        for values, annotation in zip(maps, self.batch.annotations, strict=True):
+            yield draw.place_map(values, annotation.crop, annotation.shape)
 
     @property
     def objects(self) -> list[tuple[Object, ...]]:
-        """N of them"""
-        return self.subject.objects
+        return self.batch.objects
 
     @property
-    def share(self) -> float:
-        """A number"""
-        return BOX_THRESHOLDS.get(self.name, BOX_THRESHOLD)
+    def box_threshold(self) -> list[float]:
+        return [BOX_THRESHOLDS.get(self.row, BOX_THRESHOLD)] * len(self.batch.images)
 
     @cached_property
-    def _product(self) -> Tensor:
-        """The images multiplied by `seen` (N,3,H,W)."""
-        protocol = self.subject.setup.protocol
-        hidden = self.subject.fill("black" if protocol.product == "raw" else "mean")
-        return perturbation.blended(self.subject.images, self.seen, hidden)
+    def _masked_images(self) -> Tensor:
+        """The images multiplied by `mask` (N,3,H,W)."""
+        hidden = self.batch.fill(self.batch.runner.protocol.masking)
+        return perturbation.blend(self.batch.images, self.mask, hidden)
 
     @cached_property
-    def _places(self) -> Tensor:
-        return perturbation.places(self.map)
+    def _order(self) -> Tensor:
+        return perturbation.pixel_order(self.raw_map)
 
-    def _seen(self, raw: Tensor) -> Tensor:
-        scaled = perturbation.scaled(raw, self.subject.setup.protocol.scale)
-        return perturbation.upsampled(scaled, self.subject.size)
+    def _mask(self, raw: Tensor) -> Tensor:
+        scaled = perturbation.normalize(raw, self.batch.runner.protocol.normalize)
+        return perturbation.upsample(scaled, self.batch.shape)
 
-    def _replaced(self, before: Tensor, after: Tensor) -> Tensor:
-        """The class's probability as the map's pixels of one become those of the other (N,S)."""
-        steps = self.subject.setup.protocol.steps
-        counts = perturbation.counts(torch.arange(steps + 1) / steps, self.map)
+    def _replacing(self, before: Tensor, after: Tensor) -> Tensor:
+        """Return the class probability as the pixels of `before` become those of `after` (N,S)."""
+        steps = self.batch.runner.protocol.curve_steps
+        counts = perturbation.pixel_counts(torch.arange(steps + 1) / steps, self.raw_map)
 
-        def changed(which: Tensor, step: Tensor) -> Tensor:
-            replaced = self._places[which] < counts[step, None, None]
-            return torch.where(replaced[:, None], after[which], before[which])
+        def perturb(index: Tensor, step: Tensor) -> Tensor:
+            replaced = self._order[index] < counts[step, None, None]
+            return torch.where(replaced[:, None], after[index], before[index])
 
-        return self.subject.probabilities(steps + 1, changed)
+        return self.batch.probabilities(steps + 1, perturb)
 
-    def _imputed(self, places: Tensor) -> Tensor:
-        """Whether the class stays the best without the first of `places` (N,H,W), (N,S)."""
-        subject = self.subject
-        counts = perturbation.counts(REMOVED, self.map)
-        generator = torch.Generator().manual_seed(subject.setup.protocol.seed)
-        noise = torch.randn(subject.images.shape[1:], generator=generator).to(subject.images)
+    def _imputing(self, order: Tensor) -> Tensor:
+        """Return whether the class is predicted without the first pixels of `order` (N,S)."""
+        images, protocol = self.batch.images, self.batch.runner.protocol
+        counts = perturbation.pixel_counts(ROAD_SHARES, self.raw_map)
+        generator = torch.Generator().manual_seed(protocol.seed)
+        noise = torch.randn(images.shape[1:], generator=generator).to(images)
 
-        def changed(which: Tensor, step: Tensor) -> Tensor:
-            missing = places[which] < counts[step, None, None]
-            filled = imputed(subject.images[which], missing)
-            return filled + subject.setup.protocol.noise * noise * missing[:, None]
+        def perturb(index: Tensor, step: Tensor) -> Tensor:
+            missing = order[index] < counts[step, None, None]
+            return impute(images[index], missing) + protocol.road_noise * noise * missing[:, None]
 
-        return subject.stays_best(len(REMOVED), changed)
-
-
-@dataclass(frozen=True)
-class MosaicTrial:
-    """One row's maps of grids of images; each field is what EVIDENCE says of its name."""
-
-    mosaic: Tensor
-    cell: Tensor
-
-
-def mosaic_trials(setup: Setup, grids: Sequence[Sequence[Tile]]) -> dict[str, MosaicTrial]:
-    """Each row's maps of these grids, for the first image of each, then for the second, ..."""
-    images = mosaic(grids, setup.protocol.cells)
-    cells = list(zip(*grids, strict=True))
-    targets = [torch.tensor([tile.label for tile in cell]) for cell in cells]
-    found = explain(
-        setup.model, images, setup.methods, target=targets, layer=setup.layer, window=setup.window
-    )
-    maps = [
-        setup.maps(found[i :: len(cells)], [tile.number for tile in cell])
-        for i, cell in enumerate(cells)
-    ]
-    size = images.shape[2], images.shape[3]
-    where = torch.arange(len(cells), device=images.device).repeat_interleave(len(grids))
-    return {
-        name: MosaicTrial(
-            torch.cat([perturbation.upsampled(of_cell[name], size) for of_cell in maps]), where
-        )
-        for name in setup.rows
-    }
+        return self.batch.is_predicted(len(ROAD_SHARES), perturb)

@@ -1,4 +1,4 @@
-"""An evaluation for programs: metrics.json, and a row of CSV for each image and map."""
+"""The summary for programs: metrics.json, and scores.csv with a row for each image and map."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import asdict
 from typing import Any
 
 from camcli import __version__
-from camcli.evaluation.baselines import CONTROLS
+from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.intervals import LEVEL, RESAMPLES
-from camcli.evaluation.metrics import METRICS
-from camcli.evaluation.run import Scores, Study
-from camcli.evaluation.summary import Summary, number
+from camcli.evaluation.registry import METRICS
+from camcli.evaluation.scores import Scores
+from camcli.evaluation.study import Study
+from camcli.evaluation.summary import Summary, finite
 
 
-def record(summary: Summary) -> dict[str, Any]:
-    """All that was found of the methods, for JSON: means, intervals, curves, and how."""
+def metrics_record(summary: Summary) -> dict[str, Any]:
+    """Return the whole summary for JSON: options, means, intervals, curves and remarks."""
     scores = summary.scores
     study = scores.study
     return {
-        **_asked(study),
-        "images": len(scores.facts),
+        **_options(study),
+        "images": len(scores.classes),
         "failed": [
             {"image": study.sources[image].name.as_posix(), "reason": str(error)}
             for image, error in sorted(scores.failures.items())
@@ -36,16 +37,16 @@ def record(summary: Summary) -> dict[str, Any]:
                 "better": METRICS[name].better,
                 "unit": "percent" if METRICS[name].percent else None,
                 "source": METRICS[name].source,
-                "rows": {row: _known(asdict(cell)) for row, cell in column.items()},
-                "by_class": summary.by_class.get(name),
+                "rows": {row: _without_nan(asdict(one)) for row, one in column.items()},
+                "by_class": summary.class_means.get(name),
+                "top1": summary.top1.get(name),
             }
-            for name, column in summary.cells.items()
+            for name, column in summary.estimates.items()
         },
-        "win": summary.wins if "win" in study.metrics else None,
-        "top1": summary.top1,
+        "matrices": summary.matrices,
         "curves": {
             name: {
-                row: [*map(number, points)]
+                row: [*map(finite, points)]
                 for row, points in zip(study.rows, curve.tolist(), strict=True)
             }
             for name, curve in summary.curves.items()
@@ -55,29 +56,31 @@ def record(summary: Summary) -> dict[str, Any]:
     }
 
 
-def rows_csv(scores: Scores) -> bytes:
-    """A row for each image and map: `image, class_index, class_name, probability, method` and one
-    column a metric; empty where a metric is not defined."""
+def scores_csv(scores: Scores) -> bytes:
+    """Return a CSV row for each image and map, with a column for each metric.
+
+    A cell is empty where the metric is not defined.
+    """
     study, text = scores.study, io.StringIO()
     names = study.model.class_names
     writer = csv.writer(text)
     head = ("image", "class_index", "class_name", "probability", "method")
     writer.writerow([*head, *scores.values])
-    for image, facts in sorted(scores.facts.items()):
-        known = [
+    for image, explained in sorted(scores.classes.items()):
+        of_image = [
             study.sources[image].name.as_posix(),
-            facts.class_index,
-            names[facts.class_index] if names else "",
-            facts.probability,
+            explained.index,
+            names[explained.index] if names else "",
+            explained.probability,
         ]
         for i, row in enumerate(study.rows):
-            values = (number(float(values[i, image])) for values in scores.values.values())
-            writer.writerow([*known, row, *values])
+            values = (finite(float(values[i, image])) for values in scores.values.values())
+            writer.writerow([*of_image, row, *values])
     return text.getvalue().encode(errors="backslashreplace")
 
 
-def _asked(study: Study) -> dict[str, Any]:
-    """What was measured, and how."""
+def _options(study: Study) -> dict[str, Any]:
+    """Return the options by the names of the command line."""
     model, truth = study.model, study.truth
     return {
         "model": model.name,
@@ -87,18 +90,17 @@ def _asked(study: Study) -> dict[str, Any]:
         "device": str(model.device),
         "target": study.target,
         "boxes": truth and truth.boxes,
-        "objects": study.objects if truth else None,
+        "min_objects": study.min_objects if truth else None,
         "class_map": truth and truth.class_map and str(truth.class_map),
         "layer": study.layer or "auto",
-        "fit": study.fit,
-        "batch_size": study.batch_size,
+        "fit": study.inputs.fit,
+        "batch_size": study.inputs.batch_size,
         "methods": list(study.methods),
-        "controls": list(CONTROLS),
+        "baselines": list(BASELINES),
         "interval": {"level": LEVEL, "resamples": RESAMPLES},
         "protocol": asdict(study.protocol),
     }
 
 
-def _known(cell: dict[str, Any]) -> dict[str, Any]:
-    """The same without NaN, which JSON has not."""
-    return {k: number(v) if isinstance(v, float) else v for k, v in cell.items()}
+def _without_nan(estimate: dict[str, Any]) -> dict[str, Any]:
+    return {k: finite(v) if isinstance(v, float) else v for k, v in estimate.items()}

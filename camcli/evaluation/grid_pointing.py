@@ -1,4 +1,4 @@
-"""2x2 grids of images that a network is sure of, for the grid pointing game."""
+"""2x2 grids of images that the network predicts with confidence, for the grid pointing game."""
 
 from __future__ import annotations
 
@@ -10,50 +10,81 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-LIMIT = 16
-"""Images of a class that wait for a grid."""
+from camcli.evaluation import perturbation
+from camcli.evaluation.method_runner import MethodRunner
+
+WAITING_LIMIT = 16
+"""How many images of a class wait for a grid at most."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One image (3,H,W) for a grid: its number in the run and its class."""
+    """An image (3,H,W) for a grid: its number in the run and its predicted class."""
 
     number: int
     image: Tensor
     label: int
 
 
-class Pool:
-    """Images of one shape that wait for a grid. Four of different classes make one.
+class TilePool:
+    """Images of one shape that wait for a grid. Four images of different classes make a grid.
 
-    At most `LIMIT` of a class wait, so that a folder of one class does not fill the memory; those
-    beyond it are in no grid.
+    At most WAITING_LIMIT images of a class wait, so that a folder of one class does not fill the
+    memory. Further ones are in no grid.
     """
 
     def __init__(self) -> None:
         self.waiting: dict[int, deque[Tile]] = {}
 
     def add(self, tiles: Iterable[Tile]) -> list[list[Tile]]:
-        """Put images in, and take out the grids that they make, whatever batches they come in."""
-        made = []
+        """Add images and remove the complete grids. The grids do not depend on the batches."""
+        grids = []
         for tile in tiles:
             waiting = self.waiting.setdefault(tile.label, deque())
-            if len(waiting) < LIMIT:
+            if len(waiting) < WAITING_LIMIT:
                 waiting.append(tile)
             if len(self.waiting) == 4:
-                made.append([queue.popleft() for queue in self.waiting.values()])
+                grids.append([queue.popleft() for queue in self.waiting.values()])
                 self.waiting = {label: queue for label, queue in self.waiting.items() if queue}
-        return made
+        return grids
 
 
-def mosaic(grids: Sequence[Sequence[Tile]], cells: str) -> Tensor:
-    """Grids of four images (3,H,W) as images (G,3,2H,2W), or (G,3,H,W) for `half`.
+def compose(grids: Sequence[Sequence[Tile]], image_size: str) -> Tensor:
+    """Join the four images (3,H,W) of each grid, two above and two below.
 
-    The first two are above, the others below.
+    Returns (G,3,2H,2W) for the image size `full`, (G,3,H,W) for `half`.
     """
     tiles = torch.stack([torch.stack([tile.image for tile in grid]) for grid in grids])
-    if cells == "half":
+    if image_size == "half":
         halved = avg_pool2d(tiles.flatten(0, 1), 2)
         tiles = halved.view(*tiles.shape[:2], *halved.shape[1:])
     above, below = (torch.cat(pair.unbind(1), dim=3) for pair in (tiles[:, :2], tiles[:, 2:]))
     return torch.cat([above, below], dim=2)
+
+
+@dataclass(frozen=True)
+class GridEvidence:
+    """The evidence of one method's maps of grids. The fields are named as in EVIDENCE."""
+
+    grid_map: Tensor
+    grid_cell: Tensor
+
+
+def grid_evidence(runner: MethodRunner, grids: Sequence[Sequence[Tile]]) -> dict[str, GridEvidence]:
+    """Explain grids for the first image of each, then for the second, ...; evidence by row."""
+    images = compose(grids, runner.protocol.grid_image_size)
+    cells = list(zip(*grids, strict=True))
+    targets = [torch.tensor([tile.label for tile in cell]) for cell in cells]
+    explanations = runner.explain(images, runner.methods, targets)
+    maps = [
+        runner.maps(explanations[i :: len(cells)], [tile.number for tile in cell])
+        for i, cell in enumerate(cells)
+    ]
+    shape = images.shape[2], images.shape[3]
+    positions = torch.arange(len(cells), device=images.device).repeat_interleave(len(grids))
+    return {
+        row: GridEvidence(
+            torch.cat([perturbation.upsample(of_cell[row], shape) for of_cell in maps]), positions
+        )
+        for row in maps[0]
+    }

@@ -1,4 +1,4 @@
-"""Ground truth in a run: which images have some, and which class of each is explained."""
+"""Ground truth in a run: the annotated images, and the class of each that is explained."""
 
 from __future__ import annotations
 
@@ -13,46 +13,47 @@ from torch import Tensor
 from camcli.capture.hooks import borrowed
 from camcli.capture.targets import logits, parse_target
 from camcli.errors import AnnotationError
-from camcli.evaluation.annotations import Object, Reader, Size, reader
+from camcli.evaluation.annotations import AnnotationReader, reader
 from camcli.evaluation.class_map import class_finder
+from camcli.evaluation.objects import Object, Shape
 from camcli.images.geometry import Crop
 from camcli.models.load import Model
 
 ANNOTATED = "annotated"
-"""The target that takes, of the classes that an image's objects are of, the best one."""
+"""The target for the best-scoring class among those that an image has objects of."""
 
-UNANNOTATED = "not annotated"
-UNKNOWN = "no object of a class of the model"
-DIFFICULT = "only objects that are marked as difficult"
-ANOTHER = "no object of the class that is followed"
-FEWER = "fewer objects of the class than --objects asks for"
+NOT_ANNOTATED = "not annotated"
+UNKNOWN_CLASS = "no object of a class of the model"
+ONLY_DIFFICULT = "only objects that are marked as difficult"
+OTHER_CLASS = "no object of the explained class"
+TOO_FEW = "fewer objects of the class than --min-objects"
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What is known of a photo: its size, the part that the network sees, and its objects.
+class Annotation:
+    """The objects in a photo by class of the model, without those marked as difficult.
 
-    The objects are by the model's classes that they are of, those marked as difficult left out;
-    `few` are the classes of which there are too few.
+    `shape` is the photo's height and width and `crop` the part that the network sees. `too_few` are
+    the classes with fewer objects than --min-objects.
     """
 
-    size: Size
+    shape: Shape
     crop: Crop
     objects: Mapping[int, tuple[Object, ...]]
-    few: Set[int] = frozenset()
+    too_few: Set[int] = frozenset()
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Annotations as they were given, how they are read, and the model's classes by label."""
+class GroundTruth:
+    """Annotations as the user named them, their reader, and the model's classes by label."""
 
     boxes: str
     class_map: Path | None
-    read: Reader
+    read: AnnotationReader
     classes_of: Callable[[str], frozenset[int]]
 
     def by_class(self, objects: Iterable[Object]) -> dict[int, tuple[Object, ...]]:
-        """Objects by class of the model. Raises AnnotationError."""
+        """Group objects by class of the model. Raises AnnotationError."""
         found: dict[int, tuple[Object, ...]] = defaultdict(tuple)
         for one in objects:
             for label in self.classes_of(one.label):
@@ -60,15 +61,17 @@ class Truth:
         return dict(found)
 
 
-def ground_truth(boxes: str, class_map: Path | None, model: Model) -> Truth:
-    """Annotations from `FORMAT:PATH`, and a file of classes if need be. Raises AnnotationError."""
+def ground_truth(boxes: str, class_map: Path | None, model: Model) -> GroundTruth:
+    """Open the annotations `FORMAT:PATH` and a class map, if given. Raises AnnotationError."""
     read = reader(boxes)
     classes_of = class_finder(class_map, model.class_names, model.num_classes)
-    return Truth(boxes, class_map, read, classes_of)
+    return GroundTruth(boxes, class_map, read, classes_of)
 
 
-def followed(model: Model, target: str, images: Tensor, scenes: Sequence[Scene]) -> list[int]:
-    """The class to explain of each image (N,3,H,W), by its target. Raises AnnotationError."""
+def explained_classes(
+    model: Model, target: str, images: Tensor, annotations: Sequence[Annotation]
+) -> list[int]:
+    """Return the class that the target selects for each image (N,3,H,W). Raises AnnotationError."""
     with borrowed(model.module), torch.no_grad():
         output = model.module(images)
     if target != ANNOTATED:
@@ -76,14 +79,14 @@ def followed(model: Model, target: str, images: Tensor, scenes: Sequence[Scene])
         assert resolved.classes is not None  # Study.check refuses other targets
         classes: list[int] = resolved.classes.tolist()
         return classes
-    rows = logits(output).tolist()
-    highest = max(max(scene.objects) for scene in scenes)
-    if highest >= len(rows[0]):
+    scores = logits(output).tolist()
+    highest = max(max(annotation.objects) for annotation in annotations)
+    if highest >= len(scores[0]):
         raise AnnotationError(
-            f"class {highest} of the annotations: {model.name} has {len(rows[0])} classes, from 0 "
-            f"to {len(rows[0]) - 1}"
+            f"class {highest} of the annotations: {model.name} has {len(scores[0])} classes, from "
+            f"0 to {len(scores[0]) - 1}"
         )
     return [
-        max(sorted(scene.objects), key=row.__getitem__)
-        for row, scene in zip(rows, scenes, strict=True)
+        max(sorted(annotation.objects), key=of_image.__getitem__)
+        for of_image, annotation in zip(scores, annotations, strict=True)
     ]

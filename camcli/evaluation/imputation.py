@@ -1,13 +1,14 @@
 """ROAD's noisy linear imputation: missing pixels as weighted means of their neighbours.
 
-Rong et al. 2022, arXiv:2202.00449: each missing pixel is `sum_n w_n x_n`, w = 1/6 for its four
-neighbours and 1/12 for the diagonal ones, those beyond the edge left out and the others' weights
-made 1 again; missing neighbours are unknowns too, so this is one linear system for each image. A
-little noise is added so that the network cannot tell what is imputed by its smoothness.
+Rong et al. 2022, arXiv:2202.00449. Each missing pixel is `sum_n w_n x_n` with w = 1/6 for its four
+neighbours and 1/12 for the diagonal ones. Neighbours beyond the edge are left out and the other
+weights rescaled to sum to 1. Missing neighbours are unknowns, too, so that each image has one
+linear system. Noise is added afterwards, so that the network cannot recognise imputed pixels by
+their smoothness.
 
-The system is symmetric and positive, and is solved for all images at once by conjugate gradients.
-They begin with the solution for the image at half its size, and so on down: large holes are
-filled there, where they are small.
+The system is symmetric and positive definite. Conjugate gradients solve it for all images at once.
+They start from the solution for the image at half size, recursively: large holes are filled where
+they are small.
 """
 
 from __future__ import annotations
@@ -20,42 +21,43 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from camcli.models.precision import at_least_float32
 
-_ROUNDS = 200
-"""The most steps of conjugate gradients; from so good a beginning a dozen or two are enough."""
+_MAX_ITERATIONS = 200
+"""The limit for conjugate gradients. From the coarse solution a few dozen iterations suffice."""
 
 
-def imputed(images: Tensor, missing: Tensor, tolerance: float = 3e-3) -> Tensor:
-    """Images (N,C,H,W) with the pixels `missing` (N,H,W) as means of their neighbours.
+def impute(images: Tensor, missing: Tensor, tolerance: float = 3e-3) -> Tensor:
+    """Replace the pixels `missing` (N,H,W) of images (N,C,H,W) by means of their neighbours.
 
-    `tolerance` is the largest error of an equation, in the image's unit. An image of which all is
-    missing becomes 0. Half precision would not come so near, and is solved in float32.
+    `tolerance` is the largest error of an equation, in the image's unit. An image without any known
+    pixel becomes 0. Half precision is solved in float32, since it would not reach the tolerance.
     """
     exact = at_least_float32(images).contiguous()
-    return _solved(exact, missing[:, None].to(exact), tolerance).to(images)
+    return _solve(exact, missing[:, None].to(exact), tolerance).to(images)
 
 
-def _solved(images: Tensor, missing: Tensor, tolerance: float) -> Tensor:
-    """The same with `missing` (N,1,H,W) as 0 and 1."""
+def _solve(images: Tensor, missing: Tensor, tolerance: float) -> Tensor:
+    """Impute with `missing` (N,1,H,W) as 0 and 1."""
     known = images * (1 - missing)
     if min(images.shape[2:]) < 2 or not missing.any():
         return known
     share = avg_pool2d(1 - missing, 2, ceil_mode=True)
     half = avg_pool2d(known, 2, ceil_mode=True) / share.where(share > 0, 1)
-    coarse = _solved(half, (share == 0).to(images), tolerance)
+    coarse = _solve(half, (share == 0).to(images), tolerance)
     start = interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False)
-    edges = _neighbours(torch.ones_like(missing))
+    edges = _weighted_neighbours(torch.ones_like(missing))
 
     def equations(x: Tensor) -> Tensor:
-        return _neighbours(x).neg_().addcmul_(edges, x).mul_(missing)
+        return _weighted_neighbours(x).neg_().addcmul_(edges, x).mul_(missing)
 
-    return known + _conjugate(equations, missing * _neighbours(known), missing * start, tolerance)
+    right = missing * _weighted_neighbours(known)
+    return known + _conjugate_gradients(equations, right, missing * start, tolerance)
 
 
-def _neighbours(x: Tensor) -> Tensor:
-    """The weighted sum of each pixel's neighbours and itself (N,C,H,W); zeros beyond the edge.
+def _weighted_neighbours(x: Tensor) -> Tensor:
+    """Return the weighted sum of each pixel's neighbours and itself (N,C,H,W), with zero padding.
 
-    With the pixel itself at 1/3 the weights are a product, (1 2 1) down times (1 2 1) / 12 across;
-    in the equations it is on both sides, and cancels.
+    The pixel's own weight is 1/3, which makes the weights a product, (1 2 1) down times (1 2 1) /
+    12 across. It is on both sides of the equations and cancels.
     """
     found = x
     for dim in (2, 3):
@@ -67,14 +69,14 @@ def _neighbours(x: Tensor) -> Tensor:
     return found.div_(12)
 
 
-def _conjugate(
+def _conjugate_gradients(
     equations: Callable[[Tensor], Tensor], b: Tensor, x: Tensor, tolerance: float
 ) -> Tensor:
-    """The solution of `equations(x) = b` from a first `x` on, each image and colour by itself."""
+    """Solve `equations(x) = b` from the start `x`, each image and colour on its own."""
     residual = b - equations(x)
     direction, square = residual.clone(), _dot(residual, residual)
-    for _ in range(_ROUNDS):
-        # Each stops by itself, so that it does not hang on the others of its batch.
+    for _ in range(_MAX_ITERATIONS):
+        # Each image stops on its own, so that it does not depend on the others of its batch.
         off = residual.abs().amax((2, 3), keepdim=True) > tolerance
         if not off.any():
             break
@@ -88,5 +90,5 @@ def _conjugate(
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """For each image and colour, (N,C,1,1)."""
+    """Return the inner product for each image and colour, (N,C,1,1)."""
     return torch.einsum("nchw,nchw->nc", a, b)[:, :, None, None]

@@ -1,96 +1,101 @@
-"""Means over images, how sure they are, and whether a method beats the controls."""
+"""Means over images, their bootstrap intervals, and the comparison of methods with baselines."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.evaluation.baselines import CONTROLS
-from camcli.evaluation.metrics import METRICS, Metric
-from camcli.evaluation.run import Scores
+from camcli.evaluation.baselines import BASELINES
+from camcli.evaluation.registry import METRICS, Metric
+from camcli.evaluation.scores import Floats, Scores
 
 RESAMPLES = 2000
 LEVEL = 0.95
-FEWEST = 6
-"""Images that prove anything: were a method no better than a control, it would be ahead on all of
-six in 1 of 64 tables, on all of five in 1 of 32, which is more often than LEVEL allows."""
+MIN_IMAGES = 6
+"""The least number of images for a significant difference. A method that is no better than a
+baseline is ahead on all of six images with probability 1/64, on all of five with 1/32, which is
+more than LEVEL allows."""
+
+Verdict: TypeAlias = Literal["beats", "unsure", "fails"]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A metric's mean for one row over `images` images, and its bootstrap interval.
+class Estimate:
+    """A metric's mean for one row over `images` images, with its bootstrap interval.
 
-    The images are those for which the row has a value. NaN where there is none; a single one has no
-    interval. `verdict` is `beats` where the mean is better than each control's, and so is the whole
-    interval of the paired differences of FEWEST images or more; `unsure` where only the mean is;
-    `fails` where it is not; None for the controls themselves, and where the comparison says
-    nothing.
+    Images for which the row has no value are left out. The mean is NaN without any image, the
+    interval with fewer than two. `verdict` is `beats` if the mean is better than each baseline's
+    and so are the intervals of the paired differences over at least MIN_IMAGES images; `unsure` if
+    only the mean is better; `fails` if it is not. It is None for baselines and for metrics that are
+    not compared with them.
     """
 
     mean: float
     low: float
     high: float
     images: int
-    verdict: str | None = None
+    verdict: Verdict | None = None
 
 
-def cells(scores: Scores) -> dict[str, dict[str, Cell]]:
-    """By metric and row, in the table's order."""
+def estimates(scores: Scores) -> dict[str, dict[str, Estimate]]:
+    """Return the estimates by metric and row, in the table's order."""
     seed = scores.study.protocol.seed
     return {
         name: {
-            row: _cell(METRICS[name], i, values, seed) for i, row in enumerate(scores.study.rows)
+            row: _estimate(METRICS[name], i, values, seed)
+            for i, row in enumerate(scores.study.rows)
         }
         for name, values in scores.values.items()
     }
 
 
-def bootstrap(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """The interval of the mean of each row of (M,n), by resampling images: (M,2), NaN for n < 2.
+def bootstrap(values: Floats, seed: int) -> Floats:
+    """Return the interval of the mean of each row of (M,n), (M,2); NaN for n < 2.
 
-    The same images are drawn for all rows.
+    Images are resampled, the same ones for all rows.
     """
     count = values.shape[1]
     if count < 2:
         return np.full((len(values), 2), np.nan)
-    parts = [values @ part.T.astype(float) for part in _drawn(count, seed)]
+    parts = [values @ part.T.astype(float) for part in _resampled(count, seed)]
     means = np.concatenate(parts, axis=1) / count
     tails = [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2]
     return np.asarray(np.percentile(means, tails, axis=1).T)
 
 
 @lru_cache(maxsize=2)
-def _drawn(count: int, seed: int) -> list[NDArray[np.uint8]]:
-    """How often each resample has each of `count` images, (RESAMPLES,count) in parts.
+def _resampled(count: int, seed: int) -> list[NDArray[np.uint8]]:
+    """Return how often each resample draws each image, (RESAMPLES,count) in parts.
 
-    Drawn once for all rows and metrics, and small: tens of thousands of images are no rarity.
+    Drawn once for all rows and metrics. Bytes keep it small for tens of thousands of images.
     """
     generator, each, at_once = np.random.default_rng(seed), np.full(count, 1 / count), 100
     parts = (generator.multinomial(count, each, at_once) for _ in range(RESAMPLES // at_once))
-    return [part.astype(np.uint8) for part in parts]  # at most `count`, and seldom above ten
+    return [part.astype(np.uint8) for part in parts]  # counts above ten are rare
 
 
-def _cell(metric: Metric, row: int, values: NDArray[np.float64], seed: int) -> Cell:
-    """A row of a metric's values (M,n), over the images for which it has one."""
+def _estimate(metric: Metric, row: int, values: Floats, seed: int) -> Estimate:
+    """Return the estimate for one row of a metric's values (M,n)."""
     own = values[row, np.isfinite(values[row])]
     mean = float(own.mean()) if own.size else float("nan")
     ((low, high),) = bootstrap(own[None], seed).tolist()
-    return Cell(mean, low, high, own.size, _verdict(metric, row, values, seed))
+    return Estimate(mean, low, high, own.size, _verdict(metric, row, values, seed))
 
 
-def _verdict(metric: Metric, row: int, values: NDArray[np.float64], seed: int) -> str | None:
-    """How a row compares with the controls, on the images for which all of them have a value."""
-    if not metric.controlled or row >= len(values) - len(CONTROLS):
+def _verdict(metric: Metric, row: int, values: Floats, seed: int) -> Verdict | None:
+    """Compare a row with the baselines on the images for which all of them have a value."""
+    if not metric.compared or row >= len(values) - len(BASELINES):
         return None
     sign = 1 if metric.better == "higher" else -1
-    ahead = sign * (values[row] - values[-len(CONTROLS) :])
+    ahead = sign * (values[row] - values[-len(BASELINES) :])
     ahead = ahead[:, np.isfinite(ahead).all(0)]
     if not ahead.size:
         return None
     if ahead.mean(1).min() <= 0:
         return "fails"
-    sure = ahead.shape[1] >= FEWEST and bootstrap(ahead, seed)[:, 0].min() > 0
-    return "beats" if sure else "unsure"
+    significant = ahead.shape[1] >= MIN_IMAGES and bootstrap(ahead, seed)[:, 0].min() > 0
+    return "beats" if significant else "unsure"

@@ -1,437 +1,211 @@
-"""The metrics, each a pure function of tensors, and METRICS, their one registry.
+"""The metrics that need no annotations, each a pure function of tensors.
 
-As with the methods, a parameter's name says what a metric needs and EVIDENCE what may be asked for:
-a run takes only the evidence that some metric names. A new metric is one function here and one
-oracle test. Those that hold maps against annotations ask for `objects`; they are the measures of
-`camcli.localisation`, map by map, since photos differ in size.
-
-torch is imported only for types, so that the command line can list the metrics at once.
-
-Letters: N images, H W the network's input, R other maps of the same images, S steps of a curve.
-Y is the class's probability on the image. A value is a float for each image, (N,); it is NaN where
-the metric is not defined for an image.
+Letters: N images, H W the network's input, R other maps of the same images, S points of a curve.
+Y is the class probability on the image, O the class probability on the masked image.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from camcli.evaluation import localisation
 from camcli.evaluation.correlation import pearson, spearman
-from camcli.images.geometry import MapArray
+from camcli.evaluation.registry import Alarm, Curve, Matrix, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evaluation.annotations import Object
-
-EVIDENCE = MappingProxyType(
-    {
-        "seen": "the map in [0, 1] at the input's size (N,H,W)",
-        "map": "the raw map at the input's size, signed where the method is (N,H,W)",
-        "probability": "Y, the class's probability on the image (N,)",
-        "kept": "its probability on the image multiplied by `seen` (N,)",
-        "rivals": "`kept` of all other maps in the table (R,N)",
-        "deleted": "its probability as pixels are removed, the map's highest first (N,S)",
-        "inserted": "its probability as pixels are put into a blurred image, likewise (N,S)",
-        "imputed": "1 where the class stays the best as the map's highest pixels are imputed (N,S)",
-        "spared": "the same as its lowest pixels are imputed (N,S)",
-        "occlusion": "the occlusion map (N,H,W)",
-        "again": "`seen` for the image multiplied by `seen`, for the same class (N,H,W)",
-        "unlearnt": "rank correlation of the map with that of the network whose layers are random "
-        "from the last one down, further at each step; NaN where there is no map (N,S)",
-        "mosaic": "the raw map of a 2x2 grid of images for the class of one of them (N,2H,2W)",
-        "cell": "where in the grid that image is: 0 1 above, 2 3 below (N,)",
-        "placed": "the map's positive part in [0, 1] in the photo itself, zero where the network "
-        "did not look: N maps (H,W), each of its photo's size",
-        "objects": "the annotated objects of the class in each photo, at least one: N sequences",
-        "share": "of its maximum, above which the map is said to cover something, a number",
-    }
-)
-
-ON_MOSAICS = frozenset({"mosaic", "cell"})
-"""The evidence that is taken on grids of images and not on the images themselves."""
-
 TIE = 1e-4
-"""The share of a probability by which another may be off and count as equal: what is summed in
-another order leaves float32 scores that differ by some 1e-5."""
+"""The relative difference below which two probabilities count as equal. Summation in another order
+changes float32 scores by about 1e-5."""
 
-Better = Literal["higher", "lower"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A registered metric.
-
-    `needs` are the names in EVIDENCE that it asks for. `trace` is one of them that is kept for each
-    image beside the value, to be drawn as a curve or compared between methods. `controlled` says
-    that a control cannot be perfect by its nature, so that not to beat it is a fault.
-    """
-
-    name: str
-    function: Callable[..., Tensor]
-    better: Better
-    source: str
-    needs: frozenset[str]
-    trace: str | None
-    percent: bool
-    controlled: bool
-
-    @property
-    def summary(self) -> str:
-        """The first sentence of the function's docstring."""
-        return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
-
-    @property
-    def on_truth(self) -> bool:
-        """Whether it holds maps against annotations."""
-        return "objects" in self.needs
-
-    @property
-    def on_mosaics(self) -> bool:
-        """Whether it is taken on grids of images."""
-        return bool(self.needs & ON_MOSAICS)
-
-    @property
-    def unlearns(self) -> bool:
-        """Whether it makes the network's weights random for a while."""
-        return "unlearnt" in self.needs
+_GRAD_CAM_PP = "Chattopadhay et al. 2018, arXiv:1710.11063"
+_RISE = "Petsiuk et al. 2018 (RISE), arXiv:1806.07421"
+_ROAD = "Rong et al. 2022, arXiv:2202.00449"
+_ADCC = "Poppi et al. 2021 (ADCC), arXiv:2104.10252"
 
 
-_metrics: dict[str, Metric] = {}
-METRICS = MappingProxyType(_metrics)
-DEFAULT = ("average-drop", "increase", "insertion", "deletion")
-"""What is measured unless something else is asked for. The first two are never shown alone: a map
-of ones is perfect by them."""
+@register("average-drop", better="lower", source=_GRAD_CAM_PP, percent=True, default=True)
+def average_drop(probability: Tensor, masked_probability: Tensor) -> Tensor:
+    """Average Drop: the share of the class probability that is lost on the masked image.
 
-
-def register(
-    name: str,
-    *,
-    better: Better,
-    source: str,
-    trace: str | None = None,
-    percent: bool = False,
-    controlled: bool = True,
-) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Add a function to METRICS under `name`; its parameter names must be in EVIDENCE."""
-
-    def add(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        needs = frozenset(inspect.signature(function).parameters)
-        if name in _metrics:
-            raise ValueError(f"metric {name!r} is registered twice")
-        if unheard := needs - EVIDENCE.keys():
-            raise ValueError(
-                f"metric {name!r} asks for {sorted(unheard)}; there is {list(EVIDENCE)}"
-            )
-        if needs & ON_MOSAICS and needs - ON_MOSAICS:
-            raise ValueError(f"metric {name!r} asks for images and for grids of them")
-        if trace is not None and trace not in needs:
-            raise ValueError(f"metric {name!r} keeps {trace!r}, which it does not need")
-        _metrics[name] = Metric(name, function, better, source, needs, trace, percent, controlled)
-        return function
-
-    return add
-
-
-@register(
-    "average-drop",
-    better="lower",
-    source="Chattopadhay et al. 2018, arXiv:1710.11063",
-    percent=True,
-)
-def average_drop(probability: Tensor, kept: Tensor) -> Tensor:
-    """Average Drop: how much of the class's probability is lost without what the map hides.
-
-    `100 max(0, Y - O) / Y`, O the probability on the image multiplied by its map.
+    `100 max(0, Y - O) / Y`. A map of ones is perfect: read it beside other metrics.
     (N,), (N,) -> (N,), 0 to 100 percent
     """
-    return 100 * (probability - kept).clamp(min=0) / probability
+    return 100 * (probability - masked_probability).clamp(min=0) / probability
 
 
-@register(
-    "increase",
-    better="higher",
-    source="Chattopadhay et al. 2018, arXiv:1710.11063",
-    percent=True,
-)
-def increase(probability: Tensor, kept: Tensor) -> Tensor:
-    """Increase in Confidence: how often the network is surer without what the map hides.
+@register("increase", better="higher", source=_GRAD_CAM_PP, percent=True, default=True)
+def increase(probability: Tensor, masked_probability: Tensor) -> Tensor:
+    """Increase in Confidence: how often the class probability is higher on the masked image.
 
-    `100 [Y < O]`, by more than a share `TIE` of Y. (N,), (N,) -> (N,), 0 or 100 percent
+    `100 [Y < O]`, where a relative difference up to TIE counts as equal.
+    (N,), (N,) -> (N,), 0 or 100 percent
     """
-    return _known(100 * (kept > probability * (1 + TIE)).to(probability), kept)
+    risen = 100 * (masked_probability > probability * (1 + TIE)).to(probability)
+    return _nan_like(risen, masked_probability)
 
 
 @register(
     "win",
     better="higher",
-    source="Chattopadhay et al. 2018, arXiv:1710.11063",
-    trace="kept",
+    source=_GRAD_CAM_PP,
     percent=True,
+    trace=Matrix("masked_probability", "other_masked_probabilities"),
 )
-def win(kept: Tensor, rivals: Tensor) -> Tensor:
-    """Win: how many of the table's other maps lose more of the class's probability.
+def win(masked_probability: Tensor, other_masked_probabilities: Tensor) -> Tensor:
+    """Win: the share of the other maps whose masked image loses more of the class probability.
 
-    The smaller fall of two is the higher probability that is left; of equal ones, which differ by
-    a share `TIE` at most, each has half. The paper compares two methods; the matrix of every two is
-    given as well. (N,), (R,N) -> (N,), 0 to 100 percent
+    The map with the higher O wins. A relative difference up to TIE is a draw and counts half. The
+    paper compares two methods; the matrix of all pairs is reported, too.
+    (N,), (R,N) -> (N,), 0 to 100 percent
     """
-    won = (kept > rivals * (1 + TIE)).to(kept)
-    lost = (rivals > kept * (1 + TIE)).to(kept)
-    return _known(100 * ((1 + won - lost) / 2).mean(0), kept + rivals.sum(0))
+    own, others = masked_probability, other_masked_probabilities
+    won = (own > others * (1 + TIE)).to(own)
+    lost = (others > own * (1 + TIE)).to(own)
+    return _nan_like(100 * ((1 + won - lost) / 2).mean(0), own + others.sum(0))
 
 
 @register(
     "insertion",
     better="higher",
-    source="Petsiuk et al. 2018 (RISE), arXiv:1806.07421",
-    trace="inserted",
+    source=_RISE,
+    default=True,
+    trace=Curve("insertion_curve", "share of pixels inserted", "probability"),
 )
-def insertion(inserted: Tensor) -> Tensor:
-    """Insertion: the area under the class's probability as a blurred image is filled in.
+def insertion(insertion_curve: Tensor) -> Tensor:
+    """Insertion: the area under the class probability as top pixels replace a blurred image.
 
     By the trapezoid rule, over shares of pixels from 0 to 1. (N,S) -> (N,), 0 to 1
     """
-    return _area(inserted)
+    return _area(insertion_curve)
 
 
 @register(
     "deletion",
     better="lower",
-    source="Petsiuk et al. 2018 (RISE), arXiv:1806.07421",
-    trace="deleted",
+    source=_RISE,
+    default=True,
+    trace=Curve("deletion_curve", "share of pixels removed", "probability"),
 )
-def deletion(deleted: Tensor) -> Tensor:
-    """Deletion: the area under the class's probability as the map's pixels are removed.
+def deletion(deletion_curve: Tensor) -> Tensor:
+    """Deletion: the area under the class probability as the map's top pixels are removed.
 
     By the trapezoid rule, over shares of pixels from 0 to 1. (N,S) -> (N,), 0 to 1
     """
-    return _area(deleted)
+    return _area(deletion_curve)
 
 
-@register("road", better="lower", source="Rong et al. 2022, arXiv:2202.00449", trace="imputed")
-def road(imputed: Tensor) -> Tensor:
-    """ROAD: how often the class stays the best without the map's highest pixels.
+@register(
+    "road",
+    better="lower",
+    source=_ROAD,
+    trace=Curve("road_morf", "share of highest pixels imputed", "accuracy", "open"),
+)
+def road(road_morf: Tensor) -> Tensor:
+    """ROAD: how often the class stays the prediction after the map's top pixels are imputed.
 
-    The mean over removed shares of 10 % to 90 %; what is removed is imputed from its neighbours, so
-    that its shape tells nothing. Over the images it is the paper's accuracy. (N,S) -> (N,), 0 to 1
+    Most relevant first; the mean over shares of 10 % to 90 %. Imputing from the neighbours keeps
+    the shape of the removed region from the network. The mean over images is the paper's accuracy.
+    (N,S) -> (N,), 0 to 1
     """
-    return imputed.mean(1)
+    return road_morf.mean(1)
 
 
 @register(
     "road-least",
     better="higher",
-    source="Rong et al. 2022, arXiv:2202.00449",
-    trace="spared",
+    source=_ROAD,
+    trace=Curve("road_lerf", "share of lowest pixels imputed", "accuracy", "open"),
 )
-def road_least(spared: Tensor) -> Tensor:
-    """ROAD, least relevant first: how often the class stays the best without the lowest pixels.
+def road_least(road_lerf: Tensor) -> Tensor:
+    """ROAD, least relevant first: the same after the map's lowest pixels are imputed.
 
-    As `road` otherwise. (N,S) -> (N,), 0 to 1
+    (N,S) -> (N,), 0 to 1
     """
-    return spared.mean(1)
+    return road_lerf.mean(1)
 
 
 @register("grid", better="higher", source="Rao et al. 2022, arXiv:2205.10435")
-def grid(mosaic: Tensor, cell: Tensor) -> Tensor:
-    """Grid pointing: how much of a map for one image of a 2x2 grid lies on that image.
+def grid(grid_map: Tensor, grid_cell: Tensor) -> Tensor:
+    """Grid pointing: the share of the map of a 2x2 grid of images that lies on the class's image.
 
-    Positive attribution in the cell by that in all four, 0 where there is less than 1e-7. A map
-    that tells nothing has 0.25. (N,2H,2W), (N,) -> (N,), 0 to 1
+    Positive attribution in the cell divided by that in all four cells; 0 if the total is less than
+    1e-7. A constant map has 0.25. (N,2H,2W), (N,) -> (N,), 0 to 1
     """
-    height, width = mosaic.shape[1] // 2, mosaic.shape[2] // 2
-    halves = mosaic.clamp(min=0).reshape(len(mosaic), 2, height, 2, width)
+    height, width = grid_map.shape[1] // 2, grid_map.shape[2] // 2
+    halves = grid_map.clamp(min=0).reshape(len(grid_map), 2, height, 2, width)
     cells = halves.sum((2, 4)).flatten(1)
     total = cells.sum(1)
-    share = cells.gather(1, cell[:, None])[:, 0] / total.where(total > 0, 1)
+    share = cells.gather(1, grid_cell[:, None])[:, 0] / total.where(total > 0, 1)
     pointed: Tensor = share.where(total >= 1e-7, 0)
     return pointed
 
 
 @register(
-    "occlusion-correlation",
-    better="higher",
-    source="Selvaraju et al. 2017, arXiv:1610.02391",
+    "occlusion-correlation", better="higher", source="Selvaraju et al. 2017, arXiv:1610.02391"
 )
-def occlusion_correlation(map: Tensor, occlusion: Tensor) -> Tensor:  # noqa: A002 - evidence
-    """Rank correlation with occlusion: does the map order pixels as hiding them does?
+def occlusion_correlation(raw_map: Tensor, occlusion_map: Tensor) -> Tensor:
+    """Rank correlation with occlusion: Spearman's correlation with the occlusion map.
 
-    Spearman's, at the input's size; equal values share their mean rank. 0 where a map is flat.
+    At input size. Equal values share their mean rank; 0 where a map is flat.
     (N,H,W), (N,H,W) -> (N,), -1 to 1
     """
-    return spearman(map, occlusion)
+    return spearman(raw_map, occlusion_map)
 
 
-@register(
-    "complexity",
-    better="lower",
-    source="Poppi et al. 2021 (ADCC), arXiv:2104.10252",
-    percent=True,
-    controlled=False,
-)
-def complexity(seen: Tensor) -> Tensor:
-    """Complexity: how much of the image the map lets through, its L1 norm by the pixels.
+@register("complexity", better="lower", source=_ADCC, percent=True, compared=False)
+def complexity(mask: Tensor) -> Tensor:
+    """Complexity: the mean of the map in [0, 1], its L1 norm divided by the number of pixels.
 
     (N,H,W) -> (N,), 0 to 100 percent
     """
-    return 100 * seen.mean((1, 2))
+    return 100 * mask.mean((1, 2))
 
 
-@register(
-    "coherency",
-    better="higher",
-    source="Poppi et al. 2021 (ADCC), arXiv:2104.10252",
-    percent=True,
-    controlled=False,
-)
-def coherency(seen: Tensor, again: Tensor) -> Tensor:
-    """Coherency: is the map the same when the image is multiplied by it?
+@register("coherency", better="higher", source=_ADCC, percent=True, compared=False)
+def coherency(mask: Tensor, mask_of_masked: Tensor) -> Tensor:
+    """Coherency: the correlation of the map with the map of the masked image.
 
-    Pearson's correlation r of the two as `100 (r + 1) / 2`, and 0 where one is flat. A map that
-    does not look at the image is perfect. (N,H,W), (N,H,W) -> (N,), 0 to 100 percent
+    `100 (r + 1) / 2` of Pearson's correlation r, 0 where a map is flat. A map that does not depend
+    on the image is perfect. (N,H,W), (N,H,W) -> (N,), 0 to 100 percent
     """
-    correlation = pearson(seen, again)
-    return (50 * (correlation + 1)).nan_to_num(0.0)
+    return (50 * (pearson(mask, mask_of_masked) + 1)).nan_to_num(0.0)
 
 
 @register(
     "sanity",
     better="lower",
     source="Adebayo et al. 2018, arXiv:1810.03292",
-    trace="unlearnt",
-    controlled=False,
+    compared=False,
+    trace=Curve(
+        "randomized_correlation",
+        "step of randomization, from the logits",
+        "rank correlation",
+        "numbered",
+    ),
+    # With ImageNet weights Grad-CAM has 0.04 and Guided Backpropagation 0.50.
+    alarm=Alarm(
+        0.3,
+        "fails the sanity check: its maps stay similar when the weights are randomized (rank "
+        "correlation {value:.2f})",
+    ),
 )
-def sanity(unlearnt: Tensor) -> Tensor:
-    """Sanity check: how much of the map stays when the network forgets what it learnt.
+def sanity(randomized_correlation: Tensor) -> Tensor:
+    """Sanity check: the rank correlation with the map of a network with random weights.
 
-    Spearman's rank correlation, its mean over the steps of randomisation at which there is a map;
-    one that follows the network comes near 0. No ranking of methods (Binder et al. 2022,
-    arXiv:2211.12486): one that stays near 1 shows the image and not the network.
-    (N,S) -> (N,), -1 to 1
+    The mean over the steps of randomization at which there is a map. A map that depends on what the
+    network has learnt comes near 0; one that stays near 1 shows the image. The value does not rank
+    methods (Binder et al. 2022, arXiv:2211.12486). (N,S) -> (N,), -1 to 1
     """
-    return unlearnt.nanmean(1)
+    return randomized_correlation.nanmean(1)
 
 
-@register("pointing", better="higher", source="Zhang et al. 2018, arXiv:1608.00507")
-def pointing(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
-    """Pointing game: is the map's maximum on an object of the class?
-
-    Or at most 15 pixels beside one; of several highest pixels it is the share that hits. The paper
-    has the mean over classes of this mean over images. -> (N,), 0 to 1
-    """
-    return _each(localisation.pointing, placed, objects)
-
-
-@register("energy", better="higher", source="Wang et al. 2020 (Score-CAM), arXiv:1910.01279")
-def energy(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
-    """Energy pointing: how much of the map's sum is in the boxes of the class?
-
-    A constant map has the boxes' share of the image. -> (N,), 0 to 1
-    """
-    return _each(localisation.energy, placed, objects)
-
-
-@register("loc-0", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
-def loc_0(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
-    """Loc(0): the map's area in the boxes, by that of the boxes and of the map outside of them.
-
-    The area is where the map is above delta, here 0. -> (N,), 0 to 1
-    """
-    return _each(localisation.loc, placed, objects, 0.0)
-
-
-@register("loc-0.25", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
-def loc_25(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
-    """Loc(0.25): the same of the area where the map is above a quarter of its maximum.
-
-    -> (N,), 0 to 1
-    """
-    return _each(localisation.loc, placed, objects, 0.25)
-
-
-@register("loc-0.5", better="higher", source="Chattopadhay et al. 2018, arXiv:1710.11063")
-def loc_50(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]]) -> Tensor:
-    """Loc(0.5): the same of the area where the map is above half of its maximum.
-
-    -> (N,), 0 to 1
-    """
-    return _each(localisation.loc, placed, objects, 0.5)
-
-
-@register("iou", better="higher", source="Selvaraju et al. 2017, arXiv:1610.02391")
-def iou(placed: Iterable[MapArray], objects: Iterable[Sequence[Object]], share: float) -> Tensor:
-    """IoU: how well does the map's box fit that of an object of the class?
-
-    The box around the largest region above a share of the map's maximum, and the object that it
-    fits best. -> (N,), 0 to 1
-    """
-    return _each(localisation.best_iou, placed, objects, share)
-
-
-@register("localised", better="higher", source="Russakovsky et al. 2015, arXiv:1409.0575")
-def localised(
-    placed: Iterable[MapArray], objects: Iterable[Sequence[Object]], share: float
-) -> Tensor:
-    """Localisation: is the IoU above 0.5, as ILSVRC asks?
-
-    Of the images that have an object of the class; ILSVRC's top-1 also counts the others, as not
-    localised. -> (N,), 0 or 1
-    """
-    return _each(localisation.localised, placed, objects, share)
-
-
-@register(
-    "covered",
-    better="higher",
-    source="after Chattopadhay et al. 2018, arXiv:1710.11063",
-    controlled=False,
-)
-def covered(
-    placed: Iterable[MapArray], objects: Iterable[Sequence[Object]], share: float
-) -> Tensor:
-    """Covered: how many of the objects of the class does the map cover?
-
-    Half of each or more is above a share of the map's maximum. A constant map covers all of them:
-    read it beside Loc. -> (N,), 0 to 1
-    """
-
-    def part(values: MapArray, found: Sequence[Object], share: float) -> float:
-        return localisation.covered(values, found, share) / len(found)
-
-    return _each(part, placed, objects, share)
-
-
-ON_TRUTH = tuple(name for name, metric in METRICS.items() if metric.on_truth)
-"""What is measured where there are annotations, unless something else is asked for: `covered` is
-never alone, since a constant map is perfect by it."""
-
-
-def _each(
-    measure: Callable[..., float],
-    placed: Iterable[MapArray],
-    objects: Iterable[Sequence[Object]],
-    *options: float,
-) -> Tensor:
-    """A measure of one map and the objects in its photo, for each of them, (N,)."""
-    import torch  # here, so that the command line can list the metrics at once
-
-    pairs = zip(placed, objects, strict=True)
-    found = [measure(values, of_class, *options) for values, of_class in pairs]
-    return torch.tensor(found, dtype=torch.float64)
-
-
-def _known(values: Tensor, evidence: Tensor) -> Tensor:
-    """Values (N,), NaN where what they are made from is: comparisons would take that for a no."""
+def _nan_like(values: Tensor, evidence: Tensor) -> Tensor:
+    """Return values (N,), NaN where the evidence is not finite, since comparisons drop NaN."""
     return values.where(evidence.isfinite(), float("nan"))
 
 
 def _area(curve: Tensor) -> Tensor:
-    """The mean height of a curve (N,S) through evenly spaced points, by the trapezoid rule."""
+    """Integrate curves (N,S) over evenly spaced points from 0 to 1 by the trapezoid rule."""
     ends = (curve[:, 0] + curve[:, -1]) / 2
     return (curve.sum(1) - ends) / (curve.shape[1] - 1)

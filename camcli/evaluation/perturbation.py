@@ -1,4 +1,4 @@
-"""Images seen through a map, and images of which a map's pixels are missing."""
+"""Images multiplied by a map, and images without the pixels that a map ranks first or last."""
 
 from __future__ import annotations
 
@@ -10,55 +10,55 @@ from torch.nn.functional import conv2d, interpolate
 from camcli.images.preprocess import Preset
 
 
-def flattened(values: Tensor, gradients: str) -> Tensor:
-    """Maps (N,h,w) as they are; images of gradients (N,3,H,W) as maps (N,H,W), colours added up.
+def sum_colours(maps: Tensor, sign: str) -> Tensor:
+    """Sum images of signed gradients (N,3,H,W) over the colours, (N,H,W). Maps (N,h,w) stay.
 
-    `gradients`: `abs`, or `positive` for the positive part alone.
+    `sign` is `abs` for absolute values, or `positive` for the positive part.
     """
-    if values.ndim == 3:
-        return values
-    return (values.abs() if gradients == "abs" else values.clamp(min=0)).sum(1)
+    if maps.ndim == 3:
+        return maps
+    return (maps.abs() if sign == "abs" else maps.clamp(min=0)).sum(1)
 
 
-def scaled(maps: Tensor, scale: str) -> Tensor:
-    """Maps (N,h,w) in [0, 1]; one that has nothing to show is 0 everywhere.
+def normalize(maps: Tensor, how: str) -> Tensor:
+    """Scale maps (N,h,w) to [0, 1]. A map without positive values, or a flat one, becomes 0.
 
-    `max`: the positive part by its maximum. `range`: from the minimum to the maximum.
+    `max` divides the positive part by the maximum; `minmax` scales from minimum to maximum.
     """
-    low = maps.amin((1, 2), keepdim=True) if scale == "range" else maps.new_zeros(1)
+    low = maps.amin((1, 2), keepdim=True) if how == "minmax" else maps.new_zeros(1)
     risen = (maps - low).clamp(min=0)
     top = risen.amax((1, 2), keepdim=True)
     return risen / top.where(top > 0, 1)
 
 
-def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (N,h,w) bilinearly at another size, (N,H,W)."""
-    if maps.shape[1:] == size:
+def upsample(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Resize maps (N,h,w) bilinearly to (N,H,W)."""
+    if maps.shape[1:] == shape:
         return maps
-    return interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    return interpolate(maps[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
 
 
-def places(maps: Tensor) -> Tensor:
-    """The place of each pixel, from 0 for the map's highest on; equal ones as they are stored.
+def pixel_order(maps: Tensor) -> Tensor:
+    """Return each pixel's place, 0 for the highest of its map; equal pixels as they are stored.
 
     (N,H,W) -> (N,H,W), long
     """
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    found = torch.empty_like(order)
-    found.scatter_(1, order, torch.arange(order.shape[1], device=maps.device).expand_as(order))
-    return found.view_as(maps)
+    places = torch.empty_like(order)
+    places.scatter_(1, order, torch.arange(order.shape[1], device=maps.device).expand_as(order))
+    return places.view_as(maps)
 
 
-def counts(shares: Tensor, maps: Tensor) -> Tensor:
-    """How many pixels these shares (S,) of maps (N,H,W) are, (S,)."""
+def pixel_counts(shares: Tensor, maps: Tensor) -> Tensor:
+    """Return the number of pixels of maps (N,H,W) that each of the shares (S,) stands for, (S,)."""
     return (shares * maps[0].numel()).round().long().to(maps.device)
 
 
 def fill(images: Tensor, preset: Preset, name: str) -> Tensor:
-    """What stands for missing pixels of images (N,3,H,W), in the network's units, (N,3,H,W).
+    """Return the replacement for missing pixels of images (N,3,H,W), in the network's units.
 
-    `blur` is RISE's, of 11 x 11 pixels and deviation 5; `mean` the mean colour, which is 0
-    where preprocessing has subtracted it; `black` is black.
+    `blur` is RISE's, of 11 x 11 pixels and sigma 5; `mean` is the mean colour, 0 where
+    preprocessing has subtracted it; `black` is black. (N,3,H,W)
     """
     if name == "blur":
         return blurred(images)
@@ -70,10 +70,10 @@ def fill(images: Tensor, preset: Preset, name: str) -> Tensor:
 
 
 def blurred(images: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:
-    """Images (N,C,H,W) blurred, zeros around them, as in RISE's code.
+    """Blur images (N,C,H,W) with zero padding, as RISE's code does.
 
-    Its kernel is a point that a Gaussian has blurred within `size` pixels, mirrored at their ends:
-    flatter than the Gaussian itself.
+    Its kernel is a Gaussian blur of a single point within `size` pixels, mirrored at the border,
+    which is flatter than the Gaussian itself.
     """
     reach = round(4 * sigma)
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -86,6 +86,6 @@ def blurred(images: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:
     return images
 
 
-def blended(images: Tensor, seen: Tensor, hidden: Tensor) -> Tensor:
-    """Images (N,3,H,W) where `seen` (N,H,W) is 1, and `hidden` (N,3,H,W) where it is 0."""
-    return torch.lerp(hidden, images, seen[:, None].to(images))
+def blend(images: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
+    """Mix images (N,3,H,W) where `mask` (N,H,W) is 1 with `hidden` (N,3,H,W) where it is 0."""
+    return torch.lerp(hidden, images, mask[:, None].to(images))

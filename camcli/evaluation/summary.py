@@ -1,4 +1,4 @@
-"""What a run comes to, each part once: means and intervals, curves, wins, and remarks."""
+"""The summary of a run: means with intervals, curves, matrices of pairs, and remarks."""
 
 from __future__ import annotations
 
@@ -12,146 +12,162 @@ import numpy as np
 import torch
 
 from camcli.errors import AnnotationError
-from camcli.evaluation.ground_truth import ANNOTATED, ANOTHER, UNANNOTATED
-from camcli.evaluation.intervals import Cell, cells
-from camcli.evaluation.metrics import METRICS, win
-from camcli.evaluation.run import Scores, Values
-
-KEPT = 0.3
-"""The rank correlation with a random network's map above which a map is said not to follow the
-network. With ImageNet weights Grad-CAM has 0.04 and Guided Backpropagation 0.50."""
+from camcli.evaluation.ground_truth import ANNOTATED, NOT_ANNOTATED, OTHER_CLASS
+from camcli.evaluation.intervals import Estimate, estimates
+from camcli.evaluation.registry import METRICS, Curve, Matrix, Metric
+from camcli.evaluation.scores import Floats, Scores
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of all that is known of the images; each part is made when it is first asked for."""
+    """A summary of scores. Each part is computed when it is first asked for."""
 
     scores: Scores
 
     @cached_property
-    def cells(self) -> dict[str, dict[str, Cell]]:
-        """By metric and row, in the table's order."""
-        return cells(self.scores)
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """Means and intervals by metric and row, in the table's order."""
+        return estimates(self.scores)
 
     @cached_property
-    def curves(self) -> dict[str, Values]:
-        """By metric the mean of its curve over the images, (M,S) for M rows; NaN where none has
-        any."""
+    def curves(self) -> dict[str, Floats]:
+        """The mean curves of each metric that has them, (M,S) for M rows; NaN where not defined."""
         return {
             name: np.ma.masked_invalid(trace).mean(axis=1).filled(np.nan)
             for name, trace in self.scores.traces.items()
-            if trace.ndim == 3
+            if isinstance(METRICS[name].trace, Curve)
         }
 
     @cached_property
-    def wins(self) -> dict[str, dict[str, float | None]]:
-        """The share of images, in percent, on which one map wins against another, for every two."""
+    def matrices(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """By metric, row and other row, the metric's mean for this pair; None on the diagonal."""
         rows = self.scores.study.rows
-        kept = torch.from_numpy(self.scores.traces.get("win", np.full((len(rows), 0), np.nan)))
         return {
-            row: {
-                other: None if other == row else number(float(win(ours, theirs[None]).nanmean()))
-                for other, theirs in zip(rows, kept, strict=True)
+            name: {
+                row: {
+                    other: None if other == row else _pair(METRICS[name], own, theirs)
+                    for other, theirs in zip(rows, trace, strict=True)
+                }
+                for row, own in zip(rows, trace, strict=True)
             }
-            for row, ours in zip(rows, kept, strict=True)
+            for name, trace in self.scores.traces.items()
+            if isinstance(METRICS[name].trace, Matrix)
         }
 
     @cached_property
-    def by_class(self) -> dict[str, dict[str, float]]:
-        """By metric of maps against annotations and row: the mean over classes of their means."""
+    def class_means(self) -> dict[str, dict[str, float]]:
+        """By metric on annotations and row, the mean over classes of the means over images."""
         scores = self.scores
         members: dict[str, list[int]] = defaultdict(list)
-        for image, facts in scores.facts.items():
-            if facts.label is not None:
-                members[facts.label].append(image)
+        for image, explained in scores.classes.items():
+            if explained.label is not None:
+                members[explained.label].append(image)
         return {
             name: {
                 row: float(np.mean([values[i, images].mean() for images in members.values()]))
                 for i, row in enumerate(scores.study.rows)
             }
             for name, values in scores.values.items()
-            if members and METRICS[name].on_truth
+            if members and METRICS[name].place == "annotation"
         }
 
     @cached_property
-    def top1(self) -> dict[str, float] | None:
-        """By row ILSVRC's top-1 localisation, for which another class than the image's is a miss.
+    def top1(self) -> dict[str, dict[str, float]]:
+        """By metric that asks for it and row, the mean with images of another class counted as 0.
 
-        None where another class than the best one is explained.
+        Empty where the target is not the predicted class.
         """
         scores = self.scores
-        values = scores.values.get("localised")
-        if values is None or scores.study.target != "pred" or not scores.facts:
-            return None
-        images = list(scores.facts)
+        if scores.study.target != "pred" or not scores.classes:
+            return {}
+        images = list(scores.classes)
         return {
-            row: float(values[i, images].sum() / (len(images) + self._of_another))
-            for i, row in enumerate(scores.study.rows)
+            name: {
+                row: float(values[i, images].sum() / (len(images) + self._of_other_class))
+                for i, row in enumerate(scores.study.rows)
+            }
+            for name, values in scores.values.items()
+            if METRICS[name].top1
         }
 
     @property
-    def _of_another(self) -> int:
-        """Images that were skipped because they have no object of their class."""
-        return sum(skipped.reason == ANOTHER for skipped in self.scores.skipped.values())
+    def _of_other_class(self) -> int:
+        """The number of images that are skipped because they have no object of their class."""
+        return sum(skipped.reason == OTHER_CLASS for skipped in self.scores.skipped.values())
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
-        """What one should know of the values, a line each."""
-        return *self._of_maps(), *self._of_truth(), *left_out(self.scores)
+        """Notes on the values, a line each."""
+        remarks = (self._empty_maps(), self._undefined(), self._alarms(), self._annotated())
+        return *(line for lines in remarks for line in lines), *left_out(self.scores)
 
-    def _of_maps(self) -> Iterator[str]:
-        scores, count = self.scores, len(self.scores.facts)
+    def _empty_maps(self) -> Iterator[str]:
+        scores, count = self.scores, len(self.scores.classes)
         for row, empty in zip(scores.study.rows, scores.empty, strict=True):
             if empty.any():
                 yield (
-                    f"{row}: {empty.sum()} of {count} maps are empty, nowhere above zero: what "
-                    "they score is not of what they show"
-                )
-        for name, column in self.cells.items():
-            most = max(cell.images for cell in column.values())
-            for row, cell in column.items():
-                if cell.images < most:
-                    yield f"{name} of {row}: defined on {cell.images} of {most} images"
-            if METRICS[name].on_mosaics and not most:
-                yield (
-                    f"{name} needs 4 images of different classes of which the network is surer "
-                    f"than {scores.study.protocol.sure:g} (--sure)"
-                )
-        for method in scores.study.methods:
-            kept = self.cells["sanity"][method].mean if "sanity" in self.cells else math.nan
-            if kept > KEPT:
-                yield (
-                    f"{method} fails the sanity check: much of its map stays when the weights "
-                    f"become random (rank correlation {kept:.2f})"
+                    f"{row}: {empty.sum()} of {count} maps are empty (no positive value): their "
+                    "scores do not describe a map"
                 )
 
-    def _of_truth(self) -> Iterator[str]:
-        classes = {facts.label for facts in self.scores.facts.values()}
-        if len(classes) > 1 and "pointing" in self.by_class:
-            means = _listed(self.by_class["pointing"])
-            yield f"pointing, mean over {len(classes)} classes: {means}"
-        if self.top1 and self._of_another:
-            yield f"localised, with images of another class as misses (top-1): {_listed(self.top1)}"
+    def _undefined(self) -> Iterator[str]:
+        for name, column in self.estimates.items():
+            most = max(one.images for one in column.values())
+            for row, one in column.items():
+                if one.images < most:
+                    yield f"{name} of {row}: defined on {one.images} of {most} images"
+            if METRICS[name].place == "grid" and not most:
+                confidence = self.scores.study.protocol.min_confidence
+                yield (
+                    f"{name} needs 4 images of different classes, each predicted with a "
+                    f"probability of at least {confidence:g} (--min-confidence)"
+                )
+
+    def _alarms(self) -> Iterator[str]:
+        for name, column in self.estimates.items():
+            for method in self.scores.study.methods:
+                alarm, mean = METRICS[name].alarm, column[method].mean
+                if alarm and mean > alarm.above:
+                    yield f"{method} {alarm.message.format(value=mean)}"
+
+    def _annotated(self) -> Iterator[str]:
+        classes = {explained.label for explained in self.scores.classes.values()}
+        for name, means in self.class_means.items():
+            if METRICS[name].class_mean and len(classes) > 1:
+                yield f"{name}, mean over {len(classes)} classes: {_listed(means)}"
+        for name, means in self.top1.items():
+            if self._of_other_class:
+                yield f"{name}, with images of another class as 0 (top-1): {_listed(means)}"
 
 
 def left_out(scores: Scores) -> Iterator[str]:
-    """A line for each reason for which images are in no metric, with how many they are."""
-    every = len(scores.study.sources)
+    """Yield a line for each reason for which images are in no metric, with their number."""
+    total = len(scores.study.sources)
     for reason, count in Counter(one.reason for one in scores.skipped.values()).most_common():
         detail = next(one.detail for one in scores.skipped.values() if one.reason == reason)
-        hint = f" (--target {ANNOTATED} takes one that they have)" if reason == ANOTHER else ""
-        hint = f" ({detail})" if reason == UNANNOTATED else hint
-        yield f"{count} of {every} images skipped: {reason}{hint}"
+        hints = {OTHER_CLASS: f"--target {ANNOTATED} explains a class that they have"}
+        hint = (hints | {NOT_ANNOTATED: detail}).get(reason)
+        yield f"{count} of {total} images skipped: {reason}" + (f" ({hint})" if hint else "")
     wrong = sum(isinstance(error, AnnotationError) for error in scores.failures.values())
     if wrong:
-        yield f"{wrong} of {every} images skipped: wrong annotation"
+        yield f"{wrong} of {total} images skipped: wrong annotation"
     if failed := len(scores.failures) - wrong:
-        yield f"{failed} of {every} images failed"
+        yield f"{failed} of {total} images failed"
 
 
-def number(value: float) -> float | None:
-    """The same, without NaN, which JSON has not."""
+def finite(value: float) -> float | None:
+    """Return the value, or None for NaN, which JSON does not have."""
     return value if math.isfinite(value) else None
+
+
+def _pair(metric: Metric, own: Floats, other: Floats) -> float | None:
+    """Return a metric's mean for one map and a single other one, from their traces (n,)."""
+    assert isinstance(metric.trace, Matrix)
+    evidence = {
+        metric.trace.evidence: torch.from_numpy(own),
+        metric.trace.others: torch.from_numpy(other)[None],
+    }
+    return finite(float(metric.function(**evidence).nanmean()))
 
 
 def _listed(values: dict[str, float]) -> str:

@@ -1,114 +1,126 @@
-"""An evaluation for people: a table of means and intervals, and what one should know of them."""
+"""The summary as a table for people, as text and as Markdown, with notes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from camcli.evaluation.baselines import CONTROLS
-from camcli.evaluation.intervals import Cell
-from camcli.evaluation.metrics import METRICS
-from camcli.evaluation.run import Scores
+from camcli.evaluation.baselines import BASELINES
+from camcli.evaluation.intervals import Estimate
+from camcli.evaluation.registry import METRICS
+from camcli.evaluation.scores import Scores
 from camcli.evaluation.summary import Summary
+from camcli.methods.registry import METHODS
 
 MARKS = {"fails": "!", "unsure": "~"}
 
 
-def table(summary: Summary, width: int | None = None) -> str:
-    """A line for each metric with a column for each row of the study, and the notes below it.
+def text_table(summary: Summary, width: int | None = None) -> str:
+    """Return a line for each metric, with a column for each row of the study, and notes.
 
-    Columns that do not fit into `width` characters come below the others.
+    Columns that do not fit into `width` characters follow below the others.
     """
     parts = [_aligned(_lines(summary), width, 3)]
-    if "win" in summary.cells:
-        parts.append(_aligned(_wins(summary), width, 1))
+    for name, matrix in summary.matrices.items():
+        parts.append(_aligned(_matrix(name, matrix), width, 1))
     return "\n".join([*parts, *_notes(summary)]) + "\n"
 
 
-def markdown(summary: Summary) -> str:
-    """The same in Markdown, with a line for each method and control."""
-    found = [(METRICS[name], column) for name, column in summary.cells.items()]
-    titles = [f"`{one.name}`{' %' if one.percent else ''} ({one.better})" for one, _ in found]
-    rows = [
-        [_titled(row), *(_cell(column[row], one.percent) for one, column in found)]
+def markdown_table(summary: Summary) -> str:
+    """Return a line of Markdown for each method and baseline, with a column for each metric."""
+    columns = [(METRICS[name], column) for name, column in summary.estimates.items()]
+    titles = [f"`{one.name}`{' %' if one.percent else ''} ({one.better})" for one, _ in columns]
+    lines = [
+        [_title(row), *(_cell(column[row], one.percent) for one, column in columns)]
         for row in summary.scores.study.rows
     ]
-    parts = [_piped([["", *titles], *rows])]
-    if "win" in summary.cells:
-        head, *wins = _wins(summary)
-        titles = [head[0], *map(_titled, head[1:])]
-        parts.append(_piped([titles, *([_titled(row), *shares] for row, *shares in wins)]))
-    parts.append("".join(f"- {note}\n" for note in [_counted(summary), *_notes(summary)]))
+    parts = [_piped([["", *titles], *lines])]
+    for name, matrix in summary.matrices.items():
+        (corner, *names), *entries = _matrix(name, matrix)
+        head = [corner, *map(_title, names)]
+        parts.append(_piped([head, *([_title(row), *values] for row, *values in entries)]))
+    parts.append("".join(f"- {note}\n" for note in [_image_counts(summary), *_notes(summary)]))
     return "\n".join(parts)
 
 
-def protocol(scores: Scores) -> str:
-    """How it was measured, in one line: what the papers leave open and these metrics depend on."""
+def conditions(scores: Scores) -> str:
+    """Return one line with the options that decide these metrics."""
     study = scores.study
     metrics = [METRICS[name] for name in study.metrics]
-    needs = {name for metric in metrics for name in metric.needs} | {*study.methods} & {"occlusion"}
-    used = study.protocol.used(needs)
+    evidence = {name for metric in metrics for name in metric.needs}
+    if any("occluded" in METHODS[name].needs for name in study.methods):
+        evidence.add("occlusion_map")
     parts = [f"target {study.target}"]
     if study.target != "pred":
-        parts += [f"{metric.name} with target pred" for metric in metrics if metric.on_mosaics]
+        parts += [f"{metric.name} with target pred" for metric in metrics if metric.place == "grid"]
     parts += [f"boxes {study.truth.boxes}"] if study.truth else []
-    parts += [f"objects {study.objects}"] if study.objects > 1 else []
+    parts += [f"min-objects {study.min_objects}"] if study.min_objects > 1 else []
     parts += [f"layer {study.layer}"] if study.layer else []
-    parts.append(f"fit {study.fit}")
-    parts += [f"{name.replace('_', '-')} {v}" for name, v in used.items() if v is not None]
+    parts.append(f"fit {study.inputs.fit}")
+    options = study.protocol.deciding(evidence).items()
+    parts += [f"{name.replace('_', '-')} {v}" for name, v in options if v is not None]
     return f"Measured with {', '.join(parts)}."
 
 
 def _notes(summary: Summary) -> Iterator[str]:
-    """What the marks mean, what one should know of the values, and how they were measured."""
-    marks = {cell.verdict for column in summary.cells.values() for cell in column.values()}
+    """Yield the meaning of the marks, the remarks, and the conditions."""
+    marks = {one.verdict for column in summary.estimates.values() for one in column.values()}
+    baselines = " or ".join(BASELINES)
     if "fails" in marks:
-        yield f"! no better than a map that knows nothing ({' or '.join(CONTROLS)})"
+        yield f"! not better than a baseline ({baselines})"
     if "unsure" in marks:
-        yield "~ better than those on average, but these images are too few to be sure"
+        yield "~ better than the baselines on average, but not significantly on these images"
     yield from summary.remarks
-    yield protocol(summary.scores)
+    yield conditions(summary.scores)
 
 
 def _lines(summary: Summary) -> Iterator[list[str]]:
     yield ["metric", "better", "images", *summary.scores.study.rows]
-    for name, column in summary.cells.items():
-        metric, cells = METRICS[name], list(column.values())
-        title = f"{name} %" if metric.percent else name
-        shown = [_cell(cell, metric.percent) for cell in cells]
-        yield [title, metric.better, _images(cells), *shown]
+    for name, column in summary.estimates.items():
+        metric, of_rows = METRICS[name], list(column.values())
+        cells = [_cell(one, metric.percent) for one in of_rows]
+        yield [_with_unit(name), metric.better, _images(of_rows), *cells]
 
 
-def _wins(summary: Summary) -> Iterator[list[str]]:
-    yield ["win % against", *summary.wins]
-    for row, against in summary.wins.items():
-        yield [row, *("-" if share is None else f"{share:.1f}" for share in against.values())]
+def _matrix(name: str, matrix: Mapping[str, Mapping[str, float | None]]) -> Iterator[list[str]]:
+    digits = _digits(METRICS[name].percent)
+    yield [f"{_with_unit(name)} against", *matrix]
+    for row, others in matrix.items():
+        yield [row, *("-" if v is None else f"{v:.{digits}f}" for v in others.values())]
 
 
-def _images(cells: Sequence[Cell]) -> str:
-    """How many images a metric is of: the range where it is not defined for all rows."""
-    counts = [cell.images for cell in cells]
+def _with_unit(name: str) -> str:
+    return f"{name} %" if METRICS[name].percent else name
+
+
+def _digits(percent: bool) -> int:
+    return 1 if percent else 3
+
+
+def _images(column: Sequence[Estimate]) -> str:
+    """Return the number of images, as a range if it differs between rows."""
+    counts = [one.images for one in column]
     return "-".join(map(str, dict.fromkeys([min(counts), max(counts)])))
 
 
-def _counted(summary: Summary) -> str:
-    """How many images most metrics are of, and how many the others."""
-    counts = {name: _images(list(column.values())) for name, column in summary.cells.items()}
+def _image_counts(summary: Summary) -> str:
+    """Return the number of images of most metrics, and those of the others."""
+    counts = {name: _images(list(column.values())) for name, column in summary.estimates.items()}
     ((usual, _),) = Counter(counts.values()).most_common(1)
     others = [f"; `{name}` {count}" for name, count in counts.items() if count != usual]
     return f"{usual} images{''.join(others)}"
 
 
-def _cell(cell: Cell, percent: bool) -> str:
-    if not cell.images:
+def _cell(one: Estimate, percent: bool) -> str:
+    if not one.images:
         return "-"
-    mean, low, high = (f"{v:.{1 if percent else 3}f}" for v in (cell.mean, cell.low, cell.high))
-    shown = f"{mean} [{low}, {high}]" if cell.images > 1 else mean
-    return shown + MARKS.get(cell.verdict or "", " ")
+    mean, low, high = (f"{v:.{_digits(percent)}f}" for v in (one.mean, one.low, one.high))
+    shown = f"{mean} [{low}, {high}]" if one.images > 1 else mean
+    return shown + MARKS.get(one.verdict or "", " ")
 
 
-def _titled(row: str) -> str:
-    return row if row in CONTROLS else f"`{row}`"
+def _title(row: str) -> str:
+    return row if row in BASELINES else f"`{row}`"
 
 
 def _piped(lines: Sequence[Sequence[str]]) -> str:
@@ -117,7 +129,7 @@ def _piped(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _aligned(lines: Iterator[list[str]], width: int | None, fixed: int) -> str:
-    """Lines of columns, in blocks of a width that each begin with the first `fixed` ones."""
+    """Align columns, in blocks of at most `width` characters that repeat the first `fixed` ones."""
     columns = [
         [text.ljust(max(map(len, column))) for text in column]
         for column in zip(*lines, strict=True)

@@ -58,7 +58,7 @@ def read(folder: Path) -> Evaluation:
     file = folder / METRICS_FILE
     try:
         found = json.loads(file.read_bytes())
-        columns = (*map(str, found["methods"]), *map(str, found["controls"]))
+        columns = (*map(str, found["methods"]), *map(str, found["baselines"]))
         lines = tuple(_line(name, metric, columns) for name, metric in found["metrics"].items())
         told = f"{found['model']}, {found['images']} images, target {found['target']}"
         values = dict(_values(folder / SCORES_FILE, [line.metric for line in lines]))

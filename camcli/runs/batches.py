@@ -84,11 +84,11 @@ def stacked(batch: Sequence[HasInput], model: Model) -> Tensor:
 
 
 def attempts(
-    batches: Iterable[list[Item]],
-    limit: BatchLimit[Item],
-    run: Callable[[list[Item]], Out],
+    batches: Iterable[list[In]],
+    limit: BatchLimit[In],
+    run: Callable[[list[In]], Out],
     reruns: Callable[[], int] = lambda: 1,
-) -> Iterator[tuple[list[Item], Out | Exception]]:
+) -> Iterator[tuple[list[In], Out | Exception]]:
     """Run batches within a limit, and yield each with its result or with the error that it raised.
 
     A batch for which memory is short is run again in halves. `reruns` gives the number of changed

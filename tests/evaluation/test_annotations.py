@@ -1,4 +1,4 @@
-"""Ground truth as files have it: every format's own pixels, and one line for all that is wrong."""
+"""Readers of annotations: the pixels of each format, and one line for each error."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from camcli.errors import AnnotationError, NotAnnotatedError
-from camcli.evaluation.annotations import FORMATS, Object, Size, filled, reader
-from camcli.evaluation.class_map import class_finder
+from camcli.evaluation.annotations import ANNOTATION_FORMATS, reader
+from camcli.evaluation.objects import Object, Shape, polygon_mask
 from camcli.images.decode import decode
 from tests.support.files import SHARED, make_photo
 
 SIZE = (60, 90)
 NAME = Path("sub/dog.1.jpg")
-CLASSES = ("tabby", "tiger cat", "crane", "golden retriever", "beagle", "crane")
 
 
 @pytest.fixture
@@ -29,15 +28,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(given: str, size: Size = SIZE) -> tuple[Object, ...]:
-    return reader(given)(NAME, size)
+def read(given: str, shape: Shape = SIZE) -> tuple[Object, ...]:
+    return reader(given)(NAME, shape)
 
 
-def refusal(given: str, size: Size = SIZE) -> str:
-    with pytest.raises(AnnotationError) as refused:
-        read(given, size)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+def error(given: str, shape: Shape = SIZE) -> str:
+    with pytest.raises(AnnotationError) as raised:
+        read(given, shape)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
 
 
 def xml(*objects: str, size: str = "<width>90</width><height>60</height>") -> str:
@@ -50,18 +49,18 @@ def voc_object(name: str, *sides: object, more: str = "") -> str:
     return f"<object><name>{name}</name>{more}<bndbox>{inner}</bndbox></object>"
 
 
-def test_yolo_boxes(folder: Path) -> None:
+def test_yolo_boxes_are_clipped_to_the_image(folder: Path) -> None:
     (folder / "sub" / "dog.1.txt").write_text("16 0.5 0.25 0.2 0.1\n\n 0 0.05 0.95 0.12 0.1\n")
     first, second = read(f"yolo:{folder}")
     assert (first.label, second.label) == ("16", "0")
     assert first.box == pytest.approx((36, 12, 54, 18))
-    assert second.box == pytest.approx((0, 54, 9.9, 60)), "cut at the image's edge"
+    assert second.box == pytest.approx((0, 54, 9.9, 60)), "clipped at the edge"
     assert first.mask is None
     (folder / "sub" / "dog.1.boxes.txt").write_text("")
-    assert read(f"yolo:{folder}") == (), "an image without objects"
+    assert read(f"yolo:{folder}") == (), "no objects"
 
 
-def test_yolo_outlines(folder: Path) -> None:
+def test_yolo_outlines_are_filled(folder: Path) -> None:
     (folder / "sub" / "dog.1.boxes.txt").write_text("1 0.5 0.5 1 1")
     (folder / "sub" / "dog.1.polygons.txt").write_text("16 0.1 0.5 0.3 0.5 0.3 0.75 0.1 0.75")
     (found,) = read(f"yolo:{folder}")
@@ -77,17 +76,17 @@ points = st.tuples(st.floats(-5, 20, width=16), st.floats(-5, 15, width=16))
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(points, min_size=3, max_size=8))
-def test_an_outline_is_filled_where_a_ray_crosses_it_an_odd_number_of_times(
+def test_polygons_are_filled_by_the_even_odd_rule(
     outline: list[tuple[float, float]],
 ) -> None:
-    found = filled(outline, (10, 15))
+    found = polygon_mask(outline, (10, 15))
     edges = [*zip(outline, outline[1:] + outline[:1], strict=True)]
     for row, column in np.ndindex(10, 15):
         x, y, crossed = column + 0.5, row + 0.5, 0
         for (x0, y0), (x1, y1) in edges:
             if min(y0, y1) <= y < max(y0, y1) or min(y0, y1) < y <= max(y0, y1):
                 if y in (y0, y1):
-                    break  # a corner on the ray: which edge it belongs to is left open
+                    break  # a corner on the ray: it may count for either edge
                 at = x0 + (y - y0) * (x1 - x0) / (y1 - y0)
                 if abs(at - x) < 1e-6:
                     break
@@ -96,7 +95,7 @@ def test_an_outline_is_filled_where_a_ray_crosses_it_an_odd_number_of_times(
             assert found[row, column] == crossed % 2
 
 
-def test_voc_counts_from_one_and_includes_the_ends(folder: Path) -> None:
+def test_voc_pixels_count_from_1_and_boxes_include_both_ends(folder: Path) -> None:
     part = "<part><name>head</name><bndbox><xmin>9</xmin></bndbox></part>"
     objects = (
         voc_object("dog", 1, 1, 90, 60, more="<difficult>0</difficult>" + part),
@@ -113,7 +112,7 @@ def test_voc_counts_from_one_and_includes_the_ends(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_entities_are_refused_and_not_expanded(folder: Path, encoding: str) -> None:
+def test_xml_entities_are_refused_and_not_expanded(folder: Path, encoding: str) -> None:
     laughs = '<!ENTITY a0 "ha">' + "".join(
         f'<!ENTITY a{i + 1} "{f"&a{i};" * 10}">' for i in range(12)
     )
@@ -124,11 +123,11 @@ def test_entities_are_refused_and_not_expanded(folder: Path, encoding: str) -> N
         )
         (folder / "sub" / "dog.1.xml").write_bytes(document.encode(encoding))
         started = time.process_time()
-        assert refusal(f"voc:{folder}").endswith("dog.1.xml: expected XML without a DTD, in UTF-8")
+        assert error(f"voc:{folder}").endswith("dog.1.xml: expected XML without a DTD, in UTF-8")
         assert time.process_time() - started < 0.5
 
 
-def test_csv(tmp_path: Path) -> None:
+def test_csv_columns_may_have_any_order(tmp_path: Path) -> None:
     file = tmp_path / "boxes.csv"
     file.write_text(
         "class,image,x0,y0,x1,y1,who\n"
@@ -145,7 +144,7 @@ def test_csv(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "I;16"])
-def test_masks(folder: Path, mode: str) -> None:
+def test_masks_have_an_object_for_each_class(folder: Path, mode: str) -> None:
     values = np.zeros(SIZE, np.uint16 if mode == "I;16" else np.uint8)
     values[10:20, 30:50], values[40:, :5], values[0, 80:] = 15, 8, 255
     image = Image.fromarray(values)
@@ -163,8 +162,8 @@ def test_masks(folder: Path, mode: str) -> None:
     assert read(f"masks:{folder}") == ()
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_an_image_without_annotation_is_told_apart(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ANNOTATION_FORMATS)
+def test_an_image_without_annotation_is_no_error_of_a_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("image,class,x0,y0,x1,y1\n")
     path = tmp_path / "boxes.csv" if name == "csv" else tmp_path
     with pytest.raises(NotAnnotatedError, match=r"^sub/dog.1.jpg: no .*\S$"):
@@ -176,13 +175,11 @@ def test_an_image_without_annotation_is_told_apart(name: str, tmp_path: Path) ->
     assert not isinstance(no.value, NotAnnotatedError)
 
 
-def test_formats_are_named(tmp_path: Path) -> None:
-    assert set(FORMATS) == {"yolo", "voc", "csv", "masks"}
+def test_an_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
+    assert set(ANNOTATION_FORMATS) == {"yolo", "voc", "csv", "masks"}
     for form in (str(tmp_path), "voc:", "voc"):
-        assert refusal(form) == (
-            f"annotations '{form}': expected FORMAT:PATH, as in voc:Annotations"
-        )
-    assert refusal(f"vox:{tmp_path}") == (
+        assert error(form) == (f"annotations '{form}': expected FORMAT:PATH, as in voc:Annotations")
+    assert error(f"vox:{tmp_path}") == (
         "unknown annotation format 'vox': expected yolo, voc, csv, masks, as in voc:Annotations"
     )
 
@@ -195,17 +192,17 @@ def test_formats_are_named(tmp_path: Path) -> None:
         ("16 0.5 0.5 0.1 nan", "expected class cx cy w h"),
         ("\n16 45 30 10 10", "line 2: '16 45 30 10 10': expected class"),
         ("16 0.1 0.1 0.2 0.2 0.3", "expected class"),
-        ("16 0.5 0.5 0 0.1", "the box 45,27,45,33 is empty or outside of the image, 90 x 60"),
+        ("16 0.5 0.5 0 0.1", "box 45,27,45,33 is empty or outside of the image of 90 x 60"),
         ("16", "line 1: '16': expected class"),
         ("16 " + "7 " * 400, "line 1: '16 7 7 "),
     ],
 )
 def test_bad_yolo(folder: Path, text: str, reason: str) -> None:
     (folder / "sub" / "dog.1.txt").write_text(text)
-    told = refusal(f"yolo:{folder}")
-    assert reason in told
-    assert told.startswith(f"{folder}/sub/dog.1.txt, line ")
-    assert len(told) < 300 + len(str(folder))
+    message = error(f"yolo:{folder}")
+    assert reason in message
+    assert message.startswith(f"{folder}/sub/dog.1.txt, line ")
+    assert len(message) < 300 + len(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -217,17 +214,17 @@ def test_bad_yolo(folder: Path, text: str, reason: str) -> None:
         (xml(voc_object("dog", 1, 2, 3, "x")), "object 'dog': expected a name and a bndbox of"),
         (xml(voc_object("", 1, 2, 3, 4)), "object '': expected a name and a bndbox of"),
         (xml("<object><name>dog</name></object>"), "object 'dog': expected a name and a bndbox"),
-        (xml(voc_object("dog", 95, 2, 99, 9)), "object 'dog': the box 94,1,99,9 is empty or out"),
+        (xml(voc_object("dog", 95, 2, 99, 9)), "object 'dog': box 94,1,99,9 is empty or out"),
         (
             xml(size="<width>60</width><height>90</height>"),
-            "dog.1.xml: of 60 x 90 pixels, but sub/dog.1.jpg has, upright, 90 x 60",
+            "dog.1.xml: size 60 x 90, expected 90 x 60, the upright size of sub/dog.1.jpg",
         ),
     ],
 )
 def test_bad_voc(folder: Path, text: str | bytes, reason: str) -> None:
     data = text.encode() if isinstance(text, str) else text
     (folder / "sub" / "dog.1.xml").write_bytes(data)
-    assert reason in refusal(f"voc:{folder}")
+    assert reason in error(f"voc:{folder}")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +235,7 @@ def test_bad_voc(folder: Path, text: str | bytes, reason: str) -> None:
         ("sub/dog.1.jpg,dog,1,2,3,4\n", "no column 'image'"),
         ("image,class,x0,y0,x1,y1\nsub/dog.1.jpg,dog,1,2,3\n", "line 2: expected image,class,x0"),
         ("image,class,x0,y0,x1,y1\nsub/dog.1.jpg,,1,2,3,4\n", "line 2: expected image,class,x0"),
-        ("image,class,x0,y0,x1,y1\nsub/dog.1.jpg,dog,9,2,3,4\n", "line 2: the box 9,2,3,4 is emp"),
+        ("image,class,x0,y0,x1,y1\nsub/dog.1.jpg,dog,9,2,3,4\n", "line 2: box 9,2,3,4 is empty"),
         (b"image,\xff", "boxes.csv: expected text in UTF-8"),
         (f"image,class,x0,y0,x1,y1\n{'x' * 200_000}", "boxes.csv: field larger than"),
     ],
@@ -246,14 +243,14 @@ def test_bad_voc(folder: Path, text: str | bytes, reason: str) -> None:
 def test_bad_csv(tmp_path: Path, text: str | bytes, reason: str) -> None:
     data = text.encode() if isinstance(text, str) else text
     (tmp_path / "boxes.csv").write_bytes(data)
-    assert reason in refusal(f"csv:{tmp_path / 'boxes.csv'}")
+    assert reason in error(f"csv:{tmp_path / 'boxes.csv'}")
 
 
 @pytest.mark.parametrize(
     ("shape", "value", "reason"),
     [
         ((*SIZE, 3), 1, "a mask in RGB: expected a grey or palette image of indices"),
-        ((90, 60), 1, "of 60 x 90 pixels, but sub/dog.1.jpg has, upright, 90 x 60"),
+        ((90, 60), 1, "size 60 x 90, expected 90 x 60, the upright size of sub/dog.1.jpg"),
         (SIZE, 255, "only 0 and 255, which are no classes: expected indices"),
         (None, 0, "dog.1.png: not an image (cannot identify image file"),
     ],
@@ -265,10 +262,10 @@ def test_bad_masks(folder: Path, shape: tuple[int, ...] | None, value: int, reas
         values = np.zeros(shape, np.uint8)
         values[:5] = value
         Image.fromarray(values).save(file)
-    assert reason in refusal(f"masks:{folder}")
+    assert reason in error(f"masks:{folder}")
 
 
-def test_boxes_are_of_the_upright_image(tmp_path: Path) -> None:
+def test_boxes_are_in_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     photo = make_photo(tmp_path / "a.jpg", 90, 60, exif=exif)
@@ -278,64 +275,18 @@ def test_boxes_are_of_the_upright_image(tmp_path: Path) -> None:
     assert found.box == (0, 0, 30, 90), "the left half of 60 x 90"
 
 
-def test_classes_by_name_and_by_a_file(tmp_path: Path) -> None:
-    by_name = class_finder(None, CLASSES, len(CLASSES))
-    assert by_name("Tiger_Cat") == {1}
-    assert by_name("crane") == {2, 5}, "a name that two classes have"
-    assert by_name("person") == frozenset()
-    with pytest.raises(
-        AnnotationError, match=r"class 16 .* no name: expected --class-map.* '16: 151"
-    ):
-        by_name("16")
-    with pytest.raises(AnnotationError, match="the model has no class names"):
-        class_finder(None, None, 1000)
-    file = tmp_path / "classes.txt"
-    file.write_text("# COCO\n\n16: 3 - 4  # dogs\ncat: tabby, Tiger_Cat\ncat: 2-2\n17: 0\n")
-    by_file = class_finder(file, CLASSES, len(CLASSES))
-    assert by_file("16") == {3, 4}
-    assert by_file("Cat") == {0, 1, 2}
-    assert by_file("17") == {0}
-    assert class_finder(file, CLASSES, None)("17") == {0}
-    assert by_file("18") == by_file("tabby") == frozenset(), "a file says all"
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("dog", "'dog': expected LABEL: CLASS, CLASS"),
-        (": 1", "expected LABEL: CLASS, CLASS"),
-        ("dog: # none", "'dog:': expected LABEL: CLASS, CLASS"),
-        ("dog: beagel", "unknown target 'beagel': did you mean 'beagle'"),
-        ("dog: crane", "names 2 classes: give one of the indices 2, 5"),
-        ("dog: 4-9", "expected a class index from 0 to 5"),
-        ("dog: 4-3", "range 4-3: expected the lower index first"),
-        ("dog: 6", "target 6: expected a class index from 0 to 5"),
-        ("dog: pred", "'pred': expected a class name, an index or a range as 151-268"),
-        ("dog: not:beagle", "'not:beagle': expected a class name, an index or a range"),
-        ("dog: 1,,2", "nothing between two commas"),
-    ],
-)
-def test_bad_class_files(tmp_path: Path, line: str, reason: str) -> None:
-    (tmp_path / "classes.txt").write_text("cat: 0\n" + line)
-    with pytest.raises(AnnotationError) as refused:
-        class_finder(tmp_path / "classes.txt", CLASSES, len(CLASSES))
-    assert str(refused.value).startswith(f"{tmp_path}/classes.txt, line 2: ")
-    assert reason in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
-def test_real_outlines_lie_in_their_boxes() -> None:
-    """The photos' outlines and boxes were made apart: where there is one of each, they agree."""
+def test_real_outlines_agree_with_their_boxes() -> None:
+    """Outlines and boxes come from different sources. Compare photos with one of each."""
     photos = SHARED / "images" / "coco"
     if not photos.is_dir():
         pytest.skip(f"needs real photos: {SHARED.name}/images/coco is not there")
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for file in sorted(photos.glob("*.boxes.txt")):
         name = Path(file.name.replace(".boxes.txt", ".jpg"))
         with Image.open(photos / name) as image:
             size = (image.height, image.width)
         found = reader(f"yolo:{photos}")(name, size)
-        told["objects"] += len(found)
+        counts["objects"] += len(found)
         lines = file.read_text().splitlines()
         if len(found) == len(lines) == 1 and found[0].mask is not None:
             cx, cy, w, h = map(float, lines[0].split()[1:])
@@ -344,6 +295,6 @@ def test_real_outlines_lie_in_their_boxes() -> None:
             rows, columns = (np.flatnonzero(found[0].mask.any(axis)) for axis in (1, 0))
             around = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
             assert around == pytest.approx(found[0].box, abs=1.5)
-            told["alone"] += 1
-    assert told["objects"] > 500
-    assert told["alone"] >= 5
+            counts["alone"] += 1
+    assert counts["objects"] > 500
+    assert counts["alone"] >= 5

@@ -1,4 +1,4 @@
-"""Maps against objects: each measure next to a slow one, counted pixel by pixel from its paper."""
+"""Localisation metrics against slow ones that count pixels as their papers say."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from camcli.evaluation.annotations import Object
+from camcli.errors import CamcliError
 from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
+from camcli.evaluation.objects import Object
+from camcli.render.boxes import BoxRule, find_boxes, largest_box
 from tests.support.files import SAMPLES, manifest
 
 SIZE = (12, 16)
@@ -23,13 +25,13 @@ Pixel = tuple[int, int]
 
 
 def maps() -> st.SearchStrategy[np.ndarray]:
-    """Maps of few values, so that ties and regions of some size are common."""
+    """Maps with few values, so that ties and larger regions are common."""
     return arrays(np.float32, SIZE, elements=st.sampled_from([0, 0.25, 0.5, 0.75, 1]))
 
 
 @st.composite
 def objects(draw: st.DrawFn) -> list[Object]:
-    """One to three objects with corners at any quarter of a pixel; some with a mask."""
+    """One to three objects with corners at quarters of a pixel, some with a mask."""
     found = []
     for _ in range(draw(st.integers(1, 3))):
         x0, x1 = sorted(draw(st.lists(st.integers(0, 64), min_size=2, max_size=2, unique=True)))
@@ -64,17 +66,17 @@ def test_pointing(values: np.ndarray, found: list[Object], margin: float) -> Non
     assert pointing(values, found, margin) == pytest.approx(expected)
 
 
-def test_the_margin_is_15_pixels_and_an_empty_map_points_nowhere() -> None:
+def test_pointing_has_a_margin_of_15_pixels_and_an_empty_map_misses() -> None:
     values = np.zeros((40, 60), np.float32)
     values[20, 30] = 1
     for x0, hit in ((30, 1), (45, 1), (46, 0)):
         assert pointing(values, [Object("dog", (x0, 0, 60, 40))]) == hit
     assert pointing(np.zeros_like(values), [Object("dog", (0, 0, 60, 40))]) == 0
     left = [Object("dog", (0, 0, 15, 40))]
-    for constant in (0.5, 1):  # as good as a pixel that is drawn at random
+    for constant in (0.5, 1):  # the same as drawing a pixel at random
         assert pointing(np.full_like(values, constant), left) == pytest.approx(30 / 60)
     assert pointing(values, []) == 0
-    values[20, 29] = 1 - 2e-7  # equal before it was resized
+    values[20, 29] = 1 - 2e-7  # equal before resizing
     assert pointing(values, [Object("dog", (30, 20, 31, 21))], margin=0.5) == 0.5
 
 
@@ -108,8 +110,32 @@ def test_covered(values: np.ndarray, found: list[Object], share: float, part: fl
     assert covered(values, found, share, part) == expected
 
 
-def test_an_empty_map_finds_nothing() -> None:
+@settings(max_examples=40, deadline=None)
+@given(maps(), st.sampled_from([0, 0.15, 0.5, 0.8]))
+def test_boxes(values: np.ndarray, share: float) -> None:
+    """By flooding from each pixel in turn."""
+    left = {p for p in pixels() if values[p] > share * float(values.max())}
+    expected = []
+    while left:
+        region, edge = set(), [min(left)]
+        while edge:
+            y, x = edge.pop()
+            if (y, x) in left:
+                left.remove((y, x))
+                region.add((y, x))
+                edge += [(y + j, x + i) for j in (-1, 0, 1) for i in (-1, 0, 1)]
+        rows, columns = zip(*region, strict=True)
+        box = (min(columns), min(rows), max(columns) + 1, max(rows) + 1)
+        expected.append((-len(region), box[1], box[0], box))
+    found = find_boxes(values, share)
+    assert found == [box for *_, box in sorted(expected)]
+    assert largest_box(values, share) == (found[0] if found else None)
+
+
+def test_an_empty_map_scores_0() -> None:
     values, found = np.zeros((20, 30), np.float32), [Object("dog", (5, 5, 15, 15))]
+    assert find_boxes(values) == []
+    assert largest_box(values) is None
     measures = (pointing, energy, loc, localised, covered)
     assert [float(measure(values, found)) for measure in measures] == [0] * 5
 
@@ -117,7 +143,7 @@ def test_an_empty_map_finds_nothing() -> None:
 @settings(max_examples=60, deadline=None)
 @given(objects())
 def test_iou(found: list[Object]) -> None:
-    """Counted on a grid of quarters of a pixel, on which the corners lie."""
+    """Counted on a grid of quarters of a pixel, which has all corners."""
     cells = []
     for one in (found[0], found[-1]):
         x0, y0, x1, y1 = (int(4 * side) for side in one.box)
@@ -137,14 +163,32 @@ def test_localised_needs_more_than_half_of_one_object() -> None:
     assert not localised(values, [more], overlap=0.6)
     assert not localised(values, [])
     values[5:15, 20:30] = 0.2
-    assert not localised(values, [more]), "the box is of the wider region"
-    assert localised(values, [more], share=0.2)
+    assert not localised(values, [more]), "the box surrounds the larger region"
+    assert localised(values, [more], box_threshold=0.2)
 
 
-def test_the_dogs_box_is_on_its_head(
+def test_box_rule_selects_boxes() -> None:
+    values = np.zeros((10, 30), np.float32)
+    values[2:4, 2:4], values[5:9, 10:15], values[0, 29] = 5, 0.9, 0.6
+    values[9, 0] = 0.1
+    small, large, corner = (2, 2, 4, 4), (10, 5, 15, 9), (29, 0, 30, 1)
+    assert BoxRule().find(values, "gradcam") == [large]
+    assert BoxRule().find(values, "cam") == [small], "0.9 is less than a fifth of 5"
+    assert BoxRule("all").find(values, "gradcam") == [large, small]
+    assert BoxRule("all", 0.1).find(values, "cam") == [large, small, corner]
+    assert BoxRule("all", 0).find(values, "cam") == [large, small, corner, (0, 9, 1, 10)]
+    assert BoxRule("largest", 0.1).find(values, "cam") == [large]
+    with pytest.raises(CamcliError, match=r"unknown choice of boxes 'al': did you mean 'all'"):
+        BoxRule("al")
+    for threshold in (-0.1, 1, float("nan")):
+        with pytest.raises(CamcliError, match=rf"box threshold {threshold}: expected a fraction"):
+            BoxRule(threshold=threshold)
+
+
+def test_cams_box_of_the_dog_is_its_head(
     real: list[str], run: Callable[..., Result], tmp_path: Path
 ) -> None:
-    """cat_dog.jpg: CAM speaks for the dog by its head alone, which is in the upper right."""
+    """In cat_dog.jpg, the head is the upper right part of the dog."""
     found = run(
         *("explain", SAMPLES / "cat_dog.jpg", *real, "--method", "cam", "--save", "boxes,map"),
         *("--output", tmp_path, "--quiet"),

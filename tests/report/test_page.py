@@ -21,7 +21,7 @@ from click.testing import Result
 from PIL import Image
 
 from camcli.errors import CamcliError, ImageError
-from camcli.evaluation import plots
+from camcli.evaluation.plots import plot_names
 from camcli.images.decode import decode, thumbnail
 from camcli.images.geometry import Crop
 from camcli.render import draw
@@ -435,7 +435,7 @@ def evaluated(folder: Path, **facts: Any) -> Path:
     rows = {"gradcam": cell | {"verdict": "fails"}, "random": cell | {"mean": None}}
     rows["centre"] = cell | {"low": None, "high": None, "images": 1}
     metric = {"better": "lower", "unit": None, "source": "a paper", "rows": rows}
-    record = {"methods": ["gradcam"], "controls": ["random", "centre"]}
+    record = {"methods": ["gradcam"], "baselines": ["random", "centre"]}
     record |= {"metrics": {"deletion": metric}}
     record |= {"model": "tiny", "images": 3, "target": "pred", "layer": "auto"}
     record |= {"weights_hash": "sha256:1", **facts}
@@ -468,14 +468,14 @@ def test_evaluation(run: Run, folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_plots_of_the_evaluation_are_its_own() -> None:
-    assert set(evaluation.PLOTS) == {*plots.AXES, "distributions"}
+    assert {f"{name}.png" for name in evaluation.PLOTS} == set(plot_names())
 
 
 @pytest.mark.parametrize(
     ("name", "text", "error"),
     [
         ("metrics.json", "{", "metrics.json or scores.csv is not camcli evaluate's"),
-        ("metrics.json", '{"methods": []}', "is not camcli evaluate's (KeyError: 'controls')"),
+        ("metrics.json", '{"methods": []}', "is not camcli evaluate's (KeyError: 'baselines')"),
         ("scores.csv", "image,method\nplain.jpg,gradcam\n", "is not camcli evaluate's"),
     ],
 )

@@ -1,0 +1,210 @@
+"""The registry of metrics and the kinds of evidence that a metric may ask for.
+
+A metric is one function. The names of its parameters say which evidence it needs, and a run takes
+no other evidence. How a metric is drawn, marked and exported are fields of its row in METRICS, so
+that no other file names a metric.
+
+This module does not import torch, so that the command line lists the metrics without delay.
+
+Letters: N images, H W the network's input, R other maps of the same images, S points of a curve.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, TypeVar
+
+EvidencePlace: TypeAlias = Literal["image", "grid", "annotation"]
+"""A batch of images, grids of images, or one annotated photo, of which evidence is taken."""
+
+
+@dataclass(frozen=True)
+class EvidenceKind:
+    """A row of EVIDENCE: something that a metric may ask for by naming a parameter after it.
+
+    `shape` is that of a batch, or of a single photo for evidence of an annotation. `options` are
+    the fields of Protocol that decide it. `randomizes` is True if taking it replaces the network's
+    weights for a while.
+    """
+
+    name: str
+    shape: str
+    meaning: str
+    options: tuple[str, ...] = ()
+    place: EvidencePlace = "image"
+    randomizes: bool = False
+
+
+_MASKING = ("masking", "normalize")
+_INSERTION, _DELETION = ("insertion_fill", "curve_steps"), ("deletion_fill", "curve_steps")
+_ROAD = ("road_noise",)
+_GRID = ("min_confidence", "grid_image_size")
+
+_KINDS = (
+    EvidenceKind("mask", "N H W", "the map in [0, 1] at input size", ("normalize",)),
+    EvidenceKind("raw_map", "N H W", "the unscaled map at input size, possibly signed"),
+    EvidenceKind("probability", "N", "Y, the class probability on the image"),
+    EvidenceKind("masked_probability", "N", "O, the same on the image times `mask`", _MASKING),
+    EvidenceKind("other_masked_probabilities", "R N", "the same of each other map", _MASKING),
+    EvidenceKind("mask_of_masked", "N H W", "`mask` for the image times `mask`", _MASKING),
+    EvidenceKind("insertion_curve", "N S", "Y while top pixels replace the fill", _INSERTION),
+    EvidenceKind("deletion_curve", "N S", "Y while the fill replaces top pixels", _DELETION),
+    EvidenceKind("road_morf", "N S", "1 while the class is predicted, top pixels first", _ROAD),
+    EvidenceKind("road_lerf", "N S", "1 while the class is predicted, top pixels last", _ROAD),
+    EvidenceKind("occlusion_map", "N H W", "the occlusion map", ("window", "stride")),
+    EvidenceKind(
+        "randomized_correlation",
+        "N S",
+        "rank correlation with the map of the network at each step of weight randomization",
+        ("sanity_steps",),
+        randomizes=True,
+    ),
+    EvidenceKind("grid_map", "N 2H 2W", "raw map of a 2x2 grid for one image", _GRID, "grid"),
+    EvidenceKind("grid_cell", "N", "cell of that image: 0 1 above, 2 3 below", _GRID, "grid"),
+    EvidenceKind("photo_map", "H W", "the map in [0, 1] at photo size", place="annotation"),
+    EvidenceKind("objects", "", "the objects of the class, at least one", place="annotation"),
+    EvidenceKind("box_threshold", "", "least share of the maximum in a box", place="annotation"),
+)
+EVIDENCE = MappingProxyType({kind.name: kind for kind in _KINDS})
+"""Evidence by name. Evidence of an annotation is taken for one photo at a time, since photos differ
+in size; all other evidence for a batch."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trace (N,S) whose mean over the images is drawn as a curve.
+
+    `x` and `y` label the axes. The S points are spaced evenly from 0 to 1 (`closed`), evenly
+    between 0 and 1 without the ends (`open`), or are at 1 to S (`numbered`).
+    """
+
+    evidence: str
+    x: str
+    y: str
+    points: Literal["closed", "open", "numbered"] = "closed"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A trace (N,) from which the metric is computed for every pair of maps.
+
+    The metric's function takes one map's `evidence` and the `others` (R,N) of all other maps. Each
+    entry of the matrix is its mean with a single other map.
+    """
+
+    evidence: str
+    others: str
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A remark on every method whose mean is above a limit; `{value}` is the mean."""
+
+    above: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of METRICS.
+
+    `function` returns a value for each image, (N,), NaN where the metric is not defined. For
+    evidence of an annotation it returns the value of one image. The first line of its docstring
+    describes the metric in tables. `percent` is True if values are percentages. A `default` metric
+    is measured if the user names none, one of annotations only if there are some. `compared` is
+    False if a baseline may be perfect by construction. `trace` is evidence that is kept for each
+    image beside the value. `class_mean` adds the mean over classes of the means over images, and
+    `top1` the mean that counts images without an object of their class as 0.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    better: Literal["higher", "lower"]
+    source: str
+    percent: bool = False
+    default: bool = False
+    compared: bool = True
+    trace: Curve | Matrix | None = None
+    class_mean: bool = False
+    top1: bool = False
+    alarm: Alarm | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := self.needs - EVIDENCE.keys():
+            raise ValueError(
+                f"metric {self.name!r} needs {sorted(unknown)}: expected names in {list(EVIDENCE)}"
+            )
+        if len(places := {EVIDENCE[name].place for name in self.needs}) != 1:
+            raise ValueError(
+                f"metric {self.name!r} needs evidence of {sorted(places)}: expected one place"
+            )
+        if self.trace and self.place != "image":
+            raise ValueError(f"metric {self.name!r} has a trace: expected evidence of images")
+        if isinstance(self.trace, Curve) and self.trace.evidence not in self.needs:
+            raise ValueError(
+                f"metric {self.name!r} keeps {self.trace.evidence!r}, which it does not need"
+            )
+        if isinstance(self.trace, Matrix):
+            expected = {self.trace.evidence, self.trace.others}
+            if self.needs != expected:
+                raise ValueError(
+                    f"metric {self.name!r} has a matrix: expected the parameters {sorted(expected)}"
+                )
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """The names of the parameters, apart from those that have a default and no evidence."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return frozenset(
+            one.name for one in parameters if one.default is one.empty or one.name in EVIDENCE
+        )
+
+    @property
+    def place(self) -> EvidencePlace:
+        """The place of its evidence."""
+        return EVIDENCE[min(self.needs)].place
+
+    @property
+    def randomizes(self) -> bool:
+        """Whether it replaces the network's weights for a while."""
+        return any(EVIDENCE[name].randomizes for name in self.needs)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+
+
+_metrics: dict[str, Metric] = {}
+METRICS = MappingProxyType(_metrics)
+"""Every registered metric by name."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def register(name: str, **fields: Any) -> Callable[[Function], Function]:
+    """Register the decorated function as a metric; `fields` are those of Metric.
+
+    Raises ValueError if the name is taken or the fields do not fit the function.
+    """
+
+    def add(function: Function) -> Function:
+        if name in _metrics:
+            raise ValueError(f"metric {name!r} is registered twice")
+        _metrics[name] = Metric(name, function, **fields)
+        return function
+
+    return add
+
+
+def default_metrics(*, annotated: bool) -> tuple[str, ...]:
+    """Return the metrics that are measured if the user names none."""
+    return tuple(
+        name
+        for name, metric in METRICS.items()
+        if metric.default and (metric.place == "annotation") == annotated
+    )

@@ -1,0 +1,131 @@
+"""Means, intervals, verdicts and remarks, and how the table and the plots show them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from camcli.evaluation.baselines import BASELINES
+from camcli.evaluation.export import metrics_record
+from camcli.evaluation.intervals import bootstrap, estimates
+from camcli.evaluation.plots import _round_ticks, plots
+from camcli.evaluation.summary import Summary
+from camcli.evaluation.table import text_table
+from tests.support.evaluation import scores_of
+
+
+def verdict(method: list[float], better: str) -> str | None:
+    """Return the verdict on a method with these values, against baselines of 1 and 2."""
+    name = {"higher": "insertion", "lower": "deletion", "not compared": "complexity"}[better]
+    values = np.stack([method, np.full(len(method), 1.0), np.full(len(method), 2.0)])
+    return estimates(scores_of(["cam"], {name: values}))[name]["cam"].verdict
+
+
+def test_verdicts() -> None:
+    assert verdict([2.1, 2.3, 2.2, 2.4] * 2, "higher") == "beats"
+    assert verdict([0.1, 0.3, 0.2, 0.4] * 2, "higher") == "fails"
+    assert verdict([1.5, 1.6, 1.7, 1.8] * 2, "higher") == "fails", "it must beat both"
+    assert verdict([0.1, 0.3, 0.2, 0.4] * 2, "lower") == "beats"
+    assert verdict([9.0, 0.0, 0.0, 0.1, 9.0, 0.1], "higher") == "unsure"
+    assert verdict([0.1, 0.3, 0.2, 0.4] * 2, "not compared") is None
+
+
+def test_fewer_than_six_images_are_not_significant() -> None:
+    """Five heads in a row have a probability of 1/32."""
+    assert verdict([2.2] * 6, "higher") == "beats"
+    assert verdict([2.2] * 5, "higher") == "unsure"
+    assert verdict([2.2], "higher") == "unsure"
+    assert verdict([1.2], "higher") == "fails"
+
+
+def test_each_row_is_the_mean_of_the_images_with_a_value() -> None:
+    nan, rising = float("nan"), np.arange(8.0)
+    sanity = np.stack([np.where(rising < 2, rising, nan), rising, np.ones(8), np.ones(8)])
+    insertion = np.stack([rising, np.full(8, nan), np.ones(8), np.ones(8)])
+    trace = np.ones((4, 8, 3))
+    trace[0, :, 1], trace[0, 0, 2] = nan, nan
+    values = {"sanity": sanity, "insertion": insertion}
+    summary = Summary(scores_of(["cam", "guided"], values, {"sanity": trace}))
+    assert [one.images for one in summary.estimates["sanity"].values()] == [2, 8, 8, 8]
+    assert [one.mean for one in summary.estimates["sanity"].values()] == [0.5, 3.5, 1, 1]
+    assert summary.estimates["insertion"]["guided"].verdict is None
+    assert np.isnan(summary.estimates["insertion"]["guided"].mean)
+    assert "sanity of cam: defined on 2 of 8 images" in summary.remarks
+    assert "insertion of guided: defined on 0 of 8 images" in summary.remarks
+    curve = metrics_record(summary)["curves"]["sanity"]["cam"]
+    assert curve == [1, None, 1], "a missing value is not 0"
+    lines = text_table(summary).splitlines()
+    assert lines[1].split()[:3] == ["sanity", "lower", "2-8"]
+    assert all(picture.startswith(b"\x89PNG") for picture in plots(summary).values())
+
+
+def test_the_matrix_compares_pairs() -> None:
+    masked = np.array([[0.9, 0.9, 0.9, 0.1], [0.5] * 4, [0.3] * 4, [0.2] * 4])
+    summary = Summary(scores_of(["cam", "guided"], {"win": masked}, {"win": masked}))
+    win = summary.matrices["win"]
+    assert (win["cam"]["guided"], win["guided"]["cam"]) == (75, 25)
+    assert (win["random"]["centre"], win["centre"]["random"]) == (100, 0)
+
+
+def test_a_method_fails_the_sanity_check_above_the_limit() -> None:
+    for correlation, fails in ((0.29, False), (0.31, True)):
+        summary = Summary(scores_of(["cam"], {"sanity": np.full((3, 8), correlation)}))
+        assert any("fails the sanity check" in remark for remark in summary.remarks) == fails
+        assert metrics_record(summary)["remarks"] == list(summary.remarks)
+        assert summary.estimates["sanity"]["cam"].verdict is None, "a baseline always has 1"
+
+
+def test_columns_that_do_not_fit_follow_below() -> None:
+    methods = ("cam", "gradcam", "gradcam++", "guided")
+    summary = Summary(scores_of(methods, {"insertion": np.random.default_rng(0).random((6, 8))}))
+    whole, narrow = text_table(summary), text_table(summary, 90)
+    assert max(map(len, whole.splitlines()[:2])) > 90
+    lines = [line for line in narrow.splitlines()[:-2] if not line.startswith(("!", "~"))]
+    assert max(map(len, lines)) <= 90
+    heads = [line.split() for line in lines if line.startswith("metric")]
+    assert [head[:3] for head in heads] == [["metric", "better", "images"]] * 3
+    assert [row for head in heads for row in head[3:]] == [*methods, *BASELINES]
+    assert sorted(whole.splitlines()[1].split()[3:]) == sorted(
+        text for line in lines if line.startswith("insertion") for text in line.split()[3:]
+    )
+
+
+def test_bootstrap_intervals_have_the_width_of_theory() -> None:
+    values = np.random.default_rng(0).normal(5, 2, (1, 400))
+    ((low, high),) = bootstrap(values, 0)
+    half = 1.96 * values.std() / 20
+    assert abs(low - (values.mean() - half)) < 0.03
+    assert abs(high - (values.mean() + half)) < 0.03
+    assert np.isnan(bootstrap(np.empty((2, 0)), 0)).all()
+    assert np.isnan(bootstrap(values[:, :1], 0)).all(), "one image has no interval"
+    assert np.array_equal(bootstrap(values, 0), bootstrap(values, 0))
+    assert not np.array_equal(bootstrap(values, 0), bootstrap(values, 1))
+
+
+def test_the_table_explains_marks_and_prints_remarks() -> None:
+    insertion = np.array([[0.1] * 4, [0.5] * 4, [0.2] * 4])
+    sanity = np.array([[0.9] * 4, [1.0] * 4, [1.0] * 4])
+    text = text_table(Summary(scores_of(["guided"], {"insertion": insertion, "sanity": sanity})))
+    assert "0.100 [0.100, 0.100]!" in text
+    assert "! not better than a baseline (random or centre)" in text
+    assert "guided fails the sanity check" in text
+
+
+def test_baselines_depend_on_image_number_and_seed_only() -> None:
+    random, centre = BASELINES["random"], BASELINES["centre"]
+    assert torch.equal(random([3, 8], 0)[1], random([8], 0)[0])
+    assert not torch.equal(random([3], 0), random([3], 1))
+    assert not torch.equal(random([3], 0), random([4], 0))
+    (bell,) = centre([0], 0)
+    assert bell.argmax() in (13 * 28 + 13, 13 * 28 + 14, 14 * 28 + 13, 14 * 28 + 14)
+    assert torch.equal(bell, bell.T)
+    assert torch.allclose(bell, bell.flip(0))
+
+
+def test_round_ticks_enclose_the_range() -> None:
+    for low, high in ((0, 1), (0, 0.0013), (-0.4, 1), (0, 97.2), (0.3, 7)):
+        ticks = _round_ticks(low, high)
+        assert ticks[0] <= low
+        assert ticks[-1] >= high
+        assert 3 <= len(ticks) <= 8
+        assert len(set(np.diff(ticks).round(9))) == 1
