@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     default="image",
     show_default=True,
     type=Name("scale", SCALE_SCOPES),
-    help="Which maps of a method share one colour scale: each its own, those of a row, or all.",
+    help="The maps of a method that share a colour scale: none (image), those of a row, or all.",
 )
 @style_options
 @window_options
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     type=click.IntRange(50, 1200),
     default=300,
     show_default=True,
-    help="Pixels per inch, in PDF and SVG of the photos only.",
+    help="Pixels per inch; in PDF and SVG files, those of the photos.",
 )
 @click.option(
     "--output",
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 def figure(image: Path, *, output: Path, max_pixels: int, quiet: bool, **options: Any) -> int:
     """Draw IMAGE and its maps side by side: a row for each target, a column for each method.
 
-    A default method that does not apply to a model is an empty place with the reason.
+    A default method that does not apply to a model gives an empty cell with the reason.
     """
     _require_matplotlib()
     from camcli.report.figure.typesetting import check_ending, typeset

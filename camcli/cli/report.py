@@ -94,13 +94,13 @@ def report(
     for note in contents.notes():
         click.echo(f"Warning: {note}", err=True)
     if not quiet:
-        click.echo(_summary(contents))
+        click.echo(_summary_line(contents))
     if open and not webbrowser.open(file.absolute().as_uri()):
         click.echo("Warning: no browser found to show the page", err=True)
     return DONE
 
 
-def _summary(report: Report) -> str:
+def _summary_line(report: Report) -> str:
     images, results = len(report.originals), len(report.folder.results)
     nouns = ["image" if images == 1 else "images", "result" if results == 1 else "results"]
     words = {"error": "failed", "empty": "with an empty map"}

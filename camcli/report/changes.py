@@ -52,7 +52,9 @@ def read_changes(file: Path) -> list[Change]:
         raise CamcliError(
             f"'{file}': {error.strerror}; expected the output of camcli check --json"
         ) from None
-    return [_change(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    return [
+        _parse_change(file, number, line) for number, line in enumerate(lines, 1) if line.strip()
+    ]
 
 
 def change_of(result: SavedResult, changes: Sequence[Change]) -> Change | None:
@@ -65,7 +67,7 @@ def change_of(result: SavedResult, changes: Sequence[Change]) -> Change | None:
     return next(iter(same_layer if len(found) > 1 else found), None)
 
 
-def _change(file: Path, line: int, data: bytes) -> Change:
+def _parse_change(file: Path, line: int, data: bytes) -> Change:
     try:
         row: dict[str, Any] = json.loads(data)
         measures = {name: number_or_none(row.get(name)) for name in _MEASURES}

@@ -67,7 +67,7 @@ def read_evaluation(folder: Path) -> Evaluation:
             columns=columns,
             rows=tuple(_metric_row(name, metric, columns) for name, metric in metrics.items()),
             plots=dict(_plots(folder, [*record["curves"], DISTRIBUTIONS])),
-            values=dict(_values(folder / SCORES_FILE, metrics)),
+            values=dict(_read_values(folder / SCORES_FILE, metrics)),
             weights_hash=text_or_none(record.get("weights_hash")),
             layer=text_or_none(record.get("layer")) or "auto",
         )
@@ -123,7 +123,9 @@ def _cell_text(cell: dict[str, Any], digits: int) -> str:
     return f"{mean:.{digits}f} [{low}, {high}]"
 
 
-def _values(file: Path, metrics: Collection[str]) -> Iterator[tuple[ScoreKey, dict[str, float]]]:
+def _read_values(
+    file: Path, metrics: Collection[str]
+) -> Iterator[tuple[ScoreKey, dict[str, float]]]:
     """Yield the metrics that are defined for each image, method and class."""
     if not file.is_file():
         return

@@ -1,9 +1,9 @@
 """Pack raw maps into the page as float32 in base64.
 
 A page opened from a disk may not read the `.npy` files beside it, so it holds the values that it
-draws and shows under the pointer. Maps of a layer are small: 14x14 cells take 1 kB. Large maps,
-such as those of occlusion, share the rest of a budget and are reduced to means over rectangles of
-cells. Images of gradients (3,H,W) are not packed: the page shows their overlays.
+draws and shows under the pointer. Maps of a layer are small: 14x14 cells take 1 kB. Large maps, as
+of occlusion, share the rest of a budget and are reduced to means over rectangles of cells. Images
+of gradients (3,H,W) are not packed: the page shows their overlays.
 """
 
 from __future__ import annotations

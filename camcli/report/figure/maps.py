@@ -32,7 +32,7 @@ from camcli.report.figure.sheet import (
 
 @dataclass(frozen=True)
 class SheetOptions:
-    """What a figure compares.
+    """The contents of a figure.
 
     Without `methods`, the first model has the columns FIRST_MODEL_METHODS and the others
     OTHER_MODEL_METHODS. `scale` is one of SCALE_SCOPES.
@@ -56,7 +56,7 @@ def make_sheet(pixels: Pixels, models: Sequence[Model], options: SheetOptions) -
     for name, model in zip(_distinct_names(models), models, strict=True):
         methods = options.methods or (OTHER_MODEL_METHODS if columns else FIRST_MODEL_METHODS)
         known, unknown = _split_targets(model, options.targets, strict=not columns)
-        found = _cells(model, pixels, methods, known, options)
+        found = _sheet_cells(model, pixels, methods, known, options)
         columns += [
             Column(name, method, tuple(unknown.get(t) or found[method, t] for t in options.targets))
             for method in methods
@@ -92,7 +92,7 @@ def _split_targets(
     return [target for target in targets if target not in unknown], unknown
 
 
-def _cells(
+def _sheet_cells(
     model: Model,
     pixels: Pixels,
     methods: Sequence[str],
@@ -105,14 +105,16 @@ def _cells(
     tensor, crop = preprocess(pixels, model.preset, options.fit)
     images = tensor[None].to(model.device, model.dtype, memory_format=torch.channels_last)
     size = (tensor.shape[2], tensor.shape[1])
-    found = _explain(model, images, methods, targets, options)
+    found = _explain_image(model, images, methods, targets, options)
     return {
-        key: EmptyCell(str(one)) if isinstance(one, CamcliError) else _cell(model, one, crop, size)
+        key: EmptyCell(str(one))
+        if isinstance(one, CamcliError)
+        else _sheet_cell(model, one, crop, size)
         for key, one in found.items()
     }
 
 
-def _explain(
+def _explain_image(
     model: Model,
     images: torch.Tensor,
     methods: Sequence[str],
@@ -131,7 +133,7 @@ def _explain(
             raise
         if len(methods) == 1:
             return dict.fromkeys(pairs, error)
-        parts = (_explain(model, images, [method], targets, options) for method in methods)
+        parts = (_explain_image(model, images, [method], targets, options) for method in methods)
         return {pair: one for part in parts for pair, one in part.items()}
     # torch raises these for an input size that the network cannot take, or if memory runs out.
     except (RuntimeError, AssertionError) as error:
@@ -139,7 +141,7 @@ def _explain(
     return dict(zip(pairs, found, strict=True))
 
 
-def _cell(model: Model, explanation: Explanation, crop: Crop, size: Size) -> SheetCell:
+def _sheet_cell(model: Model, explanation: Explanation, crop: Crop, size: Size) -> SheetCell:
     """Return the cell of an explanation of one image. `size` is the network input's."""
     assert explanation.classes is not None  # the targets are text, not functions
     assert explanation.probabilities is not None

@@ -18,7 +18,7 @@ FIRST_MODEL_METHODS = ("guided-backprop", "gradcam", "guided", "gradcam++", "cam
 OTHER_MODEL_METHODS = ("gradcam",)
 """The default columns of every other model."""
 SCALE_SCOPES = ("image", "row", "figure")
-"""Which maps of a method share a colour scale. Maps of different methods have different units."""
+"""The groups of maps that can share a colour scale. Methods have different units."""
 
 
 @dataclass(frozen=True)
