@@ -1,4 +1,4 @@
-"""`camcli figure`: one image by several methods and models, for a paper."""
+"""`camcli figure`: the maps of one image by several methods and models, for a paper."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from camcli.cli.options import (
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, decode
 from camcli.methods.registry import METHODS
-from camcli.report.figure.sheet import BESIDE, DEFAULT, SCALES
+from camcli.report.figure.sheet import FIRST_MODEL_METHODS, OTHER_MODEL_METHODS, SCALE_SCOPES
 from camcli.runs.files import prepare, write
 
 if TYPE_CHECKING:
     from camcli.images.geometry import Pixels
+    from camcli.models.load import Model
+    from camcli.report.figure.layout import PrintOptions
+    from camcli.report.figure.sheet import Sheet
 
 
 @click.command(no_args_is_help=True)
@@ -36,16 +39,16 @@ if TYPE_CHECKING:
     "--method",
     multiple=True,
     type=Name("method", list(METHODS)),
-    help=f"A column; repeatable.  [default: {', '.join(DEFAULT)} of the first model, "
-    f"{', '.join(BESIDE)} of the others]",
+    help=f"A column; repeatable.  [default: {', '.join(FIRST_MODEL_METHODS)} of the first model, "
+    f"{', '.join(OTHER_MODEL_METHODS)} of the others]",
 )
 @target_option
 @click.option(
     "--scale",
     default="image",
     show_default=True,
-    type=Name("scale", SCALES),
-    help="What the maps of a method share their colours' values over.",
+    type=Name("scale", SCALE_SCOPES),
+    help="The maps of a method that share a colour scale: none (image), those of a row, or all.",
 )
 @style_options
 @window_options
@@ -57,14 +60,14 @@ if TYPE_CHECKING:
     default=7.0,
     show_default=True,
     metavar="INCHES",
-    help="The figure's width; 7 are two columns of most papers.",
+    help="The figure's width; 7 inches are two columns of most papers.",
 )
 @click.option(
     "--dpi",
     type=click.IntRange(50, 1200),
     default=300,
     show_default=True,
-    help="Pixels an inch, of PDF and SVG those of the photos in it.",
+    help="Pixels per inch; in PDF and SVG files, those of the photos.",
 )
 @click.option(
     "--output",
@@ -76,84 +79,98 @@ if TYPE_CHECKING:
     help="The file to write: .png, .jpg, .pdf or .svg.",
 )
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-def figure(
-    image: Path,
-    *,
-    output: Path,
-    max_pixels: int,
-    quiet: bool,
-    **options: Any,
-) -> int:
+def figure(image: Path, *, output: Path, max_pixels: int, quiet: bool, **options: Any) -> int:
     """Draw IMAGE and its maps side by side: a row for each target, a column for each method.
 
-    What is drawn by default and a model does not take is an empty place with the reason.
+    A default method that does not apply to a model gives an empty cell with the reason.
     """
-    from camcli.report.figure.typesetting import check_ending  # matplotlib, before any work
+    _require_matplotlib()
+    from camcli.report.figure.typesetting import check_ending, typeset
 
-    ending = check_ending(output)
+    ending, printing = check_ending(output), _print_options(**options)
     if image != STDIN and os.path.realpath(image) == os.path.realpath(output):
-        raise CamcliError(f"'{output}' is the image itself and would be written over")
+        raise CamcliError(f"'{output}' is the image itself and would be overwritten")
     prepare(output.parent)
-    data, gaps = _figure(decode(image, max_pixels), ending, **options)
-    write(output, data)
+    pixels = decode(image, max_pixels)
+    sheet = _make_sheet(pixels, _load_models(**options), **options)
+    write(output, typeset(sheet, ending, printing))
     click.echo(output)
-    for gap in gaps:
-        if not quiet:
-            click.echo(f"Note: {gap}", err=True)
+    for reason in () if quiet else sheet.empty_reasons:
+        click.echo(f"Note: {reason}", err=True)
     return DONE
 
 
-def _figure(
-    pixels: Pixels,
-    ending: str,
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise CamcliError(
+            "camcli figure needs matplotlib, which is not installed: pip install 'camcli[figure]'"
+        ) from None
+
+
+def _load_models(
     *,
     model: Sequence[str],
     weights: Sequence[str],
     labels: Sequence[str],
     device: str,
     precision: str,
+    **_: Any,
+) -> list[Model]:
+    from camcli.models.load import load
+
+    files, names = _per_model(weights, model, "--weights"), _per_model(labels, model, "--labels")
+    return [
+        load(*given, labels=known, device=device, precision=precision)
+        for *given, known in zip(model, files, names, strict=True)
+    ]
+
+
+def _make_sheet(
+    pixels: Pixels,
+    models: Sequence[Model],
+    *,
     method: Sequence[str],
     target: Sequence[str],
-    scale: str,
-    colormap: str,
-    alpha: float,
     window: int | None,
     stride: int | None,
     fit: str,
-    width: float,
-    dpi: int,
-) -> tuple[bytes, list[str]]:
-    """The figure's file, and why there are places without a map."""
+    scale: str,
+    **_: Any,
+) -> Sheet:
     from camcli.capture.windows import Window
-    from camcli.models.load import load
-    from camcli.render.draw import Style
-    from camcli.report.figure.maps import make
-    from camcli.report.figure.typesetting import typeset
+    from camcli.report.figure.maps import SheetOptions, make_sheet
 
-    style, count = Style(colormap, alpha), len(model)
-    files, names = _each(weights, count, "--weights"), _each(labels, count, "--labels")
-    sheet = make(
+    return make_sheet(
         pixels,
-        [
-            load(*given, labels=known, device=device, precision=precision)
-            for *given, known in zip(model, files, names, strict=True)
-        ],
-        [*dict.fromkeys(method)],
-        [*dict.fromkeys(target)],
-        fit=fit,
-        window=Window(window, stride),
-        scale=scale,
+        models,
+        SheetOptions(
+            methods=tuple(dict.fromkeys(method)),
+            targets=tuple(dict.fromkeys(target)),
+            fit=fit,
+            window=Window(window, stride),
+            scale=scale,
+        ),
     )
-    shared = scale == "figure"
-    return typeset(sheet, ending, style, width=width, dpi=dpi, shared=shared), sheet.gaps
 
 
-def _each(given: Sequence[str], models: int, option: str) -> Sequence[Any]:
-    """What an option says for each model: the same for all, or one for each."""
-    if len(given) in (0, 1):
-        return [*given, None][:1] * models
-    if len(given) != models:
+def _print_options(
+    *, width: float, dpi: int, scale: str, colormap: str, alpha: float, **_: Any
+) -> PrintOptions:
+    from camcli.render.draw import Style
+    from camcli.report.figure.layout import PrintOptions
+
+    return PrintOptions(width, dpi, Style(colormap, alpha), shared_scale=scale == "figure")
+
+
+def _per_model(values: Sequence[str], models: Sequence[str], option: str) -> Sequence[Any]:
+    """Return an option's value for each model, given once for all models or once for each."""
+    if len(values) in (0, 1):
+        return [*values, None][:1] * len(models)
+    if len(values) != len(models):
         raise CamcliError(
-            f"{option} is given {len(given)} times for {models} models: give it once, or for each"
+            f"{option} is given {len(values)} times for {len(models)} models: expected once, or "
+            "once for each model"
         )
-    return given
+    return values

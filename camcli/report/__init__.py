@@ -1,11 +1,12 @@
 """An output folder as one HTML page that needs no server and no network.
 
-Code, style and rows are in the page, and so are the maps' values and a small picture of each
-original: a page that was opened from a disk may not read files beside it, and 10 000 photos as
-thumbnails would be 10 000 decoded photos. Overlays and whole originals are links to the files where
-they lie, for whoever has them; without them the page still shows every map over its small picture.
+The page holds its code, its style, the rows, the maps' values and a thumbnail of each original: a
+page opened from a disk may not read the files beside it, and 10 000 decoded photos would not fit
+into memory. Overlays and originals are links. If they are gone, the page still shows every map over
+its thumbnail.
 
-`folder` reads what `camcli explain` wrote, `originals` finds the images that were explained, `maps`
-packs raw values, `evaluation` and `changes` read what `camcli evaluate` and `camcli check` found,
-and `page` makes the page of it all. Nothing here needs torch.
+Read `json_values`, `folder`, `originals`, `maps`, `evaluation` and `changes` (what is read from
+files), `contents` (all of it together), `page_data` (what the script gets), `page` (the HTML), and
+the scripts in the order of `page.SCRIPTS`. `figure/` draws figures for papers. Except for
+`figure/`, nothing here needs torch. May import evaluation, snapshots, training, runs and below.
 """

@@ -1,24 +1,29 @@
-"""What `camcli check --json` printed: how each result differs from its baseline."""
+"""Read the output of `camcli check --json`: how each result differs from its baseline."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from camcli.errors import CamcliError, one_line
-from camcli.report.folder import Entry, number, text
+from camcli.report.folder import SavedResult
+from camcli.report.json_values import number_or_none, text_or_none
+from camcli.snapshots.measures import Measures
 from camcli.snapshots.tables import VERDICTS
 
 CHECK_FILE = "check.jsonl"
-_MEASURES = ("relative", "correlation", "shift")
+_MEASURES = tuple(field.name for field in fields(Measures))
 
 
 @dataclass(frozen=True)
 class Change:
-    """One result and its baseline. `picture` shows both, where it was drawn and is still there."""
+    """The comparison of one result with its baseline.
+
+    `picture` shows both maps. It is None if it was not drawn or no longer exists.
+    """
 
     image: str
     method: str
@@ -30,46 +35,51 @@ class Change:
     picture: Path | None = None
 
 
-def find(folder: Path, given: Path | None) -> list[Change]:
-    """The rows of a file that was named, or of the output folder's `check.jsonl` if there is one.
+def find_changes(folder: Path, named: Path | None) -> list[Change]:
+    """Read the file that was named, or `check.jsonl` in the output folder if it exists.
 
     Raises CamcliError.
     """
-    file = given or folder / CHECK_FILE
-    return read(file) if given or file.is_file() else []
+    file = named or folder / CHECK_FILE
+    return read_changes(file) if named or file.is_file() else []
 
 
-def read(file: Path) -> list[Change]:
-    """The rows that `camcli check --json` printed, from a file. Raises CamcliError."""
+def read_changes(file: Path) -> list[Change]:
+    """Read the rows that `camcli check --json` printed to a file. Raises CamcliError."""
     try:
         lines = file.read_bytes().splitlines()
     except OSError as error:
         raise CamcliError(
-            f"'{file}': {error.strerror}; expected what camcli check --json printed"
+            f"'{file}': {error.strerror}; expected the output of camcli check --json"
         ) from None
-    return [_change(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    return [
+        _parse_change(file, number, line) for number, line in enumerate(lines, 1) if line.strip()
+    ]
 
 
-def change_of(entry: Entry, among: Sequence[Change]) -> Change | None:
-    """An entry's own of its image's; the layer counts where there are several."""
-    found = [one for one in among if (one.method, one.target) == (entry.method, entry.target)]
-    same = [one for one in found if one.layer == entry.layer]
-    return next(iter(same if len(found) > 1 else found), None)
+def change_of(result: SavedResult, changes: Sequence[Change]) -> Change | None:
+    """Return a result's change among those of its image.
+
+    The layer is compared only if several changes have the same method and target.
+    """
+    found = [c for c in changes if (c.method, c.target) == (result.method, result.target)]
+    same_layer = [change for change in found if change.layer == result.layer]
+    return next(iter(same_layer if len(found) > 1 else found), None)
 
 
-def _change(file: Path, line: int, data: bytes) -> Change:
+def _parse_change(file: Path, line: int, data: bytes) -> Change:
     try:
         row: dict[str, Any] = json.loads(data)
-        known = {n: value for n in _MEASURES if (value := number(row.get(n))) is not None}
-        picture = Path(name) if (name := text(row.get("picture"))) else None
+        measures = {name: number_or_none(row.get(name)) for name in _MEASURES}
+        picture = Path(name) if (name := text_or_none(row.get("picture"))) else None
         change = Change(
             image=str(row["image"]),
             method=str(row["method"]),
             target=str(row["target"]),
-            layer=text(row.get("layer")),
+            layer=text_or_none(row.get("layer")),
             verdict=str(row["verdict"]),
             reasons=tuple(map(str, row["reasons"])),
-            measures=known,
+            measures={name: value for name, value in measures.items() if value is not None},
             picture=picture if picture and picture.is_file() else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,29 +1,32 @@
-"""What `camcli evaluate --output` wrote: its table, its plots, and each image's own values."""
+"""Read the folder of `camcli evaluate --output`: its table, its plots and the values per image."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError, one_line
 from camcli.images.find import EVALUATION_FILES
-from camcli.report.folder import Entry, number, text
+from camcli.report.folder import SavedResult
+from camcli.report.json_values import number_or_none, text_or_none
+from camcli.runs.files import within
 
 METRICS_FILE, SCORES_FILE = EVALUATION_FILES
-PLOTS = ("insertion", "deletion", "road", "road-least", "sanity", "distributions")
-Key: TypeAlias = tuple[str, str, str]
-"""Image, method and class index, as scores.csv has them."""
+DISTRIBUTIONS = "distributions"
+"""The plot of all metrics. Every other plot is named after a metric that has a curve."""
+ScoreKey: TypeAlias = tuple[str, str, str]
+"""Image, method and class index of a row of scores.csv."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """A metric of the table, with a cell for each column: what it says, and its verdict."""
+class MetricRow:
+    """A row of the table: a metric, and for each column a text and its verdict."""
 
-    metric: str
+    title: str
     better: str
     source: str
     images: int
@@ -32,36 +35,42 @@ class Line:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A table, PNG files by name, and by image, method and class a value for each metric.
+    """An evaluation: the table, PNG files by name, and the metrics' values by image, method, class.
 
-    `told` is what was measured, in one line; `weights` the hash of the network's.
+    `summary` says in one line what was measured. `weights_hash` is the hash of the model's weights.
     """
 
+    summary: str
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    rows: tuple[MetricRow, ...]
     plots: dict[str, bytes]
-    values: dict[Key, dict[str, float]]
-    told: str
-    weights: str | None
+    values: dict[ScoreKey, dict[str, float]]
+    weights_hash: str | None
     layer: str
 
 
-def find(folder: Path, given: Path | None) -> Evaluation | None:
-    """The evaluation in a folder that was named, or in the output folder where there is one."""
-    if given is None and not (folder / METRICS_FILE).is_file():
+def find_evaluation(folder: Path, named: Path | None) -> Evaluation | None:
+    """Read the evaluation in the folder that was named, or in the output folder if it has one."""
+    if named is None and not (folder / METRICS_FILE).is_file():
         return None
-    return read(given or folder)
+    return read_evaluation(named or folder)
 
 
-def read(folder: Path) -> Evaluation:
-    """What `camcli evaluate --output` wrote to a folder. Raises CamcliError."""
-    file = folder / METRICS_FILE
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read a folder that `camcli evaluate --output` wrote. Raises CamcliError."""
     try:
-        found = json.loads(file.read_bytes())
-        columns = (*map(str, found["methods"]), *map(str, found["baselines"]))
-        lines = tuple(_line(name, metric, columns) for name, metric in found["metrics"].items())
-        told = f"{found['model']}, {found['images']} images, target {found['target']}"
-        values = dict(_values(folder / SCORES_FILE, [line.metric for line in lines]))
+        record = json.loads((folder / METRICS_FILE).read_bytes())
+        metrics = record["metrics"]
+        columns = (*map(str, record["methods"]), *map(str, record["baselines"]))
+        return Evaluation(
+            summary=f"{record['model']}, {record['images']} images, target {record['target']}",
+            columns=columns,
+            rows=tuple(_metric_row(name, metric, columns) for name, metric in metrics.items()),
+            plots=dict(_plots(folder, [*record["curves"], DISTRIBUTIONS])),
+            values=dict(_read_values(folder / SCORES_FILE, metrics)),
+            weights_hash=text_or_none(record.get("weights_hash")),
+            layer=text_or_none(record.get("layer")) or "auto",
+        )
     except OSError as error:
         raise CamcliError(
             f"'{folder}' has no readable {METRICS_FILE} ({error.strerror}): expected a folder that "
@@ -69,58 +78,64 @@ def read(folder: Path) -> Evaluation:
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise CamcliError(
-            f"'{folder}': {METRICS_FILE} or {SCORES_FILE} is not camcli evaluate's "
+            f"'{folder}': expected {METRICS_FILE} and {SCORES_FILE} of camcli evaluate "
             f"({type(error).__name__}: {one_line(error)})"
         ) from None
-    plots = {name: data for name in PLOTS if (data := _plot(folder / f"{name}.png"))}
-    hashed, layer = text(found.get("weights_hash")), text(found.get("layer"))
-    return Evaluation(columns, lines, plots, values, told, hashed, layer or "auto")
 
 
-def values_of(
-    entry: Entry, among: Sequence[Entry], found: Evaluation | None
+def metric_values(
+    result: SavedResult, siblings: Sequence[SavedResult], evaluation: Evaluation | None
 ) -> Mapping[str, float]:
-    """An entry's own values: of the class that it explains, and of the layer that was measured."""
-    if found is None or entry.class_index is None:
+    """Return a result's value for each metric.
+
+    Empty if another class or another layer was measured. `siblings` are all results of the image.
+    """
+    if evaluation is None or result.class_index is None:
         return {}
-    layers = {one.layer for one in among if one.method == entry.method}
-    if entry.layer != found.layer and (found.layer != "auto" or len(layers) > 1):
+    layers = {one.layer for one in siblings if one.method == result.method}
+    if result.layer != evaluation.layer and (evaluation.layer != "auto" or len(layers) > 1):
         return {}
-    return found.values.get((entry.image, entry.method, str(entry.class_index)), {})
+    return evaluation.values.get((result.image, result.method, str(result.class_index)), {})
 
 
-def _line(name: str, metric: dict[str, Any], columns: Sequence[str]) -> Line:
+def _metric_row(name: str, metric: dict[str, Any], columns: Sequence[str]) -> MetricRow:
     percent = metric["unit"] == "percent"
-    rows = [metric["rows"][column] for column in columns]
-    return Line(
-        f"{name} %" if percent else name,
-        str(metric["better"]),
-        str(metric["source"]),
-        max(int(row["images"]) for row in rows),
-        tuple((_cell(row, 1 if percent else 3), text(row.get("verdict"))) for row in rows),
+    cells = [metric["rows"][column] for column in columns]
+    return MetricRow(
+        title=f"{name} %" if percent else name,
+        better=str(metric["better"]),
+        source=str(metric["source"]),
+        images=max(int(cell["images"]) for cell in cells),
+        cells=tuple(
+            (_cell_text(cell, 1 if percent else 3), text_or_none(cell.get("verdict")))
+            for cell in cells
+        ),
     )
 
 
-def _cell(row: dict[str, Any], digits: int) -> str:
-    mean, *ends = (number(row[name]) for name in ("mean", "low", "high"))
+def _cell_text(cell: dict[str, Any], digits: int) -> str:
+    mean, *interval = (number_or_none(cell[name]) for name in ("mean", "low", "high"))
     if mean is None:
         return "-"
-    if None in ends:  # of a single image
+    if None in interval:  # a single image has no interval
         return f"{mean:.{digits}f}"
-    low, high = (f"{value:.{digits}f}" for value in ends)
+    low, high = (f"{value:.{digits}f}" for value in interval)
     return f"{mean:.{digits}f} [{low}, {high}]"
 
 
-def _values(file: Path, metrics: Sequence[str]) -> Iterator[tuple[Key, dict[str, float]]]:
-    """By image, method and class, the metrics that are defined there."""
+def _read_values(
+    file: Path, metrics: Collection[str]
+) -> Iterator[tuple[ScoreKey, dict[str, float]]]:
+    """Yield the metrics that are defined for each image, method and class."""
     if not file.is_file():
         return
-    names = [metric.removesuffix(" %") for metric in metrics]
     with file.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
-            known = {name: float(row[name]) for name in names if row.get(name)}
+            known = {name: float(row[name]) for name in metrics if row.get(name)}
             yield (row["image"], row["method"], row["class_index"]), known
 
 
-def _plot(file: Path) -> bytes | None:
-    return file.read_bytes() if file.is_file() else None
+def _plots(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        if (file := within(folder, f"{name}.png")).is_file():
+            yield name, file.read_bytes()

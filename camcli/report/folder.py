@@ -1,36 +1,42 @@
-"""What `camcli explain` left in a folder, taken for no more than it is: the files may be damaged,
-edited, or from somebody else."""
+"""Read an output folder of `camcli explain`.
+
+The manifest may be damaged, edited, or written by another program, so every value is checked.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from camcli.errors import CamcliError
-from camcli.images.find import Source
 from camcli.images.geometry import Crop
+from camcli.report.json_values import (
+    file_name_or_none,
+    indices_or_empty,
+    list_or_empty,
+    number_or_none,
+    text_or_none,
+)
 from camcli.runs import resume
 from camcli.runs.files import within
 from camcli.runs.manifest import MANIFEST, RUN, Row
-from camcli.runs.names import Wanted, name_of
 from camcli.runs.outputs import OUTPUTS
 
 STATUSES = ("error", "empty", "ok")
-"""What may become of a result, the worst first."""
-_NAMED = ("map", "overlay")
-"""The files that a row names."""
+"""The statuses of a result, the worst first."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A row of the manifest. `files` are those of its outputs that are there, by what they are;
-    `missing` are the names of those that it has and that are not."""
+class SavedResult:
+    """A manifest row with checked values.
+
+    `files` maps output kinds to the files that exist. `missing` holds the names of the files that
+    the row names and that do not exist.
+    """
 
     image: str
     method: str
@@ -51,30 +57,36 @@ class Entry:
     files: dict[str, Path] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
+    @property
+    def picture(self) -> str | None:
+        """The output kind of the best picture that has the original's size, if one exists."""
+        pictures = (name for name, kind in OUTPUTS.items() if kind.picture and kind.full_size)
+        return next((name for name in pictures if name in self.files), None)
+
 
 @dataclass(frozen=True)
-class Folder:
-    """An output folder: its entries in the manifest's order, and how many lines are no rows."""
+class OutputFolder:
+    """An output folder: its results in manifest order, its run record, and its unread lines."""
 
     path: Path
-    entries: Sequence[Entry]
+    results: Sequence[SavedResult]
     run: Row
     unread: int = 0
 
     @cached_property
-    def images(self) -> dict[str, list[Entry]]:
-        """The entries by their image."""
-        found: dict[str, list[Entry]] = {}
-        for entry in self.entries:
-            found.setdefault(entry.image, []).append(entry)
+    def images(self) -> dict[str, list[SavedResult]]:
+        """The results by image name."""
+        found: dict[str, list[SavedResult]] = {}
+        for result in self.results:
+            found.setdefault(result.image, []).append(result)
         return found
 
 
-def read(folder: Path) -> Folder:
-    """An output folder, also of a run that was killed or is not done yet.
+def read_output_folder(folder: Path) -> OutputFolder:
+    """Read an output folder, also one of a run that was killed or is still running.
 
-    Of two rows for one result the later counts. Raises CamcliError where there is none at all, or
-    where one names a file outside of the folder.
+    If two rows describe the same result, the later one is kept. Raises CamcliError if the folder
+    has no manifest row, or if a row names a file outside of the folder.
     """
     lines = [line for line in resume.lines(folder) if line.strip()]
     if not lines:
@@ -82,94 +94,52 @@ def read(folder: Path) -> Folder:
             f"'{folder}' has no {MANIFEST} with a row in it: expected a folder that camcli explain "
             f"wrote"
         )
-    entries = [_entry(folder, row) for row in resume.parsed(lines) if _is_whole(row)]
-    if not entries:
-        raise CamcliError(f"'{folder / MANIFEST}': not one of its {len(lines)} lines is a row")
-    last = {(one.image, one.method, one.target, one.layer): one for one in entries}
-    return Folder(folder, [*last.values()], record(folder / RUN), len(lines) - len(entries))
+    results = [_result(folder, row) for row in resume.parsed(lines) if _is_complete(row)]
+    if not results:
+        raise CamcliError(f"'{folder / MANIFEST}': none of its {len(lines)} lines is a row")
+    last = {(one.image, one.method, one.target, one.layer): one for one in results}
+    return OutputFolder(folder, [*last.values()], _read_run(folder), len(lines) - len(results))
 
 
-def record(file: Path) -> Row:
-    """A JSON object from a file; an empty one where there is none to read."""
+def _read_run(folder: Path) -> Row:
+    """Return the run record, or an empty one if it cannot be read."""
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def number(value: Any) -> float | None:
-    """A finite number, or None for anything else."""
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if known and abs(value) <= sys.float_info.max else None
+def _is_complete(row: Row) -> bool:
+    names = (text_or_none(row["method"]), text_or_none(row["target"]))
+    return row["status"] in STATUSES and all((*names, file_name_or_none(row["image"])))
 
 
-def text(value: Any) -> str | None:
-    """A text that is not empty, or None for anything else."""
-    return value if isinstance(value, str) and value else None
-
-
-def _file_name(value: Any) -> str | None:
-    """A text that can be a file's name, or None for anything else."""
-    try:
-        encoded = os.fsencode(text(value) or "")
-    except UnicodeEncodeError:
-        return None
-    return value if encoded and b"\0" not in encoded and Path(value).name else None
-
-
-def _is_whole(row: Row) -> bool:
-    texts = text(row["method"]), text(row["target"]), _file_name(row["image"])
-    return row["status"] in STATUSES and all(texts)
-
-
-def _entry(folder: Path, row: Row) -> Entry:
-    files = {what: within(folder, name) for what, name in _names(row).items()}
-    there = {what: file for what, file in files.items() if os.path.isfile(file)}
-    gone = [what for what in _NAMED if row.get(what) and what in files and what not in there]
-    boxes = [box for box in (row.get("box"), *_list(row.get("boxes"))) if len(_whole(box)) == 4]
-    crop = _whole(row.get("crop"))
-    return Entry(
+def _result(folder: Path, row: Row) -> SavedResult:
+    names = {name: file_name_or_none(row.get(kind.field)) for name, kind in OUTPUTS.items()}
+    named = {kind: within(folder, name) for kind, name in names.items() if name}
+    files = {kind: file for kind, file in named.items() if os.path.isfile(file)}
+    boxes = [indices_or_empty(box) for box in (row.get("box"), *list_or_empty(row.get("boxes")))]
+    crop = indices_or_empty(row.get("crop"))
+    return SavedResult(
         image=row["image"],
         method=row["method"],
         target=row["target"],
         status=row["status"],
-        layer=text(row.get("layer")),
-        error=text(row.get("error")),
-        class_name=text(row.get("class_name")),
-        score=number(row.get("score")),
-        probability=number(row.get("probability")),
-        map_min=number(row.get("map_min")),
-        map_max=number(row.get("map_max")),
-        class_index=next(iter(_whole([row.get("class_index")])), None),
-        map_shape=_whole(row.get("map_shape")),
+        layer=text_or_none(row.get("layer")),
+        error=text_or_none(row.get("error")),
+        class_name=text_or_none(row.get("class_name")),
+        score=number_or_none(row.get("score")),
+        probability=number_or_none(row.get("probability")),
+        map_min=number_or_none(row.get("map_min")),
+        map_max=number_or_none(row.get("map_max")),
+        class_index=next(iter(indices_or_empty([row.get("class_index")])), None),
+        map_shape=indices_or_empty(row.get("map_shape")),
         crop=Crop(*crop) if len(crop) == 4 and crop[0] < crop[2] and crop[1] < crop[3] else None,
-        boxes=tuple(_whole(box) for box in boxes),
-        digest=text(row.get("digest")) or "",
-        files=there,
-        missing=tuple(str(files[what].relative_to(folder)) for what in gone),
+        boxes=tuple(box for box in boxes if len(box) == 4),
+        digest=text_or_none(row.get("digest")) or "",
+        files=files,
+        missing=tuple(
+            str(one.relative_to(folder)) for kind, one in named.items() if kind not in files
+        ),
     )
-
-
-def _names(row: Row) -> dict[str, str]:
-    """The files that a row may have, by what they are; it names the map and the overlay alone."""
-    if row["status"] == "error":
-        return {}
-    named = {what: name for what in _NAMED if (name := _file_name(row.get(what)))}
-    stems = [name.removesuffix(OUTPUTS[what].ending) for what, name in named.items()]
-    if not stems:
-        source, wanted = Source(Path(), Path(row["image"])), Wanted(row["method"], row["target"])
-        stems = [name_of(source, wanted, "map").as_posix().removesuffix(OUTPUTS["map"].ending)]
-    return named | {
-        what: stems[0] + kind.ending for what, kind in OUTPUTS.items() if what not in named
-    }
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _whole(value: Any) -> tuple[int, ...]:
-    """A list of whole numbers from 0 up, or nothing."""
-    known = [isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in _list(value)]
-    return tuple(value) if known and all(known) else ()

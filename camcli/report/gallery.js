@@ -1,106 +1,101 @@
-// Cards for the images that are asked for. Only those on the screen exist, so that ten thousand
-// images are no slower than fifty.
+// A card for each matching image. Only the cards on the screen exist in the document, so that ten
+// thousand images are as fast as fifty.
 
 const GAP = 12;
-const CAPTION = 64; // what a card needs below its picture, and around
+const CAPTION_HEIGHT = 64; // a card's height without its picture
 const gallery = document.getElementById("gallery");
-const cards = new Map(); // by their place among those shown
-let shown = [];
+const cards = new Map(); // by their index in `entries`
+let entries = [];
 let layout = { columns: 1, width: 0, height: 0 };
-let current = 0;
+let currentIndex = 0;
 
-function relayout() {
-  const inside = gallery.clientWidth;
-  const least = inside < 520 ? 150 : 210;
-  const columns = Math.max(1, Math.floor((inside + GAP) / (least + GAP)));
-  const width = Math.floor((inside + GAP) / columns) - GAP;
-  layout = { columns, width, height: Math.round(width * 0.75) + CAPTION };
-  const rows = Math.ceil(shown.length / columns);
+function layOutGallery() {
+  const available = gallery.clientWidth;
+  const minWidth = available < 520 ? 150 : 210;
+  const columns = Math.max(1, Math.floor((available + GAP) / (minWidth + GAP)));
+  const width = Math.floor((available + GAP) / columns) - GAP;
+  layout = { columns, width, height: Math.round(width * 0.75) + CAPTION_HEIGHT };
+  const rows = Math.ceil(entries.length / columns);
   gallery.style.height = `${rows * (layout.height + GAP)}px`;
-  clearCards();
+  for (const card of cards.values()) card.remove();
+  cards.clear();
   drawCards();
 }
 
-function clearCards() {
-  for (const card of cards.values()) card.remove();
-  cards.clear();
-}
-
-// Make the cards that have come into sight, with some to spare, and drop those that are gone.
+// Add the cards that are now visible, with a row to spare on each side, and remove the others.
 function drawCards() {
   const step = layout.height + GAP;
   const top = -gallery.getBoundingClientRect().top;
   const first = Math.max(0, Math.floor(top / step) - 1) * layout.columns;
-  const last = Math.min(shown.length, (Math.ceil((top + innerHeight) / step) + 1) * layout.columns);
-  for (const [place, card] of cards) {
-    if ((place < first || place >= last) && card !== document.activeElement) {
+  const last = Math.min(entries.length, (Math.ceil((top + innerHeight) / step) + 1) * layout.columns);
+  for (const [index, card] of cards) {
+    if ((index < first || index >= last) && card !== document.activeElement) {
       card.remove();
-      cards.delete(place);
+      cards.delete(index);
     }
   }
-  for (let place = first; place < last; place++) cardAt(place);
+  for (let index = first; index < last; index++) cardAt(index);
 }
 
-function cardAt(place) {
-  if (!cards.has(place)) {
-    const card = cardOf(shown[place]);
-    card.style.width = `${layout.width}px`;
-    card.style.height = `${layout.height}px`;
-    const [row, column] = [Math.floor(place / layout.columns), place % layout.columns];
-    card.style.left = `${column * (layout.width + GAP)}px`;
-    card.style.top = `${row * (layout.height + GAP)}px`;
-    card.addEventListener("focus", () => (current = place));
-    cards.set(place, card);
-    gallery.insertBefore(card, cards.get(place + 1) ?? null); // in the order of reading
+function cardAt(index) {
+  if (!cards.has(index)) {
+    const card = createCard(entries[index]);
+    const [row, column] = [Math.floor(index / layout.columns), index % layout.columns];
+    const [left, top] = [column * (layout.width + GAP), row * (layout.height + GAP)];
+    const rectangle = { left, top, width: layout.width, height: layout.height };
+    for (const [side, pixels] of Object.entries(rectangle)) card.style[side] = `${pixels}px`;
+    card.addEventListener("focus", () => (currentIndex = index));
+    cards.set(index, card);
+    gallery.insertBefore(card, cards.get(index + 1) ?? null); // in reading order
   }
-  return cards.get(place);
+  return cards.get(index);
 }
 
-function cardOf({ image, result, count }) {
-  const card = make("a", { className: "card", href: `#image-${image.index}`, title: image.name });
-  const stage = stageOf(image, result, { longest: 128, large: false });
-  const stand = make("div", { className: "stand" });
-  if (stage.children.length) stand.append(fitted(stage, sizeOf(image, result)));
-  else stand.append(make("p", { className: "lack", textContent: result.error ?? "no picture" }));
-  const what = result.class ? `${result.class} ${percent(result.probability)}` : "";
-  const how = make("span", { className: "how", textContent: titleOf(image, result) });
-  const more = count > 1 ? make("span", { className: "badge", textContent: `+${count - 1}` }) : null;
+function createCard({ image, result, count }) {
+  const card = create("a", { className: "card", href: `#image-${image.index}`, title: image.name });
+  const picture = pictureOf(image, result, { longest: 128, large: false });
+  const area = create("div", { className: "picture-area" });
+  if (picture.children.length) area.append(fitIntoCard(picture, sizeOf(image, result)));
+  else area.append(create("p", { className: "no-picture", textContent: result.error ?? "no picture" }));
+  const prediction = result.class ? `${result.class} ${formatPercent(result.probability)}` : "";
+  const title = create("span", { className: "title", textContent: titleOf(image, result) });
+  const more = count > 1 ? create("span", { className: "badge", textContent: `+${count - 1}` }) : null;
   card.append(
-    stand,
-    make("b", { className: "line", dir: "auto", textContent: image.name }),
-    make("span", { className: "line", dir: "auto", textContent: what }),
-    make("span", { className: "line quiet" }, ...badges(result), how, more),
+    area,
+    create("b", { className: "line", dir: "auto", textContent: image.name }),
+    create("span", { className: "line", dir: "auto", textContent: prediction }),
+    create("span", { className: "line muted" }, ...badgesOf(result), title, more),
   );
   card.classList.add(result.status);
   return card;
 }
 
-// A stage as large as its card lets it be.
-function fitted(stage, [width, height]) {
-  const tall = height / width > 0.75;
-  stage.style[tall ? "height" : "width"] = "100%";
-  return stage;
+// Make a picture as large as its card allows.
+function fitIntoCard(picture, [width, height]) {
+  const isTall = height / width > 0.75;
+  picture.style[isTall ? "height" : "width"] = "100%";
+  return picture;
 }
 
 function showGallery() {
-  shown = asked();
-  current = Math.min(current, Math.max(0, shown.length - 1));
-  const [few, all] = [shown.length, images.length].map((n) => n.toLocaleString("en"));
+  entries = matchingEntries();
+  currentIndex = Math.min(currentIndex, Math.max(0, entries.length - 1));
+  const [matching, all] = [entries.length, images.length].map((n) => n.toLocaleString("en"));
   const noun = images.length === 1 ? "image" : "images";
-  document.getElementById("count").value = few === all ? `${all} ${noun}` : `${few} of ${all} ${noun}`;
-  relayout();
+  document.getElementById("count").value = matching === all ? `${all} ${noun}` : `${matching} of ${all} ${noun}`;
+  layOutGallery();
 }
 
-// Move to an image of the gallery, and bring it into sight.
-function go(place) {
-  if (!shown.length) return;
-  current = Math.min(Math.max(place, 0), shown.length - 1);
+// Scroll to the card of an index and focus it.
+function focusCard(index) {
+  if (!entries.length) return;
+  currentIndex = Math.min(Math.max(index, 0), entries.length - 1);
   const step = layout.height + GAP;
-  const top = gallery.offsetTop + Math.floor(current / layout.columns) * step;
-  const bar = document.getElementById("controls");
-  const covered = getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
+  const top = gallery.offsetTop + Math.floor(currentIndex / layout.columns) * step;
+  const controls = document.getElementById("controls");
+  const covered = getComputedStyle(controls).position === "sticky" ? controls.offsetHeight : 0;
   if (top < scrollY + covered) scrollTo({ top: top - covered - GAP });
   else if (top + step > scrollY + innerHeight) scrollTo({ top: top + step - innerHeight });
   drawCards();
-  cardAt(current).focus({ preventScroll: true });
+  cardAt(currentIndex).focus({ preventScroll: true });
 }

@@ -1,58 +1,66 @@
-// The controls, the keys, and what stands above the gallery.
+// The controls, the keyboard, and the sections above the gallery.
 
 const byId = (id) => document.getElementById(id);
 const root = document.documentElement;
-let opacity = facts.alpha;
-let before = facts.alpha || 0.5; // what `0` goes back to
+let opacity = data.alpha;
+let opacityBefore = data.alpha || 0.5; // what the key 0 restores
 
 function setOpacity(value) {
   opacity = Math.min(1, Math.max(0, value));
   root.style.setProperty("--opacity", opacity);
   for (const slider of document.querySelectorAll(".opacity")) slider.value = 100 * opacity;
-  for (const told of document.querySelectorAll(".opacity-told")) told.value = `${Math.round(100 * opacity)}%`;
+  for (const label of document.querySelectorAll(".opacity-value")) label.value = `${Math.round(100 * opacity)}%`;
 }
 
-function fill(id, found, all) {
-  const select = byId(id);
-  select.replaceChildren(make("option", { value: "", textContent: all }));
-  for (const [value, count] of found) {
-    select.append(make("option", { value, textContent: `${value} (${count.toLocaleString("en")})` }));
+function toggleMap() {
+  if (opacity) opacityBefore = opacity;
+  setOpacity(opacity ? 0 : opacityBefore);
+}
+
+function fillSelect(id, valueOf) {
+  const [select, counted] = [byId(id), countValues(valueOf)];
+  select.replaceChildren(create("option", { value: "", textContent: "all" }));
+  for (const [value, count] of counted) {
+    select.append(create("option", { value, textContent: `${value} (${count.toLocaleString("en")})` }));
   }
-  select.closest("label").hidden = found.length < 2;
+  select.closest("label").hidden = counted.length < 2;
 }
 
 function fillControls() {
-  for (const field of FIELDS) fill(field, choices((result) => result[field]), "all");
-  fill("verdict", choices(verdictOf), "all");
+  for (const field of FIELDS) fillSelect(field, (result) => result[field]);
+  fillSelect("verdict", verdictOf);
   for (const order of Object.keys(ORDERS)) {
-    byId("order").append(make("option", { value: order, textContent: order === "problems" ? "problems first" : order }));
+    byId("order").append(create("option", { value: order, textContent: order === "problems" ? "problems first" : order }));
   }
 }
 
 function readControls() {
-  for (const name of ["text", "method", "class", "target", "status", "verdict", "order"]) {
-    wish[name] = byId(name).value;
-  }
-  wish.low = byId("low").value === "" ? 0 : Number(byId("low").value);
-  wish.high = byId("high").value === "" ? 100 : Number(byId("high").value);
-  current = 0;
+  for (const name of ["text", ...FIELDS, "verdict", "order"]) filters[name] = byId(name).value;
+  filters.minConfidence = byId("min-confidence").value === "" ? 0 : Number(byId("min-confidence").value);
+  filters.maxConfidence = byId("max-confidence").value === "" ? 100 : Number(byId("max-confidence").value);
+  currentIndex = 0;
   showGallery();
 }
 
-function nextMethod() {
+function setReversed(reversed) {
+  filters.reversed = reversed;
+  byId("reversed").setAttribute("aria-pressed", reversed);
+}
+
+function selectNextMethod() {
   const select = byId("method");
   select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
   readControls();
 }
 
-function otherTheme() {
-  const dark = root.dataset.theme
+function toggleTheme() {
+  const isDark = root.dataset.theme
     ? root.dataset.theme === "dark"
     : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
+  root.dataset.theme = isDark ? "light" : "dark";
 }
 
-function close() {
+function closeViewer() {
   location.replace("#all"); // no element has this name, so that nothing scrolls
 }
 
@@ -60,34 +68,31 @@ const KEYS = {
   "+": () => setOpacity(opacity + 0.1),
   "=": () => setOpacity(opacity + 0.1),
   "-": () => setOpacity(opacity - 0.1),
-  0: () => {
-    if (opacity) before = opacity;
-    setOpacity(opacity ? 0 : before);
-  },
-  m: nextMethod,
-  t: otherTheme,
+  0: toggleMap,
+  m: selectNextMethod,
+  t: toggleTheme,
   "?": () => byId("help").showModal(),
 };
 const GALLERY_KEYS = {
   ...KEYS,
-  ArrowRight: () => go(focused() ? current + 1 : current),
-  ArrowLeft: () => go(focused() ? current - 1 : current),
-  ArrowDown: () => go(focused() ? current + layout.columns : current),
-  ArrowUp: () => go(focused() ? current - layout.columns : current),
-  Home: () => go(0),
-  End: () => go(shown.length - 1),
+  ArrowRight: () => moveFocus(1),
+  ArrowLeft: () => moveFocus(-1),
+  ArrowDown: () => moveFocus(layout.columns),
+  ArrowUp: () => moveFocus(-layout.columns),
+  Home: () => focusCard(0),
+  End: () => focusCard(entries.length - 1),
   "/": () => byId("text").focus(),
 };
-const VIEWER_KEYS = { ...KEYS, ArrowRight: () => turn(1), ArrowLeft: () => turn(-1) };
+const VIEWER_KEYS = { ...KEYS, ArrowRight: () => openNeighbour(1), ArrowLeft: () => openNeighbour(-1) };
 
-function focused() {
-  return document.activeElement.classList.contains("card");
+// Without a focused card, any arrow key focuses the current one.
+function moveFocus(step) {
+  focusCard(document.activeElement.classList.contains("card") ? currentIndex + step : currentIndex);
 }
 
-function press(event) {
-  const typing = event.target.closest("input, select, textarea");
+function handleKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
-  if (typing) {
+  if (event.target.closest("input, select, textarea")) {
     if (event.key === "Escape" && !viewer.open) event.target.blur();
     return;
   }
@@ -97,96 +102,102 @@ function press(event) {
   action();
 }
 
-function showHead() {
-  const results = everyResult();
-  const counts = ["error", "empty"].map((status) => results.filter((r) => r.status === status).length);
-  const words = [`${images.length.toLocaleString("en")} images, ${results.length.toLocaleString("en")} results`];
-  if (counts[0]) words.push(`${counts[0].toLocaleString("en")} failed`);
-  if (counts[1]) words.push(`${counts[1].toLocaleString("en")} empty`);
-  words.push(...facts.run.map(([name, value]) => `${name} ${value}`));
-  byId("run").textContent = words.join(" · ");
-  byId("notes").append(...facts.notes.map((note) => make("li", { className: "notice", textContent: note })));
+function showHeader() {
+  const results = allResults();
+  const count = (status) => results.filter((result) => result.status === status).length;
+  const counted = { images: images.length, results: results.length };
+  const problems = { failed: count("error"), empty: count("empty") };
+  const shown = [...Object.entries(counted), ...Object.entries(problems).filter(([, n]) => n)];
+  const parts = shown.map(([noun, n]) => `${n.toLocaleString("en")} ${noun}`);
+  byId("run").textContent = [...parts, ...data.run.map(([name, value]) => `${name} ${value}`)].join(" · ");
+  byId("notes").append(...data.notes.map((note) => create("li", { className: "notice", textContent: note })));
 }
 
-function showEvaluation({ told: what, columns, lines, plots }) {
-  const head = ["metric", "better", "images", ...columns].map((text) => make("th", { textContent: text }));
-  const rows = lines.map((line) => make(
+function showEvaluation({ summary, columns, rows, plots }) {
+  const header = ["metric", "better", "images", ...columns].map((text) => create("th", { textContent: text }));
+  const lines = rows.map((row) => create(
     "tr", {},
-    make("th", { textContent: line.metric, title: line.source }),
-    make("td", { textContent: line.better }),
-    make("td", { textContent: line.images }),
-    ...line.cells.map(([text, verdict]) => make("td", { textContent: text, className: verdict ?? "" })),
+    create("th", { textContent: row.title, title: row.source }),
+    create("td", { textContent: row.better }),
+    create("td", { textContent: row.images }),
+    ...row.cells.map(([text, verdict]) => create("td", { textContent: text, className: verdict ?? "" })),
   ));
-  byId("evaluation").append(make(
+  const legend = "Means with bootstrap intervals. Red: no better than a control that ignores the network. "
+    + "Amber: better on average, but too few images to be certain.";
+  byId("evaluation").append(create(
     "details", {},
-    make("summary", { textContent: `Evaluation: ${what}` }),
-    make("div", { className: "scroll" }, make("table", {}, make("tr", {}, ...head), ...rows)),
-    told("Means with bootstrap intervals. Red: no better than a map that knows nothing; amber: better, but these images are too few to be sure.", "quiet"),
-    make("div", { className: "plots" }, ...plots.map(([name, src]) => make("img", { src, alt: name, loading: "lazy" }))),
+    create("summary", { textContent: `Evaluation: ${summary}` }),
+    create("div", { className: "scroll" }, create("table", {}, create("tr", {}, ...header), ...lines)),
+    paragraph(legend, "muted"),
+    create("div", { className: "plots" }, ...plots.map(([name, src]) => create("img", { src, alt: name, loading: "lazy" }))),
   ));
   byId("evaluation").hidden = false;
 }
 
 function showCheck({ counts, missing }) {
-  const words = { alike: "alike", differs: "changed", missing: "missing", extra: "extra" };
-  const parts = Object.entries(words).filter(([v]) => counts[v]).map(([v, word]) => `${counts[v]} ${word}`);
-  const list = missing.length ? make("ul", {}, ...missing.map((name) => make("li", { dir: "auto", textContent: name }))) : null;
-  const summary = make("summary", { textContent: `Against the baseline: ${parts.join(", ")}` });
-  byId("check").append(make("details", {}, summary, list && told("In the baseline and not here:"), list));
+  const parts = Object.entries(counts).map(([verdict, count]) => `${count} ${verdict}`);
+  const items = missing.map((name) => create("li", { dir: "auto", textContent: name }));
+  byId("check").append(create(
+    "details", {},
+    create("summary", { textContent: `Compared with the baseline: ${parts.join(", ")}` }),
+    ...(items.length ? [paragraph("Only in the baseline:"), create("ul", {}, ...items)] : []),
+  ));
   byId("check").hidden = false;
 }
 
-function listen() {
+function listenToControls() {
   const controls = byId("controls");
   controls.addEventListener("submit", (event) => event.preventDefault());
   controls.addEventListener("input", (event) => {
     if (!event.target.classList.contains("opacity")) readControls();
   });
   controls.addEventListener("reset", () => {
-    wish.reversed = false;
-    byId("reversed").setAttribute("aria-pressed", "false");
-    setTimeout(() => {
-      setOpacity(facts.alpha);
+    setReversed(false);
+    setTimeout(() => { // the inputs are reset after this event
+      setOpacity(data.alpha);
       readControls();
     });
   });
   byId("reversed").addEventListener("click", () => {
-    wish.reversed = !wish.reversed;
-    byId("reversed").setAttribute("aria-pressed", wish.reversed);
+    setReversed(!filters.reversed);
     readControls();
   });
   byId("more").addEventListener("click", () => {
-    byId("more").setAttribute("aria-expanded", controls.classList.toggle("all"));
+    byId("more").setAttribute("aria-expanded", controls.classList.toggle("expanded"));
   });
   for (const slider of document.querySelectorAll(".opacity")) {
     slider.addEventListener("input", () => setOpacity(slider.value / 100));
   }
-  byId("theme").addEventListener("click", otherTheme);
+  byId("theme").addEventListener("click", toggleTheme);
   byId("help-button").addEventListener("click", () => byId("help").showModal());
-  byId("previous").addEventListener("click", () => turn(-1));
-  byId("next").addEventListener("click", () => turn(1));
-  byId("close").addEventListener("click", close);
-  viewer.addEventListener("cancel", (event) => {
-    event.preventDefault();
-    close();
-  });
-  viewer.addEventListener("close", () => {
-    if (location.hash.startsWith("#image-")) close(); // by the browser itself
-  });
-  addEventListener("hashchange", followAddress);
-  addEventListener("scroll", () => requestAnimationFrame(drawCards), { passive: true });
-  addEventListener("resize", relayout);
-  addEventListener("keydown", press);
 }
 
-root.style.setProperty("--dim", facts.dim);
-root.style.setProperty("--saved", Math.min(0.99, facts.alpha));
-showHead();
+function listenToViewer() {
+  byId("previous").addEventListener("click", () => openNeighbour(-1));
+  byId("next").addEventListener("click", () => openNeighbour(1));
+  byId("close").addEventListener("click", closeViewer);
+  viewer.addEventListener("cancel", (event) => {
+    event.preventDefault();
+    closeViewer();
+  });
+  viewer.addEventListener("close", () => {
+    if (location.hash.startsWith("#image-")) closeViewer(); // the browser closed the dialog
+  });
+}
+
+root.style.setProperty("--dim", data.dim);
+root.style.setProperty("--saved", Math.min(0.99, data.alpha));
+showHeader();
 fillControls();
-if (facts.evaluation) showEvaluation(facts.evaluation);
-if (facts.check) showCheck(facts.check);
-setOpacity(facts.alpha);
-listen();
+if (data.evaluation) showEvaluation(data.evaluation);
+if (data.check) showCheck(data.check);
+setOpacity(data.alpha);
+listenToControls();
+listenToViewer();
+addEventListener("hashchange", followAddress);
+addEventListener("scroll", () => requestAnimationFrame(drawCards), { passive: true });
+addEventListener("resize", layOutGallery);
+addEventListener("keydown", handleKey);
 showGallery();
 followAddress();
-root.dataset.ready = Math.round(performance.now()); // how long it took, in milliseconds
+root.dataset.ready = Math.round(performance.now()); // the time until the gallery is shown, in ms

@@ -1,9 +1,9 @@
-"""Raw maps as the page holds them: float32 in base64, whole where there is room.
+"""Pack raw maps into the page as float32 in base64.
 
-A page opened from a disk may not read the `.npy` files beside it, so the values that it draws and
-shows under the pointer are in it. Layers' maps are small: 14x14 cells take 1 kB. The large ones, of
-occlusion say, share what is left of a budget, and are reduced to means over rectangles of cells.
-Images of gradients (3,H,W) stay out: of them the page shows the overlay.
+A page opened from a disk may not read the `.npy` files beside it, so it holds the values that it
+draws and shows under the pointer. Maps of a layer are small: 14x14 cells take 1 kB. Large maps, as
+of occlusion, share the rest of a budget and are reduced to means over rectangles of cells. Images
+of gradients (3,H,W) are not packed: the page shows their overlays.
 """
 
 from __future__ import annotations
@@ -19,38 +19,44 @@ from numpy.typing import NDArray
 
 from camcli.errors import CamcliError, one_line
 
-_BYTES = 16 / 3
-"""What a cell takes in the page: four bytes, in base64."""
+_BYTES_PER_CELL = 16 / 3
+"""Four bytes in base64."""
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A map's values, row by row; `cells` is (h,w) as packed, and `shape` as the file has them."""
+class PackedMap:
+    """A map as the page holds it.
+
+    `values` are in base64, row by row. `shape` (h,w) is the packed shape and `saved_shape` (h,w)
+    the shape in the file. `min` and `max` are the finite range of the file.
+    """
 
     values: str
-    cells: tuple[int, int]
     shape: tuple[int, int]
-    low: float
-    high: float
-    """The file's own range, of what is finite in it."""
+    saved_shape: tuple[int, int]
+    min: float
+    max: float
 
 
-def largest(cells: Sequence[int], budget: int) -> int:
-    """The most cells of one map for which all maps fit in `budget` bytes: small ones leave more to
-    the large."""
-    left = int(budget / _BYTES)
-    for number, count in enumerate(ordered := sorted(cells)):
+def cells_per_map(counts: Sequence[int], budget: int) -> int:
+    """Return the largest number of cells per map for which all maps fit into `budget` bytes.
+
+    `counts` holds each map's number of cells. Maps below the limit leave their share to the others.
+    """
+    left = int(budget / _BYTES_PER_CELL)
+    for number, count in enumerate(ordered := sorted(counts)):
         share = left // (len(ordered) - number)
         if count > share:
             return max(1, share)
         left -= count
-    return max(cells, default=1)
+    return max(counts, default=1)
 
 
-def pack(file: Path, most: int) -> Packed | None:
-    """A map of at most `most` cells; None for an image of gradients.
+def pack_map(file: Path, max_cells: int) -> PackedMap | None:
+    """Pack the map in a `.npy` file into at most `max_cells` cells.
 
-    Raises CamcliError where the file is no map; nothing in it is executed.
+    Returns None for an image of gradients (3,H,W). Raises CamcliError if the file holds no map. No
+    pickled object is loaded.
     """
     try:
         values = np.asarray(np.load(file, allow_pickle=False), np.float32)
@@ -61,22 +67,20 @@ def pack(file: Path, most: int) -> Packed | None:
         return None
     if values.ndim != 2 or not values.size:
         raise CamcliError(f"map not readable (shape {values.shape})")
-    height, width = values.shape
-    small, finite = _reduced(values, most), values[np.isfinite(values)]
-    return Packed(
-        base64.b64encode(np.ascontiguousarray(small, "<f4").tobytes()).decode(),
-        (small.shape[0], small.shape[1]),
-        (height, width),
-        float(finite.min()) if finite.size else 0.0,
-        float(finite.max()) if finite.size else 0.0,
+    packed, finite = _reduce(values, max_cells), values[np.isfinite(values)]
+    return PackedMap(
+        values=base64.b64encode(np.ascontiguousarray(packed, "<f4").tobytes()).decode(),
+        shape=(packed.shape[0], packed.shape[1]),
+        saved_shape=(values.shape[0], values.shape[1]),
+        min=float(finite.min()) if finite.size else 0.0,
+        max=float(finite.max()) if finite.size else 0.0,
     )
 
 
-def _reduced(values: NDArray[np.float32], most: int) -> NDArray[np.float32]:
-    """Means over rectangles of cells, at most `most` of them."""
-    height, width = values.shape
-    if values.size <= most:
+def _reduce(values: NDArray[np.float32], max_cells: int) -> NDArray[np.float32]:
+    """Return means over rectangles of cells, at most `max_cells` of them."""
+    if values.size <= max_cells:
         return values
-    scale = (most / values.size) ** 0.5
-    rows, columns = (max(1, min(most, int(n * scale))) for n in (height, width))
+    scale = (max_cells / values.size) ** 0.5
+    rows, columns = (max(1, min(max_cells, int(n * scale))) for n in values.shape)
     return np.asarray(cv2.resize(values, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)

@@ -1,8 +1,8 @@
-"""The images that were explained: where they lie now, whether they are still the same, and small.
+"""Find the images that were explained, and make thumbnails of them.
 
-The manifest holds names and no paths, so they are looked for below the folders that a user names,
-and in and beside the folder that holds the output folder. A camera calls a photo of every holiday
-IMG_0001.jpg: a row's digest tells whether a file is the one that was explained.
+The manifest holds names and no paths. Files are looked for in the folders that a user names, in the
+folder that holds the output folder, and in the folders beside it. Two photos can have the same name
+(IMG_0001.jpg), so a row's digest decides whether a file is the explained one.
 """
 
 from __future__ import annotations
@@ -20,93 +20,102 @@ from PIL import Image
 from camcli.errors import ImageError
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Crop, Pixels, Size
-from camcli.report.folder import Entry, Folder
+from camcli.report.folder import OutputFolder, SavedResult
 from camcli.runs.resume import input_digest, made
 
-SMALLEST, LARGEST = 64, 384
-"""What the longer side of a small picture may be, in pixels."""
-_BYTES = 0.16
-"""What a small picture takes in the page, by the square of its longer side: WebP, in base64."""
+MIN_SIDE, MAX_SIDE = 64, 384
+"""The range of a thumbnail's longer side, in pixels."""
+_BYTES_PER_SQUARE = 0.16
+"""The size of a thumbnail in the page (WebP in base64), over the square of its longer side."""
 _QUALITY = 75
-CHANGED = "not the file that was explained: it changed since, or another version explained it"
+CHANGED = "not the explained file: it changed, or another version of camcli explained it"
 
 
 @dataclass(frozen=True)
-class Photo:
-    """An image of the manifest. Without `file` it was not found; `small` is a WebP of it.
+class Original:
+    """An image of the manifest, and what is known of its file.
 
-    `size` is that of the original where anything tells it. `note` says what is wrong with it.
+    `file` is None if the image was not found. `size` is the original's, None if unknown.
+    `thumbnail` is a WebP. `note` says what is wrong with the file.
     """
 
     name: str
     size: Size | None = None
     file: Path | None = None
-    small: bytes | None = None
+    thumbnail: bytes | None = None
     note: str | None = None
 
 
-def side(images: int, budget: int) -> int:
-    """The longer side of small pictures, so that all of them take about `budget` bytes."""
-    return max(SMALLEST, min(LARGEST, int((budget / _BYTES / max(1, images)) ** 0.5)))
+@dataclass(frozen=True)
+class _Search:
+    """The folders to search and how to recognise a file: `named` by the user, and `nearby` ones.
+
+    `run_digest` is the part of the digests that all results of the run share, None if unknown.
+    """
+
+    named: Sequence[Path]
+    nearby: Sequence[Path]
+    run_digest: str | None
 
 
-def photos(found: Folder, given: Sequence[Path], longest: int, workers: int) -> Iterator[Photo]:
-    """Every image of a folder, in its order, read in threads."""
-    made_by = _made(found)
-    look = partial(_photo, given=given, near=_near(found.path), made_by=made_by, longest=longest)
+def thumbnail_side(images: int, budget: int) -> int:
+    """Return the longer side for which all thumbnails together take about `budget` bytes."""
+    side = int((budget / _BYTES_PER_SQUARE / max(1, images)) ** 0.5)
+    return max(MIN_SIDE, min(MAX_SIDE, side))
+
+
+def find_originals(
+    folder: OutputFolder, named: Sequence[Path], side: int, workers: int
+) -> Iterator[Original]:
+    """Yield the original of each image of a folder in order, read in threads.
+
+    `named` are folders to search first, `side` is the longer side of the thumbnails.
+    """
+    search = _Search(named, _nearby(folder.path), _run_digest(folder))
     with ThreadPoolExecutor(workers) as executor:
-        yield from executor.map(look, found.images.items())
+        yield from executor.map(partial(_original, search, side), folder.images.items())
 
 
-def _photo(
-    image: tuple[str, list[Entry]],
-    given: Sequence[Path],
-    near: Sequence[Path],
-    made_by: str | None,
-    longest: int,
-) -> Photo:
-    name, entries = image
-    file, note = _find(name, _input_digest(entries), given, near, made_by)
+def _original(search: _Search, side: int, image: tuple[str, list[SavedResult]]) -> Original:
+    name, results = image
+    file, note = _find(search, name, _input_digest(results))
     if file is None:
-        return Photo(name, _size_of_picture(entries), note=note)
+        return Original(name, _picture_size(results), note=note)
     try:
-        pixels, size = thumbnail(file, longest)
+        pixels, size = thumbnail(file, side)
     except ImageError as error:
-        return Photo(name, _size_of_picture(entries), file, note=str(error))
-    if not all(_fits(entry.crop, size) for entry in entries):
-        return Photo(name, _size_of_picture(entries), note=f"{file} has another size: not shown")
-    return Photo(name, size, file, _webp(pixels), note)
+        return Original(name, _picture_size(results), file, note=str(error))
+    if not all(_contains(size, result.crop) for result in results):
+        return Original(name, _picture_size(results), note=f"{file} has another size: not shown")
+    return Original(name, size, file, _webp(pixels), note)
 
 
-def _find(
-    name: str, digest: str, given: Sequence[Path], near: Sequence[Path], made_by: str | None
-) -> tuple[Path | None, str | None]:
-    """The image's file and what is to be said of it: the first that was explained as it is.
+def _find(search: _Search, name: str, digest: str) -> tuple[Path | None, str | None]:
+    """Return the image's file and a note on it.
 
-    If none is, the first below a folder that the user named, and then with a remark; what only
-    lies near and has the name proves nothing.
+    A file with the right digest comes first. Otherwise the first file of that name in a folder that
+    the user named is taken, with a note. A nearby file that only has the name proves nothing.
     """
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return None, None
-    named = [file for root in given if os.path.isfile(file := root / name)]
-    if digest and made_by:
-        for file in (*named, *(root / name for root in near)):
-            if os.path.isfile(file) and input_digest(file, made_by) == digest:
+    named = [file for root in search.named if os.path.isfile(file := root / name)]
+    if digest and search.run_digest:
+        for file in (*named, *(root / name for root in search.nearby)):
+            if os.path.isfile(file) and input_digest(file, search.run_digest) == digest:
                 return file, None
         return (named[0], CHANGED) if named else (None, None)
     return (named[0] if named else None), None
 
 
-def _made(found: Folder) -> str | None:
-    """The part of the digests that is the run's own, where its record is whole."""
+def _run_digest(folder: OutputFolder) -> str | None:
     try:
-        return made(found.run)
-    except (KeyError, TypeError, AttributeError):
+        return made(folder.run)
+    except (KeyError, TypeError, AttributeError):  # a damaged run record
         return None
 
 
-def _near(folder: Path) -> list[Path]:
-    """Where originals usually lie: in the folder that holds the output folder, and beside it."""
+def _nearby(folder: Path) -> list[Path]:
+    """Return the folder that holds the output folder, and the folders in it."""
     parent = Path(os.path.realpath(folder)).parent
     try:
         beside = sorted(one for one in parent.iterdir() if not one.name.startswith("."))
@@ -115,25 +124,23 @@ def _near(folder: Path) -> list[Path]:
     return [parent, *(one for one in beside if one.is_dir())]
 
 
-def _input_digest(entries: Sequence[Entry]) -> str:
-    """The digest of the image's bytes; a failed one has none."""
-    return next(filter(None, (entry.digest.partition("-")[2] for entry in entries)), "")
+def _input_digest(results: Sequence[SavedResult]) -> str:
+    """Return the digest of the image's bytes. A failed result has none."""
+    return next(filter(None, (one.digest.partition("-")[2] for one in results)), "")
 
 
-def _fits(crop: Crop | None, size: Size) -> bool:
+def _contains(size: Size, crop: Crop | None) -> bool:
     return crop is None or (crop.x1 <= size[0] and crop.y1 <= size[1])
 
 
-def _size_of_picture(entries: Sequence[Entry]) -> Size | None:
-    """The original's size, which is that of the overlays."""
-    for entry in entries:
-        for what in ("overlay", "boxes", "heatmap"):
-            if what in entry.files:
-                try:
-                    with Image.open(entry.files[what]) as picture:
-                        return picture.size
-                except OSError:
-                    continue
+def _picture_size(results: Sequence[SavedResult]) -> Size | None:
+    """Return the original's size, read from a saved picture of the same size."""
+    for file in (one.files[one.picture] for one in results if one.picture):
+        try:
+            with Image.open(file) as picture:
+                return picture.size
+        except OSError:
+            continue
     return None
 
 

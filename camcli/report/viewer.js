@@ -1,126 +1,135 @@
-// One image: its original and every result beside it, with the values under the pointer.
+// The dialog of one image: its original and all its results, with the values under the pointer.
 
 const viewer = document.getElementById("viewer");
-let open = null; // the image that is shown
+let viewedImage = null;
+let viewedMaps = []; // each with its figure, crop element, result and marker
 
-function show(image) {
-  open = image;
+function openViewer(image) {
+  viewedImage = image;
+  viewedMaps = [];
   document.getElementById("name").textContent = image.name;
-  const place = shown.findIndex((one) => one.image === image);
-  if (place >= 0) current = place;
-  document.getElementById("place").textContent = place < 0 ? "" : `${place + 1} / ${shown.length}`;
-  const remark = document.getElementById("remark");
-  remark.textContent = image.note ?? "";
-  remark.hidden = !image.note;
-  const figures = image.results.map((result) => figureOf(image, result));
-  const original = image.small && make(
+  const index = entries.findIndex((entry) => entry.image === image);
+  if (index >= 0) currentIndex = index;
+  document.getElementById("position").textContent = index < 0 ? "" : `${index + 1} / ${entries.length}`;
+  const note = document.getElementById("note");
+  note.textContent = image.note ?? "";
+  note.hidden = !image.note;
+  const figures = image.results.map((result) => createFigure(image, result));
+  const original = image.thumbnail && create(
     "figure", {},
-    stageOf(image, null, { large: true }),
-    make("figcaption", {}, make("b", { textContent: "original" }), link("file", image.original)),
+    pictureOf(image, null, { large: true }),
+    create("figcaption", {}, create("b", { textContent: "original" }), createLink("file", image.original)),
   );
   document.getElementById("figures").replaceChildren(...(original ? [original] : []), ...figures);
   if (!viewer.open) viewer.showModal();
   viewer.scrollTop = 0;
 }
 
-function link(text, address) {
-  return address ? make("a", { href: address, textContent: text, target: "_blank", rel: "noopener" }) : null;
+function createLink(text, url) {
+  return url ? create("a", { href: url, textContent: text, target: "_blank", rel: "noopener" }) : null;
 }
 
-function figureOf(image, result) {
-  const stage = stageOf(image, result, { longest: 384, large: true });
-  const files = Object.entries(result.files ?? {}).map(([what, address]) => link(what, address));
-  const figure = make(
+function createFigure(image, result) {
+  const picture = pictureOf(image, result, { longest: 384, large: true });
+  const files = Object.entries(result.files ?? {}).map(([kind, url]) => createLink(kind, url));
+  const { class: name, probability, score } = result;
+  const figure = create(
     "figure", { className: result.status },
-    stage,
-    make("figcaption", {}, make("b", { textContent: titleOf(image, result) }), ...badges(result)),
-    told(result.class && `${result.class} ${percent(result.probability)}, score ${brief(result.score)}`),
-    told(result.error, "error"),
-    make("output", { className: "value", textContent: rangeOf(result) }),
-    told(result.note, "quiet"),
-    told(changeOf(result)),
-    told(Object.entries(result.values ?? {}).map(([name, v]) => `${name} ${brief(v)}`).join(", ")),
-    result.change?.picture && saved(result.change.picture, "difference"),
-    make("p", { className: "files" }, ...files),
+    picture,
+    create("figcaption", {}, create("b", { textContent: titleOf(image, result) }), ...badgesOf(result)),
+    paragraph(name && `${name} ${formatPercent(probability)}, score ${formatNumber(score)}`),
+    paragraph(result.error, "error"),
+    create("output", { className: "value", textContent: rangeText(result) }),
+    paragraph(result.note, "muted"),
+    paragraph(changeText(result)),
+    paragraph(listNumbers(result.values ?? {}).join(", ")),
+    result.change?.picture && savedPicture(result.change.picture, "difference"),
+    create("p", { className: "files" }, ...files),
   );
-  if (result.map) follow(figure, stage.querySelector(".seen"), result);
+  if (result.map) trackPointer(figure, picture, result);
   return figure;
 }
 
-function told(text, className = "") {
-  return text ? make("p", { className, dir: "auto", textContent: text }) : null;
+function paragraph(text, className = "") {
+  return text ? create("p", { className, dir: "auto", textContent: text }) : null;
 }
 
-function rangeOf(result) {
-  const range = result.map ? [result.map.low, result.map.high] : result.range;
+function listNumbers(numbers) {
+  return Object.entries(numbers).map(([name, value]) => `${name} ${formatNumber(value)}`);
+}
+
+function rangeText(result) {
+  const range = result.map ? [result.map.min, result.map.max] : result.range;
   if (!range) return "";
-  const shape = result.map ? `, ${result.map.shape.join(" x ")} cells` : "";
-  return `${brief(range[0])} to ${brief(range[1])}${shape}`;
+  const shape = result.map ? `, ${result.map.saved_shape.join(" x ")} cells` : "";
+  return `${formatNumber(range[0])} to ${formatNumber(range[1])}${shape}`;
 }
 
-function changeOf({ change }) {
+function changeText({ change }) {
   if (!change) return "";
-  const measures = ["relative", "correlation", "shift"].filter((name) => name in change);
-  const numbers = measures.map((name) => `${name} ${brief(change[name])}`);
-  return `baseline: ${[change.verdict, ...change.reasons, ...numbers].join(", ")}`;
+  return `baseline: ${[change.verdict, ...change.reasons, ...listNumbers(change.measures)].join(", ")}`;
 }
 
-// Show a map's value under the pointer, and the values of the other maps at the same place.
-function follow(figure, area, result) {
-  const stage = area.parentElement;
-  figure.camcli = { area, result, mark: make("i", { className: "mark", hidden: true }) };
-  area.append(figure.camcli.mark);
-  const look = (event) => {
-    const { left, top, width, height } = stage.getBoundingClientRect();
-    pointAll((event.clientX - left) / width, (event.clientY - top) / height);
+// Show the values of all maps at the position of the pointer over one of them.
+function trackPointer(figure, picture, result) {
+  const crop = picture.querySelector(".crop");
+  const marker = create("i", { className: "marker", hidden: true });
+  crop.append(marker);
+  viewedMaps.push({ figure, result, marker });
+  const update = (event) => {
+    const { left, top, width, height } = picture.getBoundingClientRect();
+    showValuesAt((event.clientX - left) / width, (event.clientY - top) / height);
   };
-  stage.addEventListener("pointermove", look);
-  stage.addEventListener("pointerdown", look);
-  stage.addEventListener("pointerleave", () => pointAll(-1, -1));
+  picture.addEventListener("pointermove", update);
+  picture.addEventListener("pointerdown", update);
+  picture.addEventListener("pointerleave", () => {
+    for (const map of viewedMaps) showRange(map);
+  });
 }
 
-// Each map has its own cells; the place is in shares of the whole image.
-function pointAll(across, down) {
-  for (const { camcli } of document.querySelectorAll("#figures figure")) {
-    if (camcli) point(camcli, across, down);
+// The position is given as shares of the whole image, since each map has its own cells.
+function showValuesAt(imageX, imageY) {
+  for (const map of viewedMaps) {
+    const [left, top, width, height] = cropOf(viewedImage, map.result);
+    const [x, y] = [(imageX - left) / width, (imageY - top) / height];
+    if (x < 0 || x >= 1 || y < 0 || y >= 1) {
+      showRange(map, "outside the network's input");
+      continue;
+    }
+    const { row, column, value } = cellAt(map.result.map, x, y);
+    const [rows, columns] = map.result.map.shape;
+    placeAt(map.marker, [column / columns, row / rows, 1 / columns, 1 / rows]);
+    map.marker.hidden = false;
+    const size = sizeOf(viewedImage, map.result);
+    const pixel = [imageX * size[0], imageY * size[1]].map(Math.floor).join(", ");
+    setValue(map, `${formatNumber(value)} in row ${row}, column ${column} (pixel ${pixel})`);
   }
 }
 
-function point({ area, result, mark }, across, down) {
-  const [left, top, width, height] = seenOf(open, result);
-  const [x, y] = [(across - left) / width, (down - top) / height];
-  const inside = x >= 0 && x < 1 && y >= 0 && y < 1;
-  mark.hidden = !inside;
-  const value = area.closest("figure").querySelector(".value");
-  if (!inside) {
-    value.textContent = across < 0 ? rangeOf(result) : "not seen by the network";
-    return;
-  }
-  const cell = cellAt(result.map, x, y);
-  put(mark, [
-    cell.column / result.map.cells[1], cell.row / result.map.cells[0],
-    1 / result.map.cells[1], 1 / result.map.cells[0],
-  ]);
-  const [wide, high] = sizeOf(open, result);
-  const pixel = `${Math.floor(across * wide)}, ${Math.floor(down * high)}`;
-  value.textContent = `${brief(cell.value)} in row ${cell.row}, column ${cell.column} (pixel ${pixel})`;
+function showRange(map, text = rangeText(map.result)) {
+  map.marker.hidden = true;
+  setValue(map, text);
 }
 
-// The image `step` further on among those shown.
-function turn(step) {
-  const place = shown.findIndex((one) => one.image === open);
-  const next = shown[place < 0 ? 0 : place + step];
+function setValue({ figure }, text) {
+  figure.querySelector(".value").textContent = text;
+}
+
+// Open the image `step` places after the current one in the gallery.
+function openNeighbour(step) {
+  const index = entries.findIndex((entry) => entry.image === viewedImage);
+  const next = entries[index < 0 ? 0 : index + step];
   if (next) location.replace(`#image-${next.image.index}`);
 }
 
-// What is open is what the address says, so that the browser's own way back closes it.
+// The address decides which image is open, so that the browser's back button closes it.
 function followAddress() {
   const image = images[/^#image-(\d+)$/.exec(location.hash)?.[1]];
   if (image) {
-    show(image);
+    openViewer(image);
   } else if (viewer.open) {
     viewer.close();
-    open = null;
-    go(current);
+    viewedImage = null;
+    focusCard(currentIndex);
   }
 }

@@ -117,12 +117,12 @@ def _png(
 _outputs: dict[str, OutputKind] = {
     "overlay": OutputKind(".png", "overlay", _overlay),
     "map": OutputKind(".npy", "map", _map),
+    "boxes": OutputKind(".boxes.png", "boxes_overlay", _boxes, boxes=True),
     "heatmap": OutputKind(".heatmap.png", "heatmap", _heatmap),
     "panel": OutputKind(".panel.png", "panel", _panel, full_size=False),
-    "boxes": OutputKind(".boxes.png", "boxes_overlay", _boxes, boxes=True),
 }
 OUTPUTS: Mapping[str, OutputKind] = MappingProxyType(_outputs)
-"""The kinds by the names that --save takes, the one to look at first before the others."""
+"""The kinds by the names that --save takes, in the order in which to look at them."""
 
 
 def register_output(name: str, kind: OutputKind) -> None:

@@ -15,7 +15,7 @@ from camcli.runs.files import within, write
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted, name_of
-from camcli.runs.outputs import OUTPUTS, Drawing
+from camcli.runs.outputs import OUTPUTS, Drawing, OutputKind
 
 
 def written(job: Job, item: Explained) -> list[Row]:
@@ -103,11 +103,11 @@ def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
 def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     """Return a manifest row: the same fields in the same order, null where nothing is known.
 
-    Raw maps come before pictures. `answers` and `words` are added for results that have them.
+    Raw maps come before pictures, and boxes come last. `answers` and `words` are added for results that have them.
     """
     fields = (
         *("image", "method", "target", "class_index", "class_name", "score", "probability"),
-        *("layer", *(kind.field for kind in sorted(OUTPUTS.values(), key=lambda k: k.picture))),
+        *("layer", *(kind.field for kind in sorted(OUTPUTS.values(), key=_place_in_row))),
         *("map_shape", "map_min", "map_max", "crop", "box", "boxes"),
         *("status", "error", "digest"),
     )
@@ -116,3 +116,7 @@ def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     return {field: known.get(field) for field in fields} | {
         field: known[field] for field in ("answers", "words") if field in known
     }
+
+
+def _place_in_row(kind: OutputKind) -> tuple[bool, bool]:
+    return kind.picture, kind.boxes

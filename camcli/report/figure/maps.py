@@ -1,10 +1,11 @@
-"""The maps of a comparison figure, made and brought to common scales."""
+"""Compute the maps of a comparison figure and their common colour scales."""
 
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,153 +15,172 @@ from camcli.capture.windows import Window
 from camcli.engine.explain import explain
 from camcli.engine.explanation import Explanation
 from camcli.errors import CamcliError, ImageError, TargetError, one_line
-from camcli.images.geometry import Crop, Pixels
+from camcli.images.geometry import Crop, Pixels, Size
 from camcli.images.preprocess import preprocess
 from camcli.methods.registry import METHODS
 from camcli.models.load import Model
 from camcli.render.draw import ceiling
-from camcli.report.figure.sheet import BESIDE, DEFAULT, Cell, Column, Gap, Map, Sheet
+from camcli.report.figure.sheet import (
+    FIRST_MODEL_METHODS,
+    OTHER_MODEL_METHODS,
+    Column,
+    EmptyCell,
+    MapCell,
+    Sheet,
+    SheetCell,
+)
 
 
-def make(
-    pixels: Pixels,
-    models: Sequence[Model],
-    methods: Sequence[str],
-    targets: Sequence[str],
-    *,
-    fit: str = "preset",
-    window: Window = Window(),  # noqa: B008 - frozen
-    scale: str = "image",
-) -> Sheet:
-    """Explain an image by methods and models, for each of the targets.
+@dataclass(frozen=True)
+class SheetOptions:
+    """The contents of a figure.
 
-    Of no `methods` the first model has those in DEFAULT and the others those in BESIDE, and what a
-    model does not take is a gap. Methods that are given are every model's, and one that does not
-    apply raises MethodError; so does a target that is not the first model's raise TargetError. One
-    that the others do not have is a gap. `scale` is one of SCALES.
+    Without `methods`, the first model has the columns FIRST_MODEL_METHODS and the others
+    OTHER_MODEL_METHODS. `scale` is one of SCALE_SCOPES.
+    """
+
+    methods: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("pred",)
+    fit: str = "preset"
+    window: Window = field(default_factory=Window)
+    scale: str = "image"
+
+
+def make_sheet(pixels: Pixels, models: Sequence[Model], options: SheetOptions) -> Sheet:
+    """Explain an image by each model and method, for each target.
+
+    A default method that does not apply to a model gives empty cells, and so does a target that
+    only the first model has. Raises MethodError for a named method that does not apply to a model,
+    and TargetError for a target that the first model does not have.
     """
     columns: list[Column] = []
-    for name, model in zip(_names(models), models, strict=True):
-        wanted = methods or (BESIDE if columns else DEFAULT)
-        known, gaps = _known(model, targets, strict=not columns)
-        found = _cells(model, pixels, wanted, known, fit, window, strict=bool(methods))
+    for name, model in zip(_distinct_names(models), models, strict=True):
+        methods = options.methods or (OTHER_MODEL_METHODS if columns else FIRST_MODEL_METHODS)
+        known, unknown = _split_targets(model, options.targets, strict=not columns)
+        found = _sheet_cells(model, pixels, methods, known, options)
         columns += [
-            Column(name, method, tuple(gaps.get(t) or found[method, t] for t in targets))
-            for method in wanted
+            Column(name, method, tuple(unknown.get(t) or found[method, t] for t in options.targets))
+            for method in methods
         ]
-    return Sheet(pixels, tuple(_on_scales(columns, scale)))
+    return Sheet(pixels, tuple(_share_scales(columns, options.scale)))
 
 
-def _names(models: Sequence[Model]) -> list[str]:
-    """A name for each model; one network with several weights has theirs in its names."""
+def _distinct_names(models: Sequence[Model]) -> list[str]:
+    """Return a name for each model, with weights or a number where names would be equal."""
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         names = [f"{model.name}, {model.weights}" for model in models]
-    again = len(set(names)) < len(names)
-    return [f"{name} ({n})" if again else name for n, name in enumerate(names, 1)]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
+    return names
 
 
-def _known(model: Model, targets: Sequence[str], strict: bool) -> tuple[list[str], dict[str, Gap]]:
-    """The targets that a model has, and gaps for the others, which if strict there must not be."""
-    gaps: dict[str, Gap] = {}
+def _split_targets(
+    model: Model, targets: Sequence[str], strict: bool
+) -> tuple[list[str], dict[str, EmptyCell]]:
+    """Return the targets that a model has, and an empty cell for each of the others.
+
+    Raises TargetError for the first of the others if `strict`.
+    """
+    unknown: dict[str, EmptyCell] = {}
     for target in targets:
         try:
             parse_target(target, model.class_names, model.num_classes)
         except TargetError as error:
             if strict:
                 raise
-            gaps[target] = Gap(str(error))
-    return [target for target in targets if target not in gaps], gaps
+            unknown[target] = EmptyCell(str(error))
+    return [target for target in targets if target not in unknown], unknown
 
 
-def _cells(
+def _sheet_cells(
     model: Model,
     pixels: Pixels,
     methods: Sequence[str],
     targets: Sequence[str],
-    fit: str,
-    window: Window,
-    strict: bool,
-) -> dict[tuple[str, str], Cell]:
-    """A cell for each method and target."""
+    options: SheetOptions,
+) -> dict[tuple[str, str], SheetCell]:
+    """Return a cell for each method and target."""
     if not targets:
         return {}
-    tensor, crop = preprocess(pixels, model.preset, fit)
+    tensor, crop = preprocess(pixels, model.preset, options.fit)
     images = tensor[None].to(model.device, model.dtype, memory_format=torch.channels_last)
     size = (tensor.shape[2], tensor.shape[1])
-    found = _explained(model, images, methods, targets, window, strict)
+    found = _explain_image(model, images, methods, targets, options)
     return {
-        key: Gap(str(shown)) if isinstance(shown, CamcliError) else _cell(model, shown, crop, size)
-        for key, shown in found.items()
+        key: EmptyCell(str(one))
+        if isinstance(one, CamcliError)
+        else _sheet_cell(model, one, crop, size)
+        for key, one in found.items()
     }
 
 
-def _explained(
+def _explain_image(
     model: Model,
     images: torch.Tensor,
     methods: Sequence[str],
     targets: Sequence[str],
-    window: Window,
-    strict: bool,
+    options: SheetOptions,
 ) -> Mapping[tuple[str, str], Explanation | CamcliError]:
-    """All from one forward pass; where a method does not apply, from one for each method."""
+    """Explain images (1,C,H,W) in one forward pass.
+
+    If a default method does not apply, each method gets its own pass and may fail on its own.
+    """
     pairs = list(itertools.product(methods, targets))
     try:
-        shown = explain(model, images, list(methods), list(targets), window=window)
+        found = explain(model, images, list(methods), list(targets), window=options.window)
     except CamcliError as error:
-        if strict:
+        if options.methods:
             raise
         if len(methods) == 1:
             return dict.fromkeys(pairs, error)
-        parts = (_explained(model, images, [m], targets, window, strict) for m in methods)
-        return {pair: found for part in parts for pair, found in part.items()}
-    # Of torch: an input of another size than the network takes, or no memory for it.
+        parts = (_explain_image(model, images, [method], targets, options) for method in methods)
+        return {pair: one for part in parts for pair, one in part.items()}
+    # torch raises these for an input size that the network cannot take, or if memory runs out.
     except (RuntimeError, AssertionError) as error:
         raise ImageError(f"{model.name} failed ({one_line(error)})") from None
-    return dict(zip(pairs, shown, strict=True))
+    return dict(zip(pairs, found, strict=True))
 
 
-def _cell(model: Model, shown: Explanation, crop: Crop, size: tuple[int, int]) -> Cell:
-    assert shown.classes is not None  # a target is text here, never a function
-    assert shown.probabilities is not None
-    values = shown.maps[0].float().cpu().numpy()
+def _sheet_cell(model: Model, explanation: Explanation, crop: Crop, size: Size) -> SheetCell:
+    """Return the cell of an explanation of one image. `size` is the network input's."""
+    assert explanation.classes is not None  # the targets are text, not functions
+    assert explanation.probabilities is not None
+    values = explanation.maps[0].float().cpu().numpy()
     if not np.isfinite(values).all():
-        return Gap("the map holds NaN or infinity")
-    index, signed = int(shown.classes[0]), METHODS[shown.method].signed
-    box = None if shown.boxes is None else tuple(shown.boxes[0].tolist())
+        return EmptyCell("the map holds NaN or infinity")
+    index, signed = int(explanation.classes[0]), METHODS[explanation.method].signed
+    box = None if explanation.boxes is None else tuple(explanation.boxes[0].tolist())
     name = model.class_names[index] if model.class_names else f"class {index}"
-    form = shown.target.partition(":")[0]
-    return Map(
+    form = explanation.target.partition(":")[0]
+    return MapCell(
         values=values,
         crop=crop,
         signed=signed,
         top=ceiling(values, signed=signed),
         box=crop.corners(box, size),
         label=f"{form}: {name}" if form in FORMS else name,
-        probability=float(shown.probabilities[0]),
+        probability=float(explanation.probabilities[0]),
     )
 
 
-def _on_scales(columns: Sequence[Column], scale: str) -> list[Column]:
-    """The columns with one top for all maps of a method that share a scale."""
-    tops: dict[Hashable, float] = {}
+def _share_scales(columns: Sequence[Column], scale: str) -> list[Column]:
+    """Return the columns with one `top` for all maps of a method that share a scale."""
 
-    def key(number: int, row: int) -> Hashable:
+    def group(number: int, row: int) -> Hashable:
         method = columns[number].method
         return {"image": (number, row), "row": (method, row), "figure": method}[scale]
 
+    tops: dict[Hashable, float] = defaultdict(float)
     for number, column in enumerate(columns):
         for row, cell in enumerate(column.cells):
-            if isinstance(cell, Map):
-                tops[key(number, row)] = max(cell.top, tops.get(key(number, row), 0.0))
+            if isinstance(cell, MapCell):
+                tops[group(number, row)] = max(cell.top, tops[group(number, row)])
 
-    def on_scale(cell: Cell, number: int, row: int) -> Cell:
-        return replace(cell, top=tops[key(number, row)]) if isinstance(cell, Map) else cell
+    def rescale(cell: SheetCell, number: int, row: int) -> SheetCell:
+        return replace(cell, top=tops[group(number, row)]) if isinstance(cell, MapCell) else cell
 
     return [
-        replace(
-            column,
-            cells=tuple(on_scale(cell, number, row) for row, cell in enumerate(column.cells)),
-        )
+        replace(column, cells=tuple(rescale(c, number, row) for row, c in enumerate(column.cells)))
         for number, column in enumerate(columns)
     ]

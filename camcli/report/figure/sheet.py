@@ -1,6 +1,6 @@
-"""What a comparison figure shows: a row for each target, a column for each method of a model.
+"""The contents of a comparison figure: a row for each target, a column for each model and method.
 
-torch and OpenCV are imported only for types, so that the command line can name the defaults.
+torch and OpenCV are imported only for types, so that the command line can show the defaults.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import TypeAlias
 
 from camcli.images.geometry import Crop, MapArray, Pixels
 
-DEFAULT = ("guided-backprop", "gradcam", "guided", "gradcam++", "cam", "occlusion")
-"""The first model's columns, after figure 1 of the Grad-CAM paper (arXiv:1610.02391)."""
-BESIDE = ("gradcam",)
-"""The columns of every further model."""
-SCALES = ("image", "row", "figure")
-"""Over what maps of one method share a scale. Those of two methods have no unit in common."""
+FIRST_MODEL_METHODS = ("guided-backprop", "gradcam", "guided", "gradcam++", "cam", "occlusion")
+"""The first model's default columns, after figure 1 of the Grad-CAM paper (arXiv:1610.02391)."""
+OTHER_MODEL_METHODS = ("gradcam",)
+"""The default columns of every other model."""
+SCALE_SCOPES = ("image", "row", "figure")
+"""The groups of maps that can share a colour scale. Methods have different units."""
 
 
 @dataclass(frozen=True)
-class Map:
-    """One map in its place in the original, with the value in full colour."""
+class MapCell:
+    """A map and its place in the original. `top` is the value that is drawn in full colour."""
 
     values: MapArray
     crop: Crop
@@ -32,44 +32,49 @@ class Map:
 
 
 @dataclass(frozen=True)
-class Gap:
-    """A place without a map, and the reason."""
+class EmptyCell:
+    """A cell without a map, and the reason."""
 
     reason: str
 
 
-Cell: TypeAlias = Map | Gap
+SheetCell: TypeAlias = MapCell | EmptyCell
 
 
 @dataclass(frozen=True)
 class Column:
-    """A method of a model, and its cells from the first target down."""
+    """A model's method, and its cells from the first target down."""
 
     model: str
     method: str
-    cells: tuple[Cell, ...]
+    cells: tuple[SheetCell, ...]
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """An original, and the columns beside it."""
+    """The contents of a figure: the original, and the columns beside it."""
 
     pixels: Pixels
     columns: tuple[Column, ...]
 
     @property
     def models(self) -> list[str]:
-        """Each once, the first being the one that rows are named by."""
+        """The model names. The rows are labelled with the first model's predictions."""
         return list(dict.fromkeys(column.model for column in self.columns))
 
     @property
-    def gaps(self) -> list[str]:
-        """Why there are places without a map, each reason once."""
+    def empty_reasons(self) -> list[str]:
+        """The distinct reasons for empty cells, with model and method."""
         return list(
             dict.fromkeys(
                 f"{column.model}, {column.method}: {cell.reason}"
                 for column in self.columns
                 for cell in column.cells
-                if isinstance(cell, Gap)
+                if isinstance(cell, EmptyCell)
             )
         )
+
+    def first_map(self, row: int) -> MapCell | None:
+        """Return the first map in a row, whose class and probability label the row."""
+        cells = (column.cells[row] for column in self.columns)
+        return next((cell for cell in cells if isinstance(cell, MapCell)), None)

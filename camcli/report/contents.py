@@ -1,0 +1,107 @@
+"""Gather what a report shows: an output folder, its originals, an evaluation and a check."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+from camcli.report.changes import Change, find_changes
+from camcli.report.evaluation import Evaluation, find_evaluation
+from camcli.report.folder import OutputFolder, read_output_folder
+from camcli.report.maps import cells_per_map
+from camcli.report.originals import Original, find_originals, thumbnail_side
+
+Progress: TypeAlias = Callable[[Iterator[Original], int], Iterator[Original]]
+"""Wraps an iterator of a known length to show its progress."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The options of a report.
+
+    `images` are folders to search for originals, `evaluation` is a folder of `camcli evaluate` and
+    `check` a file of `camcli check --json`. `size` limits thumbnails and maps together, in MB.
+    """
+
+    images: Sequence[Path] = ()
+    evaluation: Path | None = None
+    check: Path | None = None
+    title: str | None = None
+    size: int = 64
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The contents of a page that will be written to `file`.
+
+    Maps with more than `max_cells` cells are reduced.
+    """
+
+    folder: OutputFolder
+    originals: Sequence[Original]
+    file: Path
+    max_cells: int
+    title: str | None = None
+    evaluation: Evaluation | None = None
+    changes: Sequence[Change] = ()
+
+    @cached_property
+    def changes_by_image(self) -> dict[str, list[Change]]:
+        """The changes by image name."""
+        found: dict[str, list[Change]] = {}
+        for change in self.changes:
+            found.setdefault(change.image, []).append(change)
+        return found
+
+    @property
+    def same_model_evaluation(self) -> Evaluation | None:
+        """The evaluation if it measured the weights that made the maps, else None."""
+        found, weights_hash = self.evaluation, self.folder.run.get("weights_hash")
+        return found if found and found.weights_hash == weights_hash else None
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The number of results with each status."""
+        return Counter(result.status for result in self.folder.results)
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line for each kind of content that is missing from the page."""
+        images, originals = self.folder.images, self.originals
+        # A failed image may not exist at all.
+        explained = [o for o in originals if any(r.status != "error" for r in images[o.name])]
+        if self.folder.unread:
+            yield f"unreadable lines in the manifest: {self.folder.unread} (is the run unfinished?)"
+        if lost := sum(one.thumbnail is None for one in explained):
+            yield f"originals not found in --images or near the folder: {lost} of {len(explained)}"
+        if other := sum(one.thumbnail is not None and one.note is not None for one in explained):
+            yield f"originals that differ from the explained files: {other} of {len(explained)}"
+        if missing := sum(len(result.missing) for result in self.folder.results):
+            yield f"missing files that the manifest names: {missing}"
+        if self.evaluation and not self.same_model_evaluation:
+            yield "the evaluation used other weights than the maps"
+
+
+def collect(folder: Path, file: Path, options: ReportOptions, progress: Progress) -> Report:
+    """Read everything that the report of an output folder shows. Raises CamcliError.
+
+    Thumbnails and maps each get half of the size. `progress` shows how many originals are read.
+    """
+    found, budget = read_output_folder(folder), options.size * 1_000_000 // 2
+    side = thumbnail_side(len(found.images), budget)
+    originals = find_originals(found, options.images, side, options.workers or os.cpu_count() or 1)
+    shapes = [one.map_shape for one in found.results if len(one.map_shape) == 2]
+    return Report(
+        folder=found,
+        originals=list(progress(originals, len(found.images))),
+        file=file,
+        max_cells=cells_per_map([rows * columns for rows, columns in shapes], budget),
+        title=options.title,
+        evaluation=find_evaluation(folder, options.evaluation),
+        changes=find_changes(folder, options.check),
+    )

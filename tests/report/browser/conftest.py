@@ -1,0 +1,65 @@
+"""Headless Chromium, and a report to look at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from camcli import cli
+from tests.support.browser import Browser, click, open_page, wait_for_frame
+from tests.support.report import HOSTILE_NAME, make_evaluation, make_output_folder
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs camcli[browser]")
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("needs chromium and chromedriver on the PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{argument}")
+    options.add_argument("--disable-background-networking")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(20)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="package")
+def report_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a page with failures, an evaluation and changes."""
+    top = tmp_path_factory.mktemp("report")
+    folder = make_output_folder(top)
+    make_evaluation(folder)
+    change = {"image": HOSTILE_NAME, "method": "gradcam", "target": "pred", "verdict": "differs"}
+    (folder / "check.jsonl").write_text(
+        json.dumps(change | {"reasons": ["values"], "relative": 0.5}) + "\n"
+    )
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["report", str(folder)])
+    assert stopped.value.code == 0
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture
+def page(browser: Browser, report_url: str) -> Browser:
+    """The page, loaded anew."""
+    return open_page(browser, report_url)
+
+
+@pytest.fixture
+def gallery(browser: Browser, report_url: str) -> Browser:
+    """The page without filters. It is loaded only if the browser shows something else."""
+    if browser.current_url != report_url:
+        return open_page(browser, report_url)
+    click(browser, "#clear")
+    wait_for_frame(browser)
+    return browser

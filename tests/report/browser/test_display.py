@@ -1,0 +1,69 @@
+"""How the page looks: opacity, themes, and small screens."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.browser import (
+    Browser,
+    card_names,
+    evaluate,
+    open_image,
+    open_page,
+    press,
+    set_control,
+)
+from tests.support.report import HOSTILE_NAME
+
+
+def test_opacity(page: Browser) -> None:
+    opacity = "Number(getComputedStyle(document.querySelector('canvas.map')).opacity)"
+    assert evaluate(page, opacity) == pytest.approx(0.5)
+    set_control(page, ".opacity", 20)
+    assert evaluate(page, opacity) == pytest.approx(0.2)
+    press(page, "+", "+")
+    assert evaluate(page, opacity) == pytest.approx(0.4)
+    press(page, "0")
+    assert evaluate(page, opacity) == 0
+    press(page, "0")
+    assert evaluate(page, opacity) == pytest.approx(0.4)
+    sliders = "[...document.querySelectorAll('.opacity')].map(slider => slider.value)"
+    assert evaluate(page, sliders) == ["40"] * 2
+
+
+def test_light_and_dark(browser: Browser, report_url: str) -> None:
+    brightness = {}
+    for theme in ("light", "dark"):
+        open_page(browser, report_url, theme=theme)
+        screenshot = Image.open(BytesIO(browser.get_screenshot_as_png())).convert("L")
+        brightness[theme] = np.asarray(screenshot, float).mean()
+    assert brightness["light"] > 180
+    assert brightness["dark"] < 90
+    press(browser, "t")
+    assert evaluate(browser, "document.documentElement.dataset.theme") == "light"
+
+
+def test_nothing_is_wider_than_a_phone(browser: Browser, report_url: str) -> None:
+    open_page(browser, report_url, width=360, height=740)
+    assert len(card_names(browser)) == 4
+    assert evaluate(browser, "document.documentElement.scrollWidth") <= 360
+    open_image(browser, HOSTILE_NAME)
+    assert evaluate(browser, "document.getElementById('viewer').scrollWidth") <= 360
+
+
+def test_tables_and_notes(page: Browser) -> None:
+    cells = "[...document.querySelectorAll('#evaluation td, #evaluation th')].map(c => c.innerText)"
+    page.execute_script("document.querySelector('#evaluation details').open = true")
+    assert {"deletion", "win %", "0.500 [0.250, 0.750]", "-"} <= set(evaluate(page, cells))
+    assert evaluate(page, "document.querySelector('#evaluation td.fails').innerText") == (
+        "0.500 [0.250, 0.750]"
+    )
+    text = evaluate(page, "document.getElementById('check').innerText")
+    assert text == "Compared with the baseline: 1 differs"
+    open_image(page, HOSTILE_NAME)
+    text = evaluate(page, "document.getElementById('figures').innerText")
+    assert "baseline: differs, values, relative 0.5" in text

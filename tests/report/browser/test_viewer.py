@@ -1,0 +1,107 @@
+"""The dialog of one image: its values, its maps and its address."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from camcli import cli
+from camcli.images.geometry import Crop
+from camcli.render import draw
+from tests.support.browser import (
+    NAME_IN_VIEWER,
+    VIEWER_IS_OPEN,
+    Browser,
+    evaluate,
+    open_image,
+    open_page,
+    pictures_load,
+    press,
+    wait_for_frame,
+)
+from tests.support.report import MAP, make_output_folder
+
+
+def test_values_under_the_pointer(page: Browser) -> None:
+    open_image(page, "plain.jpg")
+    values = "[...document.querySelectorAll('figure .value')].map(v => v.textContent)"
+    ranges = ["0 to 100, 5 x 7 cells", "-40 to 60, 5 x 7 cells"]
+    assert evaluate(page, values) == ranges
+
+    def move_pointer(column: float, row: float) -> None:
+        """Move the pointer over the crop, to a place in cells."""
+        page.execute_script(
+            "const crop = document.querySelector('#figures .crop');"
+            "const box = crop.getBoundingClientRect();"
+            "crop.dispatchEvent(new PointerEvent('pointermove', {"
+            "  bubbles: true, clientX: box.left + box.width * arguments[0] / 7,"
+            "  clientY: box.top + box.height * arguments[1] / 5 }))", column, row,
+        )  # fmt: skip
+
+    for row, column in ((0, 0), (3, 5), (4, 6)):
+        move_pointer(column + 0.8, row + 0.8)
+        x, y = 15 + int(60 * (column + 0.8) / 7), int(60 * (row + 0.8) / 5)
+        place = f"in row {row}, column {column} (pixel {x}, {y})"
+        value = int(MAP[row, column])
+        assert evaluate(page, values) == [f"{value} {place}", f"{value - 40} {place}"]
+    move_pointer(-0.5, 1)
+    assert evaluate(page, values) == ["outside the network's input"] * 2
+    page.execute_script(
+        "document.querySelector('figure:nth-child(2) .picture')"
+        ".dispatchEvent(new PointerEvent('pointerleave'))"
+    )
+    assert evaluate(page, values) == ranges
+
+
+@pytest.mark.parametrize(("number", "is_signed"), [(0, False), (1, True)])
+def test_maps_have_the_colours_of_overlays(number: int, is_signed: bool, page: Browser) -> None:
+    """A canvas has the colours of camcli.render, and for signed maps its opacity."""
+    open_image(page, "plain.jpg")
+    url = evaluate(
+        page, "document.querySelectorAll('#figures canvas')[arguments[0]].toDataURL()", number
+    )
+    drawn = np.asarray(Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))), float)
+    height, width = drawn.shape[:2]
+    white, whole = np.full((height, width, 3), 255, np.uint8), Crop(0, 0, width, height)
+    values = MAP - 40 if is_signed else MAP
+    expected = draw.overlay(white, values, whole, draw.Style(alpha=1 / 1.6), is_signed)
+    opacity = drawn[..., 3:] / 255 if is_signed else 1 / 1.6
+    shown = 255 + (drawn[..., :3] - 255) * opacity
+    assert np.abs(shown - expected).max() < 5
+
+
+def test_an_image_has_an_address(browser: Browser, report_url: str) -> None:
+    open_page(browser, f"{report_url}#image-0")
+    assert evaluate(browser, NAME_IN_VIEWER) == "plain.jpg"
+    open_page(browser, f"{report_url}#image-99")
+    assert not evaluate(browser, VIEWER_IS_OPEN)
+
+
+def test_the_address_changes_if_the_browser_closes_the_dialog(page: Browser) -> None:
+    open_image(page, "plain.jpg")
+    page.execute_script("document.getElementById('viewer').close()")
+    wait_for_frame(page)
+    assert evaluate(page, "location.hash") == "#all"
+
+
+def test_without_originals_the_saved_overlay_is_shown(browser: Browser, tmp_path: Path) -> None:
+    """More opacity adds to the opacity that the saved overlay already has."""
+    folder = make_output_folder(tmp_path)
+    shutil.rmtree(tmp_path / "photos")
+    with pytest.raises(SystemExit):
+        cli.main(["report", str(folder), "--quiet"])
+    open_page(browser, (folder / "report.html").as_uri())
+    assert pictures_load(browser)
+    open_image(browser, "plain.jpg")
+    opacity = "Number(getComputedStyle(document.querySelector('#figures canvas')).opacity)"
+    assert evaluate(browser, opacity) == 0
+    press(browser, *"+++++")
+    assert evaluate(browser, opacity) == 1
+    assert evaluate(browser, "document.querySelector('#figures .background').naturalWidth") == 90
+    assert browser.get_log("browser") == []

@@ -1,0 +1,82 @@
+"""`camcli figure`: what it writes, and its errors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.support.files import make_photo
+from tests.support.report import Run, stderr, stdout
+
+
+def test_a_figure_of_two_models(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    photo, file = make_photo(tmp_path / "photo.jpg"), tmp_path / "sub" / "fig.png"
+    second_model = ("--model", "mobilenet_v3_small", "--weights", "DEFAULT", "--weights", "none")
+    found = run(
+        *("figure", photo, "--model", "mini", *second_model, "--target", "cat", "--target", "top2"),
+        *("--window", 60, "--stride", 60, "--dpi", 50, "--scale", "figure", "-o", file),
+    )
+    assert found.exit_code == 0, stderr(found)
+    assert stdout(found) == f"{file}\n"
+    (note,) = stderr(found).splitlines()
+    assert note.startswith("Note: mobilenet_v3_small, gradcam: unknown target 'cat': did you mean")
+    with Image.open(file) as image:
+        assert image.width == 350
+    assert [path.name for path in file.parent.iterdir()] == ["fig.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["-o", "fig.bmp"],
+            "figure 'fig.bmp': expected a name that ends in .png, .jpg, .pdf, .svg",
+        ),
+        (
+            ["--width", "2"],
+            "7 pictures side by side would be 0.19 in wide: give fewer methods or models, or a",
+        ),
+        (["--method", "gradcamm"], "unknown method 'gradcamm': did you mean 'gradcam'"),
+        (["--target", "cart"], "unknown target 'cart': did you mean 'cat'"),
+        (["--scale", "page"], "unknown scale 'page': did you mean 'image'"),
+        (["--colormap", "jett"], "unknown colormap 'jett'"),
+        (
+            ["--model", "mini"] * 3 + ["--weights", "none"] * 2,
+            "--weights is given 2 times for 3 models: expected once",
+        ),
+        (["--labels", "none.txt"], "labels 'none.txt': No such file"),
+        (["-o", "photo.jpg"], "'photo.jpg' is the image itself and would be overwritten"),
+        (["-o", "/proc/none/fig.png"], "cannot write to '/proc/none': "),
+        (["--model", "mobilenet_v3_small", "--weights", "none", "--method", "cam"], "cam needs"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str],
+    message: str,
+    run: Run,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    found = run("figure", photo.name, "--window", 100, *arguments)
+    assert (found.exit_code, stdout(found)) == (2, "")
+    (line,) = stderr(found).splitlines()
+    assert line.startswith("Error: ")
+    assert message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_without_matplotlib(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    found = run("figure", photo)
+    assert found.exit_code == 2
+    assert stderr(found) == (
+        "Error: camcli figure needs matplotlib, which is not installed: "
+        "pip install 'camcli[figure]'\n"
+    )
