@@ -1,21 +1,32 @@
-"""The README says everything, and what it says is true."""
+"""The documents are complete, and they agree with the code.
+
+`python -m tests.test_docs` rewrites their generated tables.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import Result
+from click.testing import CliRunner
 
 from camcli.cli import COMMANDS, camcli
 from camcli.evaluation.registry import METRICS, Metric
-from camcli.methods.registry import METHODS, Method
+from camcli.methods.registry import METHODS
 from tests.support.files import ROOT, SAMPLES
 
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+INDEX = DOCS / "README.md"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+SHARED_PAGES = {"ask": "language", "caption": "language", "layers": "models"}
+"""Commands that are described together with another one."""
+
+
+def page_of(command: str) -> Path:
+    return DOCS / f"{SHARED_PAGES.get(command, command)}.md"
 
 
 def commands() -> list[click.Command]:
@@ -24,18 +35,63 @@ def commands() -> list[click.Command]:
     return [command for command in found if command]
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
-def test_every_command_and_option(command: click.Command) -> None:
-    assert f"camcli {command.name}" in README
+def every_page(pages: list[Path]) -> pytest.MarkDecorator:
+    names = [str(page.relative_to(ROOT)) for page in pages]
+    return pytest.mark.parametrize("page", pages, ids=names)
+
+
+def every_command() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
+
+
+def links(page: Path) -> list[str]:
+    """The links of a page to other files and to headings."""
+    return re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    headings = re.findall(r"^#+ (.*)$", prose, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 200
+
+
+def test_the_index_lists_every_page() -> None:
+    assert {DOCS / link for link in links(INDEX)} == {*DOCS.glob("*.md")} - {INDEX}
+
+
+@every_page(PAGES)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@every_command()
+def test_the_readme_links_every_command(command: click.Command) -> None:
+    page = page_of(str(command.name))
+    assert f"[`camcli {command.name}`](docs/{page.name})" in README.read_text()
+    assert f"camcli {command.name}" in page.read_text()
+
+
+@every_command()
+def test_the_page_of_a_command_lists_its_options(command: click.Command) -> None:
+    page = page_of(str(command.name)).read_text()
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{parameter.name} has no help"
             for name in (*parameter.opts, *parameter.secondary_opts):
-                assert f"`{name}" in README or f" {name} " in README, f"{name} is not in the README"
+                assert re.search(rf"[` ]{name}[` ]", page), f"{name} is not described"
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
-def test_every_option_has_its_name_in_the_environment(
+@every_command()
+def test_every_option_can_be_set_by_the_environment(
     command: click.Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for parameter in command.params:
@@ -47,52 +103,81 @@ def test_every_option_has_its_name_in_the_environment(
             assert parameter.resolve_envvar_value(context) == "1"
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
-def test_every_method(method: Method) -> None:
-    gives = ("signed " if method.signed else "") + ("image" if method.image else "map")
-    assert f"| `{method.name}` | {method.summary} | {gives} | {method.source} |" in README
+def methods_table() -> str:
+    lines = ["| method | what it shows | output | source |", "|---|---|---|---|"]
+    for method in METHODS.values():
+        output = ("signed " if method.signed else "") + ("image" if method.image else "map")
+        lines.append(f"| `{method.name}` | {method.summary} | {output} | {method.source} |")
+    return "\n".join([*lines, ""])
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
-def test_every_metric(metric: Metric) -> None:
-    assert f"| `{metric.name}` | {metric.summary} | {metric.better} | {metric.source} |" in README
+def metrics_table(*, on_truth: bool) -> str:
+    def cells(metric: Metric) -> str:
+        return f"`{metric.name}` | {metric.summary} | {metric.better} | {metric.source}"
+
+    found = [metric for metric in METRICS.values() if (metric.place == "annotation") == on_truth]
+    lines = ["| metric | what it measures | better | source |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {cells(metric)} |" for metric in found), ""])
 
 
-def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They run as they stand, one after the other, on a network that needs no download."""
+def families_table() -> str:
+    return CliRunner().invoke(camcli, ["models", "--markdown"], catch_exceptions=False).stdout
+
+
+TABLES = {
+    "methods": ("methods", methods_table),
+    "metrics": ("evaluate", lambda: metrics_table(on_truth=False)),
+    "metrics with --boxes": ("evaluate", lambda: metrics_table(on_truth=True)),
+    "families": ("models", families_table),
+}
+"""The generated tables: the name in the marks around it, the page, and the function."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_agree_with_the_registries(name: str) -> None:
+    page, table = TABLES[name]
+    expected = f"<!-- {name} -->\n{table()}<!-- /{name} -->\n"
+    assert expected in page_of(page).read_text(), "run python -m tests.test_docs"
+
+
+@every_page([page for page in PAGES if "```python\n" in page.read_text()])
+def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples of a page run one after the other; random weights replace downloads."""
     import camcli
     from camcli.methods import registry
 
     monkeypatch.chdir(tmp_path)
     for name in ("cat", "a", "b"):
         (tmp_path / f"{name}.jpg").symlink_to(SAMPLES / "chelsea.jpg")
-    load = camcli.load
-    monkeypatch.setattr(camcli, "load", lambda name: load("resnet18", "none"), raising=False)
-    names: dict[str, object] = {}
+    load, weights = camcli.load, {"mini": "DEFAULT"}
+    monkeypatch.setattr(
+        camcli, "load", lambda name: load(name, weights.get(name, "none")), raising=False
+    )
+    before, names = dict(registry._methods), dict[str, object]()
     try:
-        for example in re.findall(r"```python\n(.*?)```", README, flags=re.S):
-            exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own README
+        for example in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+            exec(compile(example, page.name, "exec"), names)  # noqa: S102 - our own documents
+            for code, shape in re.findall(r"^(\S.*)  # (\(\d[\d,]*\))$", example, flags=re.M):
+                assert eval(f"tuple({code}.shape) == {shape}", names), code  # noqa: S307
     finally:
-        registry._methods.pop("gradient-norm", None)
-    assert names["shown"].maps.shape == (2, 30, 30)  # type: ignore[attr-defined]
+        registry._methods.clear()
+        registry._methods.update(before)
 
 
-def test_links_and_pictures_are_there() -> None:
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
-
-
-def test_make_targets() -> None:
+def test_the_documents_name_every_make_target() -> None:
     targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), flags=re.M)
     assert {"help", "demo", "test", "lint"} <= set(targets)
     for target in targets:
-        assert f"make {target}" in README
+        assert f"$ make {target} " in (DOCS / "develop.md").read_text(), target
 
 
-def test_the_table_of_families_is_what_the_command_prints(
-    run: Callable[..., Result],
-) -> None:
-    found = run("models", "--markdown")
-    assert found.exit_code == 0
-    table = README.partition("<!-- families -->\n")[2].partition("<!-- /families -->")[0]
-    assert table == found.stdout_bytes.decode()
+def write_tables() -> None:
+    for name, (page, table) in TABLES.items():
+        file = page_of(page)
+        start, rest = file.read_text().split(f"<!-- {name} -->\n")
+        end = rest.partition(f"<!-- /{name} -->")[2]
+        file.write_text(f"{start}<!-- {name} -->\n{table()}<!-- /{name} -->{end}")
+
+
+if __name__ == "__main__":
+    write_tables()

@@ -1,1 +1,1 @@
-"""Networks that are no classifiers, explained from Python: short, to be read and copied."""
+"""Examples of explaining networks that are not classifiers from Python, short enough to copy."""

@@ -52,12 +52,12 @@ def measured(others: Sequence[Scene], folder: Path) -> Iterator[tuple[str, Found
         for layer, told in ((None, ""), (BEFORE_THE_NORM, ", before the last norm")):
             shots = point(load_language_model(skill, str(place)), others, METHODS, layer)
             yield f"BLIP, `camcli {skill}`{told}", {m: rates(others, shots[m]) for m in METHODS}
-    answerer = questions.trained()
+    answerer = questions.train()
     yield (
         "[CNN and LSTM](tests/examples/questions.py)",
         {m: rates(others, of_example(answerer, others, m)) for m in METHODS},
     )
-    player, state = policy.trained(), policy.drawn_states(len(others))
+    player, state = policy.train(), policy.random_states(len(others))
     yield (
         "[Q-network](tests/examples/policy.py)",
         {m: of_policy(player, state, m) for m in METHODS},

@@ -145,7 +145,7 @@ def of_example(
     seen, asked = [scenes[number] for number, _ in each], [question for _, question in each]
     texts = questions_example.indices([question.text for question in asked])
     best = net(normalised(seen), texts).argmax(1).tolist()
-    maps = questions_example.explained(net, seen, asked, method)
+    maps = questions_example.explain_answers(net, seen, asked, method)
     return [
         Shot(
             *(number, question.about, question.text.split()[1], highest(values)),
@@ -160,7 +160,7 @@ def of_policy(net: nn.Module, state: policy.State, method: str = "layercam") -> 
 
     `right` are those that are won by a shortest way, and `other` is the stone.
     """
-    at = policy.explained(net, state, method).flatten(1).argmax(1)
+    at = policy.explain_moves(net, state, method).flatten(1).argmax(1)
     cells = torch.stack([at // policy.CELLS, at % policy.CELLS], 1)
     won = policy.wins(net, state)
 
