@@ -291,6 +291,7 @@ def _study(
     from camcli.evaluation.ground_truth import ground_truth
     from camcli.evaluation.run import Study
     from camcli.models.families import find_layer
+    from camcli.models.fold_batchnorm import fold_batchnorm
     from camcli.models.load import load
 
     if class_map and not boxes:
@@ -304,7 +305,7 @@ def _study(
     metrics = _metrics(metric, annotated=bool(boxes))
     path = None if layer == "auto" else find_layer(network.module, layer)
     if not any(METRICS[name].unlearns for name in metrics):  # what it unlearns has to be there
-        network.merged(path)
+        network = fold_batchnorm(network, [path])
     return Study(
         sources=sources,
         model=network,

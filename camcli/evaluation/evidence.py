@@ -28,7 +28,7 @@ from camcli.evaluation.grid_pointing import Tile, mosaic
 from camcli.evaluation.ground_truth import Scene
 from camcli.evaluation.imputation import imputed
 from camcli.evaluation.protocol import Protocol
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.render import draw
 from camcli.render.boxes import SHARE, SHARES, Map
 

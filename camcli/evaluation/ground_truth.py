@@ -16,7 +16,7 @@ from camcli.errors import AnnotationError
 from camcli.evaluation.annotations import Object, Reader, Size, reader
 from camcli.evaluation.class_map import class_finder
 from camcli.images.geometry import Crop
-from camcli.models.load import Model
+from camcli.models.model import Model
 
 ANNOTATED = "annotated"
 """The target that takes, of the classes that an image's objects are of, the best one."""

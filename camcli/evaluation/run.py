@@ -46,7 +46,7 @@ from camcli.evaluation.protocol import Protocol
 from camcli.images.decode import MAX_PIXELS, decode
 from camcli.images.find import Source
 from camcli.images.preprocess import preprocess
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.runs.batch_size import BatchLimit
 from camcli.runs.batches import read_ahead
 

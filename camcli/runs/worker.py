@@ -11,7 +11,7 @@ from camcli.capture.targets import Text
 from camcli.engine.explain import explain, needs_survey, pick_methods, probabilities, surveyed
 from camcli.engine.explanation import Explanation
 from camcli.errors import ImageError, one_line
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.render.draw import Values
 from camcli.runs.batch_size import BatchLimit, is_out_of_memory
 from camcli.runs.batches import attempts, by_shape, stacked

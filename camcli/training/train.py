@@ -29,10 +29,12 @@ from torch import Tensor, nn
 from camcli import __version__
 from camcli.capture.targets import logits
 from camcli.engine.explain import surveyed
-from camcli.errors import ModelError, TrainingError, one_line, unknown
+from camcli.errors import TrainingError, one_line
 from camcli.images.preprocess import Preset, preprocess
-from camcli.models.families import model_names
-from camcli.models.load import CARD, LABELS, WEIGHTS, Model, load, untrained, with_classes
+from camcli.models.folder import CARD, LABELS, WEIGHTS
+from camcli.models.load import load, load_for_training
+from camcli.models.model import Model
+from camcli.models.options import ModelOptions
 from camcli.models.torchvision import version as torchvision_version
 from camcli.runs.files import prepare, to_json, write
 from camcli.training import augment
@@ -152,16 +154,12 @@ def _prepared(recipe: Recipe, data: Data, device: torch.device, teacher: Model |
 
 def _student(recipe: Recipe, classes: Sequence[str]) -> tuple[Model, str]:
     """The network to train, and what its weights are called."""
+    options = ModelOptions(recipe.model, recipe.weights, seed=recipe.seed)
+    model = load_for_training(options, classes)
     if recipe.weights == "none":
-        return untrained(recipe.model, classes, recipe.seed), "none"
-    if recipe.model not in model_names():
-        raise ModelError(unknown("model", recipe.model, model_names()))
-    if (earlier := Path(recipe.weights)).is_dir():
-        model = load(recipe.model, earlier / WEIGHTS, labels=earlier / LABELS)
-    else:
-        model = load(recipe.model, recipe.weights)
+        return model, "none"
     _check_colours(model)
-    return with_classes(model, classes), _known(model)
+    return model, _known(model)
 
 
 def _sample(recipe: Recipe, data: Data, count: int = 256) -> Tensor:
@@ -456,7 +454,7 @@ def _card(run: Run) -> Row:
 
 def _finished(run: Run, output: Path) -> Row:
     """Measure what was written on the test sources, through `load` as a user would."""
-    model = load(str(output), device=run.device)
+    model = load(run.recipe.model, output, device=run.device)
     test = {
         source.name: round(accuracy(model.module, source, model.preset, run.device), 4)
         for source in run.data.test

@@ -20,7 +20,7 @@ from camcli.evaluation.ground_truth import Scene, followed
 from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
 from camcli.evaluation.metrics import METRICS, ON_TRUTH
 from camcli.images.geometry import Crop
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.render.boxes import Map, box_of
 from camcli.render.draw import placed
 from tests.support.files import manifest

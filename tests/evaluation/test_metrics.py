@@ -26,7 +26,7 @@ from camcli.evaluation.imputation import imputed
 from camcli.evaluation.metrics import EVIDENCE, METRICS, ON_MOSAICS, ON_TRUTH
 from camcli.evaluation.protocol import Protocol
 from camcli.images.preprocess import Preset
-from camcli.models.load import Model
+from camcli.models.model import Model
 from tests.support.networks import GapNet
 
 Array = NDArray[np.float64]

@@ -29,7 +29,8 @@ from camcli.evaluation.summary import Summary
 from camcli.evaluation.table import table
 from camcli.images.find import Source
 from camcli.images.preprocess import Preset
-from camcli.models.load import Model
+from camcli.models import fold_batchnorm
+from camcli.models.model import Model
 from tests.support.files import SHARED, make_photo
 from tests.support.networks import GapNet
 
@@ -109,7 +110,7 @@ def test_the_table_and_what_is_written(
     record = json.loads((out / "metrics.json").read_text())
     assert record["methods"] == rows[:2]
     assert (record["images"], record["failed"]) == (5, [])
-    assert record["weights"] == "of tests.conftest:GapNet"
+    assert record["weights"] == "from tests.conftest:GapNet"
     assert list(record["metrics"]) == names
     assert all(list(one["rows"]) == rows for one in record["metrics"].values())
     drop = record["metrics"]["average-drop"]
@@ -350,15 +351,20 @@ def test_a_layer_and_gradients_are_what_was_asked_for(run: Run, photos: Path) ->
     assert whole["complexity guided-backprop"] != positive["complexity guided-backprop"]
 
 
-def test_normalisations_are_merged_but_where_they_are_forgotten(
+def test_batch_norms_are_folded_unless_a_metric_randomises_weights(
     run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    merged: list[str] = []
-    monkeypatch.setattr(Model, "merged", lambda model, *_: merged.append(model.name))
+    folded: list[Model] = []
+
+    def fold(model: Model, layers: object) -> Model:
+        folded.append(model)
+        return model
+
+    monkeypatch.setattr(fold_batchnorm, "fold_batchnorm", fold)
     for metrics in (("complexity",), ("complexity", "sanity")):
         asked = [text for name in metrics for text in ("--metric", name)]
         assert run("evaluate", photos, *TINY, *asked, "--stages", 1).exit_code == 0
-        assert len(merged) == 1
+        assert len(folded) == 1
 
 
 def test_grids_that_memory_is_too_short_for_are_halved() -> None:

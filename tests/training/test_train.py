@@ -27,7 +27,10 @@ from camcli.cli import main
 from camcli.errors import CamcliError
 from camcli.images.preprocess import Preset
 from camcli.methods.registry import Method
-from camcli.models.load import Model, load, untrained, with_classes
+from camcli.models.classifier import with_classes
+from camcli.models.load import load
+from camcli.models.model import Model
+from camcli.models.torchvision_networks import initialise_torchvision as untrained
 from camcli.training import augment
 from camcli.training import data as reading
 from camcli.training.data import Dataset
@@ -396,7 +399,7 @@ def test_training_goes_on_from_weights(
     assert further["ce"] < started["ce"]  # its head is kept: a new one starts from log 3
     with pytest.raises(CamcliError, match="do not fit resnet18"):
         list(train(replace(longer, model="resnet18"), parted, tmp_path / "other", device=CPU))
-    with pytest.raises(CamcliError, match="unknown model"):
+    with pytest.raises(CamcliError, match="cannot be trained"):
         list(train(replace(recipe, model=folder), parted, tmp_path / "other", device=CPU))
 
 
@@ -561,7 +564,8 @@ def _write_teacher(folder: Path, classes: list[str]) -> Path:
     """A folder as `camcli train` writes it, with random weights."""
     folder.mkdir()
     save_file(
-        untrained("squeezenet1_1", classes).module.state_dict(), folder / "weights.safetensors"
+        untrained("squeezenet1_1", classes).module.state_dict(),
+        folder / "weights.safetensors",
     )
     (folder / "labels.txt").write_text("\n".join(classes))
     preset = {"resize": 64, "crop": 64, "mean": Preset.mean, "std": Preset.std, "bicubic": False}
