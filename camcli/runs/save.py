@@ -103,7 +103,8 @@ def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
 def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     """Return a manifest row: the same fields in the same order, null where nothing is known.
 
-    Raw maps come before pictures, and boxes come last. `answers` and `words` are added for results that have them.
+    Raw maps come before pictures, and boxes come last. `answers` and `words` are added for results
+    that have them.
     """
     fields = (
         *("image", "method", "target", "class_index", "class_name", "score", "probability"),

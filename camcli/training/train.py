@@ -18,7 +18,8 @@ from torch import nn
 from camcli.capture.targets import logits
 from camcli.errors import TrainingError
 from camcli.images.preprocess import Preset, preprocess
-from camcli.models.load import Model, load
+from camcli.models.load import load
+from camcli.models.model import Model
 from camcli.runs.files import prepare
 from camcli.training.batches import batch_indices, batches
 from camcli.training.card import add_test_accuracy, write_model

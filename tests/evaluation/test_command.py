@@ -16,7 +16,7 @@ from PIL import Image
 from camcli.evaluation import evidence
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.registry import METRICS
-from camcli.models.load import Model
+from camcli.models.model import Model
 from tests.support.evaluation import BLOBS, TINY
 from tests.support.files import SHARED
 
