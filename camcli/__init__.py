@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from camcli.engine.explanation import Explanation
     from camcli.errors import CamcliError
     from camcli.methods.registry import METHODS
-    from camcli.models.load import Model, load
+    from camcli.models.load import load
+    from camcli.models.model import Model
 
 __version__ = "0.1.0"
 __all__ = ["METHODS", "CamcliError", "Explanation", "Model", "__version__", "explain", "load"]
@@ -22,7 +23,7 @@ _HOME = {
     "METHODS": "camcli.methods.registry",
     "CamcliError": "camcli.errors",
     "Explanation": "camcli.engine.explanation",
-    "Model": "camcli.models.load",
+    "Model": "camcli.models.model",
     "explain": "camcli.engine.explain",
     "load": "camcli.models.load",
 }

@@ -126,20 +126,16 @@ def _study(
     from camcli.evaluation.ground_truth import ground_truth
     from camcli.evaluation.study import Study
     from camcli.models.families import find_layer
-    from camcli.models.load import load
+    from camcli.models.fold_batchnorm import fold_batchnorm
+    from camcli.models.load import load_model
 
     if class_map and not boxes:
         raise CamcliError("--class-map without --boxes: expected both")
-    network = load(
-        *(model.name, model.weights),
-        labels=model.labels,
-        device=model.device,
-        precision=model.precision,
-    )
+    network = load_model(model)
     metrics = _metrics(metric, annotated=bool(boxes))
     path = None if layer == "auto" else find_layer(network.module, layer)
     if not any(METRICS[name].randomizes for name in metrics):  # which needs the original layers
-        network.merged(path)
+        network = fold_batchnorm(network, [path])
     protocol = Protocol(**{field.name: options.pop(field.name) for field in fields(Protocol)})
     return Study(
         sources=sources,

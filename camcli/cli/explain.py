@@ -44,7 +44,7 @@ from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, Ru
 from camcli.runs.shards import Shard, shard_of
 
 if TYPE_CHECKING:
-    from camcli.models.load import Model
+    from camcli.models.model import Model
     from camcli.runs.job import Job
 
 
@@ -249,19 +249,15 @@ def _job(
     model: ModelOptions,
     options: RunOptions,
 ) -> Job:
-    from camcli.models.load import load
+    from camcli.models.fold_batchnorm import fold_batchnorm
+    from camcli.models.load import load_model
     from camcli.runs.job import make_job
 
-    network = load(
-        *(model.name, model.weights),
-        labels=model.labels,
-        device=model.device,
-        precision=model.precision,
-    )
+    network = load_model(model)
     if not show.quiet and (note := _note(network)):
         click.echo(f"Note: {note}", err=True)
     job = make_job(*(sources, network, output, explained, drawing, inputs, options), shard=shard)
-    return replace(job, model=network.merged(*job.layers))
+    return replace(job, model=fold_batchnorm(network, job.layers))
 
 
 def _note(network: Model) -> str:

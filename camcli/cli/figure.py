@@ -27,7 +27,7 @@ from camcli.runs.files import prepare, write
 
 if TYPE_CHECKING:
     from camcli.images.geometry import Pixels
-    from camcli.models.load import Model
+    from camcli.models.model import Model
     from camcli.report.figure.layout import PrintOptions
     from camcli.report.figure.sheet import Sheet
 

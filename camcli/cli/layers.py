@@ -1,4 +1,4 @@
-"""`camcli layers`: where in a network one can look."""
+"""`camcli layers`: the layers of a network that can be explained."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from camcli.runs.files import to_json
 
 @click.command(no_args_is_help=True)
 @click.argument("model")
-@click.option("--json", is_flag=True, help="Print a line of JSON for each.")
+@click.option("--json", is_flag=True, help="Print one line of JSON for each layer.")
 def layers(model: str, json: bool) -> int:
     """List the layers of MODEL that --layer takes, with the shape of their map.
 
-    MODEL is a name, a folder or a factory, as for camcli explain; no weights are needed. The map's
-    shape is channels x height x width, for an input of the model's own size. A layer on which the
-    score does not depend is refused when it is named.
+    MODEL is a name as for camcli explain. No weights are needed. The shape is channels x height x
+    width for the model's own input size. Naming a layer on which the score does not depend is an
+    error of camcli explain.
     """
-    from camcli.engine import catalogue
+    from camcli.engine.catalogue import list_layers
 
-    for layer in catalogue.layers(model):
+    for layer in list_layers(model):
         if json:
             click.echo(to_json(asdict(layer)), nl=False)
         else:

@@ -1,4 +1,4 @@
-"""`camcli models`: every network of torchvision, and what each takes."""
+"""`camcli models`: the networks that can be named, and the methods that apply to each."""
 
 from __future__ import annotations
 
@@ -11,40 +11,43 @@ from camcli.cli import DONE
 from camcli.runs.files import to_json
 
 if TYPE_CHECKING:
-    from camcli.engine.catalogue import Entry
+    from camcli.engine.catalogue import NetworkEntry
 
 _COLUMNS = "{:38} {:18} {:>5} {:>7} {:>7} {:>7}  {:44} {}"
+_TITLES = ("model", "family", "input", "map", "params", "weights", "layer", "all methods but")
 
 
 @click.command()
 @click.argument("filter", default="", metavar="[FILTER]")
-@click.option("--json", is_flag=True, help="Print a line of JSON for each.")
-@click.option("--markdown", is_flag=True, help="Print a table of one network of each family.")
+@click.option("--json", is_flag=True, help="Print one line of JSON for each network.")
+@click.option("--markdown", is_flag=True, help="Print a table with one network of each family.")
 def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its name in --help
-    """List the networks that have FILTER in their name, or match it as a glob.
+    """List the networks whose name contains FILTER, or matches it as a glob.
 
-    Nothing is downloaded. A row says the family, the input's side in pixels, the size of the map,
-    millions of parameters, whether weights are on this machine, the target layer, and which methods
-    do not apply.
+    Nothing is downloaded. The columns are the name, the family, the side of the input in pixels,
+    the size of the map, millions of parameters, whether weights are on this machine, the target
+    layer, and the methods that do not apply.
     """
-    from camcli.engine import catalogue
+    from camcli.engine.catalogue import (
+        describe_network,
+        families_table,
+        first_of_families,
+        list_names,
+    )
 
+    names = list_names(filter)
     if markdown:
-        wanted = set(catalogue.names(filter))
-        some = [name for name in catalogue.first_of_families() if name in wanted]
-        click.echo(catalogue.by_family(map(catalogue.entry, some)))
+        chosen = [name for name in first_of_families() if name in set(names)]
+        click.echo(families_table(map(describe_network, chosen)))
         return DONE
-    names = catalogue.names(filter)
     if not json:
-        heads = ("model", "family", "input", "map", "params", "weights", "layer", "all methods but")
-        click.echo(_COLUMNS.format(*heads))
-    for name in names:
-        entry = catalogue.entry(name)
-        click.echo(to_json(asdict(entry)) if json else _line(entry), nl=not json)
+        click.echo(_COLUMNS.format(*_TITLES))
+    for entry in map(describe_network, names):
+        click.echo(to_json(asdict(entry)) if json else _row(entry), nl=not json)
     return DONE
 
 
-def _line(entry: Entry) -> str:
+def _row(entry: NetworkEntry) -> str:
     from camcli.methods.registry import METHODS
 
     return _COLUMNS.format(

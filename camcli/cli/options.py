@@ -16,6 +16,7 @@ from camcli.images.preprocess import FITS
 from camcli.images.store import AnyPath, parse_path
 from camcli.methods.registry import METHODS
 from camcli.models.options import ModelOptions
+from camcli.models.sources import SOURCES, describe, trainable_sources
 from camcli.render.boxes import BOXES
 from camcli.runs.options import DrawingOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
@@ -159,18 +160,38 @@ precision_option = click.option(
     type=Name("precision", ("fp32", "bf16", "fp16")),
     help="Number format of the network; bf16 and fp16 are faster where the hardware has them.",
 )
-_MODEL = (
-    "mini, the bundled model of ten everyday classes; a torchvision model for "
-    "classification, segmentation or detection; a folder of camcli train; or "
-    "package.module:factory"
-)
+
+
+class ModelOption(click.Option):
+    """An option whose help lists the sources of networks that are registered when it is shown.
+
+    `{sources}` in its help stands for all of them, `{trainable}` for those that can be trained.
+    """
+
+    @property
+    def help(self) -> str:
+        """The help text with the sources filled in."""
+        return self._help.format(sources=describe(SOURCES), trainable=describe(trainable_sources()))
+
+    @help.setter  # noqa: A003
+    def help(self, text: str) -> None:
+        self._help = text
+
+
 _WEIGHTS = "A torchvision weights name, a .pth or .safetensors file, or none (random)"
 _LABELS = "Class names for a custom head: text with one a line, or a JSON list"
 
 model_options = record(
     ModelOptions,
     "model",
-    click.option("--model", default="mini", show_default=True, metavar="NAME", help=f"{_MODEL}."),
+    click.option(
+        "--model",
+        cls=ModelOption,
+        default="mini",
+        show_default=True,
+        metavar="NAME",
+        help="{sources}.",
+    ),
     click.option(
         "--weights", default="DEFAULT", show_default=True, metavar="W", help=f"{_WEIGHTS}."
     ),
@@ -184,11 +205,12 @@ model_options = record(
 models_options = stack(
     click.option(
         "--model",
+        cls=ModelOption,
         multiple=True,
         default=["mini"],
         type=Text(),
         metavar="NAME",
-        help=f"{_MODEL}; repeatable.  [default: mini]",
+        help="{sources}; repeatable.  [default: mini]",
     ),
     click.option(
         "--weights",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
-from camcli.cli.options import Name, device_option
+from camcli.cli.options import ModelOption, Name, device_option
 from camcli.errors import TrainingError
 from camcli.methods.registry import METHODS
 from camcli.runs.files import to_json
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--model",
+    cls=ModelOption,
     default="squeezenet1_1",
     show_default=True,
     metavar="NAME",
-    help="The network to train: a torchvision classification model.",
+    help="The classification network to train: {trainable}.",
 )
 @click.option(
     "--weights",
@@ -160,7 +161,8 @@ def train(
     recipe = _recipe(**options)
     from tqdm import tqdm  # not at the top, so that --help stays fast
 
-    from camcli.models.load import load, pick_device
+    from camcli.models.device import pick_device
+    from camcli.models.load import load
     from camcli.training.train import train as run
 
     picked = pick_device(device)

@@ -1,7 +1,7 @@
-"""What there is to explain with: torchvision's networks, and the layers of one.
+"""The networks that can be listed, and the layers of one.
 
-A pass without numbers tells what a network is, in half a second. For the networks of the
-torchvision that camcli was made with it is kept in FACTS, written by `python -m camcli.catalogue`.
+One forward pass on the meta device finds the facts of a network, in half a second. Those of the
+torchvision networks are stored in FACTS, which `python -m camcli.engine.catalogue` writes.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import borrowed
 from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
-from camcli.models.families import TASKS, family, layout_of, model_names, task_of
-from camcli.models.load import Model, hollow, load
-from camcli.models.torchvision import models as zoo
-from camcli.models.weights import file_of
+from camcli.models.families import layout_of
+from camcli.models.load import outline
+from camcli.models.model import Model
+from camcli.models.sources import SOURCES, find_source
 
 FACTS = Path(__file__).parents[1] / "assets" / "zoo.json"
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a pass tells of a network: its target layer, and the map (h,w) there.
+class NetworkFacts:
+    """Facts that a forward pass finds: the target layer, and the size (h,w) of its map.
 
-    These two are None for a family without a row, where only a pass with weights can tell. `input`
-    is the side in pixels of what its preset makes, `parameters` their number, `head` whether CAM
-    has one to read, `relus` whether a gradient passes any.
+    These two are None if the model records no layer: only a pass with weights can find it then.
+    `input` is the side of the preset's input in pixels, `parameters` their number. `head` tells
+    whether there is a linear map for CAM, and `relus` whether a gradient passes a ReLU.
     """
 
+    task: str
     layer: str | None
     map: tuple[int, int] | None
     input: int
@@ -50,8 +51,8 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A network as it comes; `cached` are the published weights that are on this machine."""
+class NetworkEntry:
+    """A listed network. `cached` are the published weights that need no download."""
 
     name: str
     family: str
@@ -66,7 +67,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that gives a map (C,h,w); `auto` is the one that is looked at unless one is named."""
+    """A layer whose output is a map (C,h,w). `auto` marks the automatic target layer."""
 
     path: str
     type: str
@@ -74,46 +75,47 @@ class Layer:
     auto: bool
 
 
-def first_of_families() -> list[str]:
-    """The first network of each family."""
-    first: dict[str, str] = {}
-    for name in names():
-        first.setdefault(family(name), name)
-    return list(first.values())
-
-
-def names(pattern: str = "") -> list[str]:
-    """The networks whose names have this in them, or match it as a glob. Raises ModelError."""
-    every = model_names(*TASKS)
+def list_names(pattern: str = "") -> list[str]:
+    """Return the listed names that contain a pattern or match it as a glob. Raises ModelError."""
+    every = [name for source in SOURCES for name in source.names()]
     found = [n for n in every if pattern in n or fnmatch.fnmatch(n, pattern)]
     if not found:
         raise ModelError(f"no model has '{pattern}' in its name, or matches it")
     return found
 
 
-def entry(name: str) -> Entry:
-    """What is known of a torchvision network; nothing is downloaded, and no weights are made."""
-    known, task = _kept().get(name) or facts(name), task_of(name)
-    return Entry(
+def first_of_families() -> list[str]:
+    """Return the first listed name of each family."""
+    first: dict[str, str] = {}
+    for name in list_names():
+        first.setdefault(_family(name), name)
+    return list(first.values())
+
+
+def describe_network(name: str) -> NetworkEntry:
+    """Return the entry of a listed network. Nothing is downloaded."""
+    facts = _stored_facts().get(name) or find_facts(name)
+    return NetworkEntry(
         name=name,
-        family=family(name),
-        task=task,
-        layer=known.layer,
-        map=known.map,
-        input=known.input,
-        parameters=known.parameters,
-        methods=tuple(_methods(task, known)),
-        cached=tuple(_cached(name)),
+        family=_family(name),
+        task=facts.task,
+        layer=facts.layer,
+        map=facts.map,
+        input=facts.input,
+        parameters=facts.parameters,
+        methods=tuple(_applicable(facts)),
+        cached=tuple(find_source(name).cached(name)),
     )
 
 
-def facts(name: str) -> Facts:
-    """What a pass on the meta device tells of a torchvision network."""
-    model, rule = _hollow(name), GuidedReLU()
+def find_facts(name: str) -> NetworkFacts:
+    """Find the facts of a network by a forward pass."""
+    model, rule = outline(name), GuidedReLU()
     with rule:
         layers = list(_layers(model))
     target = next((layer for layer in layers if layer.auto), None)
-    return Facts(
+    return NetworkFacts(
+        task=model.task,
         layer=model.layer,
         map=None if target is None else target.map[1:],
         input=_side(model),
@@ -123,42 +125,41 @@ def facts(name: str) -> Facts:
     )
 
 
-def by_family(entries: Iterable[Entry]) -> str:
-    """The families as a Markdown table: one network of each, and which methods it refuses."""
+def families_table(entries: Iterable[NetworkEntry]) -> str:
+    """Return a Markdown table with one network of each family, and the methods it lacks."""
     lines = [
         "| family | for example | target layer | map | all methods but |",
         "|---|---|---|---|---|",
     ]
     for _, (one, *_) in itertools.groupby(entries, lambda entry: (entry.task, entry.family)):
-        refused = ", ".join(f"`{name}`" for name in METHODS if name not in one.methods)
+        lacking = ", ".join(f"`{name}`" for name in METHODS if name not in one.methods)
         size = "x".join(map(str, one.map or ()))
-        cells = (one.family, f"`{one.name}`", f"`{one.layer}`", size, refused)
+        cells = (one.family, f"`{one.name}`", f"`{one.layer}`", size, lacking)
         lines.append("| " + " | ".join(cells).rstrip() + " |")
     return "\n".join(lines)
 
 
-def layers(name: str) -> list[Layer]:
-    """The layers of a network that can be looked at, in the order in which they run.
+def list_layers(name: str) -> list[Layer]:
+    """Return the layers that can be explained, in the order in which they run.
 
-    `name` is one that `load` takes. Raises ModelError.
+    `name` is one that `camcli.load` takes. Raises ModelError.
     """
-    known = name in model_names(*TASKS)
-    return list(_layers(_hollow(name) if known else load(name)))
+    return list(_layers(outline(name)))
 
 
-def _hollow(name: str) -> Model:
-    model = hollow(name)
-    model.module.to("meta")  # what a constructor has computed as well
-    return model
+def _family(name: str) -> str:
+    """Return the family of a network, or the name of its source if that has no families."""
+    source = find_source(name)
+    return source.family(name) if source.family else source.name
 
 
 def _layers(model: Model) -> Iterator[Layer]:
-    """Runs an empty image of the preset's size through the network."""
+    """Yield the layers that run once and have a map of several pixels for the preset's input."""
     shapes: dict[str, tuple[int, ...]] = {}
     runs: Counter[str] = Counter()
     module = model.module
 
-    def note(path: str) -> Callable[..., None]:
+    def record(path: str) -> Callable[..., None]:
         def hook(_part: nn.Module, _args: Any, output: Any) -> None:
             runs[path] += 1
             layout = layout_of(module, path)
@@ -168,11 +169,11 @@ def _layers(model: Model) -> Iterator[Layer]:
         return hook
 
     handles = [
-        part.register_forward_hook(note(path)) for path, part in module.named_modules() if path
+        part.register_forward_hook(record(path)) for path, part in module.named_modules() if path
     ]
     try:
         with borrowed(module):
-            _run(model)
+            _forward(model)
     finally:
         for handle in handles:
             handle.remove()
@@ -183,9 +184,12 @@ def _layers(model: Model) -> Iterator[Layer]:
             yield Layer(path, kind, (channels, height, width), path == model.layer)
 
 
-def _run(model: Model) -> None:
-    # A gradient tells GuidedReLU which activations lie between image and score.
-    image = torch.zeros(1, 3, _side(model), _side(model), device=model.device, requires_grad=True)
+def _forward(model: Model) -> None:
+    # GuidedReLU counts the activations that a gradient to the image passes.
+    side = _side(model)
+    image = torch.zeros(
+        1, 3, side, side, dtype=model.dtype, device=model.device, requires_grad=True
+    )
     # A detector's boxes depend on values, and its maps on its backbone alone.
     whole = model.module.backbone if model.task == "detection" else model.module
     assert isinstance(whole, nn.Module)
@@ -196,32 +200,29 @@ def _side(model: Model) -> int:
     return model.preset.crop or model.preset.resize
 
 
-def _methods(task: str, known: Facts) -> Iterator[str]:
+def _applicable(facts: NetworkFacts) -> Iterator[str]:
+    """Yield the methods whose evidence the network can provide."""
     lacking = {
-        *([] if known.head else ["pooled"]),
-        *([] if known.relus else ["guided"]),
-        *(["log_grads"] if task != "classification" else []),
+        *([] if facts.head else ["pooled"]),
+        *([] if facts.relus else ["guided"]),
+        *(["log_grads"] if facts.task != "classification" else []),
     }
     return (name for name, method in METHODS.items() if not method.needs & lacking)
 
 
-def _cached(name: str) -> Iterator[str]:
-    for weights in zoo.get_model_weights(name):
-        if file_of(weights).exists():
-            yield weights.name
-
-
 @cache
-def _kept() -> Mapping[str, Facts]:
+def _stored_facts() -> Mapping[str, NetworkFacts]:
     rows = json.loads(FACTS.read_text(encoding="utf-8"))
     return {
-        name: Facts(**{**row, "map": tuple(row["map"]) if row["map"] else None})
+        name: NetworkFacts(**{**row, "map": tuple(row["map"]) if row["map"] else None})
         for name, row in rows.items()
     }
 
 
 def _main() -> None:
-    rows = (f"{json.dumps(name)}: {json.dumps(asdict(facts(name)))}" for name in names())
+    # Facts from an outline do not change with the weights.
+    names = [name for source in SOURCES if source.outline for name in source.names()]
+    rows = (f"{json.dumps(name)}: {json.dumps(asdict(find_facts(name)))}" for name in names)
     sys.stdout.write("{\n" + ",\n".join(rows) + "\n}\n")
 
 

@@ -24,8 +24,8 @@ from camcli.errors import MethodError, unknown
 from camcli.images.preprocess import Preset
 from camcli.methods import fusion
 from camcli.methods.registry import METHODS, Method
-from camcli.models.families import find_layer, layout_of, row_layer
-from camcli.models.load import Model
+from camcli.models.families import find_layer, layout_of, recorded_layer
+from camcli.models.model import Model
 
 Region: TypeAlias = Tensor | Sequence[float]
 """x0, y0, x1, y1, or a tensor of such (N,4)."""
@@ -179,7 +179,7 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
     """
     if model.layer is not None:
         return model
-    if (known := row_layer(model.module)) is not None:
+    if (known := recorded_layer(model.module)) is not None:
         return replace(model, layer=known)
     with borrowed(model.module):
         layer, head = survey(*trace(model.module, inputs))

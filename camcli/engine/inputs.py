@@ -12,7 +12,7 @@ from torch import Tensor
 
 from camcli.engine.photo import Photo, opened
 from camcli.images.preprocess import preprocess
-from camcli.models.load import Model
+from camcli.models.model import Model
 
 Inputs: TypeAlias = Any
 """Tensor (N,3,H,W); a tuple, the model's arguments; or a PIL image, a path, or a list of these."""

@@ -17,7 +17,7 @@ from camcli.evaluation.annotations import AnnotationReader, reader
 from camcli.evaluation.class_map import class_finder
 from camcli.evaluation.objects import Object, Shape
 from camcli.images.geometry import Crop
-from camcli.models.load import Model
+from camcli.models.model import Model
 
 ANNOTATED = "annotated"
 """The target for the best-scoring class among those that an image has objects of."""

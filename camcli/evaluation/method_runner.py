@@ -13,7 +13,7 @@ from camcli.engine.explanation import Explanation
 from camcli.evaluation import perturbation
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.protocol import Protocol
-from camcli.models.load import Model
+from camcli.models.model import Model
 
 
 @dataclass(frozen=True)

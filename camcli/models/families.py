@@ -1,4 +1,4 @@
-"""Families of torchvision's networks: what has to be known of each, and cannot be asked of it."""
+"""Facts about families of networks that cannot be read from the networks themselves."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from typing import Any
 from torch import nn
 
 from camcli.errors import ModelError, nearest
-from camcli.models.layouts import PLAIN, Layout, Rule, channels_last, patches, windows
-from camcli.models.torchvision import models as zoo
+from camcli.models import torchvision
+from camcli.models.layouts import PLAIN, Layout, Rule, channels_last, maxvit_windows, patch_tokens
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What has to be known of a family of networks, and cannot be asked of torchvision.
+    """The facts of one family of networks.
 
-    `layer` is the last feature map before the head; a negative number counts a Sequential's parts
-    from the end. `head` is the linear map of a GAP head (see capture.Head), or None where the head
-    is another one and CAM undefined. `layouts` are the layers whose output is no (N,C,h,w), as
-    patterns of their paths, and their layout. `build` are arguments for the constructor; weights
-    whose key starts with one of `unused` serve training alone; `renamed` mends the keys of old
-    files. `positions` is the weight with a row per token, which holds a network to one input size.
-    `task` is one of TASKS. `exact` are names whose first published weights were made with
-    normalisations that add nothing to the variance.
+    layer: the last feature map before the head; a negative number counts from the end of a
+        Sequential.
+    head: the linear map that CAM reads (see `Head`); None if CAM is not defined.
+    rectified: whether a functional ReLU follows the layer.
+    layouts: the layers whose output is not (N,C,h,w): patterns of their paths, and their layout.
+    build: arguments for the constructor.
+    pretrained: further arguments, for networks with published weights.
+    unused: prefixes of weights that are used in training only.
+    renamed: patterns and replacements for the keys of old weights files.
+    positions: the weight with one row per token, which fixes the input size.
+    task: one of TASKS.
+    zero_eps: the networks whose first published weights were made with batch normalisations that
+        have an epsilon of 0.
     """
 
     layer: str
@@ -40,13 +45,17 @@ class ModelSpec:
     renamed: tuple[tuple[str, str], ...] = ()
     positions: str | None = None
     task: str = "classification"
-    exact: tuple[str, ...] = ()
+    zero_eps: tuple[str, ...] = ()
 
 
 TASKS = MappingProxyType(
-    {"classification": zoo, "segmentation": zoo.segmentation, "detection": zoo.detection}
+    {
+        "classification": torchvision.models,
+        "segmentation": torchvision.models.segmentation,
+        "detection": torchvision.models.detection,
+    }
 )
-"""What networks are for, and torchvision's module of each."""
+"""The tasks of networks, and the torchvision module of each."""
 
 
 SPECS: Mapping[str, ModelSpec] = MappingProxyType(
@@ -88,15 +97,15 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
             "permute", head="head", layouts=((r"features(?!\.0\.0$).*|norm", channels_last),)
         ),
         "vision_transformer": ModelSpec(
-            # Behind the last attention nothing but the class token goes on to the head.
+            # After the last attention only the class token reaches the head.
             "encoder.layers.-1.ln_1",
-            layouts=((r"encoder(\..+)?", patches),),
+            layouts=((r"encoder(\..+)?", patch_tokens),),
             renamed=((r"mlp\.linear_1\.", "mlp.0."), (r"mlp\.linear_2\.", "mlp.3.")),
             positions="encoder.pos_embedding",
         ),
         "maxvit": ModelSpec(
             "blocks.-1",
-            layouts=((r"blocks\..+_attention\.(?!departition_op$).+", windows),),
+            layouts=((r"blocks\..+_attention\.(?!departition_op$).+", maxvit_windows),),
         ),
         **{
             family: ModelSpec(
@@ -114,9 +123,9 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
                 build={"weights_backbone": None},
                 pretrained={"weights_backbone": None},
                 task="detection",
-                exact=exact,
+                zero_eps=names,
             )
-            for family, layer, exact in (
+            for family, layer, names in (
                 ("faster_rcnn", "backbone.body.-1", ("fasterrcnn_resnet50_fpn",)),
                 ("mask_rcnn", "backbone.body.-1", ("maskrcnn_resnet50_fpn",)),
                 ("keypoint_rcnn", "backbone.body.-1", ("keypointrcnn_resnet50_fpn",)),
@@ -128,101 +137,98 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
         },
     }
 )
-"""Facts by family: the torchvision module that a model's builder lives in. For every other network,
-and for modules that a caller built, `survey` finds layer and head in a traced forward pass."""
+"""Facts by family, which is the torchvision module that defines a network.
+
+For all other networks `survey` finds layer and head in a traced forward pass."""
 
 
-TOWERS: Mapping[str, ModelSpec] = MappingProxyType(
+VISION_ENCODERS: Mapping[str, ModelSpec] = MappingProxyType(
     {
         "transformers.models.blip.modeling_blip.BlipVisionModel": ModelSpec(
-            # The tokens as the text's decoder reads them. Before a norm of each token by itself
-            # the gradient is at right angles to the token, and their products sum to nothing.
+            # The tokens as the text decoder reads them. Before the layer norm, which acts on each
+            # token alone, the gradient is orthogonal to the token, so their products sum to zero.
             "post_layernorm",
             layouts=(
                 (
                     r"embeddings|post_layernorm"
                     r"|encoder\.layers\.\d+(\.(layer_norm[12]|mlp(\..+)?))?",
-                    patches,
+                    patch_tokens,
                 ),
             ),
             positions="embeddings.position_embedding",
         ),
     }
 )
-"""Facts on the parts that see, of networks of the `transformers` library, by their class."""
+"""Facts about the vision encoders of the `transformers` library, by their class."""
 
 
 def model_names(*tasks: str) -> list[str]:
-    """The names of torchvision's models for these tasks; without one, for classification."""
+    """Return the names of torchvision's networks for some tasks; the default is classification."""
     wanted = tasks or ("classification",)
-    return [name for task in wanted for name in zoo.list_models(module=TASKS[task])]
+    return [name for task in wanted for name in torchvision.models.list_models(module=TASKS[task])]
 
 
 def family(name: str) -> str:
-    """The family of a torchvision model: the module that its builder lives in."""
-    return str(zoo.get_model_builder(name).__module__.rpartition(".")[2])
+    """Return the family of a torchvision network: the name of the module that defines it."""
+    return str(torchvision.models.get_model_builder(name).__module__.rpartition(".")[2])
 
 
-def task_of(name: str) -> str:
-    """What a torchvision model is for, one of TASKS."""
-    spec = spec_named(name)
-    return spec.task if spec else "classification"
-
-
-def spec_named(name: str) -> ModelSpec | None:
+def spec_of_name(name: str) -> ModelSpec | None:
+    """Return the facts of a torchvision network; None if its family has none recorded."""
     return SPECS.get(family(name))
 
 
-def spec_of(module: nn.Module) -> ModelSpec | None:
-    """The row of a network of torchvision's or another library's class, however it was made."""
+def spec_of_module(module: nn.Module) -> ModelSpec | None:
+    """Return the facts of a network by its class in torchvision or `transformers`."""
     home, _, family = type(module).__module__.rpartition(".")
-    if home == zoo.__name__:
+    if home == torchvision.models.__name__:
         return SPECS.get(family)
-    return TOWERS.get(f"{home}.{family}.{type(module).__qualname__}")
+    return VISION_ENCODERS.get(f"{home}.{family}.{type(module).__qualname__}")
 
 
-def row_layer(module: nn.Module) -> str | None:
-    """The layer of a network of tokens that a caller built, where its class has a row.
+def recorded_layer(module: nn.Module) -> str | None:
+    """Return the target layer of a transformer by its class; None if it has none recorded.
 
-    No trace shows through which layers the patches still reach the score; whatever else there is
-    to know of other networks, `survey` finds in one.
+    A traced pass cannot find through which layers of tokens the patches reach the score. For
+    other networks `survey` finds the layer.
     """
-    spec = spec_of(module)
-    return resolved(module, spec.layer) if spec and spec.positions else None
+    spec = spec_of_module(module)
+    return resolve_path(module, spec.layer) if spec and spec.positions else None
 
 
 def layout_of(module: nn.Module, path: str) -> Layout:
-    """The layout of a layer's output, by the row of the network that the layer is part of.
+    """Return the layout of a layer's output.
 
-    That may be the whole, or a network of a library inside a network of one's own.
+    It is recorded for the network or for a part of it, such as a library's network inside another.
     """
     parts = path.split(".")
     for depth in range(len(parts)):
         network = module.get_submodule(".".join(parts[:depth]))
         inner = ".".join(parts[depth:])
-        for pattern, rule in ((spec := spec_of(network)) and spec.layouts) or ():
+        spec = spec_of_module(network)
+        for pattern, rule in spec.layouts if spec else ():
             if re.fullmatch(pattern, inner):
                 return rule(network, inner)
     return PLAIN
 
 
 def find_layer(module: nn.Module, path: str) -> str:
-    """The canonical path of a layer given by a user. Raises ModelError with the nearest paths."""
+    """Return the full path of a layer by the path that a user gave. Raises ModelError."""
     with suppress(AttributeError, IndexError):
         if path:
-            return resolved(module, path)
+            return resolve_path(module, path)
     paths = [known for known, _ in module.named_modules() if known]
     raise ModelError(f"unknown layer '{path}': did you mean {nearest(path, paths)}?")
 
 
-_NUMBERED = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-"""Containers whose parts can be counted from the end."""
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def resolved(module: nn.Module, path: str) -> str:
+def resolve_path(module: nn.Module, path: str) -> str:
+    """Return a dotted path with negative numbers, which count from the end, replaced by names."""
     parts: list[str] = []
     for part in path.split("."):
-        if isinstance(module, _NUMBERED) and re.fullmatch(r"-\d+", part):
+        if isinstance(module, _CONTAINERS) and re.fullmatch(r"-\d+", part):
             part = list(dict(module.named_children()))[int(part)]
         module = module.get_submodule(part)
         parts.append(part)

@@ -1,4 +1,4 @@
-"""A network as a graph of its operations, each of which makes a new tensor."""
+"""A network as a graph of operations that write to none of their inputs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ _TRACING = threading.Lock()
 
 
 def operations(module: nn.Module) -> fx.Interpreter | None:
-    """The operations of a network, ready to run on its own weights; None where fx cannot tell them.
+    """Trace a network into operations that run on its own weights; None if that is not possible.
 
-    That is so where the forward pass depends on values, and where something in the network could
-    not be seen in them: a hook, or a tensor written to. The network itself is left alone: what is
-    traced, and keeps whatever its forward pass keeps, is a copy that shares the weights.
+    It is not possible if the forward pass depends on values, writes to a tensor, or has hooks. The
+    network is not changed: a copy is traced that shares its weights.
     """
     if _is_hooked(module):
         return None
     weights = {id(x): x for x in itertools.chain(module.parameters(), module.buffers())}
     try:
         with _TRACING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of code that is only being read
+            warnings.simplefilter("ignore")  # from code that is only traced
             root = copy.deepcopy(module, weights)
             graph = _Tracer().trace(root)
-    except Exception:  # noqa: BLE001 - anyone's code, given what is no tensor, may raise anything
+    except Exception:  # noqa: BLE001 - any code may raise anything when it gets a fx.Proxy
         return None
     for part in root.modules():
         if getattr(part, "inplace", False):
@@ -39,22 +38,22 @@ def operations(module: nn.Module) -> fx.Interpreter | None:
         if "inplace" in node.kwargs:
             node.kwargs = {**node.kwargs, "inplace": False}
         if node.op == "call_method" and node.target == "view":
-            node.target = "reshape"  # whatever order the numbers of a patch are stored in
+            node.target = "reshape"  # a view fails if patches are not contiguous
     return None if any(map(_writes, graph.nodes)) else fx.Interpreter(root, graph=graph)
 
 
 def apply(network: fx.Interpreter, node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
-    """What an operation gives for other nodes' values; parameters it finds itself."""
+    """Return the output of an operation. `value` gives the outputs of the nodes before it."""
 
-    def found(source: fx.Node) -> Any:
+    def resolve(source: fx.Node) -> Any:
         return network.get_attr(source.target, (), {}) if source.op == "get_attr" else value(source)
 
-    args, kwargs = fx.map_arg((node.args, node.kwargs), found)
+    args, kwargs = fx.map_arg((node.args, node.kwargs), resolve)
     return getattr(network, node.op)(node.target, args, kwargs)
 
 
 class _Tracer(fx.Tracer):
-    """Traces its own thread: meanwhile, all threads' modules and their parameters come by here."""
+    """A tracer for one thread. fx patches nn.Module, so calls of all threads arrive here."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +73,7 @@ class _Tracer(fx.Tracer):
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    """Whether something other than a module's own code sees or changes what goes through it."""
+    """Return whether a forward hook observes a module or one of its parts."""
     everywhere = every_module._global_forward_hooks or every_module._global_forward_pre_hooks
     return bool(everywhere) or any(
         part._forward_hooks or part._forward_pre_hooks for part in module.modules()
@@ -82,7 +81,7 @@ def _is_hooked(module: nn.Module) -> bool:
 
 
 def _writes(node: fx.Node) -> bool:
-    """Whether an operation writes to a tensor that it is given."""
+    """Return whether an operation writes to one of its inputs."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     called = node.op in ("call_function", "call_method")
     return called and ((name.endswith("_") and not name.endswith("__")) or name == "setitem")

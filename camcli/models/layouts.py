@@ -1,7 +1,7 @@
-"""Grids: how a layer that keeps its map in another layout gives it as (N,C,h,w), and takes it back.
+"""Layouts of layer outputs that are not (N,C,h,w), and the conversions to and from that.
 
-A rule is made from the network it belongs to, by that network's own configuration, and the path of
-the layer in it. Which layers need which rule is said by the rows of `families.SPECS`.
+A rule makes the layout of a layer from the network's configuration and the path of the layer. The
+rows of `families.SPECS` tell which layers need which rule.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Layout:
-    """A layer's layout.
+    """The layout of a layer's output.
 
-    `to_map` brings its output, of `ndim` dimensions, to (N,C,h,w); `to_output` brings such a map
-    back, given the whole output as well for what is not part of the map. Both can be
-    differentiated, and one undoes the other.
+    `to_map` converts the output, of `ndim` dimensions, to a map (N,C,h,w). `to_output` is its
+    inverse; it also takes the output, for values that are not part of the map. Both are
+    differentiable.
     """
 
     ndim: int
@@ -31,21 +31,21 @@ class Layout:
 Rule: TypeAlias = Callable[[nn.Module, str], Layout]
 
 PLAIN = Layout(4, lambda output: output, lambda maps, _: maps)
-"""Convolutions' own layout, (N,C,h,w)."""
+"""The layout of convolutions, (N,C,h,w)."""
 
 
 def channels_last(_network: nn.Module, _path: str) -> Layout:
-    """(N,h,w,C), as in Swin Transformers and inside ConvNeXt's blocks."""
+    """Return the layout (N,h,w,C), as in Swin Transformers and inside ConvNeXt's blocks."""
     return Layout(4, lambda output: output.movedim(3, 1), lambda maps, _: maps.movedim(1, 3))
 
 
-def patches(vit: nn.Module, _path: str) -> Layout:
-    """A Vision Transformer's tokens (N,1+hw,C): the class token, then the patches row by row.
+def patch_tokens(vit: nn.Module, _path: str) -> Layout:
+    """Return the layout of a Vision Transformer's tokens (N,1+hw,C).
 
-    Its sizes are its own attributes in torchvision, and its configuration's in `transformers`.
+    The class token comes first, then the patches row by row.
     """
-    facts: Any = getattr(vit, "config", vit)
-    side = int(facts.image_size) // int(facts.patch_size)
+    sizes: Any = getattr(vit, "config", vit)  # `transformers` has a config, torchvision has not
+    side = int(sizes.image_size) // int(sizes.patch_size)
 
     def to_map(output: Tensor) -> Tensor:
         return output[:, 1:].mT.reshape(len(output), -1, side, side)
@@ -56,17 +56,17 @@ def patches(vit: nn.Module, _path: str) -> Layout:
     return Layout(3, to_map, to_output)
 
 
-def windows(maxvit: nn.Module, path: str) -> Layout:
-    """The parts of a map that attend to themselves inside a MaxViT's block, (N,G,P,C).
+def maxvit_windows(maxvit: nn.Module, path: str) -> Layout:
+    """Return the layout of the windows in a MaxViT block, (N,G,P,C).
 
-    G windows of P neighbours each, or, in the other half of a block, P places that lie as far apart
-    as the grid is wide; the block's own modules cut a map so and put it together.
+    A block first attends within G windows of P neighbouring positions. Then it attends within
+    grids, whose positions are spread over the whole map.
     """
     owner, _, part = path.partition("_attention.")
     block = maxvit.get_submodule(f"{owner}_attention")
     p, (height, width) = int(block.p), block.grid_size  # type: ignore[misc,arg-type]
     rows, columns = height // p, width // p
-    # Between the swaps, the P places and the G windows of a grid have changed roles.
+    # In grid attention, the axes G and P are swapped between these two modules.
     swapped = block.partition_type == "grid" and part not in ("partition_op", "departition_swap")
 
     def to_map(output: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The number formats that a network may compute in. Maps are always made in float32 or better."""
+"""The dtypes that a network may compute in. Maps are always computed in float32 or float64."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType(
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision as float32; the rest as it is."""
+    """Return a tensor of half precision as float32, and any other unchanged."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

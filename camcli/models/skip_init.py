@@ -1,4 +1,4 @@
-"""Networks without storage: their parts, shapes and names, before there are any weights."""
+"""Build a network without allocating or initialising its weights."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 
-class Hollow(TorchFunctionMode):
-    """Inside, parameters are made on the meta device and never initialised.
+class SkipInit(TorchFunctionMode):
+    """A context in which parameters are created on the meta device and never initialised.
 
-    Only what is made to be filled goes there. `torch.device("meta")` would take whatever a
-    constructor computes with it, such as the widths of a RegNet, which are then unknown.
+    Only tensors that are created to be filled are put there. `torch.device("meta")` would also
+    take the numbers that a constructor computes, such as the widths of a RegNet.
     """
 
-    MADE = frozenset({torch.empty, torch.zeros, torch.ones})
-    FILLED = frozenset(
+    CREATE = frozenset({torch.empty, torch.zeros, torch.ones})
+    FILL = frozenset(
         {"add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "sub_"}
         | {"uniform_", "zero_"}
     )
@@ -25,10 +25,10 @@ class Hollow(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in self.MADE and kwargs.get("device") is None:
+        if func in self.CREATE and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": "meta"}
-        elif getattr(func, "__name__", "") in self.FILLED:
-            tensor = args[0] if args else kwargs["tensor"]  # the latter is torch.nn.init's name
+        elif getattr(func, "__name__", "") in self.FILL:
+            tensor = args[0] if args else kwargs["tensor"]  # torch.nn.init passes it by this name
             if tensor.is_meta:
                 return tensor
         return func(*args, **kwargs)

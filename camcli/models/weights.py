@@ -1,4 +1,4 @@
-"""Weights: where their file is, and what is in it. Nothing in a file is ever executed."""
+"""Find and read weights files. No code in a file is ever run."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ from camcli.errors import ModelError, one_line
 
 
 def locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
-    """The weights' file, what to call it, and the published entry whose preset goes with it."""
+    """Return the weights file, its name, and the published entry with its preprocessing.
+
+    `weights` is the name of a published entry, which is downloaded if necessary, or a file.
+    Raises ModelError.
+    """
     if weights in published.__members__:
         entry = published[weights]
         return _downloaded(entry, name), entry.name, entry
     if os.path.isfile(weights):
-        # A published file under its own name comes with its own preprocessing.
+        # A published file that keeps its name also keeps its preprocessing.
         by_file = {entry.url.rpartition("/")[2]: entry for entry in published}
         file = Path(weights)
         return file, file.name, by_file.get(file.name, published.DEFAULT)
     if Path(weights).suffix or "/" in weights:
-        raise ModelError(f"weights '{weights}': no such file")
+        raise ModelError(f"weights '{weights}': no such file or folder of `camcli train`")
     names = ", ".join([*published.__members__, "none"])
     raise ModelError(f"unknown weights '{weights}' for {name}: expected a file or one of {names}")
 
 
 def file_of(entry: Any) -> Path:
-    """Where a published file is, or would be once downloaded: torch's cache in TORCH_HOME."""
+    """Return the place of a published file in torch's cache, which TORCH_HOME sets."""
     return Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
 
 
@@ -55,13 +59,13 @@ def _downloaded(entry: Any, name: str) -> Path:
             reason = one_line(getattr(error, "reason", error))
             raise ModelError(
                 f"cannot download {entry} for {name} ({reason}): give --weights FILE, "
-                f"or --model mini, which is here already"
+                f"or --model mini, which needs no download"
             ) from None
     return file
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file; nothing in it is executed."""
+    """Read the tensors of a weights file without running code in it. Raises ModelError."""
     try:
         if file.suffix == ".safetensors":
             tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
@@ -87,11 +91,17 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 def _unpickled(file: Path) -> Any:
     mapped = zipfile.is_zipfile(file)  # files from before torch 1.6 cannot be mapped
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a remark on the pickle's age; what is wrong will raise
+        warnings.simplefilter("ignore")  # about old pickle protocols; errors still raise
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
 
 
+def random_weights(seed: int) -> str:
+    """Return the name that random weights have in a `Model`."""
+    return f"none (random, seed {seed})"
+
+
 def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file as `sha256:<hex digits>`."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(1 << 20):

@@ -19,7 +19,7 @@ from camcli.images.decode import decode
 from camcli.images.geometry import Crop, Pixels
 from camcli.images.preprocess import preprocess
 from camcli.images.store import AnyPath
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.runs.batch_size import BatchLimit
 from camcli.runs.options import InputOptions
 

@@ -28,7 +28,7 @@ from camcli.images.geometry import Box, Crop, MapArray, Pixels, Size
 from camcli.images.store import AnyPath
 from camcli.methods import fusion
 from camcli.models.families import find_layer
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.render.boxes import BoxRule, check_boxes
 from camcli.render.draw import Style
 from camcli.runs import resume

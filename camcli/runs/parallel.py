@@ -20,7 +20,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from camcli.models.load import Model
+from camcli.models.model import Model
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -12,7 +12,7 @@ from camcli.engine.explain import explain, needs_survey, pick_methods, probabili
 from camcli.engine.explanation import Explanation
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.runs.batch_size import BatchLimit, is_out_of_memory
 from camcli.runs.batches import attempts, by_shape, stacked
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result

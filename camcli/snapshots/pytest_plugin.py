@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from camcli.models.load import Model
+    from camcli.models.model import Model
     from camcli.runs.job import Job
     from camcli.snapshots.measures import Tolerance
 
@@ -121,7 +121,8 @@ _models: dict[tuple[str, ...], Model] = {}
 
 
 def _loaded(model: Any, weights: str, labels: str | Path | None, device: str) -> Model:
-    from camcli.models.load import Model, load
+    from camcli.models.load import load
+    from camcli.models.model import Model
 
     if isinstance(model, Model):
         return model

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from camcli import __version__
-from camcli.models.load import CARD, LABELS, WEIGHTS
+from camcli.models.folder import CARD, LABELS, WEIGHTS
 from camcli.models.torchvision import version as torchvision_version
 from camcli.runs.files import to_json, write
 from camcli.training.state import TrainingState

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from camcli.capture.targets import logits
 from camcli.engine.explain import surveyed
-from camcli.errors import ModelError, TrainingError, one_line, unknown
+from camcli.errors import TrainingError, one_line
 from camcli.images.preprocess import Preset
-from camcli.models.families import model_names
-from camcli.models.load import LABELS, WEIGHTS, Model, load, untrained, with_classes
+from camcli.models.load import load_for_training
+from camcli.models.model import Model
+from camcli.models.options import ModelOptions
 from camcli.training.distillation import TRAINABLE_METHODS, Distillation
 from camcli.training.recipe import Recipe
 
@@ -54,16 +54,11 @@ def distillation(
 
 
 def _initial_model(recipe: Recipe, classes: Sequence[str]) -> Model:
-    if recipe.weights == "none":
-        return untrained(recipe.model, classes, recipe.seed)
-    if recipe.model not in model_names():
-        raise ModelError(unknown("model", recipe.model, model_names()))
-    if (folder := Path(recipe.weights)).is_dir():
-        model = load(recipe.model, folder / WEIGHTS, labels=folder / LABELS)
-    else:
-        model = load(recipe.model, recipe.weights)
-    _check_colours(model)
-    return with_classes(model, classes)
+    options = ModelOptions(recipe.model, recipe.weights, seed=recipe.seed)
+    model = load_for_training(options, classes)
+    if recipe.weights != "none":
+        _check_colours(model)
+    return model
 
 
 def _target_layer(model: Model, recipe: Recipe) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.images.preprocess import Preset, preprocess
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.training.data import Dataset, Splits
 from camcli.training.distillation import Distillation
 from camcli.training.networks import distillation, identity, load_student

@@ -32,7 +32,8 @@ from camcli.evaluation.protocol import Protocol
 from camcli.images.decode import decode
 from camcli.images.find import Source, find
 from camcli.images.preprocess import preprocess
-from camcli.models.load import Model
+from camcli.models.fold_batchnorm import fold_batchnorm
+from camcli.models.model import Model
 from camcli.models.precision import PRECISIONS
 from camcli.runs import pipeline, resume
 from camcli.runs.files import prepare
@@ -98,7 +99,7 @@ def bare(module: Any, images: Tensor) -> Contender:
 def engine(size: Size) -> Iterator[Row]:
     """The methods as the command runs them, beside the network's own forward pass."""
     for name in size.of("resnet50", "densenet121", "mobilenet_v2", "vgg16", "squeezenet1_0"):
-        plain, model = _plain_and_merged(name, size)
+        plain, model = _plain_and_folded(name, size)
         images = size.input()
         contenders = {"forward": bare(plain, images), "merged forward": bare(model.module, images)}
         for method in (*CHEAP, "guided-backprop"):
@@ -121,7 +122,7 @@ def engine(size: Size) -> Iterator[Row]:
 def peers(size: Size) -> Iterator[Row]:
     """Grad-CAM of resnet50 by other libraries, used as their documents show it, beside ours."""
     module = zoo.resnet50().eval().to(size.device)
-    ours = load("resnet50", "none", device=size.device).merged()
+    ours = fold_batchnorm(load("resnet50", "none", device=size.device))
     wanted = {size.batch: (">= 3.3", ">= 1.25", ">= 1.9"), 1: (">= 3.5", ">= 1.25", ">= 2.2")}
     for batch, goals in wanted.items():
         images = size.input(batch)
@@ -177,7 +178,8 @@ def precision(size: Size) -> Iterator[Row]:
     for name in size.of("mini"):
         shown: dict[str, Callable[[], Explanation]] = {}
         for each in PRECISIONS:
-            model = load(name, _learnt(name), precision=each, device=size.device).merged()
+            loaded = load(name, _learnt(name), precision=each, device=size.device)
+            model = fold_batchnorm(loaded)
             photos = islice(cycle(sorted(size.photos.glob("*.jp*g"))), min(size.batch, size.images))
             (images,) = _batches(model, [*photos], size.batch)
             shown[each] = partial(explain, model, images.to(model.dtype), "gradcam")
@@ -256,7 +258,7 @@ def occlusion(size: Size) -> Iterator[Row]:
     """Occlusion of one image beside the forward passes of all its covered copies."""
     window = Window(32, 16)
     for name in size.of("vgg16", "resnet50"):
-        plain, model = _plain_and_merged(name, size)
+        plain, model = _plain_and_folded(name, size)
         image = size.input(1)
         rows, columns = (len(covered) for covered in window.covering(*image.shape[2:]))
         covered = image.expand(rows * columns, -1, -1, -1)
@@ -277,7 +279,7 @@ def occlusion(size: Size) -> Iterator[Row]:
 def evaluate(size: Size) -> Iterator[Row]:
     """Insertion and deletion beside forward passes of as many images."""
     for name in size.of("squeezenet1_0"):
-        plain, model = _plain_and_merged(name, size)
+        plain, model = _plain_and_folded(name, size)
         runner = MethodRunner(model, ("gradcam",), Protocol(), batch_size=size.batch)
         batches = size.input(min(100, size.images)).split(size.batch)
         explained = [BatchEvidence(runner, batch, range(len(batch))) for batch in batches]
@@ -301,10 +303,10 @@ def evaluate(size: Size) -> Iterator[Row]:
         yield from against("masked images", contenders, min(2, size.repeats), place, goals)
 
 
-def _plain_and_merged(name: str, size: Size) -> tuple[nn.Module, Model]:
+def _plain_and_folded(name: str, size: Size) -> tuple[nn.Module, Model]:
     """A network as it is published, and as the command runs it."""
-    plain, ours = (load(name, "none", device=size.device) for _ in range(2))
-    return plain.module, ours.merged()
+    model = load(name, "none", device=size.device)
+    return model.module, fold_batchnorm(model)
 
 
 def stages(size: Size) -> Iterator[Row]:
@@ -394,7 +396,7 @@ def one_actor(size: Size) -> Iterator[Row]:
                 Source(file, Path(file.name))
                 for file in photographed(folder / "in", size, size.many)
             ],
-            model=load(name, _learnt(name)).merged(),
+            model=fold_batchnorm(load(name, _learnt(name))),
             methods=["gradcam"],
             targets=["pred"],
             output=folder / "out",

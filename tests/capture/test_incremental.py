@@ -21,8 +21,9 @@ from camcli.capture.incremental import planning, run
 from camcli.capture.incremental.planning import Plan
 from camcli.capture.incremental.regions import Slide, Span
 from camcli.capture.windows import Window
-from camcli.models.fold_batchnorm import merge
+from camcli.models.fold_batchnorm import fold_batchnorm
 from camcli.models.graph import operations
+from camcli.models.model import Model
 
 Both = Callable[..., tuple[Tensor, Tensor, Plan | None]]
 
@@ -317,9 +318,9 @@ def test_other_threads_run_while_one_traces(gap_net: nn.Module) -> None:
     assert operations(Waiting()) is not None
 
 
-def test_merged_normalisations_are_no_hindrance(both: Both, images: Tensor) -> None:
+def test_folded_normalisations_are_supported(both: Both, images: Tensor) -> None:
     net = weighted(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()))
-    assert merge(net) == 1
+    net = fold_batchnorm(Model(net)).module
     whole, patches, plan = both(net, images, Window(8, 4))
     assert plan is not None
     assert [node.target for node in plan.head] == ["input", "0", "2"]

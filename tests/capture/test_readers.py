@@ -18,7 +18,8 @@ from camcli.errors import MethodError, TargetError
 from camcli.images.geometry import Crop
 from camcli.images.preprocess import preprocess
 from camcli.models.families import model_names
-from camcli.models.load import Model, load
+from camcli.models.load import load
+from camcli.models.model import Model
 from tests.support.files import make_photo, manifest
 
 SEGMENTERS, DETECTORS = model_names("segmentation"), model_names("detection")

@@ -1,4 +1,4 @@
-"""`camcli models` and `camcli layers`: what they say is what an explanation finds."""
+"""`camcli models` and `camcli layers` agree with explanations."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def lines(found: Result) -> list[str]:
 
 
 def test_names_by_part_and_by_glob() -> None:
-    assert catalogue.names() == model_names(*TASKS)
-    assert catalogue.names("vit_b") == ["vit_b_16", "vit_b_32"]
-    assert catalogue.names("vit_b_1?") == ["vit_b_16"]
+    assert catalogue.list_names() == ["mini", *model_names(*TASKS)]
+    assert catalogue.list_names("vit_b") == ["vit_b_16", "vit_b_32"]
+    assert catalogue.list_names("vit_b_1?") == ["vit_b_16"]
     with pytest.raises(ModelError, match="no model has 'vit_c' in its name"):
-        catalogue.names("vit_c")
+        catalogue.list_names("vit_c")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "squeezenet1_1"])
-def test_an_entry_is_what_an_explanation_finds(name: str) -> None:
-    entry, model = catalogue.entry(name), load(name, "none")
+def test_an_entry_agrees_with_an_explanation(name: str) -> None:
+    entry, model = catalogue.describe_network(name), load(name, "none")
     assert entry.parameters == sum(p.numel() for p in model.module.parameters())
     assert entry.layer == model.layer
     shown = explain(model, torch.rand(1, 3, entry.input, entry.input), "gradcam")
@@ -44,51 +44,53 @@ def test_an_entry_is_what_an_explanation_finds(name: str) -> None:
     assert set(METHODS) - set(entry.methods) == refused, "all have a GAP head"
 
 
-def test_what_does_not_apply_is_left_out() -> None:
-    assert set(METHODS) - set(catalogue.entry("vgg11").methods) == {"cam"}
-    assert set(METHODS) - set(catalogue.entry("efficientnet_b0").methods) == {
+def test_methods_that_do_not_apply_are_left_out() -> None:
+    assert set(METHODS) - set(catalogue.describe_network("vgg11").methods) == {"cam"}
+    assert set(METHODS) - set(catalogue.describe_network("efficientnet_b0").methods) == {
         *("guided", "guided-backprop")
     }
-    swin = catalogue.entry("swin_v2_t")  # has ReLUs where no gradient passes
+    swin = catalogue.describe_network("swin_v2_t")  # no gradient passes its ReLUs
     assert set(METHODS) - set(swin.methods) == {"guided", "guided-backprop"}
-    segmenter = catalogue.entry("fcn_resnet50")
+    segmenter = catalogue.describe_network("fcn_resnet50")
     assert (segmenter.task, segmenter.map) == ("segmentation", (65, 65))
     assert set(METHODS) - set(segmenter.methods) == {"cam", "gradcam++softmax"}
-    assert catalogue.entry("ssd300_vgg16").map == (38, 38)
+    assert catalogue.describe_network("ssd300_vgg16").map == (38, 38)
 
 
 def lightest() -> list[str]:
-    """The smallest network of each family at each size of input."""
+    """Return the smallest stored network of each family and input size."""
     found: dict[tuple[str, int], str] = {}
-    for entry in sorted(map(catalogue.entry, catalogue.names()), key=lambda e: e.parameters):
+    for entry in sorted(
+        map(catalogue.describe_network, catalogue._stored_facts()), key=lambda e: e.parameters
+    ):
         found.setdefault((entry.family, entry.input), entry.name)
     return sorted(found.values())
 
 
 @pytest.mark.zoo
 @pytest.mark.parametrize("name", lightest())
-def test_kept_facts_are_those_of_a_pass(name: str) -> None:
-    assert catalogue.facts(name) == catalogue._kept()[name]
+def test_stored_facts_are_those_of_a_forward_pass(name: str) -> None:
+    assert catalogue.find_facts(name) == catalogue._stored_facts()[name]
 
 
-def test_every_network_is_kept() -> None:
-    """`make zoo` writes them; one that is missing is passed through, which only takes longer."""
-    assert list(catalogue._kept()) == catalogue.names()
+def test_every_torchvision_network_is_stored() -> None:
+    """`make zoo` writes the stored facts."""
+    assert list(catalogue._stored_facts()) == model_names(*TASKS)
 
 
-def test_a_network_that_is_not_kept_is_passed_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = catalogue.entry("alexnet")
-    monkeypatch.setattr(catalogue, "_kept", dict)
-    assert catalogue.entry("alexnet") == expected
+def test_facts_that_are_not_stored_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = catalogue.describe_network("alexnet")
+    monkeypatch.setattr(catalogue, "_stored_facts", dict)
+    assert catalogue.describe_network("alexnet") == expected
 
 
-def test_cached_weights_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_weights_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert catalogue.entry("alexnet").cached == ()
+    assert catalogue.describe_network("alexnet").cached == ()
     (tmp_path / "checkpoints").mkdir()
     url = zoo.AlexNet_Weights.IMAGENET1K_V1.url
     (tmp_path / "checkpoints" / url.rpartition("/")[2]).touch()
-    assert catalogue.entry("alexnet").cached == ("IMAGENET1K_V1",)
+    assert catalogue.describe_network("alexnet").cached == ("IMAGENET1K_V1",)
 
 
 def test_models(run: Run) -> None:
@@ -103,7 +105,7 @@ def test_models(run: Run) -> None:
     assert run("models", "vgg12").exit_code == 2
 
 
-def test_layers_are_those_that_can_be_named(run: Run) -> None:
+def test_listed_layers_can_be_explained(run: Run) -> None:
     rows = [json.loads(line) for line in lines(run("layers", "squeezenet1_1", "--json"))]
     assert [row["path"] for row in rows if row["auto"]] == ["features"]
     assert rows[0] == {
@@ -118,8 +120,8 @@ def test_layers_are_those_that_can_be_named(run: Run) -> None:
     assert next(line for line in text if line.endswith("auto")).split()[2] == "512x13x13"
 
 
-def test_layers_of_tokens_are_maps(run: Run) -> None:
-    rows = {row.path: row.map for row in catalogue.layers("vit_b_32")}
+def test_layers_of_tokens_are_listed_as_maps(run: Run) -> None:
+    rows = {row.path: row.map for row in catalogue.list_layers("vit_b_32")}
     assert rows["encoder.layers.encoder_layer_11.ln_1"] == (768, 7, 7)
     assert "heads.head" not in rows
 

@@ -21,7 +21,7 @@ from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import METRICS
 from camcli.evaluation.run import _grid_scores
 from camcli.evaluation.scores import BatchScores
-from camcli.models.load import Model
+from camcli.models.model import Model
 from tests.support.evaluation import COLOURS, TINY, Colours
 from tests.support.networks import GapNet
 

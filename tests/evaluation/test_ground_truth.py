@@ -20,7 +20,7 @@ from camcli.evaluation.localisation import covered, energy, iou, loc, localised,
 from camcli.evaluation.objects import Object
 from camcli.evaluation.registry import METRICS, default_metrics
 from camcli.images.geometry import Crop, MapArray
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.render.boxes import largest_box
 from camcli.render.draw import place_map
 from tests.support.evaluation import BLOBS, BOXES, SIZES

@@ -20,7 +20,7 @@ from camcli.evaluation.grid_pointing import GridEvidence, Tile, grid_evidence
 from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import METRICS
-from camcli.models.load import Model
+from camcli.models.model import Model
 from tests.support.metric_oracles import ORACLES, Array, SlowEvidence, bilinear
 from tests.support.networks import GapNet
 

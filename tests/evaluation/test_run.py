@@ -16,7 +16,7 @@ from camcli.evaluation.run import run_study
 from camcli.evaluation.scores import Failure, Scores
 from camcli.evaluation.study import Study
 from camcli.images.preprocess import Preset
-from camcli.models.load import Model
+from camcli.models.model import Model
 from tests.support.evaluation import Colours, sources_of
 from tests.support.files import make_photo
 from tests.support.networks import GapNet

@@ -22,9 +22,9 @@ from camcli.capture.hooks import borrowed
 from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.errors import MethodError
-from camcli.models.families import family, layout_of, model_names, row_layer
+from camcli.models.families import family, layout_of, model_names, recorded_layer
 from camcli.models.layouts import Layout
-from camcli.models.load import hollow
+from camcli.models.torchvision_networks import without_weights
 
 NO_HEAD = {"alexnet", "vgg", "mobilenetv3", "convnext", "vision_transformer", "maxvit"}
 NO_RELU = {"efficientnet", "convnext", "swin_transformer", "vision_transformer", "maxvit"}
@@ -108,7 +108,7 @@ def map_shape_of(model: Model, images: Tensor) -> tuple[int, int]:
     """Return the map's height and width. Check that a trace finds the layer and head of the row."""
     with borrowed(model.module):
         calls, output = trace(model.module, (images,))
-    if row_layer(model.module) is None:  # a trace cannot find the layer of a transformer
+    if recorded_layer(model.module) is None:  # a trace cannot find the layer of a transformer
         assert survey(calls, output) == (model.layer, model.head)
     (output,) = (call.output for call in calls if call.path == model.layer)
     height, width = layout_of(model.module, model.layer or "").to_map(output).shape[2:]
@@ -120,7 +120,7 @@ def map_shape_of(model: Model, images: Tensor) -> tuple[int, int]:
 @pytest.mark.parametrize("name", model_names())
 def test_every_method(name: str, one_channel: None, numbers: list[Tensor]) -> None:
     size = SIZES.get(name) or SIZES.get(family(name)) or 64
-    model, unable = hollow(name, size, num_classes=10), refused(name)
+    model, unable = without_weights(name, size, num_classes=10), refused(name)
     fill(model.module, numbers)
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     map_shape = map_shape_of(model, images)

@@ -1,4 +1,4 @@
-"""Merged normalisations: the same network, up to rounding, and only where that is sure."""
+"""Folded batch normalisations: the same network up to rounding, and the given one unchanged."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from camcli import explain, load
-from camcli.models.fold_batchnorm import Merged, merge
-from camcli.models.load import Model
+from camcli.models.fold_batchnorm import FoldedNorm, fold_batchnorm
+from camcli.models.model import Model
 from tests.capture.test_incremental import weighted
 
 
 class Pair(nn.Module):
-    """A convolution, its normalisation, and whatever else a case puts beside them."""
+    """A convolution and its normalisation; subclasses add other users of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,39 +29,58 @@ class Pair(nn.Module):
         return self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
 
 
-def norms(net: nn.Module) -> int:
+def count_norms(net: nn.Module) -> int:
     return sum(isinstance(part, nn.BatchNorm2d) for part in net.modules())
 
 
+def fold(net: nn.Module, *layers: str) -> nn.Module:
+    return fold_batchnorm(Model(net), layers).module
+
+
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121"])
-def test_maps_stay(name: str) -> None:
+def test_maps_stay_the_same(name: str) -> None:
     torch.manual_seed(0)
     net = weighted(zoo.get_model(name, weights=None))
     images = torch.randn(2, 3, 64, 64).double()
     methods = ["gradcam", "gradcam++", "cam", "guided-backprop"]
-    before, had = explain(net, images, methods), norms(net)
-    assert merge(net) == had - norms(net) > had / 3
-    for one, other in zip(before, explain(net, images, methods), strict=True):
+    before, folded = explain(net, images, methods), fold(net)
+    assert count_norms(folded) < count_norms(net) * 2 / 3
+    for one, other in zip(before, explain(folded, images, methods), strict=True):
         assert one.layer == other.layer
         scale = float(one.maps.abs().max())
         torch.testing.assert_close(other.maps, one.maps, rtol=1e-8, atol=1e-9 * scale)
 
 
-def test_a_layer_that_is_looked_at_keeps_its_output(images: Tensor) -> None:
+def test_the_given_model_is_unchanged() -> None:
+    model = load("resnet18", "none")
+    before = {path: type(part) for path, part in model.module.named_modules()}
+    state = {key: value.clone() for key, value in model.module.state_dict().items()}
+    folded = fold_batchnorm(model)
+    assert {path: type(part) for path, part in model.module.named_modules()} == before
+    for key, value in model.module.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    assert folded.module is not model.module
+    assert folded.head is not None
+    assert folded.head.linear is folded.module.fc is not model.module.fc
+    assert folded.module.fc.weight is model.module.fc.weight, "other weights are shared"
+
+
+def test_a_target_layer_keeps_its_output(images: Tensor) -> None:
     net = weighted(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)))
-    assert merge(net, ["0"]) == merge(net, ["0.0"]) == 0
-    inside = weighted(Pair())
-    before = explain(inside, images, "gradcam", 1, layer="conv").maps
-    assert Model(inside).merged("conv").module is inside
-    assert torch.equal(explain(inside, images, "gradcam", 1, layer="conv").maps, before)
-    assert merge(inside, ["norm"]) == 1, "what the normalisation gave is there still"
+    assert fold(net, "0") is fold(net, "0.0") is net
+    assert fold_batchnorm(Model(net, layer="0")).module is net
+    pair = weighted(Pair())
+    assert fold(pair, "conv") is pair
+    folded = fold(pair, "norm")
+    assert count_norms(folded) == 0
+    before, after = (explain(each, images, "gradcam", 1, layer="norm") for each in (pair, folded))
+    torch.testing.assert_close(after.maps, before.maps)
 
 
-def test_a_second_time_there_is_nothing_to_do() -> None:
-    net = weighted(Pair())
-    assert merge(net) == 1
-    assert isinstance(net.norm, Merged)
-    assert merge(net) == 0
+def test_folding_again_changes_nothing() -> None:
+    folded = fold(weighted(Pair()))
+    assert isinstance(folded.norm, FoldedNorm)
+    assert fold(folded) is folded
 
 
 class Twice(Pair):
@@ -85,30 +104,29 @@ class Tied(Pair):
         return super().forward(x) + self.other(x).mean()
 
 
-class Asking(Pair):
+class Branching(Pair):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) if float(x.sum()) > 0 else super().forward(-x)
 
 
-def unmeasured() -> nn.Module:
+def without_statistics() -> nn.Module:
     net = Pair()
     net.norm = nn.BatchNorm2d(4, track_running_stats=False)
     return net
 
 
-@pytest.mark.parametrize("make", [Twice, Again, Tied, Asking, unmeasured])
-def test_what_something_else_uses_stays(make: Callable[[], nn.Module], images: Tensor) -> None:
+@pytest.mark.parametrize("make", [Twice, Again, Tied, Branching, without_statistics])
+def test_modules_with_other_users_are_not_folded(make: Callable[[], nn.Module]) -> None:
     net = make().double().eval()
-    before = net(images)
-    assert merge(net) == 0
-    assert torch.equal(net(images), before)
+    assert fold(net) is net
 
 
-def test_in_training_nothing_is_merged() -> None:
-    assert merge(Pair()) == 0
+def test_modules_in_training_mode_are_not_folded() -> None:
+    net = Pair()
+    assert fold(net) is net
 
 
-def test_the_command_gives_the_maps_of_the_plain_network(
+def test_maps_of_the_command_are_those_of_the_unfolded_network(
     tmp_path: Path, run: Callable[..., object], photo: Path
 ) -> None:
     file, layer = tmp_path / "resnet18.pth", "layer4.1.conv2"

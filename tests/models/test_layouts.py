@@ -1,4 +1,4 @@
-"""Token layouts: where a thing is in the image, there it is in the map."""
+"""Layouts: a position in the image is the same position in the map."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from camcli import Model, explain
 from camcli.capture.hooks import borrowed, tapped
 from camcli.errors import MethodError, ModelError
-from camcli.models.families import layout_of, spec_of
+from camcli.models.families import layout_of, spec_of_module
 
 
 def tiny_vit() -> nn.Module:
     torch.manual_seed(0)
     vit = zoo.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=4)
-    nn.init.normal_(vit.heads.head.weight)  # torchvision's zeros would leave nothing to explain
+    nn.init.normal_(vit.heads.head.weight)  # with torchvision's zeros all maps are empty
     return vit.double().eval()
 
 
@@ -41,8 +41,8 @@ def tiny_convnext() -> nn.Module:
     return zoo.ConvNeXt(setting, layer_scale=1.0, num_classes=4).double().eval()
 
 
-def taken(net: nn.Module, image: Tensor, layer: str) -> Tensor:
-    """The layer's map (N,C,h,w); the network's scores must not notice that it is taken."""
+def map_of(net: nn.Module, image: Tensor, layer: str) -> Tensor:
+    """Return the layer's map (N,C,h,w), and check that reading it does not change the scores."""
     with borrowed(net), tapped(net, layer, layout_of(net, layer)) as tap:
         scores = net(image)
     torch.testing.assert_close(scores, net(image), rtol=1e-12, atol=1e-14)
@@ -63,70 +63,70 @@ def taken(net: nn.Module, image: Tensor, layer: str) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("cell", [(0, 0), (1, 3), (2, 1)])
-def test_a_square_in_the_image_is_that_cell_of_the_map(
+def test_a_patch_of_the_image_is_one_cell_of_the_map(
     net: nn.Module, layer: str, size: tuple[int, int], patch: int, cell: tuple[int, int]
 ) -> None:
-    """Before anything mixes them, a patch of the image changes its own cell and no other."""
+    """Before any layer mixes the patches, a change of one patch changes one cell."""
     image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1)).double()
     other, (row, column) = image.clone(), cell
     other[..., row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] += 3
-    before, after = taken(net, image, layer), taken(net, other, layer)
+    before, after = map_of(net, image, layer), map_of(net, other, layer)
     assert before.shape[2:] == (size[0] // patch, size[1] // patch)
     changed = ((after - before).abs().amax(1)[0] > 1e-9).nonzero()
     assert changed.tolist() == [list(cell)]
 
 
 def normed(maps: Tensor, norm: nn.Module) -> Tensor:
-    """A layer normalisation of a map (N,C,h,w), place by place."""
+    """Return the layer normalisation of a map (N,C,h,w), computed position by position."""
     assert isinstance(norm, nn.LayerNorm)
     out = torch.empty_like(maps)
     for n in range(len(maps)):
         for i in range(maps.shape[2]):
             for j in range(maps.shape[3]):
-                place = maps[n, :, i, j]
-                out[n, :, i, j] = F.layer_norm(place, place.shape, norm.weight, norm.bias, norm.eps)
+                x = maps[n, :, i, j]
+                out[n, :, i, j] = F.layer_norm(x, x.shape, norm.weight, norm.bias, norm.eps)
     return out.detach()
 
 
 @pytest.mark.parametrize("half", ["window", "grid"])
-def test_windows_of_a_maxvit_are_put_back_together(half: str) -> None:
-    """Two by two windows of four by four, from a stem of 32 pixels: 8x8 places in all."""
+def test_windows_of_a_maxvit_are_a_map(half: str) -> None:
+    """The map of 8x8 positions has 2x2 windows of 4x4."""
     net, image = tiny_maxvit(), torch.randn(2, 3, 32, 32).double()
     block = f"blocks.0.layers.0.layers.{half}_attention"
     before = {
         "window": "blocks.0.layers.0.layers.MBconv",
         "grid": "blocks.0.layers.0.layers.window_attention",
     }[half]
-    source = taken(net, image, before)
+    source = map_of(net, image, before)
     assert source.shape == (2, 8, 8, 8)
     for part in ("partition_op", "partition_swap"):
-        torch.testing.assert_close(taken(net, image, f"{block}.{part}"), source)
-    found = taken(net, image, f"{block}.attn_layer.0")
+        torch.testing.assert_close(map_of(net, image, f"{block}.{part}"), source)
+    found = map_of(net, image, f"{block}.attn_layer.0")
     torch.testing.assert_close(
         found, normed(source, net.get_submodule(f"{block}.attn_layer.0")), rtol=1e-9, atol=1e-9
     )
-    out = taken(net, image, block)
+    out = map_of(net, image, block)
     for part in ("departition_swap", "departition_op"):
-        torch.testing.assert_close(taken(net, image, f"{block}.{part}"), out)
+        torch.testing.assert_close(map_of(net, image, f"{block}.{part}"), out)
 
 
-def test_the_middle_of_a_convnext_block() -> None:
+def test_layers_inside_a_convnext_block() -> None:
     net, image = tiny_convnext(), torch.randn(2, 3, 24, 40).double()
     block = "features.1.0.block"
-    conv = taken(net, image, f"{block}.0")
+    conv = map_of(net, image, f"{block}.0")
     assert conv.shape == (2, 8, 6, 10)
-    torch.testing.assert_close(taken(net, image, f"{block}.1"), conv)
+    torch.testing.assert_close(map_of(net, image, f"{block}.1"), conv)
     torch.testing.assert_close(
-        taken(net, image, f"{block}.2"), normed(conv, net.get_submodule(f"{block}.2"))
+        map_of(net, image, f"{block}.2"), normed(conv, net.get_submodule(f"{block}.2"))
     )
     torch.testing.assert_close(
-        taken(net, image, f"{block}.6"),
-        taken(net, image, f"{block}.5"),
+        map_of(net, image, f"{block}.6"),
+        map_of(net, image, f"{block}.5"),
     )
 
 
-def test_gradcam_of_a_vision_transformer_slowly() -> None:
-    """Token by token in float64, through the rest of the network written out."""
+def test_gradcam_of_a_vision_transformer() -> None:
+    """The oracle computes token by token in float64."""
     vit, images = tiny_vit(), torch.randn(2, 3, 32, 32).double()
     block = vit.encoder.layers.encoder_layer_1
     for image in images:
@@ -161,10 +161,8 @@ def test_gradcam_of_a_vision_transformer_slowly() -> None:
         (tiny_convnext, "features.1.0.block.3"),
     ],
 )
-def test_layers_inside_networks_of_tokens(make: type[nn.Module], layer: str) -> None:
-    """A network of one's own around them changes nothing."""
-
-    class Mine(nn.Module):
+def test_layouts_inside_another_network(make: type[nn.Module], layer: str) -> None:
+    class Outer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.net = make()
@@ -176,7 +174,7 @@ def test_layers_inside_networks_of_tokens(make: type[nn.Module], layer: str) -> 
     methods = ["gradcam", "gradcam++"]
     for bare, inner in zip(
         explain(make(), images, methods, 1, layer),
-        explain(Mine().eval(), images, methods, 1, f"net.{layer}"),
+        explain(Outer().eval(), images, methods, 1, f"net.{layer}"),
         strict=True,
     ):
         assert torch.equal(bare.maps, inner.maps)
@@ -197,21 +195,21 @@ def test_layers_inside_networks_of_tokens(make: type[nn.Module], layer: str) -> 
         (tiny_maxvit, "classifier.0", r"gives a single cell, \(2, 8, 1, 1\)"),
     ],
 )
-def test_layers_that_give_no_map(make: type[nn.Module], layer: str, message: str) -> None:
+def test_layers_without_a_map(make: type[nn.Module], layer: str, message: str) -> None:
     with pytest.raises(ModelError, match=message) as refused:
         explain(make(), torch.randn(2, 3, 32, 32).double(), "gradcam", 1, layer)
     assert "\n" not in str(refused.value)
 
 
-def test_a_dead_network_of_tokens_has_an_empty_map() -> None:
-    """Zero everywhere is an answer; only a path that is not there is refused."""
+def test_a_score_of_zero_has_an_empty_map() -> None:
+    """Zero gradients are valid; only a missing path to the score is an error."""
     vit = tiny_vit()
     nn.init.zeros_(vit.heads.head.weight)
     shown = explain(vit, torch.randn(1, 3, 32, 32).double(), "gradcam", 1)
     assert not shown.maps.any()
 
 
-def test_cam_of_a_swin_transformer_adds_up_and_equals_gradcam() -> None:
+def test_cam_of_a_swin_transformer_equals_gradcam() -> None:
     swin, images = tiny_swin(), torch.randn(2, 3, 24, 40).double()
     cam, gradcam = explain(swin, images, ["cam", "gradcam"], 3)
     assert (cam.layer, cam.maps.shape) == ("permute", (2, 3, 5))
@@ -222,14 +220,14 @@ def test_cam_of_a_swin_transformer_adds_up_and_equals_gradcam() -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_vit, tiny_maxvit, tiny_convnext])
-def test_cam_is_refused_where_the_head_normalises_or_reads_a_token(make: type[nn.Module]) -> None:
+def test_cam_requires_a_pooled_head(make: type[nn.Module]) -> None:
     with pytest.raises(MethodError, match="cam needs a network that ends in global average"):
         explain(Model(make()), torch.randn(1, 3, 32, 32).double(), "cam", 1)
 
 
-def test_rows_are_for_torchvisions_own_classes() -> None:
-    class Mine(zoo.VisionTransformer):
+def test_facts_do_not_apply_to_subclasses() -> None:
+    class Subclass(zoo.VisionTransformer):
         pass
 
-    assert spec_of(tiny_vit()) is not None
-    assert spec_of(Mine(32, 8, 1, 2, 16, 32)) is None
+    assert spec_of_module(tiny_vit()) is not None
+    assert spec_of_module(Subclass(32, 8, 1, 2, 16, 32)) is None

@@ -1,4 +1,4 @@
-"""torchvision's networks: layers, heads, weights from every kind of file, labels, devices."""
+"""Loading networks: layers, heads, weights files, labels, devices and factories."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from camcli import explain, load
 from camcli.capture.discover import survey
 from camcli.capture.hooks import borrowed
 from camcli.capture.tracing import trace
-from camcli.engine.catalogue import layers
+from camcli.engine.catalogue import list_layers
 from camcli.errors import CamcliWarning, MethodError, ModelError
+from camcli.models.device import pick_device
 from camcli.models.families import find_layer, model_names
 from camcli.models.head import Head
-from camcli.models.load import pick_device
 from tests.support.networks import ZOO
 
 LAYERS = {
@@ -46,8 +46,7 @@ NO_CAM = {"vgg16", "alexnet"}
 
 @pytest.mark.filterwarnings("ignore::camcli.errors.CamcliWarning")
 @pytest.mark.parametrize("name", ZOO)
-def test_zoo(name: str) -> None:
-    """Layer, shape and head are right, and a traced pass would have found the same."""
+def test_facts_agree_with_a_traced_pass(name: str) -> None:
     model = load(name, "none")
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     layer, (channels, *size) = LAYERS[name]
@@ -66,8 +65,8 @@ def test_zoo(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(ZOO) - NO_CAM))
-def test_cam_adds_up_to_the_score(name: str) -> None:
-    """The mean of the class map, and the bias that CAM leaves out, are the score itself."""
+def test_mean_of_cam_is_the_score(name: str) -> None:
+    """The mean of the class map plus the bias, which CAM leaves out, is the score."""
     model = load(name, "none")
     shown = explain(model, torch.randn(2, 3, 96, 96), "cam", 5)
     assert model.head is not None
@@ -80,8 +79,8 @@ def test_cam_adds_up_to_the_score(name: str) -> None:
     torch.testing.assert_close(total, shown.scores, rtol=1e-4, atol=1e-5)
 
 
-def test_unknown_tokens_are_not_taken_for_a_feature_map() -> None:
-    """The only feature map is the first layer's here: no map is better than one of that."""
+def test_an_unknown_network_of_tokens_has_no_automatic_layer() -> None:
+    """The only feature map is that of the first layer, which would be no explanation."""
 
     class Tokens(nn.Module):
         def __init__(self) -> None:
@@ -98,14 +97,14 @@ def test_unknown_tokens_are_not_taken_for_a_feature_map() -> None:
     assert explain(Tokens(), images, "occlusion", 1).maps.shape == (2, 32, 32)
 
 
-def test_a_layout_with_channels_last_is_brought_round() -> None:
+def test_channels_last_maps_are_converted() -> None:
     model = load("swin_t", "none")
     shown = explain(model, torch.randn(1, 3, 64, 64), ["gradcam", "cam"], 7)
     assert {(e.layer, e.maps.shape) for e in shown} == {("permute", (1, 2, 2))}
 
 
 class ConvHead(nn.Module):
-    """A 1x1 convolution to class maps, behind something, and their mean."""
+    """A 1x1 convolution to class maps after a given operation, and their mean."""
 
     def __init__(self, between: Callable[[Tensor], Tensor], head: nn.Conv2d) -> None:
         super().__init__()
@@ -142,18 +141,18 @@ def test_cam_of_a_convolutional_head(between: Callable[[Tensor], Tensor]) -> Non
         ),
     ],
 )
-def test_cam_is_refused_where_it_would_not_add_up(net: nn.Module) -> None:
+def test_cam_requires_a_linear_head(net: nn.Module) -> None:
     with pytest.raises(MethodError, match="cam needs a network that ends in global average"):
         explain(net, torch.randn(2, 3, 12, 12), "cam", 2)
 
 
-def test_cam_of_mobilenet_v3_is_refused() -> None:
-    """Its pooled map goes through two linear layers."""
+def test_mobilenet_v3_has_no_cam() -> None:
+    """Two linear layers follow its pooling."""
     with pytest.raises(MethodError, match="mobilenet_v3_small does not"):
         explain(load("mobilenet_v3_small", "none"), torch.randn(1, 3, 64, 64), "cam", 2)
 
 
-def test_inception(tmp_path: Path) -> None:
+def test_inception_without_auxiliary_head(tmp_path: Path) -> None:
     full = zoo.inception_v3(weights=None, init_weights=False, transform_input=True)
     model = load("inception_v3", save(full.state_dict(), tmp_path / "i.pth"))
     image = torch.randn(1, 3, 128, 128)
@@ -169,7 +168,7 @@ def test_a_published_file_has_its_own_preset(tmp_path: Path) -> None:
     assert load("resnet50", save(state, tmp_path / "resnet50-0676ba61.pth")).preset.resize == 256
 
 
-def test_squeezenet_cam_is_its_heads_channel() -> None:
+def test_squeezenet_cam_is_a_channel_of_its_head() -> None:
     model = load("squeezenet1_1", "none")
     image = torch.randn(1, 3, 96, 96)
     expected = model.module.classifier[1](model.module.features(image))[:, 11]
@@ -177,7 +176,7 @@ def test_squeezenet_cam_is_its_heads_channel() -> None:
 
 
 def test_cam_is_gradcam_on_a_resnet() -> None:
-    """CAM equals Z times Grad-CAM's weighted sum; a ReLU of either is the same up to Z."""
+    """After a ReLU, CAM equals Grad-CAM times the number of positions."""
     model = load("resnet18", "none")
     cam, gradcam = explain(model, torch.randn(2, 3, 96, 96), ["cam", "gradcam"], 5)
     torch.testing.assert_close(cam.maps.relu(), 9 * gradcam.maps, rtol=1e-4, atol=1e-5)
@@ -216,14 +215,14 @@ def test_weights_from_a_file(ending: str, wrapped: bool, tmp_path: Path) -> None
     assert not model.module.training
 
 
-def test_half_precision_weights_are_computed_in_single(tmp_path: Path) -> None:
+def test_half_precision_weights_are_loaded_as_float32(tmp_path: Path) -> None:
     state = load("squeezenet1_1", "none").module.state_dict()
     file = save({k: v.half().contiguous() for k, v in state.items()}, tmp_path / "h.safetensors")
     assert next(load("squeezenet1_1", file).module.parameters()).dtype == torch.float32
 
 
-def test_old_densenet_keys_and_googlenets_training_heads(tmp_path: Path) -> None:
-    """Published files: DenseNet's has keys of another age, GoogLeNet's has auxiliary heads."""
+def test_old_densenet_keys_and_auxiliary_heads_of_googlenet(tmp_path: Path) -> None:
+    """The published files have such keys."""
     state = load("densenet121", "none").module.state_dict()
     old = {k.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v for k, v in state.items()}
     assert old.keys() != state.keys()
@@ -312,7 +311,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
         ("w.safetensors", b"x" * 99),
     ],
 )
-def test_files_that_hold_no_weights(name: str, content: bytes, tmp_path: Path) -> None:
+def test_files_without_weights(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=rf"weights '.*{name}'") as raised:
         load("squeezenet1_1", tmp_path / name)
@@ -327,7 +326,7 @@ def test_files_that_hold_no_weights(name: str, content: bytes, tmp_path: Path) -
         ({"features.0.weight": torch.zeros(64, 3, 3, 3, dtype=torch.long)}, "of whole numbers"),
     ],
 )
-def test_a_file_of_something_else(content: object, message: str, tmp_path: Path) -> None:
+def test_files_with_other_contents(content: object, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(ModelError, match=message):
         load("squeezenet1_1", tmp_path / "x.pth")
@@ -348,7 +347,7 @@ def test_unknown_names(tmp_path: Path) -> None:
     assert find_layer(module, "layer4.-1") == "layer4.1"
 
 
-def test_a_download_that_fails_says_what_to_do(
+def test_a_failed_download_suggests_alternatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offline(*_: object, **__: object) -> None:
@@ -364,7 +363,7 @@ def test_a_download_that_fails_says_what_to_do(
 def test_published_weights_come_from_torch_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file in the cache is used as it is, under its published name and preset."""
+    """A file in the cache is used with its published name and preset."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
@@ -377,8 +376,8 @@ def test_published_weights_come_from_torch_home(
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_a_vision_transformers_file_brings_its_size(size: int, tmp_path: Path) -> None:
-    """Published ones have keys of another age, and some were trained on larger images."""
+def test_weights_set_the_input_size_of_a_vision_transformer(size: int, tmp_path: Path) -> None:
+    """Published files have old keys, and some were trained on larger images."""
     full = zoo.vit_b_32(weights=None, image_size=size, num_classes=3)
     nn.init.normal_(full.heads.head.weight)
     state = {
@@ -392,21 +391,21 @@ def test_a_vision_transformers_file_brings_its_size(size: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["regnet_x_400mf", "mnasnet0_5", "swin_v2_t"])
-def test_networks_that_compute_while_they_are_built(name: str, tmp_path: Path) -> None:
-    """Widths, window indices, a version that is asked for: from a bare file of tensors."""
+def test_constructors_that_compute_with_tensors(name: str, tmp_path: Path) -> None:
+    """These compute widths or window indices, or read the version of a state dict."""
     full = zoo.get_model(name, weights=None, num_classes=7).eval()
     model = load(name, save(full.state_dict(), tmp_path / "w.safetensors"))
     image = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(model.module(image), full(image), rtol=1e-4, atol=1e-5)
 
 
-def test_every_name_is_torchvisions() -> None:
+def test_model_names_are_those_of_torchvision() -> None:
     assert set(ZOO) <= set(model_names())
     assert len(model_names()) >= 80
 
 
-def test_mobilenet_warns_of_nothing() -> None:
-    """ReLU6 is guided like a ReLU, so there is no other activation to warn of."""
+def test_guided_backpropagation_of_mobilenet_does_not_warn() -> None:
+    """ReLU6 is guided like a ReLU, and MobileNetV2 has no other activation."""
     import warnings
 
     with warnings.catch_warnings():
@@ -414,7 +413,7 @@ def test_mobilenet_warns_of_nothing() -> None:
         explain(load("mobilenet_v2", "none"), torch.randn(1, 3, 64, 64), "guided-backprop", 1)
 
 
-# ---------------------------------------------------------------- networks of one's own
+# ---------------------------------------------------------------- factories
 
 OWN = """
 from torch import nn
@@ -435,7 +434,7 @@ three = 3
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A module in the working directory, under a name that no other test has."""
+    """Write a module with a unique name into the working directory; return the name."""
     name = f"own_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(OWN)
     (tmp_path / f"broken_{name}.py").write_text("def (")
@@ -446,20 +445,20 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop(name, None)
 
 
-def test_a_factory_gives_a_network(own: str, tmp_path: Path) -> None:
+def test_a_factory_is_called(own: str, tmp_path: Path) -> None:
     model = load(f"{own}:small")
-    assert (model.num_classes, model.weights) == (3, f"of {own}:small")
+    assert (model.num_classes, model.weights) == (3, f"from {own}:small")
     assert explain(model, torch.rand(1, 3, 20, 20), "cam", 2).maps.shape == (1, 18, 18)
     same, other = load(f"{own}:small"), load(f"{own}:small", seed=1)
     weights = [m.module.state_dict()["0.weight"] for m in (model, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert load(f"{own}:Pool").num_classes is None
-    assert [layer.path for layer in layers(f"{own}:small")] == ["0", "1"]
-    assert layers(f"{own}:Pool") == []  # a network without parameters is one as well
+    assert [layer.path for layer in list_layers(f"{own}:small")] == ["0", "1"]
+    assert list_layers(f"{own}:Pool") == []  # a network without parameters
 
 
-def test_a_factory_follows_its_weights(own: str, tmp_path: Path) -> None:
+def test_weights_set_the_classes_of_a_factory(own: str, tmp_path: Path) -> None:
     seven = nn.Sequential(nn.Conv2d(3, 4, 3), *([nn.Identity()] * 3), nn.Linear(4, 7))
     file = save(seven.state_dict(), tmp_path / "seven.pth")
     (tmp_path / "names.txt").write_text("\n".join("abcdefg"))
@@ -485,7 +484,7 @@ def test_a_factory_follows_its_weights(own: str, tmp_path: Path) -> None:
         ("{own}:", "there is no '' in {own}"),
     ],
 )
-def test_what_is_wrong_with_a_factory_is_one_line(own: str, name: str, says: str) -> None:
+def test_errors_of_a_factory_are_one_line(own: str, name: str, says: str) -> None:
     name = name.format(own=own)
     with pytest.raises(ModelError, match=f"^model '{name}': {says.format(own=own)}") as error:
         load(name)

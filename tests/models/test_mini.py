@@ -1,4 +1,4 @@
-"""The bundled model: small, complete, right on what it was made for, and discriminative."""
+"""The bundled model: its size, accuracy and heatmaps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from click.testing import Result
 import camcli
 from camcli.methods.registry import METHODS
 from camcli.models.families import model_names
-from camcli.models.load import MINI, Model, load
+from camcli.models.folder import MINI
+from camcli.models.load import load
+from camcli.models.model import Model
 from camcli.training.data import Dataset, read_dataset, relabel, split
 from camcli.training.train import accuracy
 from tests.support.files import SAMPLES, SHARED, manifest
@@ -24,7 +26,7 @@ CLASSES = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 PHOTOS = {"cat": "cat", "chelsea": "cat", "dog": "dog", "horses": "horse"}
-"""What is in the sample photos that it gets right; it takes the duck and the owl for a dog."""
+"""The classes of the sample images that it predicts correctly."""
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +38,11 @@ def test_it_is_the_default_and_small(mini: Model) -> None:
     assert camcli.load().weights_hash == mini.weights_hash
     assert mini.class_names == CLASSES
     assert sum(file.stat().st_size for file in MINI.iterdir()) <= 5_000_000
-    assert "mini" not in model_names(), "the name would be torchvision's"
+    assert "mini" not in model_names(), "torchvision would have the same name"
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_takes_it(method: str, mini: Model) -> None:
+def test_every_method_applies(method: str, mini: Model) -> None:
     shown = camcli.explain(mini, SAMPLES / "cat.jpg", method, "cat")
     assert shown.maps.isfinite().all()
     assert shown.maps.any()
@@ -56,7 +58,7 @@ def test_sample_photos(run: Callable[..., Result], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "cam", "occlusion"])
-def test_heat_is_on_the_animal_asked_for(method: str, mini: Model) -> None:
+def test_heat_is_on_the_target_animal(method: str, mini: Model) -> None:
     """cat_dog.jpg: the cat is on the left half, the dog on the right."""
     shown = camcli.explain(mini, SAMPLES / "cat_dog.jpg", method, ["cat", "dog"])
     left = []
@@ -66,7 +68,7 @@ def test_heat_is_on_the_animal_asked_for(method: str, mini: Model) -> None:
     assert left[0] > 0.55 > 0.45 > left[1]
 
 
-def test_the_note_says_which_model_it_was(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_note_names_the_default_model(run: Callable[..., Result], tmp_path: Path) -> None:
     arguments = ("explain", SAMPLES / "cat.jpg", "--save", "map", "--output", tmp_path)
     (note, _) = run(*arguments).stderr_bytes.decode().splitlines()
     assert note.startswith("Note: mini, the bundled model, knows 10 classes; --model resnet50")
@@ -81,15 +83,15 @@ def _shared(name: str) -> Dataset:
     return relabel(read_dataset(path), CLASSES)
 
 
-def test_accuracy_on_small_pictures(mini: Model) -> None:
+def test_accuracy_on_small_images(mini: Model) -> None:
     source = _shared("cifar10-test.zip")
     tenth = source.subset(np.arange(len(source)) % 10 == 0)
     reached = accuracy(mini.module, tenth, mini.preset, CPU)
     assert reached >= 0.86
 
 
-def test_accuracy_on_photos_that_training_held_out(mini: Model) -> None:
+def test_accuracy_on_held_out_photos(mini: Model) -> None:
     held = split(_shared("photos.zip"), 0.1)[1]
-    ours = np.array(["/in" not in name for name in held.names])  # see the model's README
+    ours = np.array(["/in" not in name for name in held.names])  # the 500 photos of its README
     reached = accuracy(mini.module, held.subset(ours), mini.preset, CPU)
     assert reached >= 0.9

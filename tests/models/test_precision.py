@@ -1,4 +1,4 @@
-"""Networks in half precision: the maps are those of float32, as far as it goes."""
+"""Networks in half precision: the maps are close to those of float32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.networks import GapNet
 Run = Callable[..., Result]
 PHOTO = Path(__file__).parents[2] / "sample_images" / "dog.jpg"
 COSTLY = {"scorecam", "ablationcam"}
-"""A pass for each channel, which takes its time where half precision is emulated."""
+"""Methods with one pass per channel, which is slow where half precision is emulated."""
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -31,38 +31,38 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_maps_are_those_of_float32(precision: str) -> None:
+def test_maps_are_close_to_float32(precision: str) -> None:
     full, half = (load("mini", precision=name) for name in ("fp32", precision))
     assert half.dtype == PRECISIONS[precision]
     for method in METHODS.keys() - COSTLY:
-        wanted, found = (explain(m, PHOTO, method, window=Window(48, 24)) for m in (full, half))
+        expected, found = (explain(m, PHOTO, method, window=Window(48, 24)) for m in (full, half))
         assert found.maps.dtype == found.scores.dtype == torch.float32, method
         assert found.probabilities is not None
-        assert wanted.probabilities is not None
-        torch.testing.assert_close(found.probabilities, wanted.probabilities, atol=0.02, rtol=0)
-        assert correlation(found.maps, wanted.maps) > 0.99, method
+        assert expected.probabilities is not None
+        torch.testing.assert_close(found.probabilities, expected.probabilities, atol=0.02, rtol=0)
+        assert correlation(found.maps, expected.maps) > 0.99, method
 
 
 def test_the_head_of_an_unknown_network_is_found_in_half_precision(gap_net: GapNet) -> None:
     images = torch.rand(2, 3, 16, 16)
-    wanted = explain(gap_net.float(), images, "cam", 1).maps
+    expected = explain(gap_net.float(), images, "cam", 1).maps
     found = explain(gap_net.bfloat16(), images.bfloat16(), "cam", 1).maps
-    assert correlation(found, wanted) > 0.99
+    assert correlation(found, expected) > 0.99
 
 
-def test_float64_stays() -> None:
+def test_float64_is_kept() -> None:
     x = torch.rand(2, dtype=torch.float64)
     assert at_least_float32(x) is x
 
 
-def test_what_is_refused() -> None:
+def test_invalid_precisions() -> None:
     with pytest.raises(ModelError, match="unknown precision 'fp8': did you mean 'fp32'"):
         load(precision="fp8")
-    with pytest.raises(ModelError, match="finds boxes, which takes fp32"):
+    with pytest.raises(ModelError, match="is a detection model, which needs precision fp32"):
         load("ssdlite320_mobilenet_v3_large", "none", precision="bf16")
 
 
-def test_the_command_takes_it_and_keeps_its_results_apart(run: Run, tmp_path: Path) -> None:
+def test_results_of_another_precision_are_not_mixed(run: Run, tmp_path: Path) -> None:
     make_photo(photo := tmp_path / "a.jpg")
     arguments = ["explain", photo, "--output", out := tmp_path / "out"]
     assert run(*arguments, "--precision", "bf16").exit_code == 0
@@ -79,5 +79,5 @@ def test_the_choices_are_the_precisions() -> None:
     assert list(precision.type.choices) == list(PRECISIONS)
 
 
-def test_a_model_without_parameters_takes_float32() -> None:
+def test_a_model_without_parameters_is_float32() -> None:
     assert Model(torch.nn.Identity()).dtype == torch.float32

@@ -13,7 +13,7 @@ from torch import nn
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Scores
 from camcli.evaluation.study import Study
 from camcli.images.find import Source
-from camcli.models.load import Model
+from camcli.models.model import Model
 from tests.support.networks import GapNet
 
 TINY = ("--model", "tests.support.networks:GapNet", "--device", "cpu", "--curve-steps", 4)

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from camcli.images.preprocess import Preset
-from camcli.models.load import untrained
+from camcli.models.torchvision_networks import initialise_torchvision
 from camcli.training.recipe import Phase, Recipe
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 190, 60), "red": (220, 40, 40)}
@@ -36,7 +36,7 @@ def write_model_folder(
 ) -> Path:
     """Write a folder in the format of `camcli train`, with random weights."""
     folder.mkdir()
-    module = untrained("squeezenet1_1", classes).module
+    module = initialise_torchvision("squeezenet1_1", classes).module
     save_file(module.state_dict(), folder / "weights.safetensors")
     (folder / "labels.txt").write_text("\n".join(classes))
     preset = {"resize": 64, "crop": 64, "mean": mean, "std": Preset.std, "bicubic": False}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from camcli.models.load import Model, load
+from camcli.models.load import load
+from camcli.models.model import Model
 from camcli.training.data import Splits, read_dataset, split
 from camcli.training.recipe import Phase
 from camcli.training.state import EpochRecord

@@ -15,7 +15,7 @@ from click.testing import Result
 from safetensors.torch import load_file
 
 from camcli.cli.train import train
-from camcli.models.load import untrained
+from camcli.models.torchvision_networks import initialise_torchvision
 from camcli.training.distillation import TRAINABLE_METHODS
 from tests.support.training import COLOURS, write_model_folder
 
@@ -37,7 +37,10 @@ def test_trained_folder_is_a_model_for_explain(folder: Path, tmp_path: Path, run
     assert card["accuracy"]["test"] == final["test"]
     assert str(tmp_path) not in (output / "model.json").read_text()
     weights = load_file(output / "weights.safetensors")
-    assert weights.keys() == untrained("squeezenet1_1", card["classes"]).module.state_dict().keys()
+    assert (
+        weights.keys()
+        == initialise_torchvision("squeezenet1_1", card["classes"]).module.state_dict().keys()
+    )
     assert {w.dtype for w in weights.values() if w.ndim > 1} == {torch.float16}
     heat = tmp_path / "heat"
     assert (

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from camcli.models.load import untrained, with_classes
+from camcli.models.classifier import with_classes
+from camcli.models.torchvision_networks import initialise_torchvision
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "vgg11"])
 def test_only_a_class_layer_for_other_classes_is_replaced_by_zeros(name: str) -> None:
-    model = untrained(name, ["a", "b"])
+    model = initialise_torchvision(name, ["a", "b"])
     assert with_classes(model, ["a", "b"]) is model
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
     new = with_classes(model, ["x", "y", "z"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from camcli.models.load import untrained
+from camcli.models.torchvision_networks import initialise_torchvision
 from camcli.training.temporary_norm import (
     NormedConv,
     NormedHead,
@@ -16,7 +16,7 @@ from camcli.training.temporary_norm import (
 
 
 def squeezenet(seed: int = 0) -> nn.Module:
-    return untrained("squeezenet1_1", ["a", "b"], seed).module
+    return initialise_torchvision("squeezenet1_1", ["a", "b"], seed).module
 
 
 def count(module: nn.Module, kind: type[nn.Module]) -> int:
@@ -60,7 +60,7 @@ def test_initial_weights_give_the_same_scores_with_temporary_layers() -> None:
 
 
 def test_network_with_normalisation_layers_gets_no_temporary_ones() -> None:
-    module = untrained("shufflenet_v2_x0_5", ["a", "b"]).module
+    module = initialise_torchvision("shufflenet_v2_x0_5", ["a", "b"]).module
     before = str(module)
     assert str(add_temporary_layers(module)) == before
 

@@ -13,7 +13,9 @@ import torch
 
 from camcli.errors import CamcliError
 from camcli.images.preprocess import Preset
-from camcli.models.load import Model, load, untrained
+from camcli.models.load import load
+from camcli.models.model import Model
+from camcli.models.torchvision_networks import initialise_torchvision
 from camcli.training.data import Splits
 from camcli.training.distillation import TRAINABLE_METHODS
 from camcli.training.recipe import Phase, Recipe
@@ -48,7 +50,7 @@ def test_distillation_brings_maps_close_to_those_of_the_teacher(
     method: str, teacher: Teacher, data: Splits, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, phases=(Phase(50, 6),), seed=8, explain_method=method)
-    blank = untrained(recipe.model, data.classes).module.eval()
+    blank = initialise_torchvision(recipe.model, data.classes).module.eval()
     before = accuracy(blank, data.val[0], Preset(50, 50), CPU)
     without = run(replace(recipe, alpha=0.0), data, tmp_path / "without", teacher[0])
     with_loss = run(replace(recipe, alpha=1.0), data, tmp_path / "with", teacher[0])
@@ -84,7 +86,7 @@ def test_training_from_initial_weights(teacher: Teacher, data: Splits, tmp_path:
     assert continued[-1]["ce"] < pretrained[-1]["ce"], "the class layer is not kept"
     with pytest.raises(CamcliError, match="do not fit resnet18"):
         run(replace(longer, model="resnet18"), renamed, tmp_path / "other")
-    with pytest.raises(CamcliError, match="unknown model"):
+    with pytest.raises(CamcliError, match="cannot be trained"):
         run(replace(recipe, model=earlier), renamed, tmp_path / "other")
 
 

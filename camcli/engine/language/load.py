@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from camcli.engine.language.network import TextScorer
 from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
-from camcli.models.families import row_layer
-from camcli.models.load import Model, pick_device
+from camcli.models.device import pick_device
+from camcli.models.families import recorded_layer
+from camcli.models.model import Model
 from camcli.models.weights import sha256
 
 CONFIG = "config.json"
@@ -109,7 +110,7 @@ def load_language_model(
         weights=weights.name,
         weights_hash=sha256(weights),
         preset=_preset(processor.image_processor, int(network.config.vision_config.image_size)),
-        layer=f"network.vision_model.{row_layer(tower)}",
+        layer=f"network.vision_model.{recorded_layer(tower)}",
         task="language",
     )
     return LanguageModel(model, processor.tokenizer)

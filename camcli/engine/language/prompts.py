@@ -15,7 +15,7 @@ from camcli.capture.targets import Target, Text
 from camcli.engine.language.load import LanguageModel
 from camcli.engine.language.network import Memory, TextScorer, Tokens
 from camcli.errors import CamcliWarning, TargetError
-from camcli.models.load import Model
+from camcli.models.model import Model
 
 WORDS = "words"
 """The target that explains every word of a caption by itself."""

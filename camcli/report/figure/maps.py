@@ -18,7 +18,7 @@ from camcli.errors import CamcliError, ImageError, TargetError, one_line
 from camcli.images.geometry import Crop, Pixels, Size
 from camcli.images.preprocess import preprocess
 from camcli.methods.registry import METHODS
-from camcli.models.load import Model
+from camcli.models.model import Model
 from camcli.render.draw import ceiling
 from camcli.report.figure.sheet import (
     FIRST_MODEL_METHODS,

@@ -1,0 +1,42 @@
+"""A network that is ready to explain images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from camcli.images.preprocess import Preset
+from camcli.models.head import Head
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in evaluation mode, with its own preprocessing.
+
+    `weights` names their origin. `layer` is the automatic target layer and `head` the linear map
+    that CAM reads; both are None where only a traced forward pass can find them. `task` is one of
+    `families.TASKS`.
+    """
+
+    module: nn.Module
+    name: str = "custom"
+    weights: str = "given"
+    preset: Preset = field(default_factory=Preset)
+    class_names: tuple[str, ...] | None = None
+    num_classes: int | None = None
+    layer: str | None = None
+    head: Head | None = None
+    weights_hash: str | None = None
+    task: str = "classification"
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the first parameter; the CPU for a network without parameters."""
+        return next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the first parameter, which images must have too."""
+        return next((p.dtype for p in self.module.parameters()), torch.float32)

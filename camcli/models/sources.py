@@ -1,0 +1,152 @@
+"""The sources of networks, one row each. All commands use the rows.
+
+The help of --model shows the rows, so this module does not import torch. A row imports its loader
+when it is called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camcli.errors import ModelError, unknown
+from camcli.models.folder import MINI, read_card, with_files
+from camcli.models.options import ModelOptions
+
+if TYPE_CHECKING:
+    from camcli.models.model import Model
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """A source of networks.
+
+    name: the name of the source.
+    summary: the names that it accepts, as a phrase for the help of --model.
+    accepts: whether a name belongs to the source.
+    load: loads a model. Device, precision and evaluation mode are set afterwards.
+    names: the names that `camcli models` lists.
+    outline: builds a network on the meta device. Without it, listing a network or its layers loads
+        the weights.
+    initialise: builds a classifier with random weights from a name, class names and a seed.
+        Without it, `camcli train` does not accept the source.
+    family: the family of a name; the default is the name of the source.
+    cached: the published weights of a name that need no download.
+    runs_code: whether loading runs code that the name refers to. The card of a trained folder must
+        not name such a network.
+    """
+
+    name: str
+    summary: str
+    accepts: Callable[[str], bool]
+    load: Callable[[ModelOptions], Model]
+    names: Callable[[], list[str]] = list
+    outline: Callable[[str], Model] | None = None
+    initialise: Callable[[str, Sequence[str], int], Model] | None = None
+    family: Callable[[str], str] | None = None
+    cached: Callable[[str], Sequence[str]] = lambda _: ()
+    runs_code: bool = False
+
+
+def register_source(source: NetworkSource) -> None:
+    """Add a source. It takes precedence over the others if several accept a name."""
+    SOURCES.insert(0, source)
+
+
+def find_source(name: str) -> NetworkSource:
+    """Return the source that accepts a name. Raises ModelError with the nearest names."""
+    if found := next((source for source in SOURCES if source.accepts(name)), None):
+        return found
+    raise ModelError(unknown("model", name, _names(SOURCES)))
+
+
+def trainable_sources() -> list[NetworkSource]:
+    """Return the sources whose networks `camcli train` accepts."""
+    return [source for source in SOURCES if source.initialise]
+
+
+def describe(sources: Iterable[NetworkSource]) -> str:
+    """Return the summaries of sources as one phrase, for help and messages."""
+    *others, last = (source.summary for source in sources)
+    return f"{'; '.join(others)}; or {last}" if others else last
+
+
+def _names(sources: Iterable[NetworkSource]) -> list[str]:
+    return [name for source in sources for name in source.names()]
+
+
+def _lazy(module: str, function: str) -> Callable[..., Any]:
+    """Return a function of this package that is imported when it is called."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(f"camcli.models.{module}"), function)(*arguments)
+
+    return call
+
+
+def _load_mini(options: ModelOptions) -> Model:
+    return _load_folder(replace(options, name=str(MINI)))
+
+
+def _load_folder(options: ModelOptions) -> Model:
+    """Load the architecture that a trained folder names, with its weights. Raises ModelError."""
+    folder = Path(options.name)
+    card = read_card(folder)
+    source = next((source for source in SOURCES if source.accepts(card.architecture)), None)
+    if source is None or not source.initialise:
+        choices = _names(trainable_sources())
+        reason = unknown("architecture", card.architecture, choices)
+        raise ModelError(f"model '{folder}': {reason}")
+    if source.runs_code:
+        raise ModelError(
+            f"model '{folder}': loading it would run the code of {card.architecture}; "
+            f"to allow that, give --model {card.architecture} --weights {folder}"
+        )
+    if options.weights == "none":
+        raise ModelError(f"model '{folder}' comes with its weights: leave them on DEFAULT")
+    files = with_files(options, folder)
+    weights = files.weights if options.weights == "DEFAULT" else options.weights
+    model = source.load(replace(files, name=card.architecture, weights=weights))
+    return replace(model, name=folder.resolve().name, preset=card.preset)
+
+
+SOURCES: list[NetworkSource] = [
+    NetworkSource(
+        name="mini",
+        summary="mini, the bundled model of ten everyday classes",
+        accepts=lambda name: name == "mini",
+        load=_load_mini,
+        names=lambda: ["mini"],
+        cached=lambda _: ["DEFAULT"],
+    ),
+    NetworkSource(
+        name="torchvision",
+        summary="a torchvision model, as listed by camcli models",
+        accepts=_lazy("torchvision_networks", "is_torchvision"),
+        load=_lazy("torchvision_networks", "load_torchvision"),
+        names=_lazy("torchvision_networks", "torchvision_names"),
+        outline=_lazy("torchvision_networks", "outline_torchvision"),
+        initialise=_lazy("torchvision_networks", "initialise_torchvision"),
+        family=_lazy("families", "family"),
+        cached=_lazy("torchvision_networks", "cached_weights"),
+    ),
+    NetworkSource(
+        name="folder",
+        summary="a folder written by camcli train",
+        accepts=os.path.isdir,
+        load=_load_folder,
+    ),
+    NetworkSource(
+        name="factory",
+        summary="package.module:factory",
+        accepts=lambda name: ":" in name,
+        load=_lazy("factory", "load_factory"),
+        initialise=_lazy("factory", "initialise_factory"),
+        runs_code=True,
+    ),
+]
+"""The sources, in order of precedence."""
