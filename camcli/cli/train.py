@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--model",
+    cls=ModelOption,
     default="squeezenet1_1",
     show_default=True,
     metavar="NAME",
-    cls=ModelOption,
     help="The classification network to train: {trainable}.",
 )
 @click.option(

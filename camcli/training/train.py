@@ -134,7 +134,7 @@ def _is_best(records: Sequence[EpochRecord]) -> bool:
 
 def _final_record(state: TrainingState, output: Path) -> EpochRecord:
     """Evaluate the written folder on the test sources, loaded as a user would load it."""
-    model = load(str(output), device=state.device)
+    model = load(state.recipe.model, output, device=state.device)
     test = _accuracies(model.module, state.data.test, model.preset, state.device)
     card = add_test_accuracy(output, test)
     return {"finished": state.epoch, "best_epoch": card["epoch"], **card["accuracy"]}

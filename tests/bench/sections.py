@@ -26,7 +26,8 @@ from camcli import explain, load
 from camcli.capture.hooks import borrowed, tapped
 from camcli.capture.windows import Window
 from camcli.engine.explain import Explanation
-from camcli.evaluation.evidence import Setup, Subject, Trial
+from camcli.evaluation.evidence import BatchEvidence, MapEvidence
+from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.protocol import Protocol
 from camcli.images.decode import decode
 from camcli.images.find import Source, find
@@ -279,15 +280,15 @@ def evaluate(size: Size) -> Iterator[Row]:
     """Insertion and deletion beside forward passes of as many images."""
     for name in size.of("squeezenet1_0"):
         plain, model = _plain_and_folded(name, size)
-        setup = Setup(model, ("gradcam",), Protocol(), batch_size=size.batch)
+        runner = MethodRunner(model, ("gradcam",), Protocol(), batch_size=size.batch)
         batches = size.input(min(100, size.images)).split(size.batch)
-        subjects = [Subject(setup, batch, range(len(batch))) for batch in batches]
-        passes = 2 * (setup.protocol.steps + 1)
+        explained = [BatchEvidence(runner, batch, range(len(batch))) for batch in batches]
+        passes = 2 * (runner.protocol.curve_steps + 1)
 
-        def tried(subjects: list[Subject] = subjects) -> None:
-            for subject in subjects:
-                trial = Trial(subject, "gradcam")
-                assert trial.inserted.shape == trial.deleted.shape
+        def curves(explained: list[BatchEvidence] = explained) -> None:
+            for batch in explained:
+                maps = MapEvidence(batch, "gradcam")
+                assert maps.insertion_curve.shape == maps.deletion_curve.shape
 
         def forwards(
             plain: nn.Module = plain, batches: Any = batches, passes: int = passes
@@ -296,7 +297,7 @@ def evaluate(size: Size) -> Iterator[Row]:
                 for _ in range(passes):
                     bare(plain, batch)()
 
-        contenders = {"masked images": forwards, "insertion and deletion": tried}
+        contenders = {"masked images": forwards, "insertion and deletion": curves}
         place = "evaluate", f"{name}, {sum(map(len, batches))} images, {passes} passes each"
         goals = {"insertion and deletion": "<= 1.15"}
         yield from against("masked images", contenders, min(2, size.repeats), place, goals)

@@ -43,7 +43,7 @@ def test_the_table_and_the_files_agree(
     record = json.loads((out / "metrics.json").read_text())
     assert record["methods"] == rows[:2]
     assert (record["images"], record["failed"]) == (5, [])
-    assert record["weights"] == "of tests.support.networks:GapNet"
+    assert record["weights"] == "from tests.support.networks:GapNet"
     assert list(record["metrics"]) == names
     assert all(list(one["rows"]) == rows for one in record["metrics"].values())
     drop = record["metrics"]["average-drop"]
@@ -257,7 +257,12 @@ def test_batch_norms_are_folded_unless_weights_are_randomized(
     run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folded: list[str] = []
-    monkeypatch.setattr(Model, "merged", lambda model, *_: folded.append(model.name))
+
+    def fold(model: Model, layers: object) -> Model:
+        folded.append(model.name)
+        return model
+
+    monkeypatch.setattr("camcli.models.fold_batchnorm.fold_batchnorm", fold)
     for metrics in (("complexity",), ("complexity", "sanity")):
         options = [text for name in metrics for text in ("--metric", name)]
         assert run("evaluate", photos, *TINY, *options, "--sanity-steps", 1).exit_code == 0

@@ -191,7 +191,7 @@ def test_a_metric_of_randomized_weights_keeps_the_batch_norms(
         return randomized_correlation[:, -1]
 
     add(last)
-    monkeypatch.setattr("camcli.models.load.Model.merged", None)  # must not be called
+    monkeypatch.setattr("camcli.models.fold_batchnorm.fold_batchnorm", None)  # must not be called
     found = run("evaluate", photos, *TINY, "--metric", "toy", "--sanity-steps", 2)
     assert found.exit_code == 0
     assert "sanity-steps 2" in found.stdout_bytes.decode().splitlines()[-1]

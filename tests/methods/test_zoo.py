@@ -1,7 +1,7 @@
-"""Every method on every network of torchvision: a map of the right shape, or one line why not.
+"""Every method on every network of torchvision gives a map of the right shape or a MethodError.
 
-Nothing here lists the networks: one that a new torchvision brings is tested the day it appears.
-All are at full size, on small images, with random weights drawn once and scaled for each layer.
+The networks are listed by torchvision, so those of a new version are tested too. They are complete,
+with small images and with random weights that are drawn once and scaled for each layer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from camcli.models.torchvision_networks import without_weights
 NO_HEAD = {"alexnet", "vgg", "mobilenetv3", "convnext", "vision_transformer", "maxvit"}
 NO_RELU = {"efficientnet", "convnext", "swin_transformer", "vision_transformer", "maxvit"}
 SIZES = {"inception": 107, "maxvit": 224, "vit_h_14": 56}
-"""The least that leaves a map of several places; elsewhere that is 64 or less."""
+"""The smallest input sizes that give a map of several cells; 64 or less for other networks."""
 REASONS = {
     "pooled": "cam needs a network that ends in global average pooling and one linear layer",
     "guided": "guided backpropagation needs ReLUs and this network has none",
@@ -37,7 +37,7 @@ REASONS = {
 
 
 def refused(name: str) -> set[str]:
-    """The evidence that this network cannot give, known of the families there are so far."""
+    """Return the evidence that networks of this family do not have."""
     return {
         *(["pooled"] if family(name) in NO_HEAD else []),
         *(["guided"] if family(name) in NO_RELU else []),
@@ -46,31 +46,31 @@ def refused(name: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def numbers() -> Iterator[list[Tensor]]:
-    """Room for the weights of one network at a time, used again for the next one, and a pool."""
+    """A buffer for the weights of one network at a time, and a pool of random numbers."""
     pool = torch.randn((1 << 20) + 997, generator=torch.Generator().manual_seed(0))
-    room = [torch.empty(0), pool]
-    yield room
-    room.clear()
+    buffers = [torch.empty(0), pool]
+    yield buffers
+    buffers.clear()
 
 
 @torch.no_grad()
 def fill(network: nn.Module, numbers: list[Tensor]) -> nn.Module:
-    """Give a hollow network weights through which signals neither die nor explode."""
+    """Fill a network on the meta device with weights that preserve the scale of activations."""
     weights = [p for p in network.parameters() if p.is_meta]
     if len(numbers[0]) < (total := sum(p.numel() for p in weights)):
         numbers[0] = torch.empty(total)
-    free, pool, at_once = numbers[0], numbers[1], 1 << 20
+    free, pool, step = numbers[0], numbers[1], 1 << 20
     for part in network.modules():
         for name, weight in part._parameters.items():
             if weight is None or not weight.is_meta:
                 continue
             flat, free = free[: weight.numel()], free[weight.numel() :]
             gain = math.sqrt(1.5 / math.prod(weight.shape[1:])) if weight.ndim > 1 else 0.1
-            for start in range(0, len(flat), at_once):
-                chunk = flat[start : start + at_once]
-                offset = (131 * len(free) + start // at_once) % 997  # or all weights were alike
+            for start in range(0, len(flat), step):
+                chunk = flat[start : start + step]
+                offset = (131 * len(free) + start // step) % 997  # different for each weight
                 torch.mul(pool[offset : offset + len(chunk)], gain, out=chunk)
-            if weight.ndim == 1 and name == "weight":  # of a normalisation
+            if weight.ndim == 1 and name == "weight":  # a normalisation layer
                 flat += 1
             part._parameters[name] = nn.Parameter(flat.view(weight.shape), requires_grad=False)
         for name, buffer in part._buffers.items():
@@ -81,22 +81,22 @@ def fill(network: nn.Module, numbers: list[Tensor]) -> nn.Module:
 
 @pytest.fixture
 def one_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Score-CAM and Ablation-CAM run a network once a channel: here for one that stands for all."""
+    """Let Score-CAM and Ablation-CAM run a network for one channel instead of for each."""
 
-    def shortened(scores: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def of_all(run: Any, tap: Any, score: Any) -> Tensor:
+    def for_first_channel(scores: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def repeated(run: Any, tap: Any, score: Any) -> Tensor:
             first = SimpleNamespace(**vars(tap), detached=tap.detached[:, :1])
             first.layout = only_first(tap.layout)
             return scores(run, first, score).repeat(1, 1, tap.detached.shape[1])
 
-        return of_all
+        return repeated
 
     for name in ("masked", "ablated"):
-        monkeypatch.setattr(perturbed, name, shortened(getattr(perturbed, name)))
+        monkeypatch.setattr(perturbed, name, for_first_channel(getattr(perturbed, name)))
 
 
 def only_first(layout: Layout) -> Layout:
-    """The same layout, of which only the first channel is taken and put back."""
+    """Return a layout that reads and writes only the first channel."""
 
     def to_output(maps: Tensor, output: Tensor) -> Tensor:
         return layout.to_output(torch.cat([maps, layout.to_map(output)[:, 1:]], 1), output)
@@ -104,11 +104,11 @@ def only_first(layout: Layout) -> Layout:
     return Layout(layout.ndim, lambda output: layout.to_map(output)[:, :1], to_output)
 
 
-def map_size(model: Model, images: Tensor) -> tuple[int, int]:
-    """The map's height and width, where a traced pass finds the very layer and head of the row."""
+def map_shape_of(model: Model, images: Tensor) -> tuple[int, int]:
+    """Return the map's height and width. Check that a trace finds the layer and head of the row."""
     with borrowed(model.module):
         calls, output = trace(model.module, (images,))
-    if recorded_layer(model.module) is None:  # no trace can tell in a network of tokens
+    if recorded_layer(model.module) is None:  # a trace cannot find the layer of a transformer
         assert survey(calls, output) == (model.layer, model.head)
     (output,) = (call.output for call in calls if call.path == model.layer)
     height, width = layout_of(model.module, model.layer or "").to_map(output).shape[2:]
@@ -123,20 +123,20 @@ def test_every_method(name: str, one_channel: None, numbers: list[Tensor]) -> No
     model, unable = without_weights(name, size, num_classes=10), refused(name)
     fill(model.module, numbers)
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-    here = map_size(model, images)
-    assert min(here) > 1
+    map_shape = map_shape_of(model, images)
+    assert min(map_shape) > 1
 
     able = [method.name for method in METHODS.values() if not method.needs & unable]
     found = explain(model, images, able, window=Window(size, size))
     assert [shown.method for shown in found] == able
     for shown in found:
         method = METHODS[shown.method]
-        shape = (size, size) if method.image or "occluded" in method.needs else here
+        shape = (size, size) if method.image or "occluded" in method.needs else map_shape
         assert shown.maps.shape == (2, *([3] if method.image else []), *shape), method.name
         assert shown.maps.isfinite().all(), method.name
         assert shown.scores.isfinite().all(), method.name
-    # Deep in a random network all tokens are alike, and all may speak against the class: that
-    # is an empty map of most methods, though not of all.
+    # In a deep random network all tokens are alike, and all may lower the score. The maps of most
+    # methods are then empty, but not those of all.
     assert any(shown.maps.any() for shown in found if METHODS[shown.method].at_layer)
 
     for method in METHODS.values():

@@ -16,7 +16,7 @@ from camcli.models.families import model_names
 from camcli.models.folder import MINI
 from camcli.models.load import load
 from camcli.models.model import Model
-from camcli.training import data
+from camcli.training.data import Dataset, read_dataset, relabel, split
 from camcli.training.train import accuracy
 from tests.support.files import SAMPLES, SHARED, manifest
 
@@ -76,11 +76,11 @@ def test_a_note_names_the_default_model(run: Callable[..., Result], tmp_path: Pa
     assert run(*arguments, "--quiet").stderr_bytes == b""
 
 
-def _shared(name: str) -> data.Dataset:
+def _shared(name: str) -> Dataset:
     path = SHARED / "train" / name
     if not path.exists():
         pytest.skip(f"needs real images: {name} is not in {SHARED.name}/train")
-    return data.among(data.read(path), CLASSES)
+    return relabel(read_dataset(path), CLASSES)
 
 
 def test_accuracy_on_small_images(mini: Model) -> None:
@@ -91,7 +91,7 @@ def test_accuracy_on_small_images(mini: Model) -> None:
 
 
 def test_accuracy_on_held_out_photos(mini: Model) -> None:
-    held = data.split(_shared("photos.zip"), 0.1)[1]
+    held = split(_shared("photos.zip"), 0.1)[1]
     ours = np.array(["/in" not in name for name in held.names])  # the 500 photos of its README
     reached = accuracy(mini.module, held.subset(ours), mini.preset, CPU)
     assert reached >= 0.9

@@ -86,7 +86,7 @@ def test_training_from_initial_weights(teacher: Teacher, data: Splits, tmp_path:
     assert continued[-1]["ce"] < pretrained[-1]["ce"], "the class layer is not kept"
     with pytest.raises(CamcliError, match="do not fit resnet18"):
         run(replace(longer, model="resnet18"), renamed, tmp_path / "other")
-    with pytest.raises(CamcliError, match="unknown model"):
+    with pytest.raises(CamcliError, match="cannot be trained"):
         run(replace(recipe, model=earlier), renamed, tmp_path / "other")
 
 
