@@ -15,7 +15,7 @@ import click
 import torch
 import torchvision
 
-from camcli.runs.allocator import keep_freed_memory
+from camcli.speed import keep_freed_memory
 from tests.bench.clock import Row
 from tests.bench.sections import QUICK, SAMPLES, SECTIONS, Size
 
