@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from camcli import explain, load
 from camcli.models.fold_batchnorm import Merged, merge
 from camcli.models.load import Model
-from tests.capture.test_incremental import weighted
+from tests.support.networks import with_weights
 
 
 class Pair(nn.Module):
@@ -36,7 +36,7 @@ def norms(net: nn.Module) -> int:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121"])
 def test_maps_stay(name: str) -> None:
     torch.manual_seed(0)
-    net = weighted(zoo.get_model(name, weights=None))
+    net = with_weights(zoo.get_model(name, weights=None))
     images = torch.randn(2, 3, 64, 64).double()
     methods = ["gradcam", "gradcam++", "cam", "guided-backprop"]
     before, had = explain(net, images, methods), norms(net)
@@ -48,9 +48,9 @@ def test_maps_stay(name: str) -> None:
 
 
 def test_a_layer_that_is_looked_at_keeps_its_output(images: Tensor) -> None:
-    net = weighted(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)))
+    net = with_weights(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)))
     assert merge(net, ["0"]) == merge(net, ["0.0"]) == 0
-    inside = weighted(Pair())
+    inside = with_weights(Pair())
     before = explain(inside, images, "gradcam", 1, layer="conv").maps
     assert Model(inside).merged("conv").module is inside
     assert torch.equal(explain(inside, images, "gradcam", 1, layer="conv").maps, before)
@@ -58,7 +58,7 @@ def test_a_layer_that_is_looked_at_keeps_its_output(images: Tensor) -> None:
 
 
 def test_a_second_time_there_is_nothing_to_do() -> None:
-    net = weighted(Pair())
+    net = with_weights(Pair())
     assert merge(net) == 1
     assert isinstance(net.norm, Merged)
     assert merge(net) == 0
@@ -112,7 +112,7 @@ def test_the_command_gives_the_maps_of_the_plain_network(
     tmp_path: Path, run: Callable[..., object], photo: Path
 ) -> None:
     file, layer = tmp_path / "resnet18.pth", "layer4.1.conv2"
-    torch.save(weighted(zoo.resnet18()).float().state_dict(), file)
+    torch.save(with_weights(zoo.resnet18()).float().state_dict(), file)
     arguments = ("--model", "resnet18", "--weights", file, "--layer", layer)
     run("explain", photo, *arguments, "--output", tmp_path / "out")
     plain = explain(load("resnet18", file), photo, layer=layer).maps[0].numpy()
