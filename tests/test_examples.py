@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.examples import policy, questions
 from tests.scenes import drawing, pointing
+
+pytestmark = pytest.mark.scenes
 
 
 def test_an_answer_is_where_the_thing_is(tmp_path: Path) -> None:
