@@ -188,6 +188,7 @@ def reports_here(job: Job, units: list[Any], crew: executor.ActorPool) -> Iterat
             yield from pickle.loads(told["reports"][0])  # noqa: S301 - our own
 
 
+@pytest.mark.bench
 def test_the_benchmark_runs(here: None, tmp_path: Path) -> None:
     run_benchmark(tmp_path, ["cluster"])
 
