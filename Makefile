@@ -2,12 +2,12 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test bench scenes lint format zoo clean
+.PHONY: help demo test test-all browser bench scenes lint format zoo clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-# One stamp per environment: it is made again only when the project's needs change.
+# The environment is updated when pyproject.toml has changed since it was made.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -17,21 +17,33 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed ## set everything up and explain the sample images into camcli-out/
 	$(BIN)/camcli explain sample_images --method gradcam --method gradcam++ --method guided
 
-# Two processes of one thread each are quicker than threads that wait for each other.
-test: $(VENV)/.installed ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+# Two processes with one thread each are faster than two threads, which wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-# The other libraries bring packages that nothing else here should see.
+test: $(VENV)/.installed ## run the quick tests
+	$(PYTEST) -m 'not (zoo or bench or scenes or browser)'
+
+test-all: $(VENV)/.installed ## run all tests: also all networks, training, benchmarks and a browser
+	$(PYTEST) -r s
+
+browser: ## install the browser for test-all, as root on Debian; its tests are skipped without it
+	@if command -v chromedriver >/dev/null; then echo 'chromedriver is installed'; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
+	else echo 'no root or no apt-get: no browser is installed'; fi \
+	|| echo 'the browser cannot be installed'
+
+# The other libraries have their own environment, so that nothing else depends on their packages.
 .venv-bench/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade pip
 	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
-bench: .venv-bench/.installed ## speed beside the forward pass and other libraries, into bench.json
+bench: .venv-bench/.installed ## measure the speed, beside the forward pass and other libraries
 	.venv-bench/bin/python -m tests.bench $(SECTIONS)
 
-scenes: $(VENV)/.installed ## train networks on scenes and measure where their maps point
+scenes: $(VENV)/.installed ## train networks on drawn scenes and measure where maps point
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes --keep camcli-out/scenes
 
 lint: $(VENV)/.installed ## ruff and mypy
@@ -43,9 +55,9 @@ format: $(VENV)/.installed ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-zoo: $(VENV)/.installed ## write down what torchvision's networks are, for a new torchvision
+zoo: $(VENV)/.installed ## update the facts of torchvision's networks, for a new torchvision
 	$(BIN)/python -W ignore -m camcli.engine.catalogue > camcli/assets/zoo.json.new
 	mv camcli/assets/zoo.json.new camcli/assets/zoo.json
 
-clean: ## remove the environment and what was made
+clean: ## remove the environments and everything made
 	rm -rf $(VENV) .venv-bench build *.egg-info camcli-out

@@ -24,6 +24,14 @@ os.environ["OMP_NUM_THREADS"] = "1"  # so that commands in subprocesses write th
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that open a browser."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture
 def gap_net() -> GapNet:
     torch.manual_seed(0)

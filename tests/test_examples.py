@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.examples import policy, questions
 from tests.scenes import drawing, pointing
+
+pytestmark = pytest.mark.scenes
 
 
 def test_maps_of_answers_point_at_the_object_asked_about(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import gc
 import signal
 import sys
 import threading
@@ -17,6 +15,7 @@ import click
 
 from camcli import __version__
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, WriteError
+from camcli.speed import keep_freed_memory, skip_last_collection
 
 COMMANDS = (
     "explain",
@@ -54,8 +53,6 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
     """Where did the network look? Heatmaps for image networks."""
-    from camcli.runs.allocator import keep_freed_memory  # not for --help: it imports ctypes
-
     keep_freed_memory()
 
 
@@ -66,16 +63,10 @@ def main(arguments: list[str] | None = None) -> None:
     # what one of them put aside for a while, others would lose their own warnings by.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.showwarning = _show_warning  # type: ignore[assignment] # the rest is passed on
-    atexit.register(_go_at_once)
+    skip_last_collection()
     with _terminable():
         code = _exit_code(arguments)
     sys.exit(code)
-
-
-def _go_at_once() -> None:
-    """Spare the interpreter's last search for garbage, which in all of torch takes long."""
-    if "triton" not in sys.modules:  # which would complain of what it finds alive in the end
-        gc.freeze()
 
 
 class Terminated(BaseException):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import queue
 import threading
 from collections import deque
@@ -21,6 +20,7 @@ import torch
 from torch import nn
 
 from camcli.models.model import Model
+from camcli.speed import Interrupted, interrupt
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -44,11 +44,12 @@ def side_by_side(
     inbox: queue.SimpleQueue[tuple[Future[Out], In] | None] = queue.SimpleQueue()
     waiting: deque[Future[Out]] = deque()
     every = torch.get_num_threads()
+    stopped = threading.Event()
 
     def serve(worker: Callable[[In], Out]) -> None:
-        with contextlib.suppress(_Stopped):
+        with contextlib.suppress(Interrupted):
             torch.set_num_threads(max(1, every // len(workers)))
-            while task := inbox.get():
+            while (task := inbox.get()) and not stopped.is_set():
                 _do(worker, *task)
                 del task  # or it would keep its item until there is another
 
@@ -64,9 +65,11 @@ def side_by_side(
         while waiting:
             yield next_of(waiting)
     finally:
-        for thread in threads:
-            if not all(future.done() for future in waiting):
-                _stop(thread)
+        if not all(future.done() for future in waiting):
+            for thread in threads:
+                interrupt(thread)
+        stopped.set()  # later, so that no thread ends before it is interrupted
+        for _ in threads:
             inbox.put(None)
         for thread in threads:
             thread.join()
@@ -102,15 +105,3 @@ def twin(model: Model) -> Model | None:
         return copy.deepcopy(model, weights)
     except Exception:  # noqa: BLE001 - anyone's network may hold what cannot be copied
         return None
-
-
-class _Stopped(BaseException):
-    """Raised in a thread whose results nobody wants any more."""
-
-
-def _stop(thread: threading.Thread) -> None:
-    """Raise _Stopped in a thread, as soon as it runs Python again."""
-    assert thread.ident is not None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped)
-    )

@@ -32,11 +32,11 @@ from camcli.images.decode import STDIN
 from camcli.images.find import Source
 from camcli.models.device import pick_device
 from camcli.runs import resume
-from camcli.runs.allocator import keep_freed_memory
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
 from camcli.runs.pipeline import Executor, Late, run_locally
+from camcli.speed import keep_freed_memory
 
 UNIT_BATCHES = 16
 """The most batches in a unit, which an actor explains at a time. A lost unit is repeated."""

@@ -1,5 +1,5 @@
 """Benchmarks: `make bench`, or `python -m tests.bench SECTION...`.
 
-Every figure is a ratio of things that took turns in one run, so that a machine that is slower
-today than yesterday does not matter. Weights are random: no speed hangs on them.
+Each figure is a ratio of contenders that took turns in one run, so it does not depend on how busy
+the machine is. Weights are random, because no speed depends on them.
 """

@@ -15,24 +15,27 @@ import click
 import torch
 import torchvision
 
-from camcli.runs.allocator import keep_freed_memory
-from tests.bench.clock import Row
-from tests.bench.sections import QUICK, SAMPLES, SECTIONS, Size
+from camcli.speed import keep_freed_memory
+from tests.bench.clock import Measurement
+from tests.bench.sections import SECTIONS
+from tests.bench.workload import QUICK, SAMPLES, Workload
 
 HEADER = "| section | case | what | median | ratio | goal |\n|---|---|---|---|---|---|"
 
 
 @click.command()
 @click.argument("section", nargs=-1, type=click.Choice(list(SECTIONS)))
-@click.option("--quick", is_flag=True, help="As little as shows that it runs.")
-@click.option("--repeats", type=click.IntRange(1), help="Rounds.")
-@click.option("--model", multiple=True, help="These instead of a section's own; repeatable.")
+@click.option("--quick", is_flag=True, help="Do the least that shows that it runs.")
+@click.option("--repeats", type=click.IntRange(1), help="Number of rounds.")
+@click.option(
+    "--model", multiple=True, help="Model to measure instead of a section's own; repeatable."
+)
 @click.option("--device", default="cpu", show_default=True)
 @click.option(
     "--photos",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=SAMPLES,
-    help="A folder of JPEG files for the whole command; the sample images by default.",
+    help="Folder of JPEG files for the command; the sample images by default.",
 )
 @click.option("--json", "file", type=click.Path(path_type=Path), default="bench.json")
 def bench(
@@ -44,19 +47,19 @@ def bench(
     photos: Path,
     file: Path,
 ) -> None:
-    """Measure SECTIONs, or all of them."""
-    keep_freed_memory()  # as the command does, so that what it is beside is as quick as it can be
-    size = replace(QUICK if quick else Size(), device=device, photos=photos)
-    size = replace(size, repeats=repeats or size.repeats, models=model or size.models)
+    """Measure SECTIONs; all of them by default."""
+    keep_freed_memory()  # as the command does, so that forward passes are as fast
+    work = replace(QUICK if quick else Workload(), device=device, photos=photos)
+    work = replace(work, repeats=repeats or work.repeats, models=model or work.models)
     about = machine(device)
     click.echo(" · ".join(map(str, about.values())) + "\n")
-    rows = list(_told(row for name in section or SECTIONS for row in SECTIONS[name](size)))
+    rows = list(_printed(row for name in section or SECTIONS for row in SECTIONS[name](work)))
     report = {"machine": about, "quick": quick, "rows": [asdict(row) for row in rows]}
     file.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What a figure has to be quoted with."""
+    """Describe the machine and the versions, which belong to each figure."""
     gpu = {"gpu": torch.cuda.get_device_name()} if device.startswith("cuda") else {}
     return {
         "date": date.today().isoformat(),
@@ -76,8 +79,8 @@ def _processor() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def _told(rows: Iterable[Row]) -> Iterable[Row]:
-    """The rows, each printed as soon as it is known."""
+def _printed(rows: Iterable[Measurement]) -> Iterable[Measurement]:
+    """Print each row when it is measured, and yield it."""
     click.echo(HEADER)
     for row in rows:
         median = f"{row.median:.4g} {row.unit}"

@@ -1,4 +1,4 @@
-"""Timing things in turns."""
+"""Time contenders that take turns."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Contender = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Row:
-    """A figure: a median, in `unit`, and the median of its ratios to what it took turns with.
+class Measurement:
+    """The median of a contender in `unit`, and the median of its ratios to the baseline.
 
-    `goal` is what the ratio should be, such as `<= 1.05`, or empty.
+    `goal` is the required ratio, for example `<= 1.05`, or empty.
     """
 
     section: str
@@ -35,9 +35,10 @@ class Row:
 
 
 def in_turns(contenders: Mapping[str, Contender], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each, one run of each a round; before several rounds one that does not count.
+    """Return the seconds of each contender, which runs once per round.
 
-    Each round begins with another one, so that none always runs behind the same.
+    If there are several rounds, each contender runs once before without being timed. Each round
+    begins with another contender, so that none always follows the same one.
     """
     names = list(contenders)
     for name in names if repeats > 1 else []:
@@ -60,23 +61,23 @@ def against(
     repeats: int,
     place: tuple[str, str],
     goals: Mapping[str, str] | None = None,
-) -> list[Row]:
-    """A row for each contender, `base` among them, in a section and case."""
+) -> list[Measurement]:
+    """Return a measurement of each contender. The ratios are to the contender `base`."""
     seconds = in_turns(contenders, repeats)
     return [
-        Row(*place, name, statistics.median(taken), ratio(taken, seconds[base]), goal)
+        Measurement(*place, name, statistics.median(taken), ratio(taken, seconds[base]), goal)
         for name, taken in seconds.items()
         for goal in [(goals or {}).get(name, "")]
     ]
 
 
 def ratio(taken: Sequence[float], base: Sequence[float]) -> float:
-    """The median of the ratios round by round."""
+    """Return the median of the ratios in each round."""
     return statistics.median(a / b for a, b in zip(taken, base, strict=True))
 
 
 def command(*arguments: str | Path) -> Contender:
-    """A whole process; what it prints is read and thrown away."""
+    """Return a contender that runs a process and discards its output."""
 
     def run() -> None:
         subprocess.run(arguments, check=True, capture_output=True)
@@ -85,12 +86,12 @@ def command(*arguments: str | Path) -> Contender:
 
 
 def camcli(*arguments: str | Path) -> list[str]:
-    """The installed command with arguments."""
+    """Return the command line of the installed camcli with arguments."""
     return [str(Path(sys.executable).with_name("camcli")), *map(str, arguments)]
 
 
 def peak_memory(arguments: Sequence[str]) -> int:
-    """The most bytes that a process held at once."""
+    """Run a process and return its peak resident memory in bytes."""
     child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -101,7 +102,7 @@ def peak_memory(arguments: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def watched(name: str) -> Iterator[list[int]]:
-    """The most bytes that a process of this name holds meanwhile; 0 where there is no /proc."""
+    """Record the peak memory in bytes of a process by name; 0 where there is no /proc."""
     peak, done = [0], threading.Event()
 
     def watch() -> None:

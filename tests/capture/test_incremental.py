@@ -24,6 +24,7 @@ from camcli.capture.windows import Window
 from camcli.models.fold_batchnorm import fold_batchnorm
 from camcli.models.graph import operations
 from camcli.models.model import Model
+from tests.support.networks import with_weights
 
 Both = Callable[..., tuple[Tensor, Tensor, Plan | None]]
 
@@ -53,31 +54,16 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Both:
     return maps
 
 
-def weighted(net: nn.Module) -> nn.Module:
-    """The network with weights through which signals live, in double precision."""
-    generator = torch.Generator().manual_seed(3)
-    for part in net.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            gain = (2 / part.weight[0].numel()) ** 0.5
-            part.weight.data = torch.randn(part.weight.shape, generator=generator) * gain
-        if isinstance(part, nn.BatchNorm2d):
-            assert part.running_mean is not None
-            assert part.running_var is not None
-            part.running_mean.normal_(0, 0.1, generator=generator)
-            part.running_var.uniform_(0.5, 1.5, generator=generator)
-    return net.double().eval()
-
-
 def made(name: str) -> nn.Module:
     google = {"transform_input": True, "aux_logits": True, "init_weights": False}
     options = google if name in ("googlenet", "inception_v3") else {}
     if name == "convnext":  # two stages are enough
         blocks = [CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 1)]
-        return weighted(zoo.ConvNeXt(blocks, num_classes=7, layer_scale=0.5))
+        return with_weights(zoo.ConvNeXt(blocks, num_classes=7, layer_scale=0.5))
     net = zoo.get_model(name, weights=None, num_classes=7, **options)
     if name.startswith("vgg"):  # half a gigabyte less
         net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, 7)
-    return weighted(net)
+    return with_weights(net)
 
 
 def drawn(*shape: int) -> Tensor:
@@ -174,14 +160,14 @@ def test_geometry(
 ) -> None:
     monkeypatch.setattr(run, "_agrees", lambda *_: True)  # nothing is caught by it
     torch.manual_seed(kernel)
-    net = weighted(Branches(kernel, stride, padding, dilation, ceil))
+    net = with_weights(Branches(kernel, stride, padding, dilation, ceil))
     window = Window(size, min(step, size) if size < 4 else max(2, min(step, size)), 64)
     plain, patched, _ = both(net, drawn(2, 3, *sides), window)
     torch.testing.assert_close(patched, plain, rtol=0, atol=1e-9)
 
 
 def test_every_kind_of_operation_runs_on_patches(both: Both) -> None:
-    net = weighted(Branches(3, 1, 1, 1, ceil=True))
+    net = with_weights(Branches(3, 1, 1, 1, ceil=True))
     plain, patched, plan = both(net, drawn(2, 3, 60, 50), Window(5, 3))
     assert plan is not None
     assert list(plan.head)[-1].name.startswith(("add", "relu", "permute"))
@@ -238,7 +224,7 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_plain_where_patches_would_not_be_sure(name: str, both: Both) -> None:
-    plain, found, plan = both(weighted(Odd(ODD[name])), drawn(1, 3, 32, 32), Window(4, 3))
+    plain, found, plan = both(with_weights(Odd(ODD[name])), drawn(1, 3, 32, 32), Window(4, 3))
     assert torch.equal(plain, found)
     assert plan is None
 
@@ -273,7 +259,7 @@ def test_patches_stop_before_what_sees_more(
 ) -> None:
     """Known from the operation itself, before a window is held against the network."""
     monkeypatch.setattr(run, "_agrees", lambda *_: True)
-    plain, found, plan = both(weighted(Odd(NOT_LOCAL[name])), drawn(1, 3, 32, 30), Window(4, 3))
+    plain, found, plan = both(with_weights(Odd(NOT_LOCAL[name])), drawn(1, 3, 32, 30), Window(4, 3))
     torch.testing.assert_close(found, plain, rtol=0, atol=1e-10)
     assert plan is None or [node.name for node in plan.head] == ["x", "conv"]
 
@@ -319,7 +305,9 @@ def test_other_threads_run_while_one_traces(gap_net: nn.Module) -> None:
 
 
 def test_folded_normalisations_are_supported(both: Both, images: Tensor) -> None:
-    net = weighted(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()))
+    net = with_weights(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    )
     net = fold_batchnorm(Model(net)).module
     whole, patches, plan = both(net, images, Window(8, 4))
     assert plan is not None

@@ -503,6 +503,7 @@ def test_answers_have_the_probabilities_of_texts_given(folders: dict[str, Path])
 # Networks that have learnt: maps are where the thing is that is asked about
 
 
+@pytest.mark.scenes
 @pytest.mark.parametrize(("skill", "steps"), [("ask", 300), ("caption", 300)])
 def test_maps_point_at_what_is_asked_about(
     run: Run, skill: str, steps: int, tmp_path: Path

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from camcli import explain, load
 from camcli.models.fold_batchnorm import FoldedNorm, fold_batchnorm
 from camcli.models.model import Model
-from tests.capture.test_incremental import weighted
+from tests.support.networks import with_weights
 
 
 class Pair(nn.Module):
@@ -40,7 +40,7 @@ def fold(net: nn.Module, *layers: str) -> nn.Module:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121"])
 def test_maps_stay_the_same(name: str) -> None:
     torch.manual_seed(0)
-    net = weighted(zoo.get_model(name, weights=None))
+    net = with_weights(zoo.get_model(name, weights=None))
     images = torch.randn(2, 3, 64, 64).double()
     methods = ["gradcam", "gradcam++", "cam", "guided-backprop"]
     before, folded = explain(net, images, methods), fold(net)
@@ -66,10 +66,10 @@ def test_the_given_model_is_unchanged() -> None:
 
 
 def test_a_target_layer_keeps_its_output(images: Tensor) -> None:
-    net = weighted(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)))
+    net = with_weights(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)))
     assert fold(net, "0") is fold(net, "0.0") is net
     assert fold_batchnorm(Model(net, layer="0")).module is net
-    pair = weighted(Pair())
+    pair = with_weights(Pair())
     assert fold(pair, "conv") is pair
     folded = fold(pair, "norm")
     assert count_norms(folded) == 0
@@ -78,7 +78,7 @@ def test_a_target_layer_keeps_its_output(images: Tensor) -> None:
 
 
 def test_folding_again_changes_nothing() -> None:
-    folded = fold(weighted(Pair()))
+    folded = fold(with_weights(Pair()))
     assert isinstance(folded.norm, FoldedNorm)
     assert fold(folded) is folded
 
@@ -130,7 +130,7 @@ def test_maps_of_the_command_are_those_of_the_unfolded_network(
     tmp_path: Path, run: Callable[..., object], photo: Path
 ) -> None:
     file, layer = tmp_path / "resnet18.pth", "layer4.1.conv2"
-    torch.save(weighted(zoo.resnet18()).float().state_dict(), file)
+    torch.save(with_weights(zoo.resnet18()).float().state_dict(), file)
     arguments = ("--model", "resnet18", "--weights", file, "--layer", layer)
     run("explain", photo, *arguments, "--output", tmp_path / "out")
     plain = explain(load("resnet18", file), photo, layer=layer).maps[0].numpy()

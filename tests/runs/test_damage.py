@@ -188,7 +188,8 @@ def test_an_output_folder_that_goes_away(
     found = run("explain", tmp_path / "in", *TINY, "--output", out, "--batch-size", 4)
     assert found.exit_code == 1
     assert "Traceback" not in found.stderr_bytes.decode()
-    assert found.stderr_bytes.decode().splitlines()[-1].startswith("Error: ")
+    *_, last = found.stderr_bytes.decode().splitlines()
+    assert last.startswith("Error: ")
 
 
 def test_a_folder_that_turns_read_only(

@@ -21,8 +21,7 @@ from camcli.runs.job import Job
 from camcli.runs.merge import merge
 from camcli.runs.options import InputOptions
 from camcli.runs.shards import shard_of
-from tests.runs.test_resume import files
-from tests.support.files import make_photo
+from tests.support.files import files, make_photo
 from tests.support.jobs import changed
 from tests.support.networks import GapNet
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camcli import Model, explain, load
+from camcli import Model, explain, load, speed
 from camcli.images.find import find
 from camcli.images.preprocess import Preset
-from camcli.runs import pipeline
+from camcli.runs import parallel, pipeline
 from camcli.runs.job import Job
 from camcli.runs.options import InputOptions
 from camcli.runs.parallel import side_by_side, twin
@@ -87,41 +86,85 @@ def test_items_are_taken_as_they_are_needed() -> None:
             assert len(taken) == number + 3, "one for each worker, and one at hand"
 
 
-def test_a_caller_that_stops_has_the_workers_stopped() -> None:
-    begun, busy = threading.Event(), []
+class Patient:
+    """A worker that waits for `release`, and notes the items that it began and finished."""
 
-    def slow(seconds: float) -> float:
-        busy.append(threading.current_thread())
-        began = time.monotonic()
-        while time.monotonic() - began < seconds:
-            if seconds:
-                begun.set()
-            time.sleep(0.01)
-        return seconds
+    def __init__(self) -> None:
+        self.started, self.release = threading.Event(), threading.Event()
+        self.threads: set[threading.Thread] = set()
+        self.begun: list[int] = []
+        self.finished: list[int] = []
 
-    with closing(side_by_side([slow, slow], [0, 60, 60, 60])) as found:
+    def __call__(self, x: int) -> int:
+        self.threads.add(threading.current_thread())
+        self.begun.append(x)
+        self.started.set()
+        for _ in range(6000):  # returns to Python often, as a network does between operations
+            if x == 0 or self.release.wait(0.01):
+                break
+        self.finished.append(x)
+        return x
+
+
+def test_a_caller_that_stops_interrupts_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAMCLI_NO_SPEEDUPS", raising=False)
+    workers = [Patient(), Patient()]
+    with closing(side_by_side(workers, [0, 1, 2, 3])) as found:
         assert next(found) == 0
-        assert begun.wait(20)
-        before = time.monotonic()
-    assert time.monotonic() - before < 20
-    assert not any(thread.is_alive() for thread in busy)
+        assert all(worker.started.wait(20) for worker in workers)
+    for worker in workers:
+        assert {*worker.finished} <= {0}
+        assert not any(thread.is_alive() for thread in worker.threads)
 
 
-def test_an_interruption_does_not_wait_for_the_last_item() -> None:
-    before = time.monotonic()
+def test_without_speedups_the_workers_finish_their_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMCLI_NO_SPEEDUPS", "1")
+    workers = [Patient(), Patient()]
 
-    def slow(_: int) -> None:
-        while time.monotonic() - before < 60:
-            time.sleep(0.01)
+    def interrupt(thread: threading.Thread) -> None:
+        speed.interrupt(thread)
+        for worker in workers:
+            worker.release.set()
 
-    was = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            list(side_by_side([slow, slow], [1]))
-    finally:
-        signal.signal(signal.SIGALRM, was)
-    assert time.monotonic() - before < 20
+    monkeypatch.setattr(parallel, "interrupt", interrupt)
+    with closing(side_by_side(workers, [0, 1, 2, 3])) as found:
+        assert next(found) == 0
+        assert all(worker.started.wait(20) for worker in workers)
+    for worker in workers:
+        assert worker.finished == worker.begun
+        assert not any(thread.is_alive() for thread in worker.threads)
+
+
+@pytest.fixture
+def interrupted() -> Iterator[threading.Event]:
+    """Set by the first SIGINT, which raises KeyboardInterrupt; later ones do nothing."""
+    event = threading.Event()
+
+    def handle(*_: object) -> None:
+        if not event.is_set():
+            event.set()
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handle)
+    yield event
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_does_not_wait_for_the_last_item(
+    interrupted: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CAMCLI_NO_SPEEDUPS", raising=False)
+    worker, main = Patient(), threading.main_thread().ident
+    assert main is not None
+
+    def interrupt(x: int) -> int:
+        while not interrupted.wait(0.01):  # a signal just before the main thread waits is lost
+            signal.pthread_kill(main, signal.SIGINT)
+        return worker(x)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(side_by_side([interrupt, interrupt], [1]))
+    assert worker.finished == []
 
 
 def test_a_twin_has_the_weights_and_a_network_of_its_own() -> None:
@@ -154,13 +197,21 @@ class Locked(GapNet):
 
 
 class Threads(GapNet):
-    """A network whose copies note together which threads run them."""
+    """A network whose copies record which threads run them, in one set.
 
-    seen: set[tuple[int, int]] = set()  # noqa: RUF012 - every copy's
+    The first thread beside the main one waits for a second, so that both have work.
+    """
+
+    seen: set[tuple[int, int]] = set()  # noqa: RUF012 - shared by all copies
+    second = threading.Event()
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.add((threading.get_ident(), torch.get_num_threads()))
-        time.sleep(0.01)
+        beside = {thread for thread, _ in self.seen} - {threading.main_thread().ident}
+        if len(beside) > 1:
+            self.second.set()
+        elif beside:
+            self.second.wait(20)
         return super().forward(x)
 
 
@@ -172,7 +223,8 @@ def job(tmp_path: Path) -> Job:
         make_photo(tmp_path / "in" / f"{i:02}.jpg", 60 + 10 * (i % 2), 50)
     (tmp_path / "in" / "10.jpg").write_bytes(b"")
     model = Model(Threads(), preset=Preset(40, 32), num_classes=5)
-    model.module.seen.clear()  # type: ignore[operator, union-attr]
+    Threads.seen.clear()
+    Threads.second.clear()
     images = find([str(tmp_path / "in")])
     methods, targets = ("gradcam++", "guided", "occlusion"), ("pred", "2")
     return Job(

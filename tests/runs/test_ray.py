@@ -30,12 +30,10 @@ from camcli.runs import pipeline
 from camcli.runs import ray as executor
 from camcli.runs.job import Job
 from camcli.runs.options import InputOptions
-from tests.runs.test_pipeline import SHORT_OF_MEMORY, Hungry
-from tests.runs.test_resume import files
-from tests.support.files import make_photo, manifest
+from tests.support.benchmark import run_benchmark
+from tests.support.files import files, make_photo, manifest
 from tests.support.jobs import changed
-from tests.support.networks import GapNet
-from tests.test_bench import measure
+from tests.support.networks import OUT_OF_MEMORY, GapNet, LimitedMemory
 
 Run = Callable[..., Result]
 
@@ -190,8 +188,9 @@ def reports_here(job: Job, units: list[Any], crew: executor.ActorPool) -> Iterat
             yield from pickle.loads(told["reports"][0])  # noqa: S301 - our own
 
 
+@pytest.mark.bench
 def test_the_benchmark_runs(here: None, tmp_path: Path) -> None:
-    measure(tmp_path, ["cluster"])
+    run_benchmark(tmp_path, ["cluster"])
 
 
 def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
@@ -235,7 +234,7 @@ def test_results_of_other_settings_are_replaced(job: Job, here: None, tmp_path: 
 def test_warnings_come_home(job: Job, here: None) -> None:
     """Those of the run, once for a unit; the results are as if there had been memory."""
     hungry = changed(
-        job, model=replace(job.model, module=Hungry(1, SHORT_OF_MEMORY[0])), fit="squash"
+        job, model=replace(job.model, module=LimitedMemory(1, OUT_OF_MEMORY[0])), fit="squash"
     )
     with pytest.warns(CamcliWarning, match=r"out of memory with \d images at once: going on"):
         rows = there(hungry)

@@ -8,9 +8,9 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,10 @@ from camcli.runs import job as jobs
 from camcli.runs import pipeline, resume, save, worker
 from camcli.runs.job import Job
 from camcli.runs.options import InputOptions
-from tests.support.files import make_photo, manifest
+from tests.support.files import files, make_photo, manifest
 from tests.support.jobs import changed
 from tests.support.networks import GapNet
+from tests.support.waiting import wait_until
 
 Run = Callable[..., Result]
 DEAD = 2**22 + 1
@@ -53,15 +54,6 @@ def job(tmp_path: Path) -> Job:
         output=tmp_path / "out",
         inputs=InputOptions(fit="full", batch_size=3, workers=2),
     )
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """All but the record of the run, which holds times."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "run.json"
-    }
 
 
 def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -267,6 +259,11 @@ def test_batches_do_not_depend_on_where_a_run_goes_on(
     assert seen == first[:2] + first[4:], "the second window is done"
 
 
+def has_written(process: subprocess.Popen[bytes], folder: Path, count: int) -> bool:
+    """Return whether a run has written so many maps, or has ended."""
+    return process.poll() is not None or len(list(folder.glob("*.npy"))) >= count
+
+
 def test_a_killed_process_is_finished_to_the_same_bytes(tmp_path: Path, run: Run) -> None:
     """SIGKILL at two random moments of a real run, the second of which goes on from the first."""
     for i in range(16):
@@ -279,9 +276,7 @@ def test_a_killed_process_is_finished_to_the_same_bytes(tmp_path: Path, run: Run
         command = [sys.executable, "-m", "camcli", *arguments, str(killed)]
         quiet = subprocess.DEVNULL
         with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
-            while process.poll() is None and len(list(killed.glob("*.npy"))) < until:
-                time.sleep(0.002)
-            time.sleep(chance.random() / 20)
+            wait_until(partial(has_written, process, killed, until))
             process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "killed before it was done"
         for file in killed.glob("*.npy"):

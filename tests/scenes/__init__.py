@@ -1,5 +1,5 @@
-"""Scenes whose truth is known, and networks that learn to talk about them.
+"""Drawn scenes with a known ground truth, and networks that learn to answer questions about them.
 
-`python -m tests.scenes` trains them and measures their maps; it prints the README's table. The
-tests have a smaller one of everything.
+`python -m tests.scenes` trains the networks, measures their maps and prints the table of the
+documentation. The tests train smaller ones.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.scenes`: train networks on scenes, and measure their maps on others."""
+"""`python -m tests.scenes`: train networks on scenes, and measure their maps on other scenes."""
 
 from __future__ import annotations
 
@@ -21,51 +21,56 @@ METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
 STEPS = {"ask": 800, "caption": 800}
 BEFORE_THE_NORM = "network.vision_model.encoder.layers.0"
 HELD_OUT = 99
-"""The seed of the scenes that no network was trained on."""
+"""The seed of the test scenes, on which no network was trained."""
 
-Found = Mapping[str, Rates]
-"""What was measured of a network, for each of METHODS."""
+RatesByMethod = Mapping[str, Rates]
+"""The rates of a network for each of METHODS."""
 
 
 @click.command()
-@click.option("--count", default=200, show_default=True, help="Scenes to measure with.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Keep BLIPs and some scenes here.")
+@click.option("--count", default=200, show_default=True, help="Number of test scenes.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Folder for networks and some scenes."
+)
 def main(count: int, keep: Path | None) -> None:
-    """Train networks on scenes, and measure where their maps point in others."""
+    """Train networks on scenes, and measure where their maps point in other scenes."""
     torch.set_num_threads(1)
     click.echo(" · ".join(map(str, machine("cpu").values())) + f" · {count} scenes\n")
     click.echo("| network | right | " + " | ".join(METHODS) + " | centre | chance |")
     click.echo("|---|---|" + "---|" * (len(METHODS) + 2))
-    others = scenes(count, HELD_OUT, clear=True)
+    test_scenes = scenes(count, HELD_OUT, clear=True)
     with TemporaryDirectory() as temporary:
-        for name, found in measured(others, keep or Path(temporary)):
+        for name, found in measured(test_scenes, keep or Path(temporary)):
             click.echo(f"| {name} | " + " | ".join(cells(found)) + " |")
-    for number, one in enumerate(others[:4] if keep else ()):
+    for number, one in enumerate(test_scenes[:4] if keep else ()):
         larger = Image.fromarray(one.pixels).resize((256, 256), Image.Resampling.BICUBIC)
         larger.save(Path(keep or "", f"scene{number}.png"))
 
 
-def measured(others: Sequence[Scene], folder: Path) -> Iterator[tuple[str, Found]]:
-    """Each network by its name, as soon as it is trained and measured."""
+def measured(test_scenes: Sequence[Scene], folder: Path) -> Iterator[tuple[str, RatesByMethod]]:
+    """Train and measure each network. Yield its name and rates."""
     for skill, point in (("ask", of_questions), ("caption", of_words)):
         place = blips.save(blips.trained(skill, STEPS[skill]), folder / skill)
-        for layer, told in ((None, ""), (BEFORE_THE_NORM, ", before the last norm")):
-            shots = point(load_language_model(skill, str(place)), others, METHODS, layer)
-            yield f"BLIP, `camcli {skill}`{told}", {m: rates(others, shots[m]) for m in METHODS}
+        for layer, suffix in ((None, ""), (BEFORE_THE_NORM, ", before the last norm")):
+            shots = point(load_language_model(skill, str(place)), test_scenes, METHODS, layer)
+            yield (
+                f"BLIP, `camcli {skill}`{suffix}",
+                {m: rates(test_scenes, shots[m]) for m in METHODS},
+            )
     answerer = questions.train()
     yield (
         "[CNN and LSTM](tests/examples/questions.py)",
-        {m: rates(others, of_example(answerer, others, m)) for m in METHODS},
+        {m: rates(test_scenes, of_example(answerer, test_scenes, m)) for m in METHODS},
     )
-    player, state = policy.train(), policy.random_states(len(others))
+    player, state = policy.train(), policy.random_states(len(test_scenes))
     yield (
         "[Q-network](tests/examples/policy.py)",
         {m: of_policy(player, state, m) for m in METHODS},
     )
 
 
-def cells(found: Found) -> Iterator[str]:
-    """A row: right answers, each method's hits and those of the other thing's map, baselines."""
+def cells(found: RatesByMethod) -> Iterator[str]:
+    """Yield a row's cells: right answers, the hits of both maps by method, baselines."""
     known = found[METHODS[0]]
     yield f"{known.right:.0%}"
     for method in METHODS:

@@ -1,8 +1,8 @@
-"""Tiny BLIPs of the library's own classes, and a vocabulary for scenes, made here."""
+"""Tiny BLIP networks of the transformers library, with a vocabulary for scenes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ TRAITS = (*COLOURS, *SHAPES)
 
 
 def config(width: int = 64, patch: int = 8, layers: int = 1) -> Any:
-    """A configuration as the published models', at a hundredth of their size."""
+    """Return the configuration of a network of about a hundredth of the published size."""
     both = {
         "hidden_size": width,
         "intermediate_size": 2 * width,
@@ -44,7 +44,7 @@ def config(width: int = 64, patch: int = 8, layers: int = 1) -> Any:
 
 
 def processor() -> Any:
-    """A tokenizer of VOCABULARY, and the image processor of SIDE pixels."""
+    """Return a processor: a tokenizer of VOCABULARY, and image inputs of SIDE pixels."""
     tokenizer = transformers.BertTokenizer(vocab=VOCABULARY)
     images = transformers.BlipImageProcessor(
         size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
@@ -53,17 +53,17 @@ def processor() -> Any:
 
 
 def save(network: Any, folder: Path) -> Path:
-    """As a model's folder on the hub."""
+    """Save a network and its processor in the form of a folder of the Hugging Face hub."""
     network.save_pretrained(folder)
     processor().save_pretrained(folder)
     return folder
 
 
-class Lesson(NamedTuple):
-    """Scenes as tensors, with all that can be said of them.
+class Batch(NamedTuple):
+    """A training batch of S scenes with their questions, answers and captions.
 
-    `pixels` (S,3,H,W), `present` (S,6) which of TRAITS are there, `questions` (S,4,Q) with padding,
-    `answers` (S,4,3) and `captions` (S,L) from the start token to the end token, with padding.
+    `pixels` (S,3,H,W), `present` (S,6): which of TRAITS a scene contains, `questions` (S,4,Q) with
+    padding, `answers` (S,4,3), and `captions` (S,L) from the start token to the end token, padded.
     """
 
     pixels: Tensor
@@ -73,13 +73,14 @@ class Lesson(NamedTuple):
     captions: Tensor
 
 
-def lesson(scenes: Sequence[Scene]) -> Lesson:
-    asked = [(questions(one) * 2)[:4] for one in scenes]  # of some there are but two
+def make_batch(scenes: Sequence[Scene]) -> Batch:
+    """Return scenes as a training batch."""
+    asked = [(questions(one) * 2)[:4] for one in scenes]  # some scenes have only two
     present = [
         [float(any(trait in thing.words.split() for thing in one.things)) for trait in TRAITS]
         for one in scenes
     ]
-    return Lesson(
+    return Batch(
         pixels=normalised(scenes),
         present=torch.tensor(present),
         questions=torch.stack([_ids([q.text for q in of], "[CLS]") for of in asked]),
@@ -89,7 +90,7 @@ def lesson(scenes: Sequence[Scene]) -> Lesson:
 
 
 def _ids(texts: Sequence[str], start: str) -> Tensor:
-    """Texts (N,L) between `start` and the end token, with padding behind."""
+    """Return texts as token indices (N,L) between `start` and the end token, padded at the end."""
     split = [[start, *text.replace("?", " ?").split(), "[SEP]"] for text in texts]
     length = 10
     return torch.tensor(
@@ -97,9 +98,9 @@ def _ids(texts: Sequence[str], start: str) -> Tensor:
     )
 
 
-def answering(network: Any, seen: Tensor, part: Lesson) -> Tensor:
-    """The loss of the answers, given the image's tokens (S,T,D)."""
-    asked, answers = part.questions.flatten(0, 1), part.answers.flatten(0, 1)[:, :3]
+def answering(network: Any, seen: Tensor, batch: Batch) -> Tensor:
+    """Return the loss of the answers, given the image tokens (S,T,D)."""
+    asked, answers = batch.questions.flatten(0, 1), batch.answers.flatten(0, 1)[:, :3]
     mask = (asked != 0).long()
     memory = network.text_encoder(
         input_ids=asked, attention_mask=mask, encoder_hidden_states=seen.repeat_interleave(4, 0)
@@ -110,23 +111,21 @@ def answering(network: Any, seen: Tensor, part: Lesson) -> Tensor:
     return F.cross_entropy(found.logits.flatten(0, 1), answers[:, 1:].flatten())
 
 
-def captioning(network: Any, seen: Tensor, part: Lesson) -> Tensor:
-    """The loss of the captions, given the image's tokens (S,T,D)."""
-    texts = part.captions
+def captioning(network: Any, seen: Tensor, batch: Batch) -> Tensor:
+    """Return the loss of the captions, given the image tokens (S,T,D)."""
+    texts = batch.captions
     found = network.text_decoder(input_ids=texts[:, :-1], encoder_hidden_states=seen)
     return F.cross_entropy(found.logits.flatten(0, 1), texts[:, 1:].flatten(), ignore_index=0)
 
 
-Loss = Callable[[Any, Tensor, Lesson], Tensor]
+Loss = Callable[[Any, Tensor, Batch], Tensor]
 
 
-def taught(
-    network: Any, loss: Loss, steps: int, *, seed: int = 0, rate: float = 1.5e-3
-) -> Iterator[tuple[int, float]]:
-    """Trains a network in place, on new scenes in every step, and gives the loss every 50 steps.
+def fit(network: Any, loss: Loss, steps: int, *, seed: int = 0, rate: float = 1.5e-3) -> None:
+    """Train a network in place, on new scenes in each step.
 
-    The tower is helped by a second loss: which colours and which shapes there are, pooled over the
-    image's tokens. That says what is in a scene, never where, nor what belongs together.
+    A second loss helps the vision model: which colours and shapes a scene contains, pooled over the
+    image tokens. It tells neither where they are nor which belong together.
     """
     draw = np.random.default_rng(seed)
     helper = nn.Linear(network.config.vision_config.hidden_size, len(TRAITS))
@@ -134,20 +133,18 @@ def taught(
     optimiser = torch.optim.AdamW(parameters, rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.2)
     network.train()
-    for step in range(1, steps + 1):
-        part = lesson([scene(draw) for _ in range(24)])
-        seen = network.vision_model(part.pixels).last_hidden_state
+    for _ in range(steps):
+        batch = make_batch([scene(draw) for _ in range(24)])
+        seen = network.vision_model(batch.pixels).last_hidden_state
         sight = helper(seen[:, 1:])
         there = sight.logsumexp(1) - float(np.log(sight.shape[1]))
-        spoken = loss(network, seen, part)
-        total = spoken + 2 * F.binary_cross_entropy_with_logits(there, part.present)
+        helping = F.binary_cross_entropy_with_logits(there, batch.present)
+        total = loss(network, seen, batch) + 2 * helping
         optimiser.zero_grad()
         total.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
-        if step % 50 == 0:
-            yield step, spoken.item()
     network.eval()
 
 
@@ -159,9 +156,8 @@ LOSSES: dict[str, Loss] = {"ask": answering, "caption": captioning}
 
 
 def trained(skill: str, steps: int, *, seed: int = 0) -> Any:
-    """A network that has learnt to answer questions about scenes, or to caption them."""
+    """Return a network trained to answer questions about scenes, or to caption them."""
     torch.manual_seed(seed)
     network = ARCHITECTURES[skill](config())
-    for _ in taught(network, LOSSES[skill], steps, seed=seed):
-        pass
+    fit(network, LOSSES[skill], steps, seed=seed)
     return network

@@ -1,4 +1,4 @@
-"""Scenes: two shapes of two colours on a textured background, and what can be said of them."""
+"""Scenes of two coloured shapes on a textured background, and questions about them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 230)}
 SHAPES = ("circle", "ring", "cross")
 KINDS = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
 SIDE, LARGEST = 64, 24
-"""Of a scene and of a thing in it, in pixels."""
+"""The side of a scene, and the largest side of a thing in it, in pixels."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A shape of a colour, and the square x0, y0, x1, y1 that it fills."""
+    """A coloured shape, and the square x0, y0, x1, y1 that it fills."""
 
     shape: str
     colour: str
@@ -35,27 +35,27 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """The pixels (SIDE,SIDE,3) and its two things, the left or upper one first."""
+    """The pixels (SIDE,SIDE,3) of a scene and its two things, the left or upper one first."""
 
     pixels: NDArray[np.uint8]
     things: tuple[Thing, Thing]
 
     @property
     def captions(self) -> tuple[str, str]:
-        """What is in it: the things in their order, and the other way round, as true as that."""
+        """Return the two correct captions, which differ in the order of the things."""
         first, second = (f"a {thing.words}" for thing in self.things)
         return f"{first} and {second}", f"{second} and {first}"
 
     @property
     def clear(self) -> bool:
-        """Whether its things have nothing in common, so that there is one answer to all asked."""
+        """Return whether the things differ in shape and colour: each question has one answer."""
         first, second = self.things
         return first.shape != second.shape and first.colour != second.colour
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a scene, its answer, and which of the two things it is about."""
+    """A question about a scene, its answer, and the index of the thing that it is about."""
 
     text: str
     answer: str
@@ -63,17 +63,17 @@ class Question:
 
 
 def scenes(count: int, seed: int, *, clear: bool = False) -> list[Scene]:
-    """Scenes drawn at random, or only clear ones of them."""
+    """Return random scenes, or only clear ones."""
     draw = np.random.default_rng(seed)
     drawn = (scene(draw) for _ in itertools.count())
     return [*itertools.islice((one for one in drawn if one.clear or not clear), count)]
 
 
 def scene(draw: Generator) -> Scene:
-    """A scene: a thing and another one, clearly beside or below it.
+    """Return a random scene with one thing beside or below the other.
 
-    They may share a shape or a colour: what the one is says nothing of the other, so that there is
-    no answer but by looking at the thing that is asked about.
+    The things may have the same shape or the same colour. Neither predicts the other, so a network
+    has to look at the thing that a question is about.
     """
     colours, shapes = zip(*(kind.split() for kind in draw.permutation(KINDS)[:2]), strict=True)
     sides = draw.integers(LARGEST - 6, LARGEST + 1, 2)
@@ -96,7 +96,7 @@ def scene(draw: Generator) -> Scene:
 
 
 def questions(seen: Scene) -> list[Question]:
-    """Each thing's colour by its shape, and its shape by its colour, where that tells which."""
+    """Return the unambiguous questions: a thing's colour by its shape, its shape by its colour."""
     found = []
     for about, (thing, other) in enumerate((seen.things, seen.things[::-1])):
         if thing.shape != other.shape:
@@ -107,13 +107,13 @@ def questions(seen: Scene) -> list[Question]:
 
 
 def normalised(scenes: Sequence[Scene]) -> Tensor:
-    """Scenes as a network's inputs (N,3,SIDE,SIDE), from -1 to 1."""
+    """Return scenes as inputs (N,3,SIDE,SIDE) of a network, in the range -1 to 1."""
     pixels = torch.from_numpy(np.stack([one.pixels for one in scenes]))
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _background(draw: Generator) -> NDArray[np.float64]:
-    """Grey blotches and stripes, as strong as they can be without being a thing."""
+    """Return a smooth random texture of grey tones."""
     coarse = draw.uniform(90, 170, (8, 8, 1)).repeat(3, 2) + draw.uniform(-12, 12, (8, 8, 3))
     return np.asarray(cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float64)
 
@@ -126,7 +126,7 @@ def _paint(
 ) -> None:
     x0, y0, x1, y1 = box
     y, x = np.mgrid[y0:y1, x0:x1]
-    # From -1 to 1 within the box.
+    # u and v are in the range -1 to 1 inside the box.
     u, v = (2 * x + 1 - x0 - x1) / (x1 - x0), (2 * y + 1 - y0 - y1) / (y1 - y0)
     inside = {
         "circle": u**2 + v**2 <= 1,

@@ -1,4 +1,4 @@
-"""Whether maps point at what was asked about, beside chance and other places."""
+"""Measure whether maps point at the thing that a question is about, compared with chance."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.examples import questions as questions_example
 from tests.scenes.drawing import SIDE, Question, Scene, Thing, normalised, questions
 
 Place = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels: a cell of a map, over the scene."""
+"""The square x0, y0, x1, y1 of a map's cell, in pixels of the scene."""
 CELL = 8
-"""The side of a cell, in pixels, but for occlusion, whose cells are pixels."""
+"""The side of a cell in pixels. In maps of occlusion, a cell is a pixel."""
 MIDDLE = ((SIDE - CELL) // 2, (SIDE - CELL) // 2, (SIDE + CELL) // 2, (SIDE + CELL) // 2)
 
 
 class Shot(NamedTuple):
-    """Where a map is highest, for what thing of a scene, and whether the network was right."""
+    """The place of a map's maximum, the thing it explains, and whether the network was right."""
 
     scene: int
     about: int
@@ -37,10 +37,10 @@ class Shot(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Shares: of right answers, and where these are right, of hits on the thing that was meant.
+    """The share of right answers, and among these the shares of maps that hit a thing.
 
-    `centre` and `chance` are of the scene's middle and of any cell; `other` is of the map for the
-    other thing of the same scene.
+    The thing is the one that the question is about. `hits` is for its own map, `other` for the map
+    of the other thing in the scene, `centre` for the middle of the scene, `chance` for any cell.
     """
 
     right: float
@@ -51,37 +51,37 @@ class Rates(NamedTuple):
 
 
 def highest(values: Tensor) -> Place:
-    """The cell where a map (h,w) is highest."""
+    """Return the cell of the maximum of a map (h,w)."""
     side = SIDE // values.shape[1]
     y, x = divmod(int(values.argmax()), values.shape[1])
     return x * side, y * side, (x + 1) * side, (y + 1) * side
 
 
-def on(thing: Thing, place: Place) -> bool:
-    """Whether some of a thing is in a place: of shapes, the edge is what tells them apart."""
+def overlaps(thing: Thing, place: Place) -> bool:
+    """Return whether a thing overlaps a place. The edge of a shape is what identifies it."""
     x0, y0, x1, y1 = thing.box
     return x0 < place[2] and place[0] < x1 and y0 < place[3] and place[1] < y1
 
 
-def anywhere(thing: Thing) -> float:
-    """The share of a map's cells that have some of a thing."""
+def share_of_cells(thing: Thing) -> float:
+    """Return the share of a map's cells that a thing overlaps."""
     corners = itertools.product(range(0, SIDE, CELL), repeat=2)
-    return float(np.mean([on(thing, (x, y, x + CELL, y + CELL)) for x, y in corners]))
+    return float(np.mean([overlaps(thing, (x, y, x + CELL, y + CELL)) for x, y in corners]))
 
 
 def rates(scenes: Sequence[Scene], shots: Iterable[Shot]) -> Rates:
-    """Of shots that have one of the same kind for the other thing of the scene."""
+    """Return the rates of shots, which include one per thing of a scene for each kind."""
     found = {(shot.scene, shot.kind, shot.about): shot for shot in shots}
     right = [shot for shot in found.values() if shot.right]
     things = [scenes[shot.scene].things[shot.about] for shot in right]
     others = [found[shot.scene, shot.kind, 1 - shot.about].place for shot in right]
-    hits = [on(thing, shot.place) for thing, shot in zip(things, right, strict=True)]
+    hits = [overlaps(thing, shot.place) for thing, shot in zip(things, right, strict=True)]
     return Rates(
         right=len(right) / len(found),
         hits=float(np.mean(hits)),
-        other=float(np.mean([on(*pair) for pair in zip(things, others, strict=True)])),
-        centre=float(np.mean([on(thing, MIDDLE) for thing in things])),
-        chance=float(np.mean([*map(anywhere, things)])),
+        other=float(np.mean([overlaps(*pair) for pair in zip(things, others, strict=True)])),
+        centre=float(np.mean([overlaps(thing, MIDDLE) for thing in things])),
+        chance=float(np.mean([*map(share_of_cells, things)])),
     )
 
 
@@ -91,7 +91,7 @@ def of_questions(
     methods: Sequence[str] = ("gradcam",),
     layer: str | None = None,
 ) -> dict[str, list[Shot]]:
-    """Every question about every scene, by the map of the network's own answer, for each method."""
+    """Return the shots of the maps of a network's answers to all questions, for each method."""
     by_text: dict[str, list[tuple[int, Question]]] = defaultdict(list)
     for number, one in enumerate(scenes):
         for question in questions(one):
@@ -118,7 +118,7 @@ def of_words(
     methods: Sequence[str] = ("gradcam",),
     layer: str | None = None,
 ) -> dict[str, list[Shot]]:
-    """The colours and the shapes in the network's own captions, for each method."""
+    """Return the shots of the colours and shapes in a network's captions, for each method."""
     prompt = caption(language, words=True)
     found = explain(prompt.model, normalised(scenes), methods, prompt.targets, [layer])
     of_each = {shown.method: shown for shown in found if shown.target == WORDS}
@@ -140,7 +140,7 @@ def _of_words(shown: Explanation, scenes: Sequence[Scene]) -> Iterable[Shot]:
 def of_example(
     net: questions_example.Answerer, scenes: Sequence[Scene], method: str = "gradcam"
 ) -> list[Shot]:
-    """Every question about every scene, for the example of a network that answers them."""
+    """Return the shots of the example network's answers to all questions."""
     each = [(number, question) for number, one in enumerate(scenes) for question in questions(one)]
     seen, asked = [scenes[number] for number, _ in each], [question for _, question in each]
     texts = questions_example.indices([question.text for question in asked])
@@ -156,9 +156,10 @@ def of_example(
 
 
 def of_policy(net: nn.Module, state: policy.State, method: str = "layercam") -> Rates:
-    """Worlds of the example of a policy: a move is about the player and its goal.
+    """Return the rates of the example policy, whose moves depend on the player and the goal.
 
-    `right` are those that are won by a shortest way, and `other` is the stone.
+    `right` is the share of worlds won by a shortest path, and `other` that of maps that hit the
+    stone.
     """
     at = policy.explain_moves(net, state, method).flatten(1).argmax(1)
     cells = torch.stack([at // policy.CELLS, at % policy.CELLS], 1)

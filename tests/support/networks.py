@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 ZOO = (
@@ -34,3 +35,45 @@ class DeepHead(GapNet):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(2)
         self.fc = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 5))
+
+
+class LimitedMemory(GapNet):
+    """A network that has memory for `most` images at once, and raises `error` for more.
+
+    `sizes` records the batch size of each forward pass.
+    """
+
+    def __init__(self, most: int, error: Exception) -> None:
+        super().__init__()
+        self.most, self.error = most, error
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        if len(x) > self.most:
+            raise self.error
+        return super().forward(x)
+
+
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore."),
+    RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+)
+"""The errors of the allocators of CUDA, MPS and the CPU."""
+
+
+def with_weights(net: nn.Module) -> nn.Module:
+    """Return the network in float64, with random weights that keep activations in range."""
+    generator = torch.Generator().manual_seed(3)
+    for part in net.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            gain = (2 / part.weight[0].numel()) ** 0.5
+            part.weight.data = torch.randn(part.weight.shape, generator=generator) * gain
+        if isinstance(part, nn.BatchNorm2d):
+            assert part.running_mean is not None
+            assert part.running_var is not None
+            part.running_mean.normal_(0, 0.1, generator=generator)
+            part.running_var.uniform_(0.5, 1.5, generator=generator)
+    return net.double().eval()

@@ -1,0 +1,90 @@
+"""Sections that measure whole commands."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from camcli import load
+from camcli.models.load import Model
+from tests.bench.clock import Measurement, against, camcli, command, peak_memory
+from tests.bench.workload import SAMPLES, Workload, batches_of, forward_of, make_photos
+
+
+def files(work: Workload) -> Iterator[Measurement]:
+    """Compare the command on JPEG files with the forward pass on the same preprocessed images."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        photos = make_photos(folder / "in", work)
+        for name in work.of("resnet50", "squeezenet1_0"):
+            model = load(name, "none", device=work.device)
+            batches = batches_of(model, photos, work.batch)
+            arguments = camcli(
+                *("explain", folder / "in", "--model", name, "--weights", "none", "--overwrite"),
+                *("--output", folder / "out", "--device", work.device, "--quiet"),
+            )
+
+            def forward(model: Model = model, batches: list[Tensor] = batches) -> None:
+                for batch in batches:
+                    forward_of(model.module, batch)()
+
+            goal = {"resnet50": "<= 1.11", "squeezenet1_0": "<= 1.33"}.get(name, "")
+            contenders = {"forward": forward, "camcli explain": command(*arguments)}
+            place = "files", f"{name}, {len(photos)} photos"
+            rounds = min(3, work.repeats)
+            yield from against("forward", contenders, rounds, place, {"camcli explain": goal})
+
+
+def startup(work: Workload) -> Iterator[Measurement]:
+    """Compare the start of commands with the import of the library that they need."""
+    python = partial(command, sys.executable, "-c")
+    with tempfile.TemporaryDirectory() as out:
+        explained = camcli("explain", next(SAMPLES.glob("*.jpg")), "--output", out)
+        for base, name, arguments, goal in (
+            ("import torch", "camcli --help", camcli("--help"), "<= 0.12"),
+            ("import torchvision.models", "one image with mini", explained, "<= 1.25"),
+        ):
+            contenders = {base: python(base), name: command(*arguments)}
+            yield from against(base, contenders, work.repeats, ("start-up", ""), {name: goal})
+
+
+def speedups(work: Workload) -> Iterator[Measurement]:
+    """Compare commands without the speedups of camcli/speed.py with the same commands with them."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        make_photos(folder / "in", work)
+        one = ("explain", next(SAMPLES.glob("*.jpg")), "--output", folder / "one")
+        many = ("explain", folder / "in", "--output", folder / "many", "--overwrite")
+        network = ("--model", "mobilenet_v2", "--weights", "none", "--device", work.device)
+        for case, arguments in {
+            "camcli --help": camcli("--help"),
+            "one image with mini": camcli(*one),
+            "photos with mobilenet_v2": camcli(*many, *network),
+        }.items():
+            without = command("env", "CAMCLI_NO_SPEEDUPS=1", *arguments)
+            contenders = {"with": command(*arguments), "without": without}
+            yield from against("with", contenders, work.repeats, ("speedups", case))
+
+
+def memory(work: Workload) -> Iterator[Measurement]:
+    """Compare the peak memory of a run on many images with that of a run on a few."""
+    few = max(1, work.many // 20)
+    with tempfile.TemporaryDirectory() as made:
+        peaks = {}
+        for count in (few, work.many):
+            folder = Path(made) / str(count)
+            make_photos(folder / "in", work, count)
+            out, device = ("--output", folder / "out"), ("--device", work.device)
+            arguments = camcli("explain", folder / "in", *out, *device, "--quiet")
+            peaks[count] = peak_memory(arguments)
+            shutil.rmtree(folder)
+    for count, peak in peaks.items():
+        goal = "<= 1.05" if count == work.many else ""
+        case = f"mini, {count} photos"
+        yield Measurement("memory", case, "peak", peak / 2**20, peak / peaks[few], goal, "MiB")

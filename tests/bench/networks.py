@@ -1,0 +1,121 @@
+"""Sections that compare explanations with forward passes of the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle, islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camcli import explain, load
+from camcli.capture.hooks import borrowed, tapped
+from camcli.capture.windows import Window
+from camcli.engine.explain import Explanation
+from camcli.evaluation.evidence import BatchEvidence, MapEvidence
+from camcli.evaluation.method_runner import MethodRunner
+from camcli.evaluation.protocol import Protocol
+from camcli.models.fold_batchnorm import fold_batchnorm
+from camcli.models.precision import PRECISIONS
+from tests.bench.clock import Measurement, against
+from tests.bench.workload import Workload, batches_of, forward_of, plain_and_folded, weights_of
+
+CHEAP = ("gradcam", "gradcam++", "hirescam", "layercam")
+"""Methods that cost one backward pass of the head in addition to the forward pass."""
+
+
+def engine(work: Workload) -> Iterator[Measurement]:
+    """Compare methods, as the command runs them, with the forward pass of the plain network."""
+    for name in work.of("resnet50", "densenet121", "mobilenet_v2", "vgg16", "squeezenet1_0"):
+        plain, model = plain_and_folded(name, work)
+        images = work.input()
+        contenders = {
+            "forward": forward_of(plain, images),
+            "folded forward": forward_of(model.module, images),
+        }
+        for method in (*CHEAP, "guided-backprop"):
+            contenders[method] = partial(explain, model, images, method)
+        targets = ["pred", "top2"]
+        contenders["gradcam, 2 targets"] = partial(explain, model, images, "gradcam", targets)
+        with borrowed(model.module):
+            with tapped(model.module, str(model.layer)) as tap:
+                scores = model.module(images)
+            best = scores.amax(1).sum()
+        assert tap.acts is not None
+        contenders["head backward"] = partial(
+            torch.autograd.grad, best, tap.acts, retain_graph=True
+        )
+        most = "<= 1.15" if name in ("vgg16", "squeezenet1_0") else "<= 1.05"
+        goals = {**dict.fromkeys(CHEAP, most), "guided-backprop": "<= 2.6"}
+        yield from against("forward", contenders, work.repeats, ("engine", name), goals)
+
+
+def precision(work: Workload) -> Iterator[Measurement]:
+    """Compare Grad-CAM in half precision with fp32: its time, and the correlation of its maps."""
+    for name in work.of("mini"):
+        explained: dict[str, Callable[[], Explanation]] = {}
+        for each in PRECISIONS:
+            model = fold_batchnorm(load(name, weights_of(name), precision=each, device=work.device))
+            photos = islice(cycle(sorted(work.photos.glob("*.jp*g"))), min(work.batch, work.images))
+            (images,) = batches_of(model, [*photos], work.batch)
+            explained[each] = partial(explain, model, images.to(model.dtype), "gradcam")
+        case = f"{name}, {len(images)} photos"
+        yield from against("fp32", explained, work.repeats, ("precision", case))
+        maps = {each: run().maps.flatten(1) for each, run in explained.items()}
+        full = maps.pop("fp32")
+        for each, half in maps.items():
+            pairs = zip(full, half, strict=True)
+            least = min(float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs)
+            what = f"{each}, least correlation"
+            yield Measurement("precision", case, what, least, least, ">= 0.99", "with fp32")
+
+
+def occlusion(work: Workload) -> Iterator[Measurement]:
+    """Compare occlusion of one image with the forward passes of all its covered copies."""
+    window = Window(32, 16)
+    for name in work.of("vgg16", "resnet50"):
+        plain, model = plain_and_folded(name, work)
+        image = work.input(1)
+        rows, columns = (len(covered) for covered in window.covering(*image.shape[2:]))
+        covered = image.expand(rows * columns, -1, -1, -1)
+
+        def naive(plain: nn.Module = plain, covered: Tensor = covered) -> None:
+            for batch in covered.split(window.batch_size):
+                forward_of(plain, batch.contiguous(memory_format=torch.channels_last))()
+
+        contenders = {
+            "every window": naive,
+            "occlusion": partial(explain, model, image, "occlusion", window=window),
+        }
+        goal = {"vgg16": "<= 0.4", "resnet50": "<= 0.75"}.get(name, "")
+        place, rounds = ("occlusion", f"{name}, {len(covered)} windows"), min(3, work.repeats)
+        yield from against("every window", contenders, rounds, place, {"occlusion": goal})
+
+
+def evaluate(work: Workload) -> Iterator[Measurement]:
+    """Compare insertion and deletion with forward passes of the same number of images."""
+    for name in work.of("squeezenet1_0"):
+        plain, model = plain_and_folded(name, work)
+        runner = MethodRunner(model, ("gradcam",), Protocol(), batch_size=work.batch)
+        batches = work.input(min(100, work.images)).split(work.batch)
+        explained = [BatchEvidence(runner, batch, range(len(batch))) for batch in batches]
+        passes = 2 * (runner.protocol.curve_steps + 1)
+
+        def curves(explained: list[BatchEvidence] = explained) -> None:
+            for batch in explained:
+                maps = MapEvidence(batch, "gradcam")
+                assert maps.insertion_curve.shape == maps.deletion_curve.shape
+
+        def forwards(
+            plain: nn.Module = plain, batches: Any = batches, passes: int = passes
+        ) -> None:
+            for batch in batches:
+                for _ in range(passes):
+                    forward_of(plain, batch)()
+
+        contenders = {"masked images": forwards, "insertion and deletion": curves}
+        place = "evaluate", f"{name}, {sum(map(len, batches))} images, {passes} passes each"
+        goals = {"insertion and deletion": "<= 1.15"}
+        yield from against("masked images", contenders, min(2, work.repeats), place, goals)

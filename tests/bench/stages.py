@@ -1,0 +1,94 @@
+"""The section that measures each stage of a run."""
+
+from __future__ import annotations
+
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import thread_time
+from typing import Any
+
+import torch
+
+from camcli import load
+from camcli.images.find import Source, find
+from camcli.runs import pipeline, resume
+from camcli.runs.files import prepare
+from camcli.runs.job import Job
+from camcli.runs.manifest import MANIFEST, manifest
+from camcli.runs.names import check_names
+from camcli.runs.options import InputOptions
+from camcli.runs.pipeline import run
+from camcli.runs.save import written
+from tests.bench.clock import Measurement
+from tests.bench.workload import Workload, make_photos, weights_of
+
+
+def stages(work: Workload) -> Iterator[Measurement]:
+    """Measure the processor time of each stage per image, in one thread, and the sizes of files."""
+    threads, count = torch.get_num_threads(), min(64, work.images)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        photos = make_photos(folder / "in", work, count)
+        sources = [Source(photo, Path(photo.name)) for photo in photos]
+        for name in work.of("mini", "resnet50"):
+            model = load(name, weights_of(name), device=work.device)
+            output = folder / name
+            inputs = InputOptions(batch_size=work.batch)
+            job = Job(sources, model, ["gradcam"], ["pred"], output, inputs=inputs)
+            taken = _processor_time(job)
+            for what, seconds in taken.items():
+                cost = 1e3 * seconds / count, seconds / taken["explain"]
+                yield Measurement("stages", f"{name}, {count} photos", what, *cost, "", "ms/image")
+        sizes = {
+            "read": _bytes_per_image(photos, count),
+            "overlay": _bytes_per_image(output.glob("*.png"), count),
+            "map": _bytes_per_image(output.glob("*.npy"), count),
+            "manifest": _bytes_per_image([output / MANIFEST], count),
+            "list, in memory": _memory_per_item(lambda: find([str(folder / "in")])),
+            "manifest, in memory": _memory_per_item(lambda: list(resume.rows(output))),
+        }
+        for what, size in sizes.items():
+            cost = size / 1000, size / sizes["read"]
+            yield Measurement("stages", "bytes", what, *cost, "", "kB/image")
+    torch.set_num_threads(threads)
+
+
+def _bytes_per_image(files: Iterable[Path], count: int) -> float:
+    return sum(file.stat().st_size for file in files) / count
+
+
+def _memory_per_item(make: Callable[[], Sized]) -> float:
+    """Return the peak memory in bytes while a collection is made, divided by its length."""
+    tracemalloc.start()
+    made = make()
+    held = tracemalloc.get_traced_memory()[1] / len(made)
+    tracemalloc.stop()
+    return held
+
+
+def _processor_time(job: Job) -> dict[str, float]:
+    """Return the processor seconds of this thread for each stage of a job, run in sequence."""
+    prepare(job.output)
+    row = next(iter(run(replace(job, sources=job.sources[:1]))))[0]  # warms up
+    taken: dict[str, float] = {}
+
+    def timed(what: str, stage: Callable[[], Iterable[Any]]) -> list[Any]:
+        began = thread_time()
+        made = list(stage())
+        taken[what] = thread_time() - began
+        return made
+
+    folder = str(job.sources[0].path.parent)
+    find([folder])
+    timed("list", lambda: [check_names(job.output, find([folder]), job.results)])
+    loaded = timed("read", lambda: map(partial(pipeline.load, job), job.sources))
+    explained = timed("explain", lambda: pipeline._explained(job, loaded))
+    timed("write", lambda: map(partial(written, job), explained))
+    with manifest(job.output / MANIFEST) as add:
+        timed("manifest", lambda: [add([row]) for _ in job.sources])
+    return taken
