@@ -29,7 +29,8 @@ test-all: $(VENV)/.installed ## run all tests: also all networks, training, benc
 browser: ## install the browser for test-all, as root on Debian; its tests are skipped without it
 	@if command -v chromedriver >/dev/null; then echo 'chromedriver is installed'; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
 	else echo 'no root or no apt-get: no browser is installed'; fi \
 	|| echo 'the browser cannot be installed'
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from camcli import load
-from camcli.models.load import Model
+from camcli.models.model import Model
 from tests.bench.clock import Measurement, against, camcli, command, peak_memory
 from tests.bench.workload import SAMPLES, Workload, batches_of, forward_of, make_photos
 

@@ -59,8 +59,8 @@ def forward_of(module: Any, images: Tensor) -> Contender:
 
 def plain_and_folded(name: str, work: Workload) -> tuple[nn.Module, Model]:
     """Return a network as published, and as the command runs it, with folded normalisations."""
-    plain, ours = (load(name, "none", device=work.device) for _ in range(2))
-    return plain.module, fold_batchnorm(ours)
+    model = load(name, "none", device=work.device)
+    return model.module, fold_batchnorm(model)
 
 
 def weights_of(name: str) -> str:
