@@ -15,7 +15,7 @@ from camcli.errors import ModelError, TargetError
 from camcli.models.head import Head
 
 
-def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
+def find_layer_and_head(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
     """Return the target layer and the CAM head of an unknown network, from a traced forward pass.
 
     The layer is the last feature map before the head that is not the output of a pooling or

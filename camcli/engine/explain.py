@@ -10,7 +10,7 @@ from typing import Any, SupportsIndex, TypeAlias, overload
 import torch
 from torch import Tensor, nn
 
-from camcli.capture.discover import survey
+from camcli.capture.discover import find_layer_and_head
 from camcli.capture.evidence import Evidence, Observation
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
@@ -144,7 +144,7 @@ def probabilities(
         return Pass(watch, batch).probabilities
 
 
-def aimed(
+def classes_and_probabilities(
     model: Model | nn.Module, inputs: Inputs, target: TargetLike = "pred"
 ) -> tuple[Tensor, Tensor]:
     """Return the class that a target stands for in each image (N,), and its probability (N,).
@@ -172,7 +172,7 @@ def pick_methods(names: Sequence[str]) -> list[Method]:
     return [METHODS[name] for name in names]
 
 
-def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
+def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
     """Return the model with its automatic layer and its CAM head.
 
     A traced forward pass over `inputs` finds them where they are not known. Raises ModelError.
@@ -182,11 +182,11 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
     if (known := recorded_layer(model.module)) is not None:
         return replace(model, layer=known)
     with borrowed(model.module):
-        layer, head = survey(*trace(model.module, inputs))
+        layer, head = find_layer_and_head(*trace(model.module, inputs))
     return replace(model, layer=layer, head=head)
 
 
-def needs_survey(methods: Sequence[Method], layers: Sequence[str | None]) -> bool:
+def needs_target_layer(methods: Sequence[Method], layers: Sequence[str | None]) -> bool:
     """Return whether these methods need the automatic layer, or the head that CAM reads."""
     automatic = None in layers and any(method.at_layer for method in methods)
     return automatic or any("head" in method.requires for method in methods)
@@ -205,8 +205,8 @@ def _explain(
     if not layers:
         raise ValueError("no layer given")
     fusion.check_fusion(fuse, methods, layers)
-    if needs_survey(methods, layers):
-        model = surveyed(model, inputs)
+    if needs_target_layer(methods, layers):
+        model = with_target_layer(model, inputs)
     paths = [model.layer if path is None else find_layer(model.module, path) for path in layers]
     for method in methods:
         _check_network(method, model, paths)

@@ -13,7 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli.engine.explain import aimed, needs_survey, pick_methods, surveyed
+from camcli.engine.explain import (
+    classes_and_probabilities,
+    needs_target_layer,
+    pick_methods,
+    with_target_layer,
+)
 from camcli.errors import AnnotationError, ImageError, MethodError, NotAnnotatedError, one_line
 from camcli.evaluation.evidence import BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, TilePool, grid_evidence
@@ -76,7 +81,7 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
     def measure(batch: list[Sample]) -> tuple[BatchScores, list[Tile]]:
         nonlocal runner
         images = stacked(batch, study.model)
-        runner = replace(_surveyed(runner, images), batch_size=limit.size)
+        runner = replace(_with_target_layer(runner, images), batch_size=limit.size)
         scores = _batch_scores(_batch_evidence(runner, images, batch), on_images)
         return scores, list(_confident(runner, images, batch)) if on_grids else []
 
@@ -111,11 +116,11 @@ def _runner(study: Study) -> MethodRunner:
     )
 
 
-def _surveyed(runner: MethodRunner, images: Tensor) -> MethodRunner:
+def _with_target_layer(runner: MethodRunner, images: Tensor) -> MethodRunner:
     """Find the automatic layer once, so that not every explanation searches for it."""
-    if not needs_survey(pick_methods(runner.methods), [runner.layer]):
+    if not needs_target_layer(pick_methods(runner.methods), [runner.layer]):
         return runner
-    return replace(runner, model=surveyed(runner.model, (images,)))
+    return replace(runner, model=with_target_layer(runner.model, (images,)))
 
 
 def _load(study: Study, numbered: tuple[int, Source]) -> ReadResult:
@@ -191,7 +196,9 @@ def _batch_scores(batch: BatchEvidence, metrics: Sequence[Metric]) -> BatchScore
     classes, probability = (
         (batch.classes, batch.probability)
         if metrics
-        else aimed(runner.model, batch.images, runner.target)  # without an explanation
+        else classes_and_probabilities(
+            runner.model, batch.images, runner.target
+        )  # without an explanation
     )
     explained = [*map(ExplainedClass, classes.tolist(), probability.tolist())]
     for i, annotation in enumerate(batch.annotations):
@@ -230,7 +237,9 @@ def _on_host(rows: Iterable[Tensor]) -> Floats:
 
 def _confident(runner: MethodRunner, images: Tensor, batch: Sequence[Sample]) -> Iterator[Tile]:
     """Yield the images that are predicted with enough confidence for a grid."""
-    predicted, confidence = (column.tolist() for column in aimed(runner.model, images))
+    predicted, confidence = (
+        column.tolist() for column in classes_and_probabilities(runner.model, images)
+    )
     for sample, image, label, share in zip(batch, images, predicted, confidence, strict=True):
         if share >= runner.protocol.min_confidence:
             yield Tile(sample.number, image.clone(), label)

@@ -75,7 +75,7 @@ class Job:
             check_boxes(pick_methods(self.methods))
         check_names(self.output, self.sources, self.results)
         if not self.options.overwrite:
-            resume.refuse_other(self.output, self.earlier(), self.settings, record_of(self))
+            resume.check_settings(self.output, self.earlier(), self.settings, record_of(self))
         prepare(self.output)
 
     def earlier(self) -> Iterator[Row]:
@@ -229,7 +229,7 @@ class Result:
 Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
 
 
-def clocked(job: Job) -> Callable[[Counter[str]], Row]:
+def timed_record(job: Job) -> Callable[[Counter[str]], Row]:
     """Start the clock of a run, and return a function from the final counts to its record."""
     started, clock = datetime.now(timezone.utc), time.monotonic()
     return lambda counts: {

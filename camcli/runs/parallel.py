@@ -29,7 +29,7 @@ COUNT = 2
 """Streams where there are threads for them: more would take more memory at once."""
 
 
-def side_by_side(
+def map_parallel(
     workers: Sequence[Callable[[In], Out]], items: Iterable[In]
 ) -> Generator[Out, None, None]:
     """`map` in order, each worker in a thread of its own, with one more item at hand.
@@ -61,9 +61,9 @@ def side_by_side(
             waiting.append(Future())
             inbox.put((waiting[-1], item))
             if len(waiting) > len(workers):
-                yield next_of(waiting)
+                yield pop_result(waiting)
         while waiting:
-            yield next_of(waiting)
+            yield pop_result(waiting)
     finally:
         if not all(future.done() for future in waiting):
             for thread in threads:
@@ -76,7 +76,7 @@ def side_by_side(
         torch.set_num_threads(every)
 
 
-def next_of(waiting: deque[Future[Out]]) -> Out:
+def pop_result(waiting: deque[Future[Out]]) -> Out:
     """The result of the first of those that are waited for, which then is no longer one of them."""
     result = waiting[0].result()  # still there if waiting for it is interrupted
     waiting.popleft()
@@ -90,7 +90,7 @@ def _do(worker: Callable[[In], Out], future: Future[Out], item: In) -> None:
         future.set_exception(error)
 
 
-def twin(model: Model) -> Model | None:
+def copy_sharing_weights(model: Model) -> Model | None:
     """The same model with a network of its own that shares the weights, for another thread.
 
     Each pass puts its hooks on the network, so that two threads cannot have one. None for a network

@@ -29,9 +29,9 @@ from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, read_ahead, read_image, windows_of
 from camcli.runs.existing import Kept, cleared, digest_of, kept_rows, to_read
 from camcli.runs.files import to_json, write
-from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, clocked
+from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, timed_record
 from camcli.runs.manifest import MANIFEST, RUN, Row, manifest
-from camcli.runs.parallel import COUNT, next_of, side_by_side, twin
+from camcli.runs.parallel import COUNT, copy_sharing_weights, map_parallel, pop_result
 from camcli.runs.save import written
 from camcli.runs.worker import Worker
 
@@ -60,7 +60,7 @@ def run(job: Job, executor: Executor | None = None) -> Generator[list[Row], None
     job.check()
     options = job.options
     earlier = [*job.earlier()] if options.skip_existing or options.overwrite else []
-    record, counts = clocked(job), Counter[str]()
+    record, counts = timed_record(job), Counter[str]()
     nothing = not job.sources
     with manifest(job.record(MANIFEST), even_empty=nothing) as add:
 
@@ -130,9 +130,9 @@ def _write_behind(
     for item in items:
         waiting.append(executor.submit(function, item))
         while waiting and (len(waiting) > behind or waiting[0].done()):
-            yield next_of(waiting)
+            yield pop_result(waiting)
     while waiting:
-        yield next_of(waiting)
+        yield pop_result(waiting)
 
 
 def _explained(job: Job, loaded: Iterable[Read]) -> Generator[Explained, None, None]:
@@ -156,7 +156,7 @@ def _explained(job: Job, loaded: Iterable[Read]) -> Generator[Explained, None, N
             else:
                 yield from (window[at : at + size] for at in range(0, len(window), size))
 
-    with closing(side_by_side(workers, parts())) as found:
+    with closing(map_parallel(workers, parts())) as found:
         for explained in found:
             yield from explained
     for window in alone:
@@ -168,8 +168,8 @@ def _workers(job: Job, first: Sequence[Read]) -> Sequence[Worker]:
     images = [item for item in first if isinstance(item, Loaded)]
     here = Worker(job, job.model)
     with suppress(RuntimeError, AssertionError):  # which explaining reports for each image
-        here.survey(images[:1])
+        here.find_layer(images[:1])
     many = job.model.device.type == "cpu" and len(first) > 1
     count = min(COUNT, torch.get_num_threads()) if many else 1
-    twins = [twin(here.model) for _ in range(count)] if count > 1 else []
+    twins = [copy_sharing_weights(here.model) for _ in range(count)] if count > 1 else []
     return [Worker(job, model) for model in twins if model] or [here]

@@ -94,7 +94,7 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
             yield parse_row(line)
 
 
-def refuse_other(folder: AnyPath, found: Iterable[Row], settings: str, record: Row) -> None:
+def check_settings(folder: AnyPath, found: Iterable[Row], settings: str, record: Row) -> None:
     """Refuse a folder with results of other settings. Raises OutputError.
 
     `record` holds the settings of this run, for the message.

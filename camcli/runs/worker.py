@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from camcli.capture.targets import Text
-from camcli.engine.explain import explain, needs_survey, pick_methods, probabilities, surveyed
+from camcli.engine.explain import (
+    explain,
+    needs_target_layer,
+    pick_methods,
+    probabilities,
+    with_target_layer,
+)
 from camcli.engine.explanation import Explanation
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
@@ -27,7 +33,7 @@ class Worker:
         self.model = model
         self.limit = BatchLimit[Loaded](job.inputs.batch_size)
         methods = pick_methods(job.methods)
-        self.surveys = needs_survey(methods, job.layers)
+        self.needs_layer = needs_target_layer(methods, job.layers)
         self.reruns = job.window.batch_size if any(method.reruns for method in methods) else 1
 
     def __call__(self, window: Sequence[Loaded | Failed | Existing]) -> list[Explained]:
@@ -44,14 +50,14 @@ class Worker:
                 done[_key(item)] = item, results
         return [done[_key(one)] if isinstance(one, Loaded) else one for one in window]
 
-    def survey(self, batch: Sequence[Loaded]) -> None:
+    def find_layer(self, batch: Sequence[Loaded]) -> None:
         """Find the automatic layer by a traced pass, if it is needed and not known."""
-        if self.surveys and batch and self.model.layer is None:
-            self.model = surveyed(self.model, (stacked(batch, self.model),))
+        if self.needs_layer and batch and self.model.layer is None:
+            self.model = with_target_layer(self.model, (stacked(batch, self.model),))
 
     def _explained(self, batch: Sequence[Loaded]) -> list[Explanation]:
         job = self.job
-        self.survey(batch)
+        self.find_layer(batch)
         return explain(
             *(self.model, stacked(batch, self.model), job.methods, job.parsed, job.layers),
             window=self.limit.limited(job.window),
