@@ -23,7 +23,7 @@ Score = Callable[[Any], Tensor]
 """From a model's output to one differentiable score per image, (N,)."""
 
 
-class Text(NamedTuple):
+class ExplainedText(NamedTuple):
     """A text about an image whose score is explained, and its probability.
 
     `answers` are the network's own texts, the best first. `words` are the words of this text where
@@ -71,7 +71,7 @@ class Target:
         return None
 
     @property
-    def texts(self) -> tuple[Text, ...] | None:
+    def texts(self) -> tuple[ExplainedText, ...] | None:
         """The text explained for each image of a resolved target; None if it is none."""
         return None
 

@@ -144,7 +144,7 @@ def probabilities(
         return Pass(watch, batch).probabilities
 
 
-def classes_and_probabilities(
+def class_and_probability(
     model: Model | nn.Module, inputs: Inputs, target: TargetLike = "pred"
 ) -> tuple[Tensor, Tensor]:
     """Return the class that a target stands for in each image (N,), and its probability (N,).

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from camcli.capture.targets import Text
+from camcli.capture.targets import ExplainedText
 from camcli.engine.photo import Photo
 from camcli.errors import ImageError
 from camcli.methods.registry import METHODS
@@ -45,7 +45,7 @@ class Explanation:
     classes: Tensor | None
     probabilities: Tensor | None
     boxes: Tensor | None = None
-    texts: tuple[Text, ...] | None = None
+    texts: tuple[ExplainedText, ...] | None = None
     photos: tuple[Photo, ...] = field(default=(), repr=False, compare=False)
 
     def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:

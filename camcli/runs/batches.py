@@ -83,7 +83,7 @@ def stacked(batch: Sequence[HasInput], model: Model) -> Tensor:
     return inputs.to(model.device, model.dtype, memory_format=torch.channels_last)
 
 
-def attempts(
+def run_batches(
     batches: Iterable[list[In]],
     limit: BatchLimit[In],
     run: Callable[[list[In]], Out],

@@ -17,17 +17,17 @@ from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
 from camcli.runs.outputs import named_files
 
-Kept: TypeAlias = dict[str, list[Row]]
+KeptRows: TypeAlias = dict[str, list[Row]]
 """The rows of images that need not be explained again, by the images' names."""
 
 
 def digest_of(job: Job, path: AnyPath) -> str:
     """Return the digest of a result: of the run's settings, and of the image and versions."""
-    own = resume.input_digest(path, job.made) if path != STDIN else ""
+    own = resume.input_digest(path, job.environment) if path != STDIN else ""
     return f"{job.settings}-{own}"
 
 
-def kept_rows(job: Job, earlier: Iterable[Row], executor: ThreadPoolExecutor) -> Kept:
+def kept_rows(job: Job, earlier: Iterable[Row], executor: ThreadPoolExecutor) -> KeptRows:
     """Return the rows of images all of whose results exist and were made in the same way."""
     known: dict[resume.Key, dict[str | None, Row]] = defaultdict(dict)
     for row in earlier:  # all runs of a folder have the same layers in the same order
@@ -56,7 +56,7 @@ def kept_rows(job: Job, earlier: Iterable[Row], executor: ThreadPoolExecutor) ->
     return {source.name.as_posix(): rows for source, rows in found if rows}
 
 
-def to_read(job: Job, kept: Kept) -> Iterator[Source | Existing]:
+def to_read(job: Job, kept: KeptRows) -> Iterator[Source | Existing]:
     """Yield the sources to read, and for windows that are complete the rows instead.
 
     In a window with an image to explain all images are read, since a batch of another size would
@@ -69,8 +69,8 @@ def to_read(job: Job, kept: Kept) -> Iterator[Source | Existing]:
         yield from window if None in known else map(Existing, filter(None, known))
 
 
-def cleared(
-    job: Job, explained: Iterable[Explained], earlier: Sequence[Row], kept: Kept
+def clear_earlier(
+    job: Job, explained: Iterable[Explained], earlier: Sequence[Row], kept: KeptRows
 ) -> Iterator[Explained]:
     """Pass results on; with --overwrite, remove earlier files before the first result.
 

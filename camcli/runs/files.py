@@ -77,10 +77,10 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
 
 
 @overload
-def within(folder: Path, name: Any) -> Path: ...
+def path_inside(folder: Path, name: Any) -> Path: ...
 @overload
-def within(folder: AnyPath, name: Any) -> AnyPath: ...
-def within(folder: AnyPath, name: Any) -> AnyPath:
+def path_inside(folder: AnyPath, name: Any) -> AnyPath: ...
+def path_inside(folder: AnyPath, name: Any) -> AnyPath:
     """Return the path of a file in an output folder, after checking that it lies below the folder.
 
     The check is needed since a manifest may name any path, and a link in the folder may lead

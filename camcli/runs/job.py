@@ -19,7 +19,7 @@ from torch import Tensor
 
 from camcli import __version__
 from camcli.capture.readers import Reader
-from camcli.capture.targets import Target, Text, parse_target
+from camcli.capture.targets import ExplainedText, Target, parse_target
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError
@@ -131,9 +131,9 @@ class Job:
         return resume.digest([*known, weights, vars(model.preset), model.class_names, *texts])
 
     @cached_property
-    def made(self) -> str:
+    def environment(self) -> str:
         """The digest of what else decides the bytes written, except the image itself."""
-        return resume.made(record_of(self))
+        return resume.environment_digest(record_of(self))
 
 
 def make_job(
@@ -223,7 +223,7 @@ class Result:
     class_index: int | None
     probability: float | None
     box: Box | None = None
-    text: Text | None = None
+    text: ExplainedText | None = None
 
 
 Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing

@@ -27,17 +27,17 @@ from camcli.images.decode import fetch
 from camcli.images.find import Source
 from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, read_ahead, read_image, windows_of
-from camcli.runs.existing import Kept, cleared, digest_of, kept_rows, to_read
+from camcli.runs.existing import KeptRows, clear_earlier, digest_of, kept_rows, to_read
 from camcli.runs.files import to_json, write
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, timed_record
 from camcli.runs.manifest import MANIFEST, RUN, Row, manifest
 from camcli.runs.parallel import COUNT, copy_sharing_weights, map_parallel, pop_result
-from camcli.runs.save import written
+from camcli.runs.save import write_results
 from camcli.runs.worker import Worker
 
 Read: TypeAlias = Loaded | Failed | Existing
 """The outcome of reading a source."""
-Late: TypeAlias = Callable[[list[Row]], object]
+RowSink: TypeAlias = Callable[[list[Row]], object]
 """Takes the rows of images that were done, but not yet yielded, when a run was stopped."""
 
 
@@ -45,7 +45,7 @@ class Executor(Protocol):
     """Explains all of a job's images, and yields rows image by image, in input order."""
 
     def __call__(
-        self, job: Job, earlier: Sequence[Row], late: Late
+        self, job: Job, earlier: Sequence[Row], on_late: RowSink
     ) -> Generator[list[Row], None, None]: ...
 
 
@@ -75,21 +75,25 @@ def run(job: Job, executor: Executor | None = None) -> Generator[list[Row], None
         finally:
             if counts or nothing:
                 write(job.record(RUN), to_json(record(counts), indent=2))
-    resume.sweep(job.output, job.part)
+    resume.remove_leftovers(job.output, job.part)
 
 
-def run_locally(job: Job, earlier: Sequence[Row], late: Late) -> Generator[list[Row], None, None]:
+def run_locally(
+    job: Job, earlier: Sequence[Row], on_late: RowSink
+) -> Generator[list[Row], None, None]:
     """Execute a job in this process."""
-    kept: Kept = {}
+    kept: KeptRows = {}
     workers, batch_size = job.inputs.workers, job.inputs.batch_size
     reading, writing = ThreadPoolExecutor(workers), ThreadPoolExecutor(workers)
     writes: Queue[list[Row]] = deque()
     try:
         kept.update(kept_rows(job, earlier, reading) if job.options.skip_existing else {})
-        loaded = read_ahead(reading, partial(load, job), to_read(job, kept), batch_size)
+        loaded = read_ahead(reading, partial(load_image, job), to_read(job, kept), batch_size)
         with closing(_explained(job, loaded)) as explained:
-            items = cleared(job, explained, earlier, kept)
-            for rows in _write_behind(writing, partial(written, job), items, batch_size, writes):
+            items = clear_earlier(job, explained, earlier, kept)
+            for rows in _write_behind(
+                writing, partial(write_results, job), items, batch_size, writes
+            ):
                 kept.pop(rows[0]["image"], None)
                 yield rows
     finally:
@@ -99,12 +103,12 @@ def run_locally(job: Job, earlier: Sequence[Row], late: Late) -> Generator[list[
             if not future.exception():
                 rows = future.result()
                 kept.pop(rows[0]["image"], None)
-                late(rows)
+                on_late(rows)
         for rows in kept.values():  # of windows that the run did not reach
-            late(rows)
+            on_late(rows)
 
 
-def load(job: Job, source: Source | Existing) -> Read:
+def load_image(job: Job, source: Source | Existing) -> Read:
     """Read, decode and preprocess a source; an error becomes Failed."""
     if isinstance(source, Existing):
         return source
@@ -171,5 +175,5 @@ def _workers(job: Job, first: Sequence[Read]) -> Sequence[Worker]:
         here.find_layer(images[:1])
     many = job.model.device.type == "cpu" and len(first) > 1
     count = min(COUNT, torch.get_num_threads()) if many else 1
-    twins = [copy_sharing_weights(here.model) for _ in range(count)] if count > 1 else []
-    return [Worker(job, model) for model in twins if model] or [here]
+    copies = [copy_sharing_weights(here.model) for _ in range(count)] if count > 1 else []
+    return [Worker(job, model) for model in copies if model] or [here]

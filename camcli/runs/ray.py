@@ -35,7 +35,7 @@ from camcli.runs import resume
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
-from camcli.runs.pipeline import Executor, Late, run_locally
+from camcli.runs.pipeline import Executor, RowSink, run_locally
 from camcli.speed import keep_freed_memory
 
 UNIT_BATCHES = 16
@@ -47,7 +47,7 @@ QUEUED = 2
 REPORT_BATCHES = 4
 """The batches after which an actor reports its rows. What it did since is repeated after a stop."""
 
-Report: TypeAlias = tuple[int, str, Any]
+ActorReport: TypeAlias = tuple[int, str, Any]
 """An image's place in the list, and its `rows`, an `error` that stops the run, or a `warning`."""
 
 
@@ -148,7 +148,7 @@ def _pool_for(nodes: Sequence[tuple[int, int]], device: str, actors: int | None)
 
 
 def run_on_actors(
-    job: Job, earlier: Sequence[Row], late: Late, *, pool: ActorPool
+    job: Job, earlier: Sequence[Row], on_late: RowSink, *, pool: ActorPool
 ) -> Generator[list[Row], None, None]:
     """Execute a job on a cluster's actors.
 
@@ -170,10 +170,10 @@ def run_on_actors(
             raise ClusterError(f"Ray gave {done} of {len(job.sources)} images")
     finally:
         if isinstance(job.output, Path):  # actors may have been killed while they wrote
-            resume.sweep_files(job.output, {job.owner})
+            resume.remove_unfinished(job.output, {job.owner})
         for source in job.sources[done:]:  # keep the rows of earlier runs for the next run
             if before := known.get(source.name.as_posix()):
-                late(before)
+                on_late(before)
 
 
 class Explainer:
@@ -194,7 +194,7 @@ class Explainer:
         drops those that it has already.
         """
         at, sources, earlier = pickle.loads(batch["unit"][0])  # noqa: S301 - made by _units
-        reports: list[Report] = []
+        reports: list[ActorReport] = []
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", CamcliWarning)
@@ -211,7 +211,7 @@ class Explainer:
         yield _packed([*reports, *((at, "warning", line) for line in lines)])
 
 
-def _packed(reports: Sequence[Report]) -> dict[str, list[bytes]]:
+def _packed(reports: Sequence[ActorReport]) -> dict[str, list[bytes]]:
     """Return reports as one row of a table, which Ray Data cannot split."""
     return {"reports": [pickle.dumps(reports)]}
 
@@ -232,7 +232,7 @@ def _results(
                 yield at, what
 
 
-def _reports(job: Job, units: Sequence[Any], pool: ActorPool) -> Generator[Report, None, None]:
+def _reports(job: Job, units: Sequence[Any], pool: ActorPool) -> Generator[ActorReport, None, None]:
     """Run the units on actors, and yield their reports in order."""
     if not units:
         return

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from camcli.errors import OutputError
 from camcli.images.store import AnyPath, RemotePath
-from camcli.runs.files import process_mark, to_json, within
+from camcli.runs.files import path_inside, process_mark, to_json
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
 from camcli.runs.outputs import OUTPUTS, named_files
 
@@ -39,12 +39,12 @@ def digest(parts: Any) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def input_digest(file: AnyPath, made: str) -> str:
-    """Return 16 hexadecimal digits for an image's bytes and the digest `made`.
+def input_digest(file: AnyPath, environment: str) -> str:
+    """Return 16 hexadecimal digits for an image's bytes and the digest `environment`.
 
     They are empty where the file cannot be read.
     """
-    found = hashlib.sha256(made.encode())
+    found = hashlib.sha256(environment.encode())
     try:
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
@@ -54,7 +54,7 @@ def input_digest(file: AnyPath, made: str) -> str:
     return found.hexdigest()[:16]
 
 
-def made(record: Row) -> str:
+def environment_digest(record: Row) -> str:
     """Return the digest of what decides the bytes written, besides settings and image.
 
     It leaves out the batch size, since a smaller one chosen later for lack of memory must not make
@@ -112,22 +112,22 @@ def clear(folder: AnyPath, found: Iterable[Row], keep: Callable[[Row, str], bool
     for row in found:
         for name in _files(row):
             if not keep(row, name):
-                within(folder, name).unlink(missing_ok=True)
+                path_inside(folder, name).unlink(missing_ok=True)
 
 
-def sweep(folder: AnyPath, shard: str | None = None) -> None:
+def remove_leftovers(folder: AnyPath, shard: str | None = None) -> None:
     """Remove the journals and unfinished files of killed runs, once a run has replaced them."""
     found = journals(folder / record_name(MANIFEST, shard))
     if isinstance(folder, RemotePath):  # a store has no unfinished files
         dead = found
     else:
         dead = [file for file in found if isinstance(file, Path) and _is_dead(file)]
-        sweep_files(folder, {_MARK.match(file.name)[1] for file in dead})  # type: ignore[index]
+        remove_unfinished(folder, {_MARK.match(file.name)[1] for file in dead})  # type: ignore[index]
     for file in dead:
         file.unlink(missing_ok=True)
 
 
-def sweep_files(folder: Path, marks: Collection[str]) -> None:
+def remove_unfinished(folder: Path, marks: Collection[str]) -> None:
     """Remove the unfinished files that bear one of these marks."""
     for file in folder.rglob(".camcli-*.tmp") if marks else ():
         if (found := _MARK.match(file.name)) and found[1] in marks:

@@ -11,14 +11,14 @@ from camcli.errors import CamcliError
 from camcli.images.find import Source
 from camcli.methods.registry import METHODS
 from camcli.render import draw
-from camcli.runs.files import within, write
+from camcli.runs.files import path_inside, write
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted, name_of
 from camcli.runs.outputs import OUTPUTS, Drawing, OutputKind
 
 
-def written(job: Job, item: Explained) -> list[Row]:
+def write_results(job: Job, item: Explained) -> list[Row]:
     """Write the files of an image and return its rows, one for each result."""
     if isinstance(item, Existing):
         return item.rows
@@ -26,10 +26,10 @@ def written(job: Job, item: Explained) -> list[Row]:
         facts = {"status": "error", "error": str(item.error), "digest": f"{job.settings}-"}
         return [_row(item.source, one, layer=one.layer, **facts) for one in job.results]
     loaded, results = item
-    return [_written(job, loaded, result) for result in results]
+    return [_write_result(job, loaded, result) for result in results]
 
 
-def _written(job: Job, loaded: Loaded, result: Result) -> Row:
+def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     box = loaded.crop.corners(result.box, loaded.size)
     facts: Row = {
         "class_index": result.class_index,
@@ -64,7 +64,7 @@ def _written(job: Job, loaded: Loaded, result: Result) -> Row:
     )
     try:
         for name, file in saves.items():
-            write(within(job.output, file), OUTPUTS[name].contents(drawing), job.owner)
+            write(path_inside(job.output, file), OUTPUTS[name].contents(drawing), job.owner)
     except CamcliError as error:
         return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
     return row(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from camcli.capture.targets import Text
+from camcli.capture.targets import ExplainedText
 from camcli.engine.explain import (
     explain,
     needs_target_layer,
@@ -20,7 +20,7 @@ from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
 from camcli.models.model import Model
 from camcli.runs.batch_size import BatchLimit, is_out_of_memory
-from camcli.runs.batches import attempts, by_shape, stacked
+from camcli.runs.batches import by_shape, run_batches, stacked
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
 from camcli.runs.names import Wanted
 
@@ -40,7 +40,7 @@ class Worker:
         """Explain the images of a window, and return its items in their order."""
         done: dict[str, Explained] = {}
         loaded = [item for item in window if isinstance(item, Loaded)]
-        for batch, found in attempts(
+        for batch, found in run_batches(
             by_shape(loaded), self.limit, self._explained, lambda: self.reruns
         ):
             if isinstance(found, Exception):
@@ -113,6 +113,6 @@ def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     ]
 
 
-def _own_parts(values: MapArray, text: Text | None) -> MapArray:
+def _own_parts(values: MapArray, text: ExplainedText | None) -> MapArray:
     """Return the maps of a text's own words: another text of the batch may have more words."""
     return values[: len(text.words)] if text and text.words else values

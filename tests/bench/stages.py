@@ -86,7 +86,7 @@ def _processor_time(job: Job) -> dict[str, float]:
     folder = str(job.sources[0].path.parent)
     find([folder])
     timed("list", lambda: [check_names(job.output, find([folder]), job.results)])
-    loaded = timed("read", lambda: map(partial(pipeline.load, job), job.sources))
+    loaded = timed("read", lambda: map(partial(pipeline.load_image, job), job.sources))
     explained = timed("explain", lambda: pipeline._explained(job, loaded))
     timed("write", lambda: map(partial(written, job), explained))
     with manifest(job.output / MANIFEST) as add:

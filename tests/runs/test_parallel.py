@@ -167,7 +167,7 @@ def test_an_interruption_does_not_wait_for_the_last_item(
     assert worker.finished == []
 
 
-def test_a_twin_has_the_weights_and_a_network_of_its_own() -> None:
+def test_a_copy_shares_the_weights_and_has_its_own_network() -> None:
     model = load("squeezenet1_1", "none")
     other = copy_sharing_weights(model)
     assert other is not None
@@ -296,5 +296,5 @@ def test_the_callers_network_is_as_it_was(job: Job) -> None:
     assert not any(part._forward_hooks for part in net.modules())
 
 
-def test_what_cannot_be_copied_has_no_twin() -> None:
+def test_a_network_that_cannot_be_copied() -> None:
     assert copy_sharing_weights(Model(nn.Sequential(Locked()))) is None

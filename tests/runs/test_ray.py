@@ -181,7 +181,9 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def reports_here(job: Job, units: list[Any], crew: executor.ActorPool) -> Iterator[executor.Report]:
+def reports_here(
+    job: Job, units: list[Any], crew: executor.ActorPool
+) -> Iterator[executor.ActorReport]:
     actor = executor.Explainer(pickle.dumps(job), crew, os.getcwd())
     for unit in units:
         for told in actor({"unit": unit["unit"].to_pylist()}):
@@ -245,7 +247,7 @@ def test_warnings_come_home(job: Job, here: None) -> None:
 def test_rows_that_are_lost_or_come_twice_stop_the_run(
     job: Job, here: None, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mangled(*given: Any) -> Iterator[executor.Report]:
+    def mangled(*given: Any) -> Iterator[executor.ActorReport]:
         items = [*reports_here(*given)]
         yield from items[:lost] + items[lost + 1 :]
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from camcli.capture.targets import Target, Text
+from camcli.capture.targets import ExplainedText, Target
 from camcli.engine.language.load import LanguageModel
 from camcli.engine.language.network import Memory, TextScorer, Tokens
 from camcli.errors import CamcliWarning, TargetError
@@ -73,7 +73,7 @@ class TokenScore(Target):
     spec: str
     ids: Tensor
     counted: Tensor
-    said: tuple[Text, ...]
+    said: tuple[ExplainedText, ...]
 
     def score(self, output: Memory) -> Tensor:
         each = output.log_probabilities(self.ids[:, None])[:, 0]
@@ -83,7 +83,7 @@ class TokenScore(Target):
         return replace(self, ids=self.ids[which], counted=self.counted[which])
 
     @property
-    def texts(self) -> tuple[Text, ...]:
+    def texts(self) -> tuple[ExplainedText, ...]:
         return self.said
 
 
@@ -107,7 +107,7 @@ class TextTarget(Target):
     def resolve(self, output: Memory) -> tuple[TokenScore, ...]:
         ids, probabilities = self._texts(output)
         said = tuple(
-            Text(self.name or self.prompt.read(text), probability, answers)
+            ExplainedText(self.name or self.prompt.read(text), probability, answers)
             for text, probability, answers in zip(
                 ids, probabilities.tolist(), self.prompt.answers(output), strict=True
             )
