@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, cloned, scaled
-from camcli.capture.incremental.run import PatchRuns, plan_of
+from camcli.capture.incremental.run import PatchRunner, find_plan
 
 Scorer: TypeAlias = Callable[[Any, Tensor], Tensor]
 """From the network's output for images `which` (Q,) of the batch to scores (T,Q) of T targets."""
@@ -41,12 +41,12 @@ def occluded(run: Pass, score: Scorer, *, of_classes: bool) -> Tensor:
 
     shape = run.size, len(rows), len(columns)
     queue = _queue(run, shape)
-    plan = plan_of(run, covered) if of_classes else None
+    plan = find_plan(run, covered) if of_classes else None
     if plan is None:
         return _scores(run, score, queue, covered, run.output_of).view(-1, *shape)
     scores = []
     for own, of_one in zip(torch.split(image, 1), queue.chunk(run.size), strict=True):
-        patches = PatchRuns(plan, own)  # keeps the maps of one image at a time
+        patches = PatchRunner(plan, own)  # keeps the maps of one image at a time
         scores.append(_scores(run, score, of_one, covered, patches))
     return torch.cat(scores, dim=1).view(-1, *shape)
 
