@@ -19,7 +19,7 @@ from camcli.capture.targets import Score, Target, WeightedClasses, parse_target
 from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
-from camcli.engine.inputs import Inputs, as_inputs, opened_inputs
+from camcli.engine.inputs import Inputs, prepare_inputs
 from camcli.errors import MethodError, unknown
 from camcli.images.preprocess import Preset
 from camcli.methods import fusion
@@ -28,7 +28,7 @@ from camcli.models.families import find_layer, layout_of, recorded_layer
 from camcli.models.model import Model
 
 Region: TypeAlias = Tensor | Sequence[float]
-"""x0, y0, x1, y1, or a tensor of such (N,4)."""
+"""x0, y0, x1, y1 in input pixels, or one region for each image (N,4)."""
 TargetLike: TypeAlias = str | SupportsIndex | Score | Target
 """A tensor of several indices, (N,), holds a class for each image."""
 
@@ -48,34 +48,10 @@ def explain(
 def explain(
     model: Model | nn.Module,
     inputs: Inputs,
-    method: Sequence[str],
+    method: str | Sequence[str] = ...,
     target: TargetLike | Sequence[TargetLike] = ...,
     layer: str | Sequence[str | None] | None = ...,
     *,
-    window: Window = ...,
-    fuse: str | None = ...,
-    region: Region | None = ...,
-) -> list[Explanation]: ...
-@overload
-def explain(
-    model: Model | nn.Module,
-    inputs: Inputs,
-    method: str = ...,
-    *,
-    target: Sequence[TargetLike],
-    layer: str | Sequence[str | None] | None = ...,
-    window: Window = ...,
-    fuse: str | None = ...,
-    region: Region | None = ...,
-) -> list[Explanation]: ...
-@overload
-def explain(
-    model: Model | nn.Module,
-    inputs: Inputs,
-    method: str = ...,
-    target: TargetLike = ...,
-    *,
-    layer: Sequence[str | None],
     window: Window = ...,
     fuse: str | None = ...,
     region: Region | None = ...,
@@ -117,7 +93,7 @@ def explain(
     single = isinstance(target, str | SupportsIndex | Target) or callable(target)
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
-    batch, photos = opened_inputs(model, inputs)
+    batch, photos = prepare_inputs(model, inputs)
     one_layer = layer is None or isinstance(layer, str)
     layers: list[str | None] = [layer] if one_layer else list(layer)  # type: ignore[list-item, arg-type]
     reader = Reader(model.task, model.num_classes, _regions(region, batch))
@@ -136,7 +112,7 @@ def probabilities(
     are as for `explain`.
     """
     model = model if isinstance(model, Model) else Model(model)
-    batch = as_inputs(model, inputs)
+    batch, _ = prepare_inputs(model, inputs)
     watch = Watch(
         model.module, reader=Reader(model.task, model.num_classes, _regions(region, batch))
     )
@@ -156,7 +132,7 @@ def class_and_probability(
     parsed = parse_target(target, model.class_names, model.num_classes)
     watch = Watch(model.module, reader=Reader(model.task, model.num_classes))
     with borrowed(model.module):
-        run = Pass(watch, as_inputs(model, inputs))
+        run = Pass(watch, prepare_inputs(model, inputs)[0])
         with closing(Observation(run, [parsed])) as observation:
             (scored,) = observation.scored
             if scored.target.classes is None or scored.probability is None:
@@ -228,11 +204,11 @@ def _explain(
                 shown
                 for method in methods
                 for target, group in zip(targets, observation.groups, strict=True)
-                for shown in _of_target(method, target, observation, group, fuse)
+                for shown in _explain_target(method, target, observation, group, fuse)
             ]
 
 
-def _of_target(
+def _explain_target(
     method: Method,
     target: Target,
     observation: Observation,
@@ -241,15 +217,22 @@ def _of_target(
 ) -> list[Explanation]:
     """Return a method's explanations of a target, one for each layer or one fused from them."""
     each = [
-        _explanations(method, observation.evidence(part, at_layers=method.at_layer), fuse)
+        _explain_layers(method, observation.evidence(part, at_layers=method.at_layer), fuse)
         for part in group
     ]
     if not target.several:
         return each[0]
-    return [_joined(parts) for parts in zip(*each, strict=True)]
+    return [
+        replace(
+            parts[0],
+            maps=torch.stack([part.maps for part in parts], 1),  # (N,P,h,w) for P parts
+            scores=torch.stack([part.scores for part in parts]).sum(0),
+        )
+        for parts in zip(*each, strict=True)
+    ]
 
 
-def _explanations(
+def _explain_layers(
     method: Method, evidence: Sequence[Evidence], fuse: str | None
 ) -> list[Explanation]:
     """Return a method's explanations of a resolved target at each layer, or the one fused map."""
@@ -274,15 +257,6 @@ def _explanations(
         )
         for layer, of_layer in zip(layers, maps, strict=True)
     ]
-
-
-def _joined(parts: Sequence[Explanation]) -> Explanation:
-    """Return the explanations of a target's P parts as one, with maps (N,P,h,w)."""
-    return replace(
-        parts[0],
-        maps=torch.stack([part.maps for part in parts], 1),
-        scores=torch.stack([part.scores for part in parts]).sum(0),
-    )
 
 
 def _check_network(method: Method, model: Model, paths: Sequence[str | None]) -> None:
