@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
@@ -91,10 +90,10 @@ class Job:
         """The name of the records of a shard."""
         return None if self.shard is None else self.shard.name
 
-    def of(self, sources: Sequence[Source]) -> Job:
-        """Return the job for other sources. It keeps the digests, which depend on no source."""
-        job = copy.copy(self)
-        object.__setattr__(job, "sources", sources)
+    def with_sources(self, sources: Sequence[Source]) -> Job:
+        """Return the job for other sources. It shares the digests, which depend on no source."""
+        job = replace(self, sources=sources)
+        vars(job).update(settings=self.settings, environment=self.environment)
         return job
 
     @cached_property
