@@ -23,7 +23,7 @@ def find_layer_and_head(calls: Sequence[Call], output: Any) -> tuple[str, Head |
     the layer's spatial mean, or the spatial mean of a linear map. Both are checked on the numbers.
     The head is None where the network has no such head. Raises ModelError.
     """
-    scores = _scores(output)
+    scores = _first_scores(output)
     makers: dict[int, Call] = {}
     for call in calls:
         makers.setdefault(id(call.output), call)
@@ -55,7 +55,7 @@ def find_layer_and_head(calls: Sequence[Call], output: Any) -> tuple[str, Head |
     return layer.path, None
 
 
-def _scores(output: Any) -> Tensor | None:
+def _first_scores(output: Any) -> Tensor | None:
     """Return the class scores of the first image (K,), or None if the output has none."""
     try:
         return logits(output)[0]

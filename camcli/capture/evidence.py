@@ -33,7 +33,7 @@ class Observation:
     def __init__(self, run: Pass, targets: Sequence[Target]) -> None:
         self.run = run
         self.groups = [
-            [TargetEvidence(run, part) for part in target.resolve(_read(run, target))]
+            [TargetEvidence(run, part) for part in target.resolve(_output_for(run, target))]
             for target in targets
         ]
         self.scored = [scored for group in self.groups for scored in group]
@@ -71,7 +71,7 @@ class TargetEvidence:
     def __init__(self, run: Pass, target: Target) -> None:
         self.run = run
         self.target = target
-        self.live_score = target.score(_read(run, target))
+        self.live_score = target.score(_output_for(run, target))
         if len(self.live_score) != run.size:
             raise TypeError(
                 f"target '{target.spec}' gives {len(self.live_score)} scores for {run.size} images"
@@ -268,6 +268,6 @@ class Evidence:
         return torch.einsum("nj,nj...->n...", target.factors, rows[target.indices])
 
 
-def _read(run: Pass, target: Target) -> Any:
+def _output_for(run: Pass, target: Target) -> Any:
     """Return the output of the pass in the form that a target's score takes."""
     return run.output if target.raw else run.reading

@@ -43,11 +43,11 @@ def occluded(run: Pass, score: Scorer, *, of_classes: bool) -> Tensor:
     queue = _queue(run, shape)
     plan = find_plan(run, covered) if of_classes else None
     if plan is None:
-        return _scores(run, score, queue, covered, run.output_of).view(-1, *shape)
+        return _score_changed(run, score, queue, covered, run.output_of).view(-1, *shape)
     scores = []
     for own, of_one in zip(torch.split(image, 1), queue.chunk(run.size), strict=True):
         patches = PatchRunner(plan, own)  # keeps the maps of one image at a time
-        scores.append(_scores(run, score, of_one, covered, patches))
+        scores.append(_score_changed(run, score, of_one, covered, patches))
     return torch.cat(scores, dim=1).view(-1, *shape)
 
 
@@ -68,7 +68,9 @@ def masked(run: Pass, tap: Tap, score: Scorer) -> Tensor:
         return image[which] * ((mask - low) / (high - low).where(high > low, 1))
 
     shape = run.size, acts.shape[1]
-    return _scores(run, score, _queue(run, shape), multiplied, run.output_of).view(-1, *shape)
+    return _score_changed(run, score, _queue(run, shape), multiplied, run.output_of).view(
+        -1, *shape
+    )
 
 
 @torch.no_grad()
@@ -102,7 +104,7 @@ def _queue(run: Pass, shape: tuple[int, ...]) -> Tensor:
     return torch.cartesian_prod(*(torch.arange(n, device=run.image.device) for n in shape))
 
 
-def _scores(
+def _score_changed(
     run: Pass,
     score: Scorer,
     queue: Tensor,

@@ -76,7 +76,7 @@ def segmented(output: Any, regions: Tensor | None = None) -> Reading:
     ).view(1, -1, 1, 1)
     area = won
     if regions is not None:
-        area = _inside(regions, *dense.shape[2:])[:, None].expand_as(won)
+        area = _pixels_inside(regions, *dense.shape[2:])[:, None].expand_as(won)
         won = won & area
     soft = dense.detach().softmax(1)
     ranking = won.sum((2, 3)).to(dense.dtype)
@@ -110,7 +110,7 @@ def _best_boxes(found: Mapping[str, Tensor], classes: int) -> tuple[Tensor, Tens
     return torch.where(has, scores[best], nothing), boxes[best] * has[:, None]
 
 
-def _inside(regions: Tensor, height: int, width: int) -> Tensor:
+def _pixels_inside(regions: Tensor, height: int, width: int) -> Tensor:
     """Return whether the centre of a pixel lies in each region, (N,H,W)."""
     x, y = (torch.arange(n, device=regions.device) + 0.5 for n in (width, height))
     x0, y0, x1, y1 = regions[:, :, None].unbind(1)

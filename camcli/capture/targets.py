@@ -126,7 +126,7 @@ Form = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From scores (N,K) and classes (N,1) to indices (N,J) and factors (N,J) of WeightedClasses."""
 
 
-def _plain(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def _class_itself(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     return classes, torch.ones_like(classes, dtype=scores.dtype)
 
 
@@ -174,7 +174,7 @@ class ClassTarget(Target):
     def resolve(self, output: Any) -> tuple[WeightedClasses]:
         scores = logits(output).detach()
         ranking: Tensor = getattr(output, "ranking", scores).detach()
-        form = FORMS[self.form] if self.form else _plain
+        form = FORMS[self.form] if self.form else _class_itself
         return (WeightedClasses(self.spec, *form(scores, self._classes(ranking)[:, None])),)
 
     def _classes(self, ranking: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ from camcli.evaluation.registry import METRICS, Metric
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Failure, Floats, Skipped
 from camcli.evaluation.study import Study
 from camcli.images.find import Source
-from camcli.runs.batch_size import BatchLimit
 from camcli.runs.batches import (
+    BatchLimit,
     by_shape,
     read_ahead,
     read_image,

@@ -49,7 +49,7 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
     copied there. Raises CamcliError, before anything is written, where shards are missing or
     incomplete, or belong to different runs.
     """
-    parts = _checked([part for folder in folders for part in _parts(folder)], folders)
+    parts = _in_order([part for folder in folders for part in _read_parts(folder)], folders)
     for part in parts:
         _check_whole(part)
     prepare(output)
@@ -67,7 +67,7 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
     return len(parts), counts
 
 
-def _parts(folder: AnyPath) -> Iterator[Part]:
+def _read_parts(folder: AnyPath) -> Iterator[Part]:
     found: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{RUN}")
     for file in sorted(found, key=str):
         try:
@@ -79,7 +79,7 @@ def _parts(folder: AnyPath) -> Iterator[Part]:
             raise CamcliError(f"'{file}' is not a shard's record ({one_line(error)})") from None
 
 
-def _checked(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
+def _in_order(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
     """Return the parts in order, after checking that each is there once, and all are of one run."""
     if not parts:
         where = ", ".join(f"'{folder}'" for folder in folders)
@@ -121,14 +121,14 @@ def _comparable(value: Any) -> Any:
 def _check_whole(part: Part) -> None:
     """Refuse an incomplete shard."""
     expected = part.shard.share(part.record["batch_size"])
-    found = sum(1 for _ in _images(part))
+    found = sum(1 for _ in _rows_by_image(part))
     if found != expected:
         raise CamcliError(
             f"{part.where} has {found} of its {expected} images: run it again with --skip-existing"
         )
 
 
-def _images(part: Part) -> Generator[list[Row], None, None]:
+def _rows_by_image(part: Part) -> Generator[list[Row], None, None]:
     """Yield a shard's rows, image by image."""
     try:
         with part.manifest.open("rb") as stream:
@@ -145,7 +145,7 @@ def _in_turns(parts: Sequence[Part]) -> Iterator[list[Row]]:
     """Yield the rows of all shards in the order of the whole list: a batch of each in turn."""
     batch = parts[0].record["batch_size"]
     with ExitStack() as after:
-        streams = [_images(part) for part in parts]
+        streams = [_rows_by_image(part) for part in parts]
         for stream in streams:
             after.callback(stream.close)
         while True:

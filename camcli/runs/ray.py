@@ -77,7 +77,7 @@ def run_on_actors(
     known = _rows_by_image(earlier) if job.options.skip_existing else {}
     done = 0
     try:
-        with contextlib.closing(_results(job, known, pool)) as results:
+        with contextlib.closing(_rows_in_order(job, known, pool)) as results:
             for at, rows in results:
                 if at != done:
                     raise ClusterError(f"Ray gave image {at + 1} where {done + 1} was next")
@@ -136,7 +136,7 @@ def _packed(reports: Sequence[ActorReport]) -> dict[str, list[bytes]]:
     return {"reports": [pickle.dumps(reports)]}
 
 
-def _results(
+def _rows_in_order(
     job: Job, known: dict[str, list[Row]], pool: ActorPool
 ) -> Generator[tuple[int, list[Row]], None, None]:
     """Yield each image's place in the list and its rows, in order."""

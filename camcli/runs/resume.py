@@ -102,7 +102,7 @@ def check_settings(folder: AnyPath, found: Iterable[Row], settings: str, record:
     for row in found:
         if row.get("digest") and row["digest"].partition("-")[0] != settings:
             raise OutputError(
-                f"'{folder}' holds results of another run{_differences(folder, record)}: "
+                f"'{folder}' holds results of another run{_other_settings(folder, record)}: "
                 f"name another --output, or replace them with --overwrite"
             )
 
@@ -151,7 +151,7 @@ def _files(row: Row) -> Iterator[str]:
         yield from (stem + kind.ending for kind in OUTPUTS.values())
 
 
-def _differences(folder: AnyPath, record: Row) -> str:
+def _other_settings(folder: AnyPath, record: Row) -> str:
     """Return what the earlier run was and which settings differ, if its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         earlier = json.loads((folder / RUN).read_bytes())

@@ -24,7 +24,7 @@ def write_results(job: Job, item: Explained) -> list[Row]:
         return item.rows
     if isinstance(item, Failed):
         facts = {"status": "error", "error": str(item.error), "digest": f"{job.settings}-"}
-        return [_row(item.source, one, layer=one.layer, **facts) for one in job.results]
+        return [_manifest_row(item.source, one, layer=one.layer, **facts) for one in job.results]
     loaded, results = item
     return [_write_result(job, loaded, result) for result in results]
 
@@ -33,7 +33,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     box = loaded.crop.corners(result.box, loaded.size)
     facts: Row = {
         "class_index": result.class_index,
-        "class_name": _name(job, result),
+        "class_name": _explained_name(job, result),
         "score": result.score,
         "probability": result.probability,
         "layer": result.layer,
@@ -42,7 +42,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
         "box": box,
         "digest": loaded.digest,
     }
-    row = partial(_row, loaded.source, result.wanted)
+    row = partial(_manifest_row, loaded.source, result.wanted)
     if not np.isfinite(result.values).all() or not np.isfinite(result.score):
         method = result.wanted.method
         error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
@@ -51,7 +51,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     saves = {
         name: name_of(loaded.source, result.wanted, name) for name in job.saves_of(result.wanted)
     }
-    boxes = _boxes(job, loaded, result) if any(OUTPUTS[name].boxes for name in saves) else None
+    boxes = _map_boxes(job, loaded, result) if any(OUTPUTS[name].boxes for name in saves) else None
     drawing = Drawing(
         pixels=loaded.pixels,
         values=result.values,
@@ -77,7 +77,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     )
 
 
-def _name(job: Job, result: Result) -> str | None:
+def _explained_name(job: Job, result: Result) -> str | None:
     """Return the name of the class, or the text, that was explained."""
     if result.class_index is None:
         return result.text.text if result.text else None
@@ -94,13 +94,13 @@ def _text_facts(result: Result) -> Row:
     return {}
 
 
-def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
+def _map_boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
     """Return the boxes that the map gives, in pixels of the original."""
     values = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
     return [[*box] for box in job.boxes.find(values, result.wanted.method)]
 
 
-def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
+def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     """Return a manifest row: the same fields in the same order, null where nothing is known.
 
     Raw maps come before pictures, and boxes come last. `answers` and `words` are added for results

@@ -19,8 +19,7 @@ from camcli.engine.explanation import Explanation
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
 from camcli.models.model import Model
-from camcli.runs.batch_size import BatchLimit, is_out_of_memory
-from camcli.runs.batches import by_shape, run_batches, stacked
+from camcli.runs.batches import BatchLimit, by_shape, is_out_of_memory, run_batches, stacked
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
 from camcli.runs.names import Wanted
 
@@ -44,11 +43,13 @@ class Worker:
             by_shape(loaded), self.limit, self._explained, lambda: self.reruns
         ):
             if isinstance(found, Exception):
-                done.update((_key(item), _failed(item, self.model, found)) for item in batch)
+                done.update((_image_name(item), _failed(item, self.model, found)) for item in batch)
                 continue
-            for item, results in zip(batch, _results(found, self.job.results), strict=True):
-                done[_key(item)] = item, results
-        return [done[_key(one)] if isinstance(one, Loaded) else one for one in window]
+            for item, results in zip(
+                batch, _results_by_image(found, self.job.results), strict=True
+            ):
+                done[_image_name(item)] = item, results
+        return [done[_image_name(one)] if isinstance(one, Loaded) else one for one in window]
 
     def find_layer(self, batch: Sequence[Loaded]) -> None:
         """Find the automatic layer by a traced pass, if it is needed and not known."""
@@ -84,7 +85,7 @@ def best_classes(job: Job, loaded: Loaded, count: int) -> list[tuple[str, float]
     return [(names[index], share) for index, share in pairs]
 
 
-def _key(item: Loaded) -> str:
+def _image_name(item: Loaded) -> str:
     return item.source.name.as_posix()
 
 
@@ -95,7 +96,9 @@ def _failed(item: Loaded, model: Model, error: Exception) -> Failed:
     return Failed(item.source, ImageError(f"{item.source.path}: {model.name} failed ({reason})"))
 
 
-def _results(found: Sequence[Explanation], results: Sequence[Wanted]) -> Iterator[list[Result]]:
+def _results_by_image(
+    found: Sequence[Explanation], results: Sequence[Wanted]
+) -> Iterator[list[Result]]:
     """Yield the results of each image, after copying each batch of maps to the host as a whole."""
     hosted = [_hosted(shown, wanted) for shown, wanted in zip(found, results, strict=True)]
     return (list(of_one_image) for of_one_image in zip(*hosted, strict=True))

@@ -169,7 +169,7 @@ def question(
 
     Raises TargetError for empty or unknown words.
     """
-    text, names = " ".join(text.split()), _names("answer", answers)
+    text, names = " ".join(text.split()), _clean_texts("answer", answers)
     tokenizer, scorer = language.tokenizer, language.scorer
     inner = _token_ids(tokenizer, "question", text, scorer.tokens.longest - 2, strict=False)
     ids = torch.tensor([tokenizer.cls_token_id, *inner, tokenizer.sep_token_id])
@@ -188,7 +188,7 @@ def caption(language: LanguageModel, text: str | None = None, *, words: bool = F
 
     Raises TargetError for empty or unknown words.
     """
-    names = () if text is None else _names("caption", [text])
+    names = () if text is None else _clean_texts("caption", [text])
     prompt, target = Prompt(language.tokenizer, "", names), None
     for name in names:
         ids = _text_ids(language.tokenizer, "caption", name, language.scorer.tokens)
@@ -197,7 +197,7 @@ def caption(language: LanguageModel, text: str | None = None, *, words: bool = F
     return Query(language.model, (target, WordsTarget(target)) if words else (target,))
 
 
-def _names(what: str, texts: Iterable[str]) -> tuple[str, ...]:
+def _clean_texts(what: str, texts: Iterable[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
     if "" in found:
         raise TargetError(f"an empty {what}: expected words")
