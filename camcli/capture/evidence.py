@@ -1,6 +1,6 @@
-"""The evidence of one watched pass: of each target, at each layer, and of a target at a layer.
+"""The evidence of one watched pass: for each target, at each layer, and for a target at a layer.
 
-Each piece is computed when it is first asked for and kept, so that methods share it.
+Each piece is computed on first use and kept, so that methods share it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from camcli.models.precision import at_least_float32
 
 
 class Observation:
-    """A watched pass with its targets resolved: `scored` holds one entry for each resolved target,
-    `layers` one for each tap.
+    """A watched pass with its resolved targets `scored`, and one entry in `layers` for each tap.
 
-    `close` it when done: evidence and pass refer to each other, and would keep the graph until the
-    garbage collector finds them.
+    Call `close` at the end: evidence and pass refer to each other, and would keep the graph until
+    the garbage collector finds them.
     """
 
     def __init__(self, run: Pass, targets: Sequence[Target]) -> None:
@@ -66,7 +65,7 @@ class Observation:
 
 
 class TargetEvidence:
-    """What a pass shows about one resolved target, whatever the layer."""
+    """The evidence of one resolved target that does not depend on a layer."""
 
     def __init__(self, run: Pass, target: Target) -> None:
         self.run = run
@@ -115,7 +114,7 @@ class TargetEvidence:
 
 
 class LayerEvidence:
-    """What a pass shows at one of its layers, for all targets at once."""
+    """The evidence at one layer, for all targets at once."""
 
     def __init__(self, run: Pass, tap: Tap, score: perturbed.Scorer) -> None:
         self.run = run
@@ -131,7 +130,7 @@ class LayerEvidence:
         """Return the gradient of log Y, Y the softmax of a class (N,) of each image, (N,C,h,w).
 
         It is the gradient of `sum_m Y^m (S - S^m)`. That form has no difference 1 - Y, which rounds
-        to zero where the network is sure.
+        to zero where Y is close to 1.
         """
         scores = logits(self.run.output)
         chosen = one_hot(classes, scores.shape[1]).bool()
@@ -165,9 +164,9 @@ class LayerEvidence:
 
 
 class Evidence:
-    """What a method may ask for, by the names in EVIDENCE: a target at a layer.
+    """The evidence of a target at a layer, by the names in EVIDENCE.
 
-    A row of EVIDENCE without `take` is the property of its name here.
+    A row of EVIDENCE without `take` is the property here that has its name.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from camcli.models.layouts import PLAIN, Layout
 
 @dataclass(frozen=True)
 class Watch:
-    """What to watch in a forward pass.
+    """The layers, gradients and outputs to watch in a forward pass.
 
     `layers` are the paths of the layers to tap, and `layouts` describe those whose output is not
     (N,C,h,w). `guided` watches the gradient at the input under the guided ReLU rule. `window` is

@@ -1,7 +1,7 @@
 """Readers of the outputs of segmentation and detection networks.
 
-A reader turns such an output into a Reading with one score for each class, so that targets, methods
-and files are the same as for classification. The background, class 0 of torchvision's segmentation
+A reader turns an output into a Reading with one score for each class, so that targets, methods and
+files are the same as for classification. The background, class 0 of torchvision's segmentation
 networks, is the best class only in an image where no other class wins a pixel.
 """
 
@@ -19,7 +19,7 @@ from camcli.errors import TargetError
 
 @dataclass(frozen=True)
 class Reading:
-    """What an output says about each class.
+    """The scores, probabilities and boxes of each class in an output.
 
     `logits` (N,K) are the scores that are explained. `probabilities` (N,K) lie between 0 and 1.
     `ranking` (N,K) is highest for the best class. `boxes` (N,K,4) are x0, y0, x1, y1 in input

@@ -1,4 +1,4 @@
-"""Targets: what is explained, as one differentiable score for each image.
+"""Targets: the explained quantity, as one differentiable score for each image.
 
 A new kind of target is one subclass of `Target`. A new form of class target, written before a class
 as in `not:cat`, is one function in FORMS.
@@ -37,10 +37,10 @@ class ExplainedText(NamedTuple):
 
 
 class Target:
-    """What is explained: a score for each image of a batch.
+    """The explained quantity: a score for each image of a batch.
 
-    A subclass gives `spec`, the target's name in file names and manifest rows, and `score`. The
-    rest has defaults, for a score that is the same function of every image's output.
+    A subclass defines `spec`, the target's name in file names and manifest rows, and `score`. The
+    other defaults suit a score that is the same function of every image's output.
     """
 
     spec: str
@@ -67,17 +67,17 @@ class Target:
 
     @property
     def classes(self) -> Tensor | None:
-        """The class explained for each image, (N,), of a resolved target; None if it is none."""
+        """The class explained for each image, (N,); None if the resolved target is not a class."""
         return None
 
     @property
     def texts(self) -> tuple[ExplainedText, ...] | None:
-        """The text explained for each image of a resolved target; None if it is none."""
+        """The text explained for each image; None if the resolved target is not a text."""
         return None
 
     @property
     def record(self) -> Mapping[str, Any] | None:
-        """What decides the score beyond `spec`, recorded in run.json; None if nothing does."""
+        """The settings of the score beside `spec`, for run.json; None if there are none."""
         return None
 
 
@@ -118,7 +118,7 @@ class WeightedClasses(Target):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the score is that of one class, as the network gives it."""
+        """True if the score is the unchanged score of one class."""
         return self.indices.shape[1] == 1 and bool((self.factors == 1).all())
 
 
@@ -150,8 +150,8 @@ def _finer(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 FORMS: Mapping[str, Form] = MappingProxyType({"finer": _finer, "not": _opposite})
-"""What may stand before a class, with a colon: the contrast to similar classes, and the evidence
-against the class."""
+"""Prefixes of a class, with a colon: the contrast to similar classes, and the evidence against the
+class."""
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,9 @@ def parse_target(
     """Return the target that a user gave; a Target is returned as it is.
 
     `pred` is the best class of each image, `topK` the K-th best. A class index or class name is the
-    same class for all images, and a tensor (N,) of indices a class for each. A name in FORMS and a
-    colon may stand before a text; alone, as in `not:`, they take `pred`. A function from the
-    model's output to scores (N,) explains that score. Class names match as a whole and in any case,
+    same class for all images, and a tensor (N,) of indices is one class for each. A name in FORMS
+    and a colon may precede a class; alone, as in `not:`, they apply to `pred`. A function from the
+    model's output to scores (N,) explains that score. Class names match as a whole, ignore case,
     and `_` matches a space. `names` are the model's class names and `count` their number; without
     `count` an index is checked against the model's output. Raises TargetError.
     """

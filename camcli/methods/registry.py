@@ -1,8 +1,8 @@
-"""The registry of methods, METHODS, and EVIDENCE, what a method may ask for by parameter names.
+"""The registry METHODS, and EVIDENCE, which methods request by their parameter names.
 
 A new method is one function in `maps`. A new kind of evidence is one row in EVIDENCE. Neither needs
-a change anywhere else: which layers are watched, whether a backward pass runs, what is refused for
-which network, and how batches are sized all follow from the rows.
+a change anywhere else: the watched layers, the backward passes, the errors for unsuitable networks
+and the sizes of batches follow from the rows.
 
 torch is imported for types only, so that `camcli --help` can list the methods without it.
 """
@@ -24,11 +24,11 @@ Where: TypeAlias = Literal["layer", "input", "output"]
 Cost: TypeAlias = Literal[
     "nothing", "backward", "backward per class", "forwards", "vmapped forwards"
 ]
-"""What evidence costs beside the watched forward pass. `forwards` run on changed images, as many
-at once as `Window.batch_size` says; `vmapped forwards` run on changed copies of the layer's map."""
+"""The cost of evidence beside the watched forward pass. `forwards` run on changed images,
+`Window.batch_size` at once; `vmapped forwards` run on changed copies of the layer's map."""
 Requirement: TypeAlias = Literal["head", "relu", "softmax", "classes", "one class"]
-"""What evidence needs: a head that CAM can read, a ReLU to guide, a softmax over class scores, a
-score that is a weighted sum of classes, or the score of one class as it is."""
+"""Requirements of evidence: a head that CAM can read, a ReLU to guide, a softmax over class scores,
+a score that is a weighted sum of classes, or the unchanged score of one class."""
 
 
 @dataclass(frozen=True)
@@ -148,17 +148,17 @@ class Method:
 
     @property
     def at_layer(self) -> bool:
-        """Whether some of its evidence is taken at a layer."""
+        """True if some of its evidence is taken at a layer."""
         return any(kind.where == "layer" for kind in self.kinds)
 
     @property
     def requires(self) -> frozenset[Requirement]:
-        """What it needs of the network and the target."""
+        """Its requirements on the network and the target."""
         return frozenset(need for kind in self.kinds for need in kind.requires)
 
     @property
     def reruns(self) -> bool:
-        """Whether it runs the network on changed images, `Window.batch_size` of them at once."""
+        """True if it runs the network on changed images, `Window.batch_size` of them at once."""
         return any(kind.cost == "forwards" for kind in self.kinds)
 
 

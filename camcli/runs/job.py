@@ -1,4 +1,4 @@
-"""A job: everything that decides a run's results, and the pieces that its stages hand on."""
+"""A job: all settings of a run's results, and the items that its stages pass on."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from camcli.runs.shards import Shard
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that decides a run's results: images, model, what to explain, what to write.
+    """All settings of a run's results: images, model, methods, targets, layers and files.
 
-    `saves` are names in OUTPUTS. `executor` is what run.json says about where the run took place.
-    `owner` marks the run's unfinished files.
+    `saves` are names in OUTPUTS. `executor` describes the executor for run.json. `owner` marks the
+    run's unfinished files.
     """
 
     sources: Sequence[Source]
@@ -66,7 +66,7 @@ class Job:
     owner: str = field(default_factory=process_mark)
 
     def check(self) -> None:
-        """Refuse, before any work, what fails for every image. Raises CamcliError."""
+        """Raise CamcliError, before any work, for settings that would fail for every image."""
         _ = self.parsed
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         fusion.check_fusion(self.fuse, pick_methods(self.methods), self.layers)
@@ -117,12 +117,12 @@ class Job:
 
     @property
     def prompt(self) -> Mapping[str, Any] | None:
-        """What the targets record beside their names."""
+        """The settings of the targets beside their names, for run.json."""
         return next((target.record for target in self.parsed if target.record), None)
 
     @cached_property
     def settings(self) -> str:
-        """The digest of what all results in an output folder have in common."""
+        """The digest of the settings that all results in an output folder share."""
         model, record = self.model, record_of(self)
         weights = model.weights_hash or (model.weights, _state_digest(model))
         known = [record[name] for name in resume.SETTINGS]
@@ -131,7 +131,7 @@ class Job:
 
     @cached_property
     def environment(self) -> str:
-        """The digest of what else decides the bytes written, except the image itself."""
+        """The digest of versions and device, which also decide the bytes written."""
         return resume.environment_digest(record_of(self))
 
 
@@ -240,7 +240,7 @@ def timed_record(job: Job) -> Callable[[Counter[str]], Row]:
 
 
 def record_of(job: Job) -> Row:
-    """Return what run.json says about a job: parameters, versions, device and weights' hash."""
+    """Return a job's record for run.json: parameters, versions, device and weights' hash."""
     model = job.model
     packages = ["torch", "torchvision", "numpy", "pillow", "opencv-python"]
     packages += ["transformers", "tokenizers"] if job.prompt else []

@@ -58,7 +58,6 @@ class OutputKind:
 
     @property
     def picture(self) -> bool:
-        """Whether the file is a picture."""
         return self.ending.endswith(".png")
 
 

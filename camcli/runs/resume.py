@@ -1,8 +1,7 @@
 """Read what earlier runs left in an output folder, and remove it.
 
 Every manifest row has a digest in two parts, `<settings>-<input>`. The first part identifies the
-run's settings. The second depends on the image's bytes and on all else that decides the bytes
-written. A killed run leaves its rows in a hidden journal. Shards of a run that share a folder have
+run's settings. The second depends on the image's bytes, the versions of packages and the device. A killed run leaves its rows in a hidden journal. Shards of a run that share a folder have
 one manifest each, below `shards/`.
 """
 
@@ -55,7 +54,7 @@ def input_digest(file: AnyPath, environment: str) -> str:
 
 
 def environment_digest(record: Row) -> str:
-    """Return the digest of what decides the bytes written, besides settings and image.
+    """Return the digest of versions and device, which also decide the bytes written.
 
     It leaves out the batch size, since a smaller one chosen later for lack of memory must not make
     earlier results invalid.
@@ -135,7 +134,7 @@ def remove_unfinished(folder: Path, marks: Collection[str]) -> None:
 
 
 def key(row: Row) -> Key:
-    """Return what identifies a row, except for its layer."""
+    """Return the identity of a row, except for its layer."""
     return row["image"], row["method"], row["target"]
 
 
@@ -152,7 +151,7 @@ def _files(row: Row) -> Iterator[str]:
 
 
 def _other_settings(folder: AnyPath, record: Row) -> str:
-    """Return what the earlier run was and which settings differ, if its record can be read."""
+    """Describe the earlier run and the settings that differ, if its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         earlier = json.loads((folder / RUN).read_bytes())
         ours = json.loads(to_json(record))

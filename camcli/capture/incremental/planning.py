@@ -1,4 +1,4 @@
-"""How far a network runs on patches: as far as they save work, counted in multiplications."""
+"""Plan how far a network runs on patches: as far as they save work, in multiplications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which positions of a map change under a window, and how to cut them out of it, along one side.
+"""The positions of a map that a window changes, and cut-outs around them, along one side.
 
 A window is a range of rows and a range of columns, and so is everything that it changes. Rows and
 columns are therefore handled separately. P is the number of window positions along the side.
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Slide:
-    """How an operation slides along one side.
+    """The geometry of a sliding operation along one side.
 
     Output position `o` depends on the input positions `o * stride - padding + t * dilation` for t
     from 0 to `kernel - 1`.

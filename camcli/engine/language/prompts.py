@@ -27,10 +27,10 @@ LONGEST = 30
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked of a vision-language network, and shared by the targets of a run.
+    """A question or a request for captions, shared by the targets of a run.
 
-    `names` are the texts given by the user. `top` is the number of the network's own answers that
-    are recorded with each target; 0 records none.
+    `names` are the user's texts. `top` is the number of the network's own answers to record with
+    each target; 0 records none.
     """
 
     tokenizer: Any
@@ -40,7 +40,7 @@ class Prompt:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What decides the texts, for run.json."""
+        """The settings of the texts, for run.json."""
         return {"question": self.question or None, "texts": list(self.names), "top": self.top}
 
     def read(self, text: Tensor) -> str:
@@ -156,7 +156,7 @@ class WordsTarget(Target):
 
 
 class Query(NamedTuple):
-    """A model with what is asked of it: the targets to explain."""
+    """A model and the targets to explain."""
 
     model: Model
     targets: tuple[Target, ...]
@@ -184,7 +184,7 @@ def question(
 
 
 def caption(language: LanguageModel, text: str | None = None, *, words: bool = False) -> Query:
-    """Return the targets of a caption: the network's own or `text`, and its `words` if asked for.
+    """Return the targets of a caption, the network's own or `text`, and with `words` its words.
 
     Raises TargetError for empty or unknown words.
     """
