@@ -93,11 +93,7 @@ _evidence: dict[str, EvidenceKind] = {
         "(N,C)", "S with each channel of the layer set to zero", "layer", "vmapped forwards"
     ),
     "guided": EvidenceKind(
-        "(N,3,H,W)",
-        "dS/d(input) under the guided ReLU rule",
-        "input",
-        "backward",
-        ("relu",),
+        "(N,3,H,W)", "dS/d(input) under the guided ReLU rule", "input", "backward", ("relu",)
     ),
     "score": EvidenceKind("(N,)", "S on the whole image", "output"),
     "occluded": EvidenceKind(

@@ -30,8 +30,6 @@ SHARDS = "shards"
 """The folder below an output folder that holds the records of its shards."""
 JOURNAL_SECONDS = 60.0
 """The time between two parts of a journal on a store, where files cannot grow."""
-
-
 _REQUIRED = ("image", "method", "target", "status")
 
 

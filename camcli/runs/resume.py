@@ -1,8 +1,9 @@
 """Read what earlier runs left in an output folder, and remove it.
 
 Every manifest row has a digest in two parts, `<settings>-<input>`. The first part identifies the
-run's settings. The second depends on the image's bytes, the versions of packages and the device. A killed run leaves its rows in a hidden journal. Shards of a run that share a folder have
-one manifest each, below `shards/`.
+run's settings. The second depends on the image's bytes, the versions of packages and the device. A
+killed run leaves its rows in a hidden journal. Shards of a run that share a folder have one
+manifest each, below `shards/`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from camcli.runs.files import path_inside, write
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted, name_of
-from camcli.runs.outputs import OUTPUTS, Drawing, OutputKind
+from camcli.runs.outputs import OUTPUTS, Drawing
 
 
 def write_results(job: Job, item: Explained) -> list[Row]:
@@ -51,7 +51,10 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     saves = {
         name: name_of(loaded.source, result.wanted, name) for name in job.saves_of(result.wanted)
     }
-    boxes = _map_boxes(job, loaded, result) if any(OUTPUTS[name].boxes for name in saves) else None
+    boxes = None
+    if any(OUTPUTS[name].boxes for name in saves):
+        placed = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
+        boxes = [[*found] for found in job.boxes.find(placed, result.wanted.method)]
     drawing = Drawing(
         pixels=loaded.pixels,
         values=result.values,
@@ -78,7 +81,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
 
 
 def _explained_name(job: Job, result: Result) -> str | None:
-    """Return the name of the class, or the text, that was explained."""
+    """Return the explained class's name, or the explained text."""
     if result.class_index is None:
         return result.text.text if result.text else None
     names = job.model.class_names
@@ -94,21 +97,16 @@ def _text_facts(result: Result) -> Row:
     return {}
 
 
-def _map_boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
-    """Return the boxes that the map gives, in pixels of the original."""
-    values = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
-    return [[*box] for box in job.boxes.find(values, result.wanted.method)]
-
-
 def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     """Return a manifest row: the same fields in the same order, null where nothing is known.
 
     Raw maps come before pictures, and boxes come last. `answers` and `words` are added for results
     that have them.
     """
+    kinds = sorted(OUTPUTS.values(), key=lambda kind: (kind.picture, kind.boxes))
     fields = (
         *("image", "method", "target", "class_index", "class_name", "score", "probability"),
-        *("layer", *(kind.field for kind in sorted(OUTPUTS.values(), key=_place_in_row))),
+        *("layer", *(kind.field for kind in kinds)),
         *("map_shape", "map_min", "map_max", "crop", "box", "boxes"),
         *("status", "error", "digest"),
     )
@@ -117,7 +115,3 @@ def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     return {field: known.get(field) for field in fields} | {
         field: known[field] for field in ("answers", "words") if field in known
     }
-
-
-def _place_in_row(kind: OutputKind) -> tuple[bool, bool]:
-    return kind.picture, kind.boxes
