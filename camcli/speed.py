@@ -49,7 +49,7 @@ def keep_freed_memory() -> None:
 
 # Gain: explaining one photo took 93 % more processor time and 18 % more memory without it.
 @contextlib.contextmanager
-def deferred(module: str, function: str) -> Iterator[None]:
+def deferred_import(module: str, function: str) -> Iterator[None]:
     """Defer the import of a module of which code inside the context imports one function.
 
     The function that is imported inside loads the module on its first call. torchvision's

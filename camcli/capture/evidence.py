@@ -44,7 +44,6 @@ class Observation:
         }
 
     def close(self) -> None:
-        """Drop the evidence, and with it the graph."""
         for held in (self.groups, self.scored, self.layers, self._evidence):
             held.clear()
 
@@ -123,7 +122,6 @@ class LayerEvidence:
 
     @property
     def path(self) -> str:
-        """The layer's path in the network."""
         return self.tap.path
 
     def log_grads(self, classes: Tensor) -> Tensor:

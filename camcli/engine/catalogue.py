@@ -1,4 +1,4 @@
-"""The networks that can be listed, and the layers of one.
+"""The catalogue of networks, and the layers of a network.
 
 One forward pass on the meta device finds the facts of a network, in half a second. Those of the
 torchvision networks are stored in FACTS, which `python -m camcli.engine.catalogue` writes.
@@ -31,7 +31,7 @@ FACTS = Path(__file__).parents[1] / "assets" / "zoo.json"
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """Facts that a forward pass finds: the target layer, and the size (h,w) of its map.
+    """The facts that a forward pass finds: the target layer, and the size (h,w) of its map.
 
     These two are None if the model records no layer: only a pass with weights can find it then.
     `input` is the side of the preset's input in pixels, `parameters` their number. `head` tells

@@ -30,7 +30,6 @@ class ActorPool:
 
     @property
     def threads(self) -> int:
-        """The number of torch's threads in each actor."""
         return int(os.environ.get("OMP_NUM_THREADS") or self.cpus)
 
 

@@ -188,7 +188,6 @@ class Loaded:
 
     @property
     def size(self) -> Size:
-        """The size of the input."""
         return self.input.shape[2], self.input.shape[1]
 
 

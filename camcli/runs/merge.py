@@ -33,7 +33,6 @@ class Part:
 
     @property
     def manifest(self) -> AnyPath:
-        """The place of the shard's manifest."""
         return self.folder / record_name(MANIFEST, self.shard.name)
 
     @property
@@ -119,7 +118,6 @@ def _comparable(value: Any) -> Any:
 
 
 def _check_whole(part: Part) -> None:
-    """Refuse an incomplete shard."""
     expected = part.shard.share(part.record["batch_size"])
     found = sum(1 for _ in _rows_by_image(part))
     if found != expected:

@@ -238,7 +238,7 @@ def _workers(job: Job, first: Sequence[Read]) -> Sequence[Worker]:
     images = [item for item in first if isinstance(item, Loaded)]
     here = Worker(job, job.model)
     with suppress(RuntimeError, AssertionError):  # which explaining reports for each image
-        here.find_layer(images[:1])
+        here.find_target_layer(images[:1])
     many = job.model.device.type == "cpu" and len(first) > 1
     count = min(COUNT, torch.get_num_threads()) if many else 1
     copies = [copy_sharing_weights(here.model) for _ in range(count)] if count > 1 else []

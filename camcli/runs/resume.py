@@ -167,7 +167,6 @@ def _other_settings(folder: AnyPath, record: Row) -> str:
 
 
 def _is_dead(journal: Path) -> bool:
-    """Return whether the process that wrote a journal has ended."""
     found = _MARK.match(journal.name)
     if found is None:
         return False

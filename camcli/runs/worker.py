@@ -51,14 +51,14 @@ class Worker:
                 done[_image_name(item)] = item, results
         return [done[_image_name(one)] if isinstance(one, Loaded) else one for one in window]
 
-    def find_layer(self, batch: Sequence[Loaded]) -> None:
+    def find_target_layer(self, batch: Sequence[Loaded]) -> None:
         """Find the automatic layer by a traced pass, if it is needed and not known."""
         if self.needs_layer and batch and self.model.layer is None:
             self.model = with_target_layer(self.model, (stacked(batch, self.model),))
 
     def _explained(self, batch: Sequence[Loaded]) -> list[Explanation]:
         job = self.job
-        self.find_layer(batch)
+        self.find_target_layer(batch)
         return explain(
             *(self.model, stacked(batch, self.model), job.methods, job.parsed, job.layers),
             window=self.limit.limited(job.window),

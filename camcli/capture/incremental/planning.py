@@ -155,7 +155,6 @@ def _saved_work(
     areas: Mapping[fx.Node, Area],
     cuts: Cuts,
 ) -> float:
-    """Return the work that a node saves on patches."""
     if node not in areas:
         return 0.0
     rows, columns = areas[node]

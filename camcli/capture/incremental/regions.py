@@ -45,7 +45,6 @@ class Span:
 
     @property
     def length(self) -> int:
-        """The length of a patch."""
         return max(1, int((self.end - self.first).max()))
 
     @property

@@ -69,7 +69,6 @@ class LanguageModel:
 
     @property
     def scorer(self) -> TextScorer:
-        """The model's module."""
         assert isinstance(self.model.module, TextScorer)
         return self.model.module
 

@@ -54,7 +54,6 @@ class TextScorer(nn.Module):
 
     @property
     def tokens(self) -> Tokens:
-        """The decoder's special tokens."""
         config = self.network.config.text_config
         return Tokens(
             start=config.bos_token_id,

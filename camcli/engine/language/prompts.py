@@ -205,7 +205,6 @@ def _clean_texts(what: str, texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _text_ids(tokenizer: Any, what: str, name: str, tokens: Tokens) -> Tensor:
-    """Return a given text as tokens (L,)."""
     ids = _token_ids(tokenizer, what, name, tokens.longest - 1)
     return torch.tensor([tokens.start, *ids, tokens.end])
 
