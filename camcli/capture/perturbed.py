@@ -1,4 +1,4 @@
-"""Forward passes beside the watched one: on changed images, and on changed maps of a layer.
+"""Additional forward passes: on changed images, and on changed maps of a layer.
 
 Each function runs the network once for all targets and returns scores without a graph.
 """
@@ -18,10 +18,10 @@ from camcli.capture.hooks import Tap, cloned, scaled
 from camcli.capture.incremental.run import PatchRunner, find_plan
 
 Scorer: TypeAlias = Callable[[Any, Tensor], Tensor]
-"""From the network's output for images `which` (Q,) of the batch to scores (T,Q) of T targets."""
+"""From an output for images `which` (Q,) of the batch to the scores (T,Q) of T targets."""
 
 _COPIES = 2**25
-"""The most numbers that the copies of a layer's output may hold which run at once."""
+"""The most elements in the copies of a layer's output that run at once."""
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def ablated(run: Pass, tap: Tap, score: Scorer) -> Tensor:
     """Return the scores with each channel of the layer set to zero in turn, (T,N,C).
 
     `vmap` runs the part before the layer once, since nothing there depends on the channel, and the
-    part behind it for many channels at once. A network that vmap cannot run, such as one that
+    part after it for many channels at once. A network that vmap cannot run, such as one that
     branches on values, runs as a whole for each channel.
     """
     acts = tap.detached

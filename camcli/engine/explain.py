@@ -30,7 +30,7 @@ from camcli.models.model import Model
 Region: TypeAlias = Tensor | Sequence[float]
 """x0, y0, x1, y1 in input pixels, or one region for each image (N,4)."""
 TargetLike: TypeAlias = str | SupportsIndex | Score | Target
-"""A tensor of several indices, (N,), holds a class for each image."""
+"""A tensor (N,) holds a class index for each image."""
 
 
 @overload
@@ -123,7 +123,7 @@ def probabilities(
 def class_and_probability(
     model: Model | nn.Module, inputs: Inputs, target: TargetLike = "pred"
 ) -> tuple[Tensor, Tensor]:
-    """Return the class that a target stands for in each image (N,), and its probability (N,).
+    """Return the class that a target selects for each image (N,), and its probability (N,).
 
     They equal those of an Explanation and cost one forward pass. Raises TypeError for a target that
     is not a class.
@@ -260,7 +260,7 @@ def _explain_layers(
 
 
 def _check_network(method: Method, model: Model, paths: Sequence[str | None]) -> None:
-    """Refuse a method that the network does not fit. Raises MethodError."""
+    """Raise MethodError if the network does not fit the method."""
     if "softmax" in method.requires and model.task != "classification":
         raise MethodError(
             f"{method.name} is for classification networks; this is a {model.task} one: use gradcam"
@@ -282,7 +282,7 @@ def _check_network(method: Method, model: Model, paths: Sequence[str | None]) ->
 
 
 def _check_target(method: Method, target: Target) -> None:
-    """Refuse a method that needs another kind of target. Raises MethodError."""
+    """Raise MethodError if the method needs another kind of target."""
     fits = isinstance(target, WeightedClasses) and (
         "one class" not in method.requires or target.is_plain
     )

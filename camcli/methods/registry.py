@@ -35,8 +35,7 @@ a score that is a weighted sum of classes, or the unchanged score of one class."
 class EvidenceKind:
     """One kind of evidence.
 
-    `take` computes it from a `capture.evidence.Evidence`; None takes the property of that class
-    that has the evidence's name.
+    `take` computes it from a `capture.evidence.Evidence`. None reads the property of the same name.
     """
 
     shape: str
@@ -113,10 +112,10 @@ EVIDENCE = MappingProxyType(_evidence)
 class Method:
     """A registered method.
 
-    `needs` names the rows of EVIDENCE that it asks for. `signed` says that negative values carry
-    meaning, so that the map is drawn around zero. `image` says that the result is (N,3,H,W) at the
-    input's size instead of a map (N,h,w). `trainable` says that a loss can be put on its maps; such
-    a method needs activations and gradients only.
+    `needs` are the rows of EVIDENCE that it requests. `signed` means that negative values carry
+    meaning, so that the map is drawn around zero. `image` means that the result is (N,3,H,W) at the
+    input's size instead of a map (N,h,w). `trainable` means that a loss can be put on its maps,
+    which requires a method of activations and gradients only.
     """
 
     name: str
@@ -139,7 +138,7 @@ class Method:
 
     @property
     def kinds(self) -> tuple[EvidenceKind, ...]:
-        """The rows of EVIDENCE that the method asks for."""
+        """The rows of EVIDENCE that the method requests."""
         return tuple(EVIDENCE[name] for name in sorted(self.needs))
 
     @property

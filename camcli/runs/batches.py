@@ -1,7 +1,7 @@
 """The stage that explain and evaluate share: read ahead, batch by shape, retry in smaller batches.
 
 Both read images in threads, `InputOptions.batch_size` at a time, run the images of one shape
-together, and halve a batch for which memory is short.
+together, and halve the batch size for the rest of a run when memory is short.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def stacked(batch: Sequence[HasInput], model: Model) -> Tensor:
 
 
 class BatchLimit(Generic[In]):
-    """The largest batch size allowed, which shrinks when a batch was too large for the memory."""
+    """The largest batch size allowed, which is halved when memory is short."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -113,7 +113,7 @@ class BatchLimit(Generic[In]):
         """Halve the limit and put a failed batch back, if memory was short. Return whether it was.
 
         `reruns` is the number of changed images that run at once for each image. Return False for
-        another error, or where there is nothing left to halve. Warns of the new size.
+        another error, or if the limit is 1. Warns of the new size.
         """
         size = min(self.size, max(len(batch), reruns))
         if size == 1 or not is_out_of_memory(error):

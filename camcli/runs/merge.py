@@ -98,7 +98,7 @@ def _in_order(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
 
 
 def _check_alike(first: Part, part: Part) -> None:
-    """Refuse two parts of different runs. The message names the difference."""
+    """Raise CamcliError, with the difference, for two parts of different runs."""
     facts = {"count": "shards", "images": "images in all", "names": "names of images, by digest"}
     for name, noun in facts.items():
         ours, theirs = getattr(first.shard, name), getattr(part.shard, name)

@@ -85,7 +85,7 @@ def pop_result(waiting: deque[Future[Out]]) -> Out:
 
 
 def copy_sharing_weights(model: Model) -> Model | None:
-    """Return a copy of a model, for another thread, whose network shares the weights.
+    """Return a copy of a model that shares the weights, for another thread.
 
     Two threads cannot use one network, since each pass registers hooks on it. Return None if the
     network cannot be copied.

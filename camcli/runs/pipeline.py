@@ -42,7 +42,7 @@ Read: TypeAlias = Loaded | Failed | Existing
 KeptRows: TypeAlias = dict[str, list[Row]]
 """The rows of images that need not be explained again, by the images' names."""
 RowSink: TypeAlias = Callable[[list[Row]], object]
-"""Takes the rows of images that were done, but not yet yielded, when a run was stopped."""
+"""A function for the rows of images that a stopped run had finished, but not yielded."""
 
 
 class Executor(Protocol):
@@ -102,7 +102,7 @@ def run_locally(
                 yield rows
     finally:
         reading.shutdown(cancel_futures=True)
-        writing.shutdown()  # writes what is explained: one batch at most
+        writing.shutdown()  # after writing explained images, one batch at most
         for future in writes:  # written, but not yielded before an interruption
             if not future.exception():
                 rows = future.result()
@@ -130,7 +130,7 @@ def _digest(job: Job, path: AnyPath) -> str:
 
 
 def _kept_rows(job: Job, earlier: Iterable[Row], executor: ThreadPoolExecutor) -> KeptRows:
-    """Return the rows of images all of whose results exist and were made in the same way."""
+    """Return the rows of images with complete results of the same settings and versions."""
     known: dict[resume.Key, dict[str | None, Row]] = defaultdict(dict)
     for row in earlier:  # all runs of a folder have the same layers in the same order
         if row["status"] != "error":

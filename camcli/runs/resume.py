@@ -95,7 +95,7 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
 
 
 def check_settings(folder: AnyPath, found: Iterable[Row], settings: str, record: Row) -> None:
-    """Refuse a folder with results of other settings. Raises OutputError.
+    """Raise OutputError for a folder with results of other settings.
 
     `record` holds the settings of this run, for the message.
     """
@@ -128,7 +128,7 @@ def remove_leftovers(folder: AnyPath, shard: str | None = None) -> None:
 
 
 def remove_unfinished(folder: Path, marks: Collection[str]) -> None:
-    """Remove the unfinished files that bear one of these marks."""
+    """Remove the unfinished files that contain one of these marks in their names."""
     for file in folder.rglob(".camcli-*.tmp") if marks else ():
         if (found := _MARK.match(file.name)) and found[1] in marks:
             file.unlink(missing_ok=True)

@@ -98,10 +98,10 @@ def _text_facts(result: Result) -> Row:
 
 
 def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
-    """Return a manifest row: the same fields in the same order, null where nothing is known.
+    """Return a manifest row: always the same fields in the same order, null if unknown.
 
-    Raw maps come before pictures, and boxes come last. `answers` and `words` are added for results
-    that have them.
+    Raw maps precede pictures, and boxes are last. `answers` and `words` are added if a result has
+    them.
     """
     kinds = sorted(OUTPUTS.values(), key=lambda kind: (kind.picture, kind.boxes))
     fields = (

@@ -38,7 +38,7 @@ _UNREADABLE = (
 class Skill:
     """A use of a model: the class of `transformers` for it, and the default model.
 
-    `lacking` says in messages what a model of another class does not do.
+    `lacking` describes, in messages, the models of other classes.
     """
 
     architecture: str
