@@ -39,8 +39,9 @@ class ExplainedText(NamedTuple):
 class Target:
     """The explained quantity: a score for each image of a batch.
 
-    A subclass defines `spec`, the target's name in file names and manifest rows, and `score`. The
-    other defaults suit a score that is the same function of every image's output.
+    A subclass defines `spec`, the target's name in file names and manifest rows, and `score`, or
+    `resolve` if the score depends on the images. The other defaults suit a score that is the same
+    function of every image's output.
     """
 
     spec: str
@@ -166,10 +167,6 @@ class ClassTarget(Target):
     index: int | None = None
     given: Tensor | None = None
     form: str = ""
-
-    def score(self, output: Any) -> Tensor:
-        (resolved,) = self.resolve(output)
-        return resolved.score(output)
 
     def resolve(self, output: Any) -> tuple[WeightedClasses]:
         scores = logits(output).detach()

@@ -100,10 +100,6 @@ class TextTarget(Target):
     def record(self) -> Mapping[str, Any]:
         return self.prompt.record
 
-    def score(self, output: Memory) -> Tensor:
-        (resolved,) = self.resolve(output)
-        return resolved.score(output)
-
     def resolve(self, output: Memory) -> tuple[TokenScore, ...]:
         ids, probabilities = self._texts(output)
         said = tuple(
