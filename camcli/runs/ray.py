@@ -74,7 +74,7 @@ def run_on_actors(
     The unit of a lost actor is explained again by another actor, or by the same one after a
     restart. Each unit's rows are yielded once. Raises ClusterError where the cluster is lost.
     """
-    known = _rows_by_image(earlier) if job.options.skip_existing else {}
+    known = _known_rows(earlier) if job.options.skip_existing else {}
     done = 0
     try:
         with contextlib.closing(_rows_in_order(job, known, pool)) as results:
@@ -83,7 +83,7 @@ def run_on_actors(
                     raise ClusterError(f"Ray gave image {at + 1} where {done + 1} was next")
                 if done == 0 and job.options.overwrite:
                     sources = {source.name.as_posix(): source for source in job.sources}
-                    resume.clear(job.output, earlier, partial(_is_output, job, sources))
+                    resume.clear(job.output, earlier, partial(_writes_file, job, sources))
                 done += 1
                 yield rows
         if done < len(job.sources):
@@ -192,7 +192,7 @@ def _units(job: Job, known: dict[str, list[Row]], pool: ActorPool) -> Iterator[A
         yield table({"unit": [pickle.dumps((at, sources, earlier))]})
 
 
-def _rows_by_image(earlier: Sequence[Row]) -> dict[str, list[Row]]:
+def _known_rows(earlier: Sequence[Row]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in earlier:
         if row["status"] != "error":
@@ -200,7 +200,7 @@ def _rows_by_image(earlier: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def _is_output(job: Job, sources: dict[str, Source], row: Row, name: str) -> bool:
+def _writes_file(job: Job, sources: dict[str, Source], row: Row, name: str) -> bool:
     """Return whether an earlier row's file is one that this job writes."""
     source = sources.get(row["image"])
     return source is not None and any(
