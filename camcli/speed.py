@@ -49,7 +49,7 @@ def keep_freed_memory() -> None:
 
 # Gain: explaining one photo took 93 % more processor time and 18 % more memory without it.
 @contextlib.contextmanager
-def deferred(module: str, function: str) -> Iterator[None]:
+def deferred_import(module: str, function: str) -> Iterator[None]:
     """Defer the import of a module of which code inside the context imports one function.
 
     The function that is imported inside loads the module on its first call. torchvision's
@@ -89,7 +89,7 @@ class _Deferred(ModuleType):
 
 
 class Interrupted(BaseException):
-    """Raised by `interrupt` in a thread whose results are not needed any more."""
+    """Raised by `interrupt` in a thread whose results are no longer needed."""
 
 
 # Gain: after Ctrl-C, a run of Grad-CAM on resnet50 ended in 1.0 s instead of 3.4 s, and a run of

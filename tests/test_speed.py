@@ -135,7 +135,7 @@ assert counters["frames"]["ok"] == 1
 
 def test_other_attributes_of_a_deferred_module_load_it(enabled: bool) -> None:
     sys.modules.pop("colorsys", None)
-    with speed.deferred("colorsys", "rgb_to_hsv"):
+    with speed.deferred_import("colorsys", "rgb_to_hsv"):
         from colorsys import ONE_THIRD, rgb_to_hsv
     assert ONE_THIRD == 1 / 3
     assert rgb_to_hsv(1, 0, 0) == (0, 1, 1)

@@ -15,25 +15,25 @@ from camcli.errors import ModelError, TargetError
 from camcli.models.head import Head
 
 
-def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
+def find_layer_and_head(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
     """Return the target layer and the CAM head of an unknown network, from a traced forward pass.
 
     The layer is the last feature map before the head that is not the output of a pooling or
-    dropout. The head is one for which CAM's derivation holds: the class scores are a linear map of
-    the layer's spatial mean, or the spatial mean of a linear map. Both are checked on the numbers.
-    The head is None where the network has no such head. Raises ModelError.
+    dropout. A head fits CAM's derivation if the class scores are a linear map of the layer's
+    spatial mean, or the spatial mean of a linear map. Both are checked on the values. The head is
+    None if the network has none that fits. Raises ModelError.
     """
-    scores = _scores(output)
+    scores = _first_scores(output)
     makers: dict[int, Call] = {}
     for call in calls:
         makers.setdefault(id(call.output), call)
-    # A container often returns its last part's output, so the part that made it counts as well.
+    # A container often returns the output of its last part. Check the part that computed it, too.
     maps = [
         call
         for call in calls
         if call.spatial
-        and not isinstance(call.module, _PASSING)
-        and not isinstance(makers[id(call.output)].module, _PASSING)
+        and not isinstance(call.module, _POOLING_OR_DROPOUT)
+        and not isinstance(makers[id(call.output)].module, _POOLING_OR_DROPOUT)
     ]
     class_maps = [call for call in maps if scores is not None and _either_mean(call, scores)]
     features = [call for call in maps if call not in class_maps]
@@ -55,7 +55,7 @@ def survey(calls: Sequence[Call], output: Any) -> tuple[str, Head | None]:
     return layer.path, None
 
 
-def _scores(output: Any) -> Tensor | None:
+def _first_scores(output: Any) -> Tensor | None:
     """Return the class scores of the first image (K,), or None if the output has none."""
     try:
         return logits(output)[0]
@@ -70,7 +70,7 @@ def _is_linear_map(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-_PASSING = (
+_POOLING_OR_DROPOUT = (
     nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AvgPoolNd,
     nn.modules.pooling._AdaptiveMaxPoolNd,

@@ -1,6 +1,6 @@
-"""The evidence of one watched pass: of each target, at each layer, and of a target at a layer.
+"""The evidence of one watched pass: for each target, at each layer, and for a target at a layer.
 
-Each piece is computed when it is first asked for and kept, so that methods share it.
+Each piece is computed on first use and kept, so that methods share it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ from camcli.models.precision import at_least_float32
 
 
 class Observation:
-    """A watched pass with its targets resolved: `scored` holds one entry for each resolved target,
-    `layers` one for each tap.
+    """A watched pass with its resolved targets `scored`, and one entry in `layers` for each tap.
 
-    `close` it when done: evidence and pass refer to each other, and would keep the graph until the
-    garbage collector finds them.
+    Call `close` at the end: evidence and pass refer to each other, and would keep the graph until
+    the garbage collector finds them.
     """
 
     def __init__(self, run: Pass, targets: Sequence[Target]) -> None:
         self.run = run
         self.groups = [
-            [TargetEvidence(run, part) for part in target.resolve(_read(run, target))]
+            [TargetEvidence(run, part) for part in target.resolve(_output_for(run, target))]
             for target in targets
         ]
         self.scored = [scored for group in self.groups for scored in group]
@@ -45,7 +44,6 @@ class Observation:
         }
 
     def close(self) -> None:
-        """Drop the evidence, and with it the graph."""
         for held in (self.groups, self.scored, self.layers, self._evidence):
             held.clear()
 
@@ -66,12 +64,12 @@ class Observation:
 
 
 class TargetEvidence:
-    """What a pass shows about one resolved target, whatever the layer."""
+    """The evidence of one resolved target that does not depend on a layer."""
 
     def __init__(self, run: Pass, target: Target) -> None:
         self.run = run
         self.target = target
-        self.live_score = target.score(_read(run, target))
+        self.live_score = target.score(_output_for(run, target))
         if len(self.live_score) != run.size:
             raise TypeError(
                 f"target '{target.spec}' gives {len(self.live_score)} scores for {run.size} images"
@@ -115,7 +113,7 @@ class TargetEvidence:
 
 
 class LayerEvidence:
-    """What a pass shows at one of its layers, for all targets at once."""
+    """The evidence at one layer, for all targets at once."""
 
     def __init__(self, run: Pass, tap: Tap, score: perturbed.Scorer) -> None:
         self.run = run
@@ -124,14 +122,13 @@ class LayerEvidence:
 
     @property
     def path(self) -> str:
-        """The layer's path in the network."""
         return self.tap.path
 
     def log_grads(self, classes: Tensor) -> Tensor:
         """Return the gradient of log Y, Y the softmax of a class (N,) of each image, (N,C,h,w).
 
         It is the gradient of `sum_m Y^m (S - S^m)`. That form has no difference 1 - Y, which rounds
-        to zero where the network is sure.
+        to zero where Y is close to 1.
         """
         scores = logits(self.run.output)
         chosen = one_hot(classes, scores.shape[1]).bool()
@@ -165,9 +162,9 @@ class LayerEvidence:
 
 
 class Evidence:
-    """What a method may ask for, by the names in EVIDENCE: a target at a layer.
+    """The evidence of a target at a layer, by the names in EVIDENCE.
 
-    A row of EVIDENCE without `take` is the property of its name here.
+    A row of EVIDENCE without `take` is the property here that has its name.
     """
 
     def __init__(
@@ -268,6 +265,6 @@ class Evidence:
         return torch.einsum("nj,nj...->n...", target.factors, rows[target.indices])
 
 
-def _read(run: Pass, target: Target) -> Any:
+def _output_for(run: Pass, target: Target) -> Any:
     """Return the output of the pass in the form that a target's score takes."""
     return run.output if target.raw else run.reading

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +22,7 @@ from camcli.models.layouts import PLAIN, Layout
 
 @dataclass(frozen=True)
 class Watch:
-    """What to watch in a forward pass.
+    """The layers, gradients and outputs to watch in a forward pass.
 
     `layers` are the paths of the layers to tap, and `layouts` describe those whose output is not
     (N,C,h,w). `guided` watches the gradient at the input under the guided ReLU rule. `window` is
@@ -85,16 +85,25 @@ class Pass:
 
     def output_of(self, images: Tensor, which: Tensor, *_: Tensor) -> Any:
         """Return the output for `images`, each in the place of image `which` of the batch."""
-        arguments = [
-            x[which] if isinstance(x, Tensor) and x.ndim and len(x) == self.size else x
-            for x in _replaced(self.inputs, self._position, None)
-        ]
-        images = images.contiguous(memory_format=_format_of(self.image))
-        return self.watch.module(*_replaced(arguments, self._position, images))
+        if self.image.is_contiguous(memory_format=torch.channels_last):
+            images = images.contiguous(memory_format=torch.channels_last)
+        else:
+            images = images.contiguous()
+        arguments: list[Any] = [*self.inputs]
+        for position, x in enumerate(self.inputs):
+            if position == self._position:
+                arguments[position] = images
+            elif isinstance(x, Tensor) and x.ndim and len(x) == self.size:
+                arguments[position] = x[which]
+        return self.watch.module(*arguments)
 
     @cached_property
     def _position(self) -> int:
-        return _image_position(self.inputs)
+        for position, x in enumerate(self.inputs):
+            if isinstance(x, Tensor) and x.ndim == 4 and x.is_floating_point():
+                return position
+        given = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in self.inputs]
+        raise ValueError(f"no image batch (N,C,H,W) of a floating type among the inputs: {given}")
 
     def _forward(self) -> Any:
         watch = self.watch
@@ -114,20 +123,3 @@ class Pass:
 def _detached(x: Tensor) -> Tensor:
     """Return a tensor without the caller's graph. A tensor of inference mode has to be copied."""
     return x.clone() if x.is_inference() else x.detach()
-
-
-def _image_position(inputs: Sequence[Any]) -> int:
-    for position, x in enumerate(inputs):
-        if isinstance(x, Tensor) and x.ndim == 4 and x.is_floating_point():
-            return position
-    shapes = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in inputs]
-    raise ValueError(f"no image batch (N,C,H,W) of a floating type among the inputs: {shapes}")
-
-
-def _replaced(inputs: Sequence[Any], position: int, value: Tensor | None) -> tuple[Any, ...]:
-    return (*inputs[:position], value, *inputs[position + 1 :])
-
-
-def _format_of(image: Tensor) -> torch.memory_format:
-    channels_last = image.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format

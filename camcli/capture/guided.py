@@ -18,8 +18,8 @@ class GuidedReLU(TorchFunctionMode):
 
     While `active`, a backward pass keeps only positive gradients at the output of a ReLU; the
     ReLU's own derivative does the rest. ReLU6 counts as a ReLU: its derivative is zero above 6.
-    `relus` and `others` count the activation functions whose result has a gradient. That leaves out
-    those that compute parameters independently of the image, as in Swin V2's position biases.
+    `relus` and `others` count the activation functions whose result has a gradient. Those that
+    compute parameters independently of the image, as in Swin V2's position biases, have none.
     """
 
     OTHERS = frozenset(
@@ -49,7 +49,7 @@ class GuidedReLU(TorchFunctionMode):
         if _is_relu(name, args, kwargs or {}):
             self.relus += 1
             if result.grad_fn.name() in self.OWN:
-                result.grad_fn.register_hook(self._rule_behind)
+                result.grad_fn.register_hook(self._rule_at_input)
             else:
                 result.register_hook(self._rule)
         elif name in self.OTHERS:
@@ -59,8 +59,8 @@ class GuidedReLU(TorchFunctionMode):
     def _rule(self, gradient: Tensor) -> Tensor:
         return gradient.relu() if self.active else gradient
 
-    def _rule_behind(self, found: tuple[Tensor, ...], _: object) -> tuple[Tensor, ...] | None:
-        """Apply the rule, in place, to the gradient that a ReLU passes down.
+    def _rule_at_input(self, found: tuple[Tensor, ...], _: object) -> tuple[Tensor, ...] | None:
+        """Apply the rule, in place, to the gradient at a ReLU's input.
 
         It equals the rule on the gradient at the output, since a ReLU passes a gradient on or sets
         it to zero. In place saves a pass over memory, and nothing else holds this tensor.
@@ -68,7 +68,7 @@ class GuidedReLU(TorchFunctionMode):
         return (found[0].relu_(), *found[1:]) if self.active else None
 
     def check(self) -> None:
-        """Refuse a network without a ReLU, and warn of other activations. Raises MethodError."""
+        """Raise MethodError for a network without a ReLU, and warn of other activations."""
         others = ", ".join(f"{count} {name}" for name, count in sorted(self.others.items()))
         if not self.relus:
             raise MethodError(

@@ -39,7 +39,7 @@ class Tap:
     """A forward hook that takes the map `acts` (N,C,h,w) of one layer, whatever its layout.
 
     In a pass without a graph, which is every pass but a guided one, `acts` becomes a leaf. The
-    layer hands on a clone, so that an in-place ReLU behind it cannot change `acts`.
+    layer returns a clone, so that a subsequent in-place ReLU cannot change `acts`.
     """
 
     def __init__(self, path: str, layout: Layout = PLAIN) -> None:
@@ -124,8 +124,8 @@ def gradient(score: Tensor, of: Tensor, name: str, *, differentiable: bool = Fal
 
     The graph is kept. `differentiable` makes the gradient part of the graph, for a loss on an
     explanation (second order). The images of a batch are independent unless a normalisation in
-    training mode lies between `of` and the score. Raises ModelError, which calls `of` by its
-    `name`, where the score does not depend on `of`.
+    training mode lies between `of` and the score. Raises ModelError, with `name` for `of`, if the
+    score does not depend on `of`.
     """
     found = None
     if score.requires_grad:

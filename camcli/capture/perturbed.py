@@ -1,4 +1,4 @@
-"""Forward passes beside the watched one: on changed images, and on changed maps of a layer.
+"""Additional forward passes: on changed images, and on changed maps of a layer.
 
 Each function runs the network once for all targets and returns scores without a graph.
 """
@@ -15,13 +15,13 @@ from torch.nn.functional import interpolate
 
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, cloned, scaled
-from camcli.capture.incremental.run import PatchRuns, plan_of
+from camcli.capture.incremental.run import PatchRunner, find_plan
 
 Scorer: TypeAlias = Callable[[Any, Tensor], Tensor]
-"""From the network's output for images `which` (Q,) of the batch to scores (T,Q) of T targets."""
+"""From an output for images `which` (Q,) of the batch to the scores (T,Q) of T targets."""
 
 _COPIES = 2**25
-"""The most numbers that the copies of a layer's output may hold which run at once."""
+"""The most elements in the copies of a layer's output that run at once."""
 
 
 @torch.no_grad()
@@ -41,13 +41,13 @@ def occluded(run: Pass, score: Scorer, *, of_classes: bool) -> Tensor:
 
     shape = run.size, len(rows), len(columns)
     queue = _queue(run, shape)
-    plan = plan_of(run, covered) if of_classes else None
+    plan = find_plan(run, covered) if of_classes else None
     if plan is None:
-        return _scores(run, score, queue, covered, run.output_of).view(-1, *shape)
+        return _score_changed(run, score, queue, covered, run.output_of).view(-1, *shape)
     scores = []
     for own, of_one in zip(torch.split(image, 1), queue.chunk(run.size), strict=True):
-        patches = PatchRuns(plan, own)  # keeps the maps of one image at a time
-        scores.append(_scores(run, score, of_one, covered, patches))
+        patches = PatchRunner(plan, own)  # keeps the maps of one image at a time
+        scores.append(_score_changed(run, score, of_one, covered, patches))
     return torch.cat(scores, dim=1).view(-1, *shape)
 
 
@@ -68,7 +68,9 @@ def masked(run: Pass, tap: Tap, score: Scorer) -> Tensor:
         return image[which] * ((mask - low) / (high - low).where(high > low, 1))
 
     shape = run.size, acts.shape[1]
-    return _scores(run, score, _queue(run, shape), multiplied, run.output_of).view(-1, *shape)
+    return _score_changed(run, score, _queue(run, shape), multiplied, run.output_of).view(
+        -1, *shape
+    )
 
 
 @torch.no_grad()
@@ -76,7 +78,7 @@ def ablated(run: Pass, tap: Tap, score: Scorer) -> Tensor:
     """Return the scores with each channel of the layer set to zero in turn, (T,N,C).
 
     `vmap` runs the part before the layer once, since nothing there depends on the channel, and the
-    part behind it for many channels at once. A network that vmap cannot run, such as one that
+    part after it for many channels at once. A network that vmap cannot run, such as one that
     branches on values, runs as a whole for each channel.
     """
     acts = tap.detached
@@ -102,7 +104,7 @@ def _queue(run: Pass, shape: tuple[int, ...]) -> Tensor:
     return torch.cartesian_prod(*(torch.arange(n, device=run.image.device) for n in shape))
 
 
-def _scores(
+def _score_changed(
     run: Pass,
     score: Scorer,
     queue: Tensor,

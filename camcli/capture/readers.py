@@ -1,7 +1,7 @@
 """Readers of the outputs of segmentation and detection networks.
 
-A reader turns such an output into a Reading with one score for each class, so that targets, methods
-and files are the same as for classification. The background, class 0 of torchvision's segmentation
+A reader turns an output into a Reading with one score for each class, so that targets, methods and
+files are the same as for classification. The background, class 0 of torchvision's segmentation
 networks, is the best class only in an image where no other class wins a pixel.
 """
 
@@ -19,7 +19,7 @@ from camcli.errors import TargetError
 
 @dataclass(frozen=True)
 class Reading:
-    """What an output says about each class.
+    """The scores, probabilities and boxes of each class in an output.
 
     `logits` (N,K) are the scores that are explained. `probabilities` (N,K) lie between 0 and 1.
     `ranking` (N,K) is highest for the best class. `boxes` (N,K,4) are x0, y0, x1, y1 in input
@@ -76,7 +76,7 @@ def segmented(output: Any, regions: Tensor | None = None) -> Reading:
     ).view(1, -1, 1, 1)
     area = won
     if regions is not None:
-        area = _inside(regions, *dense.shape[2:])[:, None].expand_as(won)
+        area = _pixels_inside(regions, *dense.shape[2:])[:, None].expand_as(won)
         won = won & area
     soft = dense.detach().softmax(1)
     ranking = won.sum((2, 3)).to(dense.dtype)
@@ -110,7 +110,7 @@ def _best_boxes(found: Mapping[str, Tensor], classes: int) -> tuple[Tensor, Tens
     return torch.where(has, scores[best], nothing), boxes[best] * has[:, None]
 
 
-def _inside(regions: Tensor, height: int, width: int) -> Tensor:
+def _pixels_inside(regions: Tensor, height: int, width: int) -> Tensor:
     """Return whether the centre of a pixel lies in each region, (N,H,W)."""
     x, y = (torch.arange(n, device=regions.device) + 0.5 for n in (width, height))
     x0, y0, x1, y1 = regions[:, :, None].unbind(1)

@@ -1,4 +1,4 @@
-"""Targets: what is explained, as one differentiable score for each image.
+"""Targets: the explained quantity, as one differentiable score for each image.
 
 A new kind of target is one subclass of `Target`. A new form of class target, written before a class
 as in `not:cat`, is one function in FORMS.
@@ -23,7 +23,7 @@ Score = Callable[[Any], Tensor]
 """From a model's output to one differentiable score per image, (N,)."""
 
 
-class Text(NamedTuple):
+class ExplainedText(NamedTuple):
     """A text about an image whose score is explained, and its probability.
 
     `answers` are the network's own texts, the best first. `words` are the words of this text where
@@ -37,10 +37,11 @@ class Text(NamedTuple):
 
 
 class Target:
-    """What is explained: a score for each image of a batch.
+    """The explained quantity: a score for each image of a batch.
 
-    A subclass gives `spec`, the target's name in file names and manifest rows, and `score`. The
-    rest has defaults, for a score that is the same function of every image's output.
+    A subclass defines `spec`, the target's name in file names and manifest rows, and `score`, or
+    `resolve` if the score depends on the images. The other defaults suit a score that is the same
+    function of every image's output.
     """
 
     spec: str
@@ -67,17 +68,17 @@ class Target:
 
     @property
     def classes(self) -> Tensor | None:
-        """The class explained for each image, (N,), of a resolved target; None if it is none."""
+        """The class explained for each image, (N,); None if the resolved target is not a class."""
         return None
 
     @property
-    def texts(self) -> tuple[Text, ...] | None:
-        """The text explained for each image of a resolved target; None if it is none."""
+    def texts(self) -> tuple[ExplainedText, ...] | None:
+        """The text explained for each image; None if the resolved target is not a text."""
         return None
 
     @property
     def record(self) -> Mapping[str, Any] | None:
-        """What decides the score beyond `spec`, recorded in run.json; None if nothing does."""
+        """The settings of the score beside `spec`, for run.json; None if there are none."""
         return None
 
 
@@ -118,7 +119,7 @@ class WeightedClasses(Target):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the score is that of one class, as the network gives it."""
+        """True if the score is the unchanged score of one class."""
         return self.indices.shape[1] == 1 and bool((self.factors == 1).all())
 
 
@@ -126,7 +127,7 @@ Form = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From scores (N,K) and classes (N,1) to indices (N,J) and factors (N,J) of WeightedClasses."""
 
 
-def _plain(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def _class_itself(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     return classes, torch.ones_like(classes, dtype=scores.dtype)
 
 
@@ -150,8 +151,8 @@ def _finer(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 FORMS: Mapping[str, Form] = MappingProxyType({"finer": _finer, "not": _opposite})
-"""What may stand before a class, with a colon: the contrast to similar classes, and the evidence
-against the class."""
+"""Prefixes of a class, with a colon: the contrast to similar classes, and the evidence against the
+class."""
 
 
 @dataclass(frozen=True)
@@ -167,14 +168,10 @@ class ClassTarget(Target):
     given: Tensor | None = None
     form: str = ""
 
-    def score(self, output: Any) -> Tensor:
-        (resolved,) = self.resolve(output)
-        return resolved.score(output)
-
     def resolve(self, output: Any) -> tuple[WeightedClasses]:
         scores = logits(output).detach()
         ranking: Tensor = getattr(output, "ranking", scores).detach()
-        form = FORMS[self.form] if self.form else _plain
+        form = FORMS[self.form] if self.form else _class_itself
         return (WeightedClasses(self.spec, *form(scores, self._classes(ranking)[:, None])),)
 
     def _classes(self, ranking: Tensor) -> Tensor:
@@ -208,9 +205,9 @@ def parse_target(
     """Return the target that a user gave; a Target is returned as it is.
 
     `pred` is the best class of each image, `topK` the K-th best. A class index or class name is the
-    same class for all images, and a tensor (N,) of indices a class for each. A name in FORMS and a
-    colon may stand before a text; alone, as in `not:`, they take `pred`. A function from the
-    model's output to scores (N,) explains that score. Class names match as a whole and in any case,
+    same class for all images, and a tensor (N,) of indices is one class for each. A name in FORMS
+    and a colon may precede a class; alone, as in `not:`, they apply to `pred`. A function from the
+    model's output to scores (N,) explains that score. Class names match as a whole, ignore case,
     and `_` matches a space. `names` are the model's class names and `count` their number; without
     `count` an index is checked against the model's output. Raises TargetError.
     """

@@ -227,7 +227,8 @@ def _on_cluster(
     show: ShowOptions,
 ) -> int:
     """Run a job on a Ray cluster. The model is loaded here, on the CPU, and sent to the actors."""
-    from camcli.runs.ray import connected, ray_executor
+    from camcli.runs.cluster import connected
+    from camcli.runs.ray import ray_executor
 
     context = click.get_current_context()
     workers = inputs.workers if context.params.get("workers") else None

@@ -115,13 +115,13 @@ def _picture(file: AnyPath) -> str:
 def _show_classes(job: Job) -> None:
     """Print the most probable classes of the only image as bars, if the network has classes."""
     from camcli.runs.job import Loaded
-    from camcli.runs.pipeline import load
+    from camcli.runs.pipeline import load_image
     from camcli.runs.worker import best_classes
 
     (source,) = job.sources
     if source.path == STDIN or job.model.task == "language":  # standard input is read only once
         return
-    loaded = load(job, source)
+    loaded = load_image(job, source)
     if not isinstance(loaded, Loaded):
         return
     shares = [pair for pair in best_classes(job, loaded, 5) if pair[1] >= 0.001]

@@ -1,4 +1,4 @@
-"""The networks that can be listed, and the layers of one.
+"""The catalogue of networks, and the layers of a network.
 
 One forward pass on the meta device finds the facts of a network, in half a second. Those of the
 torchvision networks are stored in FACTS, which `python -m camcli.engine.catalogue` writes.
@@ -10,21 +10,18 @@ import fnmatch
 import itertools
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from camcli.capture.guided import GuidedReLU
-from camcli.capture.hooks import borrowed
+from camcli.capture.tracing import map_shapes
 from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
-from camcli.models.families import layout_of
 from camcli.models.load import outline
 from camcli.models.model import Model
 from camcli.models.sources import SOURCES, find_source
@@ -34,7 +31,7 @@ FACTS = Path(__file__).parents[1] / "assets" / "zoo.json"
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """Facts that a forward pass finds: the target layer, and the size (h,w) of its map.
+    """The facts that a forward pass finds: the target layer, and the size (h,w) of its map.
 
     These two are None if the model records no layer: only a pass with weights can find it then.
     `input` is the side of the preset's input in pixels, `parameters` their number. `head` tells
@@ -155,36 +152,12 @@ def _family(name: str) -> str:
 
 def _layers(model: Model) -> Iterator[Layer]:
     """Yield the layers that run once and have a map of several pixels for the preset's input."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    runs: Counter[str] = Counter()
-    module = model.module
-
-    def record(path: str) -> Callable[..., None]:
-        def hook(_part: nn.Module, _args: Any, output: Any) -> None:
-            runs[path] += 1
-            layout = layout_of(module, path)
-            if isinstance(output, Tensor) and output.ndim == layout.ndim:
-                shapes[path] = tuple(layout.to_map(output).shape[1:])
-
-        return hook
-
-    handles = [
-        part.register_forward_hook(record(path)) for path, part in module.named_modules() if path
-    ]
-    try:
-        with borrowed(module):
-            _forward(model)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for path, shape in shapes.items():
-        channels, height, width = shape
-        if runs[path] == 1 and height * width > 1:
-            kind = type(module.get_submodule(path)).__name__
-            yield Layer(path, kind, (channels, height, width), path == model.layer)
+    for path, shape in map_shapes(model.module, partial(_run_once, model)).items():
+        kind = type(model.module.get_submodule(path)).__name__
+        yield Layer(path, kind, shape, path == model.layer)
 
 
-def _forward(model: Model) -> None:
+def _run_once(model: Model) -> None:
     # GuidedReLU counts the activations that a gradient to the image passes.
     side = _side(model)
     image = torch.zeros(

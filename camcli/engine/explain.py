@@ -10,7 +10,7 @@ from typing import Any, SupportsIndex, TypeAlias, overload
 import torch
 from torch import Tensor, nn
 
-from camcli.capture.discover import survey
+from camcli.capture.discover import find_layer_and_head
 from camcli.capture.evidence import Evidence, Observation
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
@@ -19,7 +19,7 @@ from camcli.capture.targets import Score, Target, WeightedClasses, parse_target
 from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
-from camcli.engine.inputs import Inputs, as_inputs, opened_inputs
+from camcli.engine.inputs import Inputs, prepare_inputs
 from camcli.errors import MethodError, unknown
 from camcli.images.preprocess import Preset
 from camcli.methods import fusion
@@ -28,9 +28,9 @@ from camcli.models.families import find_layer, layout_of, recorded_layer
 from camcli.models.model import Model
 
 Region: TypeAlias = Tensor | Sequence[float]
-"""x0, y0, x1, y1, or a tensor of such (N,4)."""
+"""x0, y0, x1, y1 in input pixels, or one region for each image (N,4)."""
 TargetLike: TypeAlias = str | SupportsIndex | Score | Target
-"""A tensor of several indices, (N,), holds a class for each image."""
+"""A tensor (N,) holds a class index for each image."""
 
 
 @overload
@@ -48,34 +48,10 @@ def explain(
 def explain(
     model: Model | nn.Module,
     inputs: Inputs,
-    method: Sequence[str],
+    method: str | Sequence[str] = ...,
     target: TargetLike | Sequence[TargetLike] = ...,
     layer: str | Sequence[str | None] | None = ...,
     *,
-    window: Window = ...,
-    fuse: str | None = ...,
-    region: Region | None = ...,
-) -> list[Explanation]: ...
-@overload
-def explain(
-    model: Model | nn.Module,
-    inputs: Inputs,
-    method: str = ...,
-    *,
-    target: Sequence[TargetLike],
-    layer: str | Sequence[str | None] | None = ...,
-    window: Window = ...,
-    fuse: str | None = ...,
-    region: Region | None = ...,
-) -> list[Explanation]: ...
-@overload
-def explain(
-    model: Model | nn.Module,
-    inputs: Inputs,
-    method: str = ...,
-    target: TargetLike = ...,
-    *,
-    layer: Sequence[str | None],
     window: Window = ...,
     fuse: str | None = ...,
     region: Region | None = ...,
@@ -117,7 +93,7 @@ def explain(
     single = isinstance(target, str | SupportsIndex | Target) or callable(target)
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
-    batch, photos = opened_inputs(model, inputs)
+    batch, photos = prepare_inputs(model, inputs)
     one_layer = layer is None or isinstance(layer, str)
     layers: list[str | None] = [layer] if one_layer else list(layer)  # type: ignore[list-item, arg-type]
     reader = Reader(model.task, model.num_classes, _regions(region, batch))
@@ -136,7 +112,7 @@ def probabilities(
     are as for `explain`.
     """
     model = model if isinstance(model, Model) else Model(model)
-    batch = as_inputs(model, inputs)
+    batch, _ = prepare_inputs(model, inputs)
     watch = Watch(
         model.module, reader=Reader(model.task, model.num_classes, _regions(region, batch))
     )
@@ -144,10 +120,10 @@ def probabilities(
         return Pass(watch, batch).probabilities
 
 
-def aimed(
+def class_and_probability(
     model: Model | nn.Module, inputs: Inputs, target: TargetLike = "pred"
 ) -> tuple[Tensor, Tensor]:
-    """Return the class that a target stands for in each image (N,), and its probability (N,).
+    """Return the class that a target selects for each image (N,), and its probability (N,).
 
     They equal those of an Explanation and cost one forward pass. Raises TypeError for a target that
     is not a class.
@@ -156,7 +132,7 @@ def aimed(
     parsed = parse_target(target, model.class_names, model.num_classes)
     watch = Watch(model.module, reader=Reader(model.task, model.num_classes))
     with borrowed(model.module):
-        run = Pass(watch, as_inputs(model, inputs))
+        run = Pass(watch, prepare_inputs(model, inputs)[0])
         with closing(Observation(run, [parsed])) as observation:
             (scored,) = observation.scored
             if scored.target.classes is None or scored.probability is None:
@@ -172,7 +148,7 @@ def pick_methods(names: Sequence[str]) -> list[Method]:
     return [METHODS[name] for name in names]
 
 
-def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
+def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
     """Return the model with its automatic layer and its CAM head.
 
     A traced forward pass over `inputs` finds them where they are not known. Raises ModelError.
@@ -182,11 +158,11 @@ def surveyed(model: Model, inputs: tuple[Any, ...]) -> Model:
     if (known := recorded_layer(model.module)) is not None:
         return replace(model, layer=known)
     with borrowed(model.module):
-        layer, head = survey(*trace(model.module, inputs))
+        layer, head = find_layer_and_head(*trace(model.module, inputs))
     return replace(model, layer=layer, head=head)
 
 
-def needs_survey(methods: Sequence[Method], layers: Sequence[str | None]) -> bool:
+def needs_target_layer(methods: Sequence[Method], layers: Sequence[str | None]) -> bool:
     """Return whether these methods need the automatic layer, or the head that CAM reads."""
     automatic = None in layers and any(method.at_layer for method in methods)
     return automatic or any("head" in method.requires for method in methods)
@@ -205,8 +181,8 @@ def _explain(
     if not layers:
         raise ValueError("no layer given")
     fusion.check_fusion(fuse, methods, layers)
-    if needs_survey(methods, layers):
-        model = surveyed(model, inputs)
+    if needs_target_layer(methods, layers):
+        model = with_target_layer(model, inputs)
     paths = [model.layer if path is None else find_layer(model.module, path) for path in layers]
     for method in methods:
         _check_network(method, model, paths)
@@ -228,11 +204,11 @@ def _explain(
                 shown
                 for method in methods
                 for target, group in zip(targets, observation.groups, strict=True)
-                for shown in _of_target(method, target, observation, group, fuse)
+                for shown in _explain_target(method, target, observation, group, fuse)
             ]
 
 
-def _of_target(
+def _explain_target(
     method: Method,
     target: Target,
     observation: Observation,
@@ -241,15 +217,22 @@ def _of_target(
 ) -> list[Explanation]:
     """Return a method's explanations of a target, one for each layer or one fused from them."""
     each = [
-        _explanations(method, observation.evidence(part, at_layers=method.at_layer), fuse)
+        _explain_layers(method, observation.evidence(part, at_layers=method.at_layer), fuse)
         for part in group
     ]
     if not target.several:
         return each[0]
-    return [_joined(parts) for parts in zip(*each, strict=True)]
+    return [
+        replace(
+            parts[0],
+            maps=torch.stack([part.maps for part in parts], 1),  # (N,P,h,w) for P parts
+            scores=torch.stack([part.scores for part in parts]).sum(0),
+        )
+        for parts in zip(*each, strict=True)
+    ]
 
 
-def _explanations(
+def _explain_layers(
     method: Method, evidence: Sequence[Evidence], fuse: str | None
 ) -> list[Explanation]:
     """Return a method's explanations of a resolved target at each layer, or the one fused map."""
@@ -276,17 +259,8 @@ def _explanations(
     ]
 
 
-def _joined(parts: Sequence[Explanation]) -> Explanation:
-    """Return the explanations of a target's P parts as one, with maps (N,P,h,w)."""
-    return replace(
-        parts[0],
-        maps=torch.stack([part.maps for part in parts], 1),
-        scores=torch.stack([part.scores for part in parts]).sum(0),
-    )
-
-
 def _check_network(method: Method, model: Model, paths: Sequence[str | None]) -> None:
-    """Refuse a method that the network does not fit. Raises MethodError."""
+    """Raise MethodError if the network does not fit the method."""
     if "softmax" in method.requires and model.task != "classification":
         raise MethodError(
             f"{method.name} is for classification networks; this is a {model.task} one: use gradcam"
@@ -308,7 +282,7 @@ def _check_network(method: Method, model: Model, paths: Sequence[str | None]) ->
 
 
 def _check_target(method: Method, target: Target) -> None:
-    """Refuse a method that needs another kind of target. Raises MethodError."""
+    """Raise MethodError if the method needs another kind of target."""
     fits = isinstance(target, WeightedClasses) and (
         "one class" not in method.requires or target.is_plain
     )

@@ -1,4 +1,4 @@
-"""What `explain` returns: maps, scores and what is known of the images behind them."""
+"""The result of `explain`: maps, scores, and the images that were explained."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from camcli.capture.targets import Text
-from camcli.engine.photo import Photo
+from camcli.capture.targets import ExplainedText
+from camcli.engine.inputs import Photo
 from camcli.errors import ImageError
 from camcli.methods.registry import METHODS
 
@@ -19,7 +19,7 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where the network looked, for one method and one target over a batch.
+    """The maps of a batch for one method and one target.
 
     All tensors are detached and on the model's device.
 
@@ -45,7 +45,7 @@ class Explanation:
     classes: Tensor | None
     probabilities: Tensor | None
     boxes: Tensor | None = None
-    texts: tuple[Text, ...] | None = None
+    texts: tuple[ExplainedText, ...] | None = None
     photos: tuple[Photo, ...] = field(default=(), repr=False, compare=False)
 
     def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:

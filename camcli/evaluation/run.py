@@ -13,7 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli.engine.explain import aimed, needs_survey, pick_methods, surveyed
+from camcli.engine.explain import (
+    class_and_probability,
+    needs_target_layer,
+    pick_methods,
+    with_target_layer,
+)
 from camcli.errors import AnnotationError, ImageError, MethodError, NotAnnotatedError, one_line
 from camcli.evaluation.evidence import BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, TilePool, grid_evidence
@@ -31,12 +36,12 @@ from camcli.evaluation.registry import METRICS, Metric
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Failure, Floats, Skipped
 from camcli.evaluation.study import Study
 from camcli.images.find import Source
-from camcli.runs.batch_size import BatchLimit
 from camcli.runs.batches import (
-    attempts,
+    BatchLimit,
     by_shape,
     read_ahead,
     read_image,
+    run_batches,
     stacked,
     windows_of,
 )
@@ -76,7 +81,7 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
     def measure(batch: list[Sample]) -> tuple[BatchScores, list[Tile]]:
         nonlocal runner
         images = stacked(batch, study.model)
-        runner = replace(_surveyed(runner, images), batch_size=limit.size)
+        runner = replace(_with_target_layer(runner, images), batch_size=limit.size)
         scores = _batch_scores(_batch_evidence(runner, images, batch), on_images)
         return scores, list(_confident(runner, images, batch)) if on_grids else []
 
@@ -86,7 +91,7 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
             known = list(_with_classes(study, window, limit)) if study.truth else window
             yield from (item for item in known if not isinstance(item, Sample))
             batches = by_shape(_samples(known))
-            for batch, found in attempts(batches, limit, measure, lambda: limit.size):
+            for batch, found in run_batches(batches, limit, measure, lambda: limit.size):
                 if isinstance(found, Exception):
                     yield from _failures(study, batch, found)
                     continue
@@ -111,11 +116,11 @@ def _runner(study: Study) -> MethodRunner:
     )
 
 
-def _surveyed(runner: MethodRunner, images: Tensor) -> MethodRunner:
+def _with_target_layer(runner: MethodRunner, images: Tensor) -> MethodRunner:
     """Find the automatic layer once, so that not every explanation searches for it."""
-    if not needs_survey(pick_methods(runner.methods), [runner.layer]):
+    if not needs_target_layer(pick_methods(runner.methods), [runner.layer]):
         return runner
-    return replace(runner, model=surveyed(runner.model, (images,)))
+    return replace(runner, model=with_target_layer(runner.model, (images,)))
 
 
 def _load(study: Study, numbered: tuple[int, Source]) -> ReadResult:
@@ -154,7 +159,7 @@ def _with_classes(
         return explained_classes(study.model, study.target, images, _annotations(batch))
 
     yield from (item for item in window if not isinstance(item, Sample))
-    for batch, labels in attempts(by_shape(_samples(window)), limit, classes_of):
+    for batch, labels in run_batches(by_shape(_samples(window)), limit, classes_of):
         if isinstance(labels, Exception):
             yield from _failures(study, batch, labels)
             continue
@@ -191,7 +196,8 @@ def _batch_scores(batch: BatchEvidence, metrics: Sequence[Metric]) -> BatchScore
     classes, probability = (
         (batch.classes, batch.probability)
         if metrics
-        else aimed(runner.model, batch.images, runner.target)  # without an explanation
+        # without an explanation
+        else class_and_probability(runner.model, batch.images, runner.target)
     )
     explained = [*map(ExplainedClass, classes.tolist(), probability.tolist())]
     for i, annotation in enumerate(batch.annotations):
@@ -230,7 +236,8 @@ def _on_host(rows: Iterable[Tensor]) -> Floats:
 
 def _confident(runner: MethodRunner, images: Tensor, batch: Sequence[Sample]) -> Iterator[Tile]:
     """Yield the images that are predicted with enough confidence for a grid."""
-    predicted, confidence = (column.tolist() for column in aimed(runner.model, images))
+    classes, probability = class_and_probability(runner.model, images)
+    predicted, confidence = classes.tolist(), probability.tolist()
     for sample, image, label, share in zip(batch, images, predicted, confidence, strict=True):
         if share >= runner.protocol.min_confidence:
             yield Tile(sample.number, image.clone(), label)
@@ -241,7 +248,7 @@ def _grid_scores(
 ) -> Iterator[BatchScores]:
     """Yield the scores of grids, a few at a time: a grid is as large as four images."""
     limit = BatchLimit[list[Tile]](max(1, runner.batch_size // 4))
-    for some, rows in attempts([grids] if grids else [], limit, partial(grid_evidence, runner)):
+    for some, rows in run_batches([grids] if grids else [], limit, partial(grid_evidence, runner)):
         if isinstance(rows, Exception):
             raise MethodError(
                 f"grid: {runner.model.name} failed on images twice as large as its own "

@@ -1,8 +1,8 @@
-"""The registry of methods, METHODS, and EVIDENCE, what a method may ask for by parameter names.
+"""The registry METHODS, and EVIDENCE, which methods request by their parameter names.
 
 A new method is one function in `maps`. A new kind of evidence is one row in EVIDENCE. Neither needs
-a change anywhere else: which layers are watched, whether a backward pass runs, what is refused for
-which network, and how batches are sized all follow from the rows.
+a change anywhere else: the watched layers, the backward passes, the errors for unsuitable networks
+and the sizes of batches follow from the rows.
 
 torch is imported for types only, so that `camcli --help` can list the methods without it.
 """
@@ -24,19 +24,18 @@ Where: TypeAlias = Literal["layer", "input", "output"]
 Cost: TypeAlias = Literal[
     "nothing", "backward", "backward per class", "forwards", "vmapped forwards"
 ]
-"""What evidence costs beside the watched forward pass. `forwards` run on changed images, as many
-at once as `Window.batch_size` says; `vmapped forwards` run on changed copies of the layer's map."""
+"""The cost of evidence beside the watched forward pass. `forwards` run on changed images,
+`Window.batch_size` at once; `vmapped forwards` run on changed copies of the layer's map."""
 Requirement: TypeAlias = Literal["head", "relu", "softmax", "classes", "one class"]
-"""What evidence needs: a head that CAM can read, a ReLU to guide, a softmax over class scores, a
-score that is a weighted sum of classes, or the score of one class as it is."""
+"""Requirements of evidence: a head that CAM can read, a ReLU to guide, a softmax over class scores,
+a score that is a weighted sum of classes, or the unchanged score of one class."""
 
 
 @dataclass(frozen=True)
 class EvidenceKind:
     """One kind of evidence.
 
-    `take` computes it from a `capture.evidence.Evidence`; None takes the property of that class
-    that has the evidence's name.
+    `take` computes it from a `capture.evidence.Evidence`. None reads the property of the same name.
     """
 
     shape: str
@@ -93,11 +92,7 @@ _evidence: dict[str, EvidenceKind] = {
         "(N,C)", "S with each channel of the layer set to zero", "layer", "vmapped forwards"
     ),
     "guided": EvidenceKind(
-        "(N,3,H,W)",
-        "dS/d(input) under the guided ReLU rule",
-        "input",
-        "backward",
-        ("relu",),
+        "(N,3,H,W)", "dS/d(input) under the guided ReLU rule", "input", "backward", ("relu",)
     ),
     "score": EvidenceKind("(N,)", "S on the whole image", "output"),
     "occluded": EvidenceKind(
@@ -117,10 +112,10 @@ EVIDENCE = MappingProxyType(_evidence)
 class Method:
     """A registered method.
 
-    `needs` names the rows of EVIDENCE that it asks for. `signed` says that negative values carry
-    meaning, so that the map is drawn around zero. `image` says that the result is (N,3,H,W) at the
-    input's size instead of a map (N,h,w). `trainable` says that a loss can be put on its maps; such
-    a method needs activations and gradients only.
+    `needs` are the rows of EVIDENCE that it requests. `signed` means that negative values carry
+    meaning, so that the map is drawn around zero. `image` means that the result is (N,3,H,W) at the
+    input's size instead of a map (N,h,w). `trainable` means that a loss can be put on its maps,
+    which requires a method of activations and gradients only.
     """
 
     name: str
@@ -143,22 +138,22 @@ class Method:
 
     @property
     def kinds(self) -> tuple[EvidenceKind, ...]:
-        """The rows of EVIDENCE that the method asks for."""
+        """The rows of EVIDENCE that the method requests."""
         return tuple(EVIDENCE[name] for name in sorted(self.needs))
 
     @property
     def at_layer(self) -> bool:
-        """Whether some of its evidence is taken at a layer."""
+        """True if some of its evidence is taken at a layer."""
         return any(kind.where == "layer" for kind in self.kinds)
 
     @property
     def requires(self) -> frozenset[Requirement]:
-        """What it needs of the network and the target."""
+        """Its requirements on the network and the target."""
         return frozenset(need for kind in self.kinds for need in kind.requires)
 
     @property
     def reruns(self) -> bool:
-        """Whether it runs the network on changed images, `Window.batch_size` of them at once."""
+        """True if it runs the network on changed images, `Window.batch_size` of them at once."""
         return any(kind.cost == "forwards" for kind in self.kinds)
 
 

@@ -139,7 +139,7 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
 )
 """Facts by family, which is the torchvision module that defines a network.
 
-For all other networks `survey` finds layer and head in a traced forward pass."""
+For all other networks `find_layer_and_head` finds layer and head in a traced forward pass."""
 
 
 VISION_ENCODERS: Mapping[str, ModelSpec] = MappingProxyType(
@@ -190,7 +190,7 @@ def recorded_layer(module: nn.Module) -> str | None:
     """Return the target layer of a transformer by its class; None if it has none recorded.
 
     A traced pass cannot find through which layers of tokens the patches reach the score. For
-    other networks `survey` finds the layer.
+    other networks `find_layer_and_head` finds the layer.
     """
     spec = spec_of_module(module)
     return resolve_path(module, spec.layer) if spec and spec.positions else None

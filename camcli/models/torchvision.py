@@ -1,8 +1,8 @@
 """torchvision, imported without torch's compiler. Other modules import torchvision from here."""
 
-from camcli.speed import deferred
+from camcli.speed import deferred_import
 
-with deferred("torch._dynamo.utils", "is_compile_supported"):
+with deferred_import("torch._dynamo.utils", "is_compile_supported"):
     from torchvision import __version__ as version
     from torchvision import models, ops
 

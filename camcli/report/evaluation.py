@@ -13,7 +13,7 @@ from camcli.errors import CamcliError, one_line
 from camcli.images.find import EVALUATION_FILES
 from camcli.report.folder import SavedResult
 from camcli.report.json_values import number_or_none, text_or_none
-from camcli.runs.files import within
+from camcli.runs.files import path_inside
 
 METRICS_FILE, SCORES_FILE = EVALUATION_FILES
 DISTRIBUTIONS = "distributions"
@@ -137,5 +137,5 @@ def _read_values(
 
 def _plots(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for name in names:
-        if (file := within(folder, f"{name}.png")).is_file():
+        if (file := path_inside(folder, f"{name}.png")).is_file():
             yield name, file.read_bytes()

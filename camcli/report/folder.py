@@ -22,7 +22,7 @@ from camcli.report.json_values import (
     text_or_none,
 )
 from camcli.runs import resume
-from camcli.runs.files import within
+from camcli.runs.files import path_inside
 from camcli.runs.manifest import MANIFEST, RUN, Row
 from camcli.runs.outputs import OUTPUTS
 
@@ -117,7 +117,7 @@ def _is_complete(row: Row) -> bool:
 
 def _result(folder: Path, row: Row) -> SavedResult:
     names = {name: file_name_or_none(row.get(kind.field)) for name, kind in OUTPUTS.items()}
-    named = {kind: within(folder, name) for kind, name in names.items() if name}
+    named = {kind: path_inside(folder, name) for kind, name in names.items() if name}
     files = {kind: file for kind, file in named.items() if os.path.isfile(file)}
     boxes = [indices_or_empty(box) for box in (row.get("box"), *list_or_empty(row.get("boxes")))]
     crop = indices_or_empty(row.get("crop"))

@@ -21,7 +21,7 @@ from camcli.errors import ImageError
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Crop, Pixels, Size
 from camcli.report.folder import OutputFolder, SavedResult
-from camcli.runs.resume import input_digest, made
+from camcli.runs.resume import environment_digest, input_digest
 
 MIN_SIDE, MAX_SIDE = 64, 384
 """The range of a thumbnail's longer side, in pixels."""
@@ -109,7 +109,7 @@ def _find(search: _Search, name: str, digest: str) -> tuple[Path | None, str | N
 
 def _run_digest(folder: OutputFolder) -> str | None:
     try:
-        return made(folder.run)
+        return environment_digest(folder.run)
     except (KeyError, TypeError, AttributeError):  # a damaged run record
         return None
 

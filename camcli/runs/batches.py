@@ -1,26 +1,29 @@
 """The stage that explain and evaluate share: read ahead, batch by shape, retry in smaller batches.
 
 Both read images in threads, `InputOptions.batch_size` at a time, run the images of one shape
-together, and halve a batch for which memory is short.
+together, and halve the batch size for the rest of a run when memory is short.
 """
 
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol, TypeAlias, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
+from camcli.capture.windows import Window
+from camcli.errors import CamcliWarning
 from camcli.images.decode import decode
 from camcli.images.geometry import Crop, Pixels
 from camcli.images.preprocess import preprocess
 from camcli.images.store import AnyPath
 from camcli.models.model import Model
-from camcli.runs.batch_size import BatchLimit
 from camcli.runs.options import InputOptions
 
 In = TypeVar("In")
@@ -29,6 +32,8 @@ Queue: TypeAlias = deque[Future[Out]]
 
 REFUSALS = (RuntimeError, AssertionError)
 """What torch raises for a batch: no memory, or an input of a size that the network cannot take."""
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "defaultcpuallocator")
+"""Messages of the allocators of MPS and the CPU, which raise no error type of their own."""
 
 
 class HasInput(Protocol):
@@ -83,7 +88,55 @@ def stacked(batch: Sequence[HasInput], model: Model) -> Tensor:
     return inputs.to(model.device, model.dtype, memory_format=torch.channels_last)
 
 
-def attempts(
+class BatchLimit(Generic[In]):
+    """The largest batch size allowed, which is halved when memory is short."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.waiting: deque[list[In]] = deque()
+
+    def split(self, batches: Iterable[list[In]]) -> Iterator[list[In]]:
+        """Yield the batches in order, in pieces of the allowed size, and again those that `halve`
+        put back."""
+        self.waiting.extend(batches)
+        while self.waiting:
+            batch = self.waiting.popleft()
+            if rest := batch[self.size :]:
+                self.waiting.appendleft(rest)
+            yield batch[: self.size]
+
+    def limited(self, window: Window) -> Window:
+        """Return the window with its batch size within the limit."""
+        return replace(window, batch_size=min(window.batch_size, self.size))
+
+    def halve(self, error: Exception, batch: list[In], reruns: int) -> bool:
+        """Halve the limit and put a failed batch back, if memory was short. Return whether it was.
+
+        `reruns` is the number of changed images that run at once for each image. Return False for
+        another error, or if the limit is 1. Warns of the new size.
+        """
+        size = min(self.size, max(len(batch), reruns))
+        if size == 1 or not is_out_of_memory(error):
+            return False
+        self.size = size // 2
+        self.waiting.appendleft(batch)
+        warnings.warn(
+            f"out of memory with {size} images at once: going on with {self.size}",
+            CamcliWarning,
+            stacklevel=2,
+        )
+        return True
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether torch failed for lack of memory, on any device."""
+    message = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in message for words in _NO_MEMORY
+    )
+
+
+def run_batches(
     batches: Iterable[list[In]],
     limit: BatchLimit[In],
     run: Callable[[list[In]], Out],

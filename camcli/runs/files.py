@@ -43,10 +43,10 @@ def process_mark() -> str:
 
 
 def write(file: AnyPath, data: bytes, owner: str | None = None) -> None:
-    """Write a file as a whole: under a temporary name beside it first, then renamed.
+    """Write a file as a whole: write it under a temporary name in its folder, then rename it.
 
-    The temporary name bears the mark `owner`, by default that of this process, by which unfinished
-    files are found and removed after a crash. Raises WriteError.
+    The temporary name contains `owner`, by default the mark of this process, so that unfinished
+    files can be found and removed after a crash. Raises WriteError.
     """
     with write_errors(file):
         if isinstance(file, RemotePath):
@@ -77,10 +77,10 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
 
 
 @overload
-def within(folder: Path, name: Any) -> Path: ...
+def path_inside(folder: Path, name: Any) -> Path: ...
 @overload
-def within(folder: AnyPath, name: Any) -> AnyPath: ...
-def within(folder: AnyPath, name: Any) -> AnyPath:
+def path_inside(folder: AnyPath, name: Any) -> AnyPath: ...
+def path_inside(folder: AnyPath, name: Any) -> AnyPath:
     """Return the path of a file in an output folder, after checking that it lies below the folder.
 
     The check is needed since a manifest may name any path, and a link in the folder may lead

@@ -1,14 +1,13 @@
-"""A job: everything that decides a run's results, and the pieces that its stages hand on."""
+"""A job: all settings of a run's results, and the items that its stages pass on."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from camcli import __version__
 from camcli.capture.readers import Reader
-from camcli.capture.targets import Target, Text, parse_target
+from camcli.capture.targets import ExplainedText, Target, parse_target
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError
@@ -42,10 +41,10 @@ from camcli.runs.shards import Shard
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that decides a run's results: images, model, what to explain, what to write.
+    """All settings of a run's results: images, model, methods, targets, layers and files.
 
-    `saves` are names in OUTPUTS. `executor` is what run.json says about where the run took place.
-    `owner` marks the run's unfinished files.
+    `saves` are names in OUTPUTS. `executor` describes the executor for run.json. `owner` marks the
+    run's unfinished files.
     """
 
     sources: Sequence[Source]
@@ -67,7 +66,7 @@ class Job:
     owner: str = field(default_factory=process_mark)
 
     def check(self) -> None:
-        """Refuse, before any work, what fails for every image. Raises CamcliError."""
+        """Raise CamcliError, before any work, for settings that would fail for every image."""
         _ = self.parsed
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         fusion.check_fusion(self.fuse, pick_methods(self.methods), self.layers)
@@ -75,7 +74,7 @@ class Job:
             check_boxes(pick_methods(self.methods))
         check_names(self.output, self.sources, self.results)
         if not self.options.overwrite:
-            resume.refuse_other(self.output, self.earlier(), self.settings, record_of(self))
+            resume.check_settings(self.output, self.earlier(), self.settings, record_of(self))
         prepare(self.output)
 
     def earlier(self) -> Iterator[Row]:
@@ -91,10 +90,10 @@ class Job:
         """The name of the records of a shard."""
         return None if self.shard is None else self.shard.name
 
-    def of(self, sources: Sequence[Source]) -> Job:
-        """Return the job for other sources. It keeps the digests, which depend on no source."""
-        job = copy.copy(self)
-        object.__setattr__(job, "sources", sources)
+    def with_sources(self, sources: Sequence[Source]) -> Job:
+        """Return the job for other sources. It shares the digests, which depend on no source."""
+        job = replace(self, sources=sources)
+        vars(job).update(settings=self.settings, environment=self.environment)
         return job
 
     @cached_property
@@ -118,12 +117,12 @@ class Job:
 
     @property
     def prompt(self) -> Mapping[str, Any] | None:
-        """What the targets record beside their names."""
+        """The settings of the targets beside their names, for run.json."""
         return next((target.record for target in self.parsed if target.record), None)
 
     @cached_property
     def settings(self) -> str:
-        """The digest of what all results in an output folder have in common."""
+        """The digest of the settings that all results in an output folder share."""
         model, record = self.model, record_of(self)
         weights = model.weights_hash or (model.weights, _state_digest(model))
         known = [record[name] for name in resume.SETTINGS]
@@ -131,9 +130,9 @@ class Job:
         return resume.digest([*known, weights, vars(model.preset), model.class_names, *texts])
 
     @cached_property
-    def made(self) -> str:
-        """The digest of what else decides the bytes written, except the image itself."""
-        return resume.made(record_of(self))
+    def environment(self) -> str:
+        """The digest of versions and device, which also decide the bytes written."""
+        return resume.environment_digest(record_of(self))
 
 
 def make_job(
@@ -189,7 +188,6 @@ class Loaded:
 
     @property
     def size(self) -> Size:
-        """The size of the input."""
         return self.input.shape[2], self.input.shape[1]
 
 
@@ -223,13 +221,13 @@ class Result:
     class_index: int | None
     probability: float | None
     box: Box | None = None
-    text: Text | None = None
+    text: ExplainedText | None = None
 
 
 Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
 
 
-def clocked(job: Job) -> Callable[[Counter[str]], Row]:
+def timed_record(job: Job) -> Callable[[Counter[str]], Row]:
     """Start the clock of a run, and return a function from the final counts to its record."""
     started, clock = datetime.now(timezone.utc), time.monotonic()
     return lambda counts: {
@@ -241,7 +239,7 @@ def clocked(job: Job) -> Callable[[Counter[str]], Row]:
 
 
 def record_of(job: Job) -> Row:
-    """Return what run.json says about a job: parameters, versions, device and weights' hash."""
+    """Return a job's record for run.json: parameters, versions, device and weights' hash."""
     model = job.model
     packages = ["torch", "torchvision", "numpy", "pillow", "opencv-python"]
     packages += ["transformers", "tokenizers"] if job.prompt else []

@@ -1,7 +1,7 @@
 """The manifest of a run: manifest.jsonl, one row per image, method, target and layer.
 
-Rows are written to a journal while the run goes on. The journal becomes the manifest when the run
-ends, and is what a killed run leaves for the next one.
+Rows are written to a journal during the run. The journal becomes the manifest when the run ends. A
+killed run leaves its journal for the next one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,11 @@ SHARDS = "shards"
 """The folder below an output folder that holds the records of its shards."""
 JOURNAL_SECONDS = 60.0
 """The time between two parts of a journal on a store, where files cannot grow."""
-
-
 _REQUIRED = ("image", "method", "target", "status")
 
 
 def parse_row(line: str | bytes) -> Row:
-    """Return the manifest row in a line. Raises ValueError, with one line, where there is none."""
+    """Return the manifest row in a line. Raises ValueError, with a message of one line."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -33,7 +33,6 @@ class Part:
 
     @property
     def manifest(self) -> AnyPath:
-        """The place of the shard's manifest."""
         return self.folder / record_name(MANIFEST, self.shard.name)
 
     @property
@@ -49,7 +48,7 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
     copied there. Raises CamcliError, before anything is written, where shards are missing or
     incomplete, or belong to different runs.
     """
-    parts = _checked([part for folder in folders for part in _parts(folder)], folders)
+    parts = _in_order([part for folder in folders for part in _read_parts(folder)], folders)
     for part in parts:
         _check_whole(part)
     prepare(output)
@@ -67,7 +66,7 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
     return len(parts), counts
 
 
-def _parts(folder: AnyPath) -> Iterator[Part]:
+def _read_parts(folder: AnyPath) -> Iterator[Part]:
     found: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{RUN}")
     for file in sorted(found, key=str):
         try:
@@ -79,7 +78,7 @@ def _parts(folder: AnyPath) -> Iterator[Part]:
             raise CamcliError(f"'{file}' is not a shard's record ({one_line(error)})") from None
 
 
-def _checked(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
+def _in_order(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
     """Return the parts in order, after checking that each is there once, and all are of one run."""
     if not parts:
         where = ", ".join(f"'{folder}'" for folder in folders)
@@ -99,7 +98,7 @@ def _checked(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
 
 
 def _check_alike(first: Part, part: Part) -> None:
-    """Refuse two parts of different runs. The message names the difference."""
+    """Raise CamcliError, with the difference, for two parts of different runs."""
     facts = {"count": "shards", "images": "images in all", "names": "names of images, by digest"}
     for name, noun in facts.items():
         ours, theirs = getattr(first.shard, name), getattr(part.shard, name)
@@ -119,16 +118,15 @@ def _comparable(value: Any) -> Any:
 
 
 def _check_whole(part: Part) -> None:
-    """Refuse an incomplete shard."""
     expected = part.shard.share(part.record["batch_size"])
-    found = sum(1 for _ in _images(part))
+    found = sum(1 for _ in _rows_by_image(part))
     if found != expected:
         raise CamcliError(
             f"{part.where} has {found} of its {expected} images: run it again with --skip-existing"
         )
 
 
-def _images(part: Part) -> Generator[list[Row], None, None]:
+def _rows_by_image(part: Part) -> Generator[list[Row], None, None]:
     """Yield a shard's rows, image by image."""
     try:
         with part.manifest.open("rb") as stream:
@@ -145,7 +143,7 @@ def _in_turns(parts: Sequence[Part]) -> Iterator[list[Row]]:
     """Yield the rows of all shards in the order of the whole list: a batch of each in turn."""
     batch = parts[0].record["batch_size"]
     with ExitStack() as after:
-        streams = [_images(part) for part in parts]
+        streams = [_rows_by_image(part) for part in parts]
         for stream in streams:
             after.callback(stream.close)
         while True:

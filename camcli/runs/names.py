@@ -54,10 +54,7 @@ def name_of(source: Source, wanted: Wanted, output: str) -> Path:
 
 
 def check_names(folder: AnyPath, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
-    """Refuse a run in which two results, or a result and an input, have the same file name.
-
-    Raises OutputError.
-    """
+    """Raise OutputError if two results, or a result and an input, have the same file name."""
     parts = [name_of(sources[0], wanted, "map") for wanted in results] if sources else []
     if len(set(parts)) < len(parts):
         twice = next(part for part in parts if parts.count(part) > 1)
@@ -75,7 +72,7 @@ def check_names(folder: AnyPath, sources: Sequence[Source], results: Sequence[Wa
 
 
 def check_stems(sources: Iterable[Source]) -> None:
-    """Refuse images whose names differ in their suffix only. Raises OutputError."""
+    """Raise OutputError for images whose names differ in their suffix only."""
     first: dict[str, Source] = {}
     for source in sources:
         stem = os.path.splitext(source.name)[0]

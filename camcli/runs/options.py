@@ -10,7 +10,7 @@ from camcli.images.decode import MAX_PIXELS
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How images are read, fitted to the network's input and batched.
+    """Options for reading images, fitting them to the network's input and batching.
 
     `fit` is a name in `images.preprocess.FITS`. `workers` is the number of threads that read, and
     of those that write. Images with more than `max_pixels` pixels are refused.
@@ -24,8 +24,8 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run treats results of earlier runs: it keeps those made in the same way, or replaces
-    those made with other settings."""
+    """Options for results of earlier runs: keep those made in the same way, or replace those made
+    with other settings."""
 
     skip_existing: bool = False
     overwrite: bool = False
@@ -33,7 +33,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class ExplainOptions:
-    """What to explain: names of methods, targets and layers, as a user gives them.
+    """The names of methods, targets and layers, as a user gives them.
 
     `fuse` is a name in FUSIONS. `region` is x0, y0, x1, y1 in pixels of the original. `window` and
     `stride` are those of occlusion, in input pixels.
@@ -50,7 +50,7 @@ class ExplainOptions:
 
 @dataclass(frozen=True)
 class DrawingOptions:
-    """What to write, names in OUTPUTS, and how maps and their boxes are drawn."""
+    """The files to write, names in OUTPUTS, and the style of maps and their boxes."""
 
     saves: tuple[str, ...] = ("overlay", "map")
     colormap: str = "auto"

@@ -1,8 +1,8 @@
 """The kinds of output files. A new kind is one row in OUTPUTS.
 
-A row says how the file's name ends, which field of a manifest row names the file, and how its bytes
-are made. The command line, writing, resuming and the report follow from the rows. OpenCV is
-imported where a picture is drawn, so that `camcli --help` can list the kinds without it.
+A row holds the ending of the file's name, the field of a manifest row that names the file, and the
+function that makes its bytes. The command line, writing, resuming and the report use the rows.
+OpenCV is imported where a picture is drawn, so that `camcli --help` can list the kinds without it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class OutputKind:
     """One kind of output file.
 
     `ending` ends the file's name, and `field` is the field of a manifest row that names the file.
-    `contents` returns the file's bytes. `boxes` says that the file shows the boxes of one map, so
-    that a result with several maps has no such file. `full_size` says that a picture has the size
+    `contents` returns the file's bytes. `boxes` means that the file shows the boxes of one map; a
+    result with several maps has no file of this kind. `full_size` means that a picture has the size
     of the original.
     """
 
@@ -58,7 +58,6 @@ class OutputKind:
 
     @property
     def picture(self) -> bool:
-        """Whether the file is a picture."""
         return self.ending.endswith(".png")
 
 

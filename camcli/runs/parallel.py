@@ -1,8 +1,8 @@
-"""Batches side by side: each in a thread of its own, with a part of torch's threads.
+"""Run batches in parallel, each in its own thread, with a share of torch's threads.
 
-Where torch's threads share the layers of one batch, they wait for each other at the end of each
-layer, and longer where a core has something else to do: images to read, pictures to write. Two
-batches at once do not wait for each other.
+If torch's threads share the layers of one batch, they wait for each other at the end of each layer,
+and longer while a core is busy reading images or writing pictures. Two batches in parallel do not
+wait for each other.
 """
 
 from __future__ import annotations
@@ -14,29 +14,26 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
 
 import torch
 from torch import nn
 
 from camcli.models.model import Model
+from camcli.runs.batches import In, Out
 from camcli.speed import Interrupted, interrupt
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-
 COUNT = 2
-"""Streams where there are threads for them: more would take more memory at once."""
+"""The number of workers, if torch has as many threads. More would need more memory."""
 
 
-def side_by_side(
+def map_parallel(
     workers: Sequence[Callable[[In], Out]], items: Iterable[In]
 ) -> Generator[Out, None, None]:
-    """`map` in order, each worker in a thread of its own, with one more item at hand.
+    """Apply workers to items in parallel threads, and yield the results in order.
 
-    torch's threads are shared out among them, and given back at the end. A caller that stops early
-    has the workers stopped where they are, between two operations of torch. A single worker works
-    in the caller's thread.
+    One more item is queued than there are workers. torch's threads are divided among the workers,
+    and restored at the end. If the caller stops early, the workers are interrupted between two
+    operations of torch. A single worker runs in the caller's thread.
     """
     if len(workers) == 1:
         yield from map(workers[0], items)
@@ -50,8 +47,12 @@ def side_by_side(
         with contextlib.suppress(Interrupted):
             torch.set_num_threads(max(1, every // len(workers)))
             while (task := inbox.get()) and not stopped.is_set():
-                _do(worker, *task)
-                del task  # or it would keep its item until there is another
+                future, item = task
+                try:
+                    future.set_result(worker(item))
+                except Exception as error:  # noqa: BLE001 - raised again by Future.result
+                    future.set_exception(error)
+                del task, future, item  # do not keep its item in memory until the next one
 
     threads = [threading.Thread(target=serve, args=[worker], daemon=True) for worker in workers]
     for thread in threads:
@@ -61,9 +62,9 @@ def side_by_side(
             waiting.append(Future())
             inbox.put((waiting[-1], item))
             if len(waiting) > len(workers):
-                yield next_of(waiting)
+                yield pop_result(waiting)
         while waiting:
-            yield next_of(waiting)
+            yield pop_result(waiting)
     finally:
         if not all(future.done() for future in waiting):
             for thread in threads:
@@ -76,25 +77,18 @@ def side_by_side(
         torch.set_num_threads(every)
 
 
-def next_of(waiting: deque[Future[Out]]) -> Out:
-    """The result of the first of those that are waited for, which then is no longer one of them."""
-    result = waiting[0].result()  # still there if waiting for it is interrupted
+def pop_result(waiting: deque[Future[Out]]) -> Out:
+    """Wait for the first future, remove it and return its result."""
+    result = waiting[0].result()  # removed afterwards, so that an interruption does not lose it
     waiting.popleft()
     return result
 
 
-def _do(worker: Callable[[In], Out], future: Future[Out], item: In) -> None:
-    try:
-        future.set_result(worker(item))
-    except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
-        future.set_exception(error)
+def copy_sharing_weights(model: Model) -> Model | None:
+    """Return a copy of a model that shares the weights, for another thread.
 
-
-def twin(model: Model) -> Model | None:
-    """The same model with a network of its own that shares the weights, for another thread.
-
-    Each pass puts its hooks on the network, so that two threads cannot have one. None for a network
-    that cannot be copied.
+    Two threads cannot use one network, since each pass registers hooks on it. Return None if the
+    network cannot be copied.
     """
     weights = {
         id(weight): nn.Parameter(weight.detach(), requires_grad=False)
@@ -103,5 +97,5 @@ def twin(model: Model) -> Model | None:
     }
     try:
         return copy.deepcopy(model, weights)
-    except Exception:  # noqa: BLE001 - anyone's network may hold what cannot be copied
+    except Exception:  # noqa: BLE001 - any network may hold objects that cannot be copied
         return None

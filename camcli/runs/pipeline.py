@@ -13,7 +13,7 @@ lock.
 from __future__ import annotations
 
 import itertools
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -23,29 +23,33 @@ from typing import Protocol, TypeAlias
 import torch
 
 from camcli.errors import ImageError
-from camcli.images.decode import fetch
+from camcli.images.decode import STDIN, fetch
 from camcli.images.find import Source
+from camcli.images.store import AnyPath
 from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, read_ahead, read_image, windows_of
-from camcli.runs.existing import Kept, cleared, digest_of, kept_rows, to_read
 from camcli.runs.files import to_json, write
-from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, clocked
+from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, timed_record
 from camcli.runs.manifest import MANIFEST, RUN, Row, manifest
-from camcli.runs.parallel import COUNT, next_of, side_by_side, twin
-from camcli.runs.save import written
+from camcli.runs.names import name_of
+from camcli.runs.outputs import named_files
+from camcli.runs.parallel import COUNT, copy_sharing_weights, map_parallel, pop_result
+from camcli.runs.save import write_results
 from camcli.runs.worker import Worker
 
 Read: TypeAlias = Loaded | Failed | Existing
 """The outcome of reading a source."""
-Late: TypeAlias = Callable[[list[Row]], object]
-"""Takes the rows of images that were done, but not yet yielded, when a run was stopped."""
+KeptRows: TypeAlias = dict[str, list[Row]]
+"""The rows of images that need not be explained again, by the images' names."""
+RowSink: TypeAlias = Callable[[list[Row]], object]
+"""A function for the rows of images that a stopped run had finished, but not yielded."""
 
 
 class Executor(Protocol):
     """Explains all of a job's images, and yields rows image by image, in input order."""
 
     def __call__(
-        self, job: Job, earlier: Sequence[Row], late: Late
+        self, job: Job, earlier: Sequence[Row], on_late: RowSink
     ) -> Generator[list[Row], None, None]: ...
 
 
@@ -60,7 +64,7 @@ def run(job: Job, executor: Executor | None = None) -> Generator[list[Row], None
     job.check()
     options = job.options
     earlier = [*job.earlier()] if options.skip_existing or options.overwrite else []
-    record, counts = clocked(job), Counter[str]()
+    record, counts = timed_record(job), Counter[str]()
     nothing = not job.sources
     with manifest(job.record(MANIFEST), even_empty=nothing) as add:
 
@@ -75,45 +79,111 @@ def run(job: Job, executor: Executor | None = None) -> Generator[list[Row], None
         finally:
             if counts or nothing:
                 write(job.record(RUN), to_json(record(counts), indent=2))
-    resume.sweep(job.output, job.part)
+    resume.remove_leftovers(job.output, job.part)
 
 
-def run_locally(job: Job, earlier: Sequence[Row], late: Late) -> Generator[list[Row], None, None]:
+def run_locally(
+    job: Job, earlier: Sequence[Row], on_late: RowSink
+) -> Generator[list[Row], None, None]:
     """Execute a job in this process."""
-    kept: Kept = {}
+    kept: KeptRows = {}
     workers, batch_size = job.inputs.workers, job.inputs.batch_size
     reading, writing = ThreadPoolExecutor(workers), ThreadPoolExecutor(workers)
     writes: Queue[list[Row]] = deque()
     try:
-        kept.update(kept_rows(job, earlier, reading) if job.options.skip_existing else {})
-        loaded = read_ahead(reading, partial(load, job), to_read(job, kept), batch_size)
+        kept.update(_kept_rows(job, earlier, reading) if job.options.skip_existing else {})
+        loaded = read_ahead(reading, partial(load_image, job), _to_read(job, kept), batch_size)
         with closing(_explained(job, loaded)) as explained:
-            items = cleared(job, explained, earlier, kept)
-            for rows in _write_behind(writing, partial(written, job), items, batch_size, writes):
+            items = _clear_earlier(job, explained, earlier, kept)
+            for rows in _write_behind(
+                writing, partial(write_results, job), items, batch_size, writes
+            ):
                 kept.pop(rows[0]["image"], None)
                 yield rows
     finally:
         reading.shutdown(cancel_futures=True)
-        writing.shutdown()  # writes what is explained: one batch at most
+        writing.shutdown()  # after writing explained images, one batch at most
         for future in writes:  # written, but not yielded before an interruption
             if not future.exception():
                 rows = future.result()
                 kept.pop(rows[0]["image"], None)
-                late(rows)
+                on_late(rows)
         for rows in kept.values():  # of windows that the run did not reach
-            late(rows)
+            on_late(rows)
 
 
-def load(job: Job, source: Source | Existing) -> Read:
+def load_image(job: Job, source: Source | Existing) -> Read:
     """Read, decode and preprocess a source; an error becomes Failed."""
     if isinstance(source, Existing):
         return source
     try:
         path = fetch(source.path)
-        digest = digest_of(job, path)
+        digest = _digest(job, path)
         return Loaded(source, *read_image(path, job.model, job.inputs), digest)
     except ImageError as error:
         return Failed(source, error)
+
+
+def _digest(job: Job, path: AnyPath) -> str:
+    own = resume.input_digest(path, job.environment) if path != STDIN else ""
+    return f"{job.settings}-{own}"
+
+
+def _kept_rows(job: Job, earlier: Iterable[Row], executor: ThreadPoolExecutor) -> KeptRows:
+    """Return the rows of images with complete results of the same settings and versions."""
+    known: dict[resume.Key, dict[str | None, Row]] = defaultdict(dict)
+    for row in earlier:  # all runs of a folder have the same layers in the same order
+        if row["status"] != "error":
+            known[resume.key(row)][row.get("layer")] = row
+    layers = Counter((wanted.method, wanted.target) for wanted in job.results)
+
+    def rows_of(source: Source) -> list[Row] | None:
+        found = [known.get((source.name.as_posix(), *one), {}) for one in layers]
+        if source.path == STDIN or [*map(len, found)] != [*layers.values()]:
+            return None
+        rows, digest = [row for one in found for row in one.values()], _digest(job, source.path)
+        if any(row.get("digest") != digest for row in rows):
+            return None
+        # A file that no row names may come from an earlier run, and from another image.
+        named = {name for row in rows for name in named_files(row).values()}
+        files = [
+            name_of(source, wanted, output)
+            for wanted in job.results
+            for output in job.saves_of(wanted)
+        ]
+        complete = all(f.as_posix() in named and (job.output / f).is_file() for f in files)
+        return rows if complete else None
+
+    found = zip(job.sources, executor.map(rows_of, job.sources), strict=True)
+    return {source.name.as_posix(): rows for source, rows in found if rows}
+
+
+def _to_read(job: Job, kept: KeptRows) -> Iterator[Source | Existing]:
+    """Yield the sources to read, and for windows that are complete the rows instead.
+
+    In a window with an image to explain all images are read, since a batch of another size would
+    change the last digits. The results that are kept are not written again.
+    """
+    size = job.inputs.batch_size
+    for start in range(0, len(job.sources), size):
+        window = job.sources[start : start + size]
+        known = [kept.get(source.name.as_posix()) for source in window]
+        yield from window if None in known else map(Existing, filter(None, known))
+
+
+def _clear_earlier(
+    job: Job, explained: Iterable[Explained], earlier: Sequence[Row], kept: KeptRows
+) -> Iterator[Explained]:
+    """Yield the results; with --overwrite, remove earlier files before the first one.
+
+    A run that fails before it explains anything thus leaves earlier files as they are.
+    """
+    keep = {resume.key(row) for rows in kept.values() for row in rows}
+    for number, item in enumerate(explained):
+        if number == 0 and job.options.overwrite:
+            resume.clear(job.output, earlier, lambda row, _: resume.key(row) in keep)
+        known = kept.get(item[0].source.name.as_posix()) if isinstance(item, tuple) else None
+        yield Existing(known) if known else item
 
 
 def _write_behind(
@@ -130,9 +200,9 @@ def _write_behind(
     for item in items:
         waiting.append(executor.submit(function, item))
         while waiting and (len(waiting) > behind or waiting[0].done()):
-            yield next_of(waiting)
+            yield pop_result(waiting)
     while waiting:
-        yield next_of(waiting)
+        yield pop_result(waiting)
 
 
 def _explained(job: Job, loaded: Iterable[Read]) -> Generator[Explained, None, None]:
@@ -156,7 +226,7 @@ def _explained(job: Job, loaded: Iterable[Read]) -> Generator[Explained, None, N
             else:
                 yield from (window[at : at + size] for at in range(0, len(window), size))
 
-    with closing(side_by_side(workers, parts())) as found:
+    with closing(map_parallel(workers, parts())) as found:
         for explained in found:
             yield from explained
     for window in alone:
@@ -168,8 +238,8 @@ def _workers(job: Job, first: Sequence[Read]) -> Sequence[Worker]:
     images = [item for item in first if isinstance(item, Loaded)]
     here = Worker(job, job.model)
     with suppress(RuntimeError, AssertionError):  # which explaining reports for each image
-        here.survey(images[:1])
+        here.find_target_layer(images[:1])
     many = job.model.device.type == "cpu" and len(first) > 1
     count = min(COUNT, torch.get_num_threads()) if many else 1
-    twins = [twin(here.model) for _ in range(count)] if count > 1 else []
-    return [Worker(job, model) for model in twins if model] or [here]
+    copies = [copy_sharing_weights(here.model) for _ in range(count)] if count > 1 else []
+    return [Worker(job, model) for model in copies if model] or [here]

@@ -1,9 +1,9 @@
 """Read what earlier runs left in an output folder, and remove it.
 
 Every manifest row has a digest in two parts, `<settings>-<input>`. The first part identifies the
-run's settings. The second depends on the image's bytes and on all else that decides the bytes
-written. A killed run leaves its rows in a hidden journal. Shards of a run that share a folder have
-one manifest each, below `shards/`.
+run's settings. The second depends on the image's bytes, the versions of packages and the device. A
+killed run leaves its rows in a hidden journal. Shards of a run that share a folder have one
+manifest each, below `shards/`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from camcli.errors import OutputError
 from camcli.images.store import AnyPath, RemotePath
-from camcli.runs.files import process_mark, to_json, within
+from camcli.runs.files import path_inside, process_mark, to_json
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
 from camcli.runs.outputs import OUTPUTS, named_files
 
@@ -39,12 +39,12 @@ def digest(parts: Any) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def input_digest(file: AnyPath, made: str) -> str:
-    """Return 16 hexadecimal digits for an image's bytes and the digest `made`.
+def input_digest(file: AnyPath, environment: str) -> str:
+    """Return 16 hexadecimal digits for an image's bytes and the digest `environment`.
 
     They are empty where the file cannot be read.
     """
-    found = hashlib.sha256(made.encode())
+    found = hashlib.sha256(environment.encode())
     try:
         with file.open("rb") as stream:
             while chunk := stream.read(1 << 20):
@@ -54,8 +54,8 @@ def input_digest(file: AnyPath, made: str) -> str:
     return found.hexdigest()[:16]
 
 
-def made(record: Row) -> str:
-    """Return the digest of what decides the bytes written, besides settings and image.
+def environment_digest(record: Row) -> str:
+    """Return the digest of versions and device, which also decide the bytes written.
 
     It leaves out the batch size, since a smaller one chosen later for lack of memory must not make
     earlier results invalid.
@@ -94,15 +94,15 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
             yield parse_row(line)
 
 
-def refuse_other(folder: AnyPath, found: Iterable[Row], settings: str, record: Row) -> None:
-    """Refuse a folder with results of other settings. Raises OutputError.
+def check_settings(folder: AnyPath, found: Iterable[Row], settings: str, record: Row) -> None:
+    """Raise OutputError for a folder with results of other settings.
 
     `record` holds the settings of this run, for the message.
     """
     for row in found:
         if row.get("digest") and row["digest"].partition("-")[0] != settings:
             raise OutputError(
-                f"'{folder}' holds results of another run{_differences(folder, record)}: "
+                f"'{folder}' holds results of another run{_other_settings(folder, record)}: "
                 f"name another --output, or replace them with --overwrite"
             )
 
@@ -112,30 +112,30 @@ def clear(folder: AnyPath, found: Iterable[Row], keep: Callable[[Row, str], bool
     for row in found:
         for name in _files(row):
             if not keep(row, name):
-                within(folder, name).unlink(missing_ok=True)
+                path_inside(folder, name).unlink(missing_ok=True)
 
 
-def sweep(folder: AnyPath, shard: str | None = None) -> None:
+def remove_leftovers(folder: AnyPath, shard: str | None = None) -> None:
     """Remove the journals and unfinished files of killed runs, once a run has replaced them."""
     found = journals(folder / record_name(MANIFEST, shard))
     if isinstance(folder, RemotePath):  # a store has no unfinished files
         dead = found
     else:
         dead = [file for file in found if isinstance(file, Path) and _is_dead(file)]
-        sweep_files(folder, {_MARK.match(file.name)[1] for file in dead})  # type: ignore[index]
+        remove_unfinished(folder, {_MARK.match(file.name)[1] for file in dead})  # type: ignore[index]
     for file in dead:
         file.unlink(missing_ok=True)
 
 
-def sweep_files(folder: Path, marks: Collection[str]) -> None:
-    """Remove the unfinished files that bear one of these marks."""
+def remove_unfinished(folder: Path, marks: Collection[str]) -> None:
+    """Remove the unfinished files that contain one of these marks in their names."""
     for file in folder.rglob(".camcli-*.tmp") if marks else ():
         if (found := _MARK.match(file.name)) and found[1] in marks:
             file.unlink(missing_ok=True)
 
 
 def key(row: Row) -> Key:
-    """Return what identifies a row, except for its layer."""
+    """Return the identity of a row, except for its layer."""
     return row["image"], row["method"], row["target"]
 
 
@@ -151,8 +151,8 @@ def _files(row: Row) -> Iterator[str]:
         yield from (stem + kind.ending for kind in OUTPUTS.values())
 
 
-def _differences(folder: AnyPath, record: Row) -> str:
-    """Return what the earlier run was and which settings differ, if its record can be read."""
+def _other_settings(folder: AnyPath, record: Row) -> str:
+    """Describe the earlier run and the settings that differ, if its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         earlier = json.loads((folder / RUN).read_bytes())
         ours = json.loads(to_json(record))
@@ -167,7 +167,6 @@ def _differences(folder: AnyPath, record: Row) -> str:
 
 
 def _is_dead(journal: Path) -> bool:
-    """Return whether the process that wrote a journal has ended."""
     found = _MARK.match(journal.name)
     if found is None:
         return False

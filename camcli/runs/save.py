@@ -11,29 +11,29 @@ from camcli.errors import CamcliError
 from camcli.images.find import Source
 from camcli.methods.registry import METHODS
 from camcli.render import draw
-from camcli.runs.files import within, write
+from camcli.runs.files import path_inside, write
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted, name_of
-from camcli.runs.outputs import OUTPUTS, Drawing, OutputKind
+from camcli.runs.outputs import OUTPUTS, Drawing
 
 
-def written(job: Job, item: Explained) -> list[Row]:
+def write_results(job: Job, item: Explained) -> list[Row]:
     """Write the files of an image and return its rows, one for each result."""
     if isinstance(item, Existing):
         return item.rows
     if isinstance(item, Failed):
         facts = {"status": "error", "error": str(item.error), "digest": f"{job.settings}-"}
-        return [_row(item.source, one, layer=one.layer, **facts) for one in job.results]
+        return [_manifest_row(item.source, one, layer=one.layer, **facts) for one in job.results]
     loaded, results = item
-    return [_written(job, loaded, result) for result in results]
+    return [_write_result(job, loaded, result) for result in results]
 
 
-def _written(job: Job, loaded: Loaded, result: Result) -> Row:
+def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     box = loaded.crop.corners(result.box, loaded.size)
     facts: Row = {
         "class_index": result.class_index,
-        "class_name": _name(job, result),
+        "class_name": _explained_name(job, result),
         "score": result.score,
         "probability": result.probability,
         "layer": result.layer,
@@ -42,7 +42,7 @@ def _written(job: Job, loaded: Loaded, result: Result) -> Row:
         "box": box,
         "digest": loaded.digest,
     }
-    row = partial(_row, loaded.source, result.wanted)
+    row = partial(_manifest_row, loaded.source, result.wanted)
     if not np.isfinite(result.values).all() or not np.isfinite(result.score):
         method = result.wanted.method
         error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
@@ -51,7 +51,10 @@ def _written(job: Job, loaded: Loaded, result: Result) -> Row:
     saves = {
         name: name_of(loaded.source, result.wanted, name) for name in job.saves_of(result.wanted)
     }
-    boxes = _boxes(job, loaded, result) if any(OUTPUTS[name].boxes for name in saves) else None
+    boxes = None
+    if any(OUTPUTS[name].boxes for name in saves):
+        placed = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
+        boxes = [[*found] for found in job.boxes.find(placed, result.wanted.method)]
     drawing = Drawing(
         pixels=loaded.pixels,
         values=result.values,
@@ -64,7 +67,7 @@ def _written(job: Job, loaded: Loaded, result: Result) -> Row:
     )
     try:
         for name, file in saves.items():
-            write(within(job.output, file), OUTPUTS[name].contents(drawing), job.owner)
+            write(path_inside(job.output, file), OUTPUTS[name].contents(drawing), job.owner)
     except CamcliError as error:
         return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
     return row(
@@ -77,8 +80,8 @@ def _written(job: Job, loaded: Loaded, result: Result) -> Row:
     )
 
 
-def _name(job: Job, result: Result) -> str | None:
-    """Return the name of the class, or the text, that was explained."""
+def _explained_name(job: Job, result: Result) -> str | None:
+    """Return the explained class's name, or the explained text."""
     if result.class_index is None:
         return result.text.text if result.text else None
     names = job.model.class_names
@@ -94,21 +97,16 @@ def _text_facts(result: Result) -> Row:
     return {}
 
 
-def _boxes(job: Job, loaded: Loaded, result: Result) -> list[list[int]]:
-    """Return the boxes that the map gives, in pixels of the original."""
-    values = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
-    return [[*box] for box in job.boxes.find(values, result.wanted.method)]
+def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
+    """Return a manifest row: always the same fields in the same order, null if unknown.
 
-
-def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
-    """Return a manifest row: the same fields in the same order, null where nothing is known.
-
-    Raw maps come before pictures, and boxes come last. `answers` and `words` are added for results
-    that have them.
+    Raw maps precede pictures, and boxes are last. `answers` and `words` are added if a result has
+    them.
     """
+    kinds = sorted(OUTPUTS.values(), key=lambda kind: (kind.picture, kind.boxes))
     fields = (
         *("image", "method", "target", "class_index", "class_name", "score", "probability"),
-        *("layer", *(kind.field for kind in sorted(OUTPUTS.values(), key=_place_in_row))),
+        *("layer", *(kind.field for kind in kinds)),
         *("map_shape", "map_min", "map_max", "crop", "box", "boxes"),
         *("status", "error", "digest"),
     )
@@ -117,7 +115,3 @@ def _row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     return {field: known.get(field) for field in fields} | {
         field: known[field] for field in ("answers", "words") if field in known
     }
-
-
-def _place_in_row(kind: OutputKind) -> tuple[bool, bool]:
-    return kind.picture, kind.boxes

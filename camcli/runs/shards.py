@@ -14,10 +14,11 @@ from camcli.images.find import Source
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `count` (from 1) of a list of `images`, whose names have the digest `names`.
+    """Part `number`, from 1, of the `count` parts of a list of images.
 
-    It holds every `count`-th batch of the list, from batch `number`. Batches stay whole, so that
-    each image is in the same batch as in an unsharded run.
+    `images` is the length of the list, and `names` the digest of its names. The part holds every
+    `count`-th batch of the list, from batch `number`. Batches stay whole, so that each image is in
+    the same batch as in an unsharded run.
     """
 
     number: int

@@ -7,14 +7,19 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from camcli.capture.targets import Text
-from camcli.engine.explain import explain, needs_survey, pick_methods, probabilities, surveyed
+from camcli.capture.targets import ExplainedText
+from camcli.engine.explain import (
+    explain,
+    needs_target_layer,
+    pick_methods,
+    probabilities,
+    with_target_layer,
+)
 from camcli.engine.explanation import Explanation
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
 from camcli.models.model import Model
-from camcli.runs.batch_size import BatchLimit, is_out_of_memory
-from camcli.runs.batches import attempts, by_shape, stacked
+from camcli.runs.batches import BatchLimit, by_shape, is_out_of_memory, run_batches, stacked
 from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
 from camcli.runs.names import Wanted
 
@@ -27,31 +32,33 @@ class Worker:
         self.model = model
         self.limit = BatchLimit[Loaded](job.inputs.batch_size)
         methods = pick_methods(job.methods)
-        self.surveys = needs_survey(methods, job.layers)
+        self.needs_layer = needs_target_layer(methods, job.layers)
         self.reruns = job.window.batch_size if any(method.reruns for method in methods) else 1
 
     def __call__(self, window: Sequence[Loaded | Failed | Existing]) -> list[Explained]:
         """Explain the images of a window, and return its items in their order."""
         done: dict[str, Explained] = {}
         loaded = [item for item in window if isinstance(item, Loaded)]
-        for batch, found in attempts(
+        for batch, found in run_batches(
             by_shape(loaded), self.limit, self._explained, lambda: self.reruns
         ):
             if isinstance(found, Exception):
-                done.update((_key(item), _failed(item, self.model, found)) for item in batch)
+                done.update((_image_name(item), _failed(item, self.model, found)) for item in batch)
                 continue
-            for item, results in zip(batch, _results(found, self.job.results), strict=True):
-                done[_key(item)] = item, results
-        return [done[_key(one)] if isinstance(one, Loaded) else one for one in window]
+            for item, results in zip(
+                batch, _results_by_image(found, self.job.results), strict=True
+            ):
+                done[_image_name(item)] = item, results
+        return [done[_image_name(one)] if isinstance(one, Loaded) else one for one in window]
 
-    def survey(self, batch: Sequence[Loaded]) -> None:
+    def find_target_layer(self, batch: Sequence[Loaded]) -> None:
         """Find the automatic layer by a traced pass, if it is needed and not known."""
-        if self.surveys and batch and self.model.layer is None:
-            self.model = surveyed(self.model, (stacked(batch, self.model),))
+        if self.needs_layer and batch and self.model.layer is None:
+            self.model = with_target_layer(self.model, (stacked(batch, self.model),))
 
     def _explained(self, batch: Sequence[Loaded]) -> list[Explanation]:
         job = self.job
-        self.survey(batch)
+        self.find_target_layer(batch)
         return explain(
             *(self.model, stacked(batch, self.model), job.methods, job.parsed, job.layers),
             window=self.limit.limited(job.window),
@@ -78,7 +85,7 @@ def best_classes(job: Job, loaded: Loaded, count: int) -> list[tuple[str, float]
     return [(names[index], share) for index, share in pairs]
 
 
-def _key(item: Loaded) -> str:
+def _image_name(item: Loaded) -> str:
     return item.source.name.as_posix()
 
 
@@ -89,7 +96,9 @@ def _failed(item: Loaded, model: Model, error: Exception) -> Failed:
     return Failed(item.source, ImageError(f"{item.source.path}: {model.name} failed ({reason})"))
 
 
-def _results(found: Sequence[Explanation], results: Sequence[Wanted]) -> Iterator[list[Result]]:
+def _results_by_image(
+    found: Sequence[Explanation], results: Sequence[Wanted]
+) -> Iterator[list[Result]]:
     """Yield the results of each image, after copying each batch of maps to the host as a whole."""
     hosted = [_hosted(shown, wanted) for shown, wanted in zip(found, results, strict=True)]
     return (list(of_one_image) for of_one_image in zip(*hosted, strict=True))
@@ -107,6 +116,6 @@ def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     ]
 
 
-def _own_parts(values: MapArray, text: Text | None) -> MapArray:
+def _own_parts(values: MapArray, text: ExplainedText | None) -> MapArray:
     """Return the maps of a text's own words: another text of the batch may have more words."""
     return values[: len(text.words)] if text and text.words else values

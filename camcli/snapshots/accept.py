@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from camcli.errors import CamcliError, OutputError
-from camcli.runs.files import within
+from camcli.runs.files import path_inside
 from camcli.runs.manifest import MANIFEST, RUN, Row
 from camcli.runs.outputs import named_files
 from camcli.snapshots.folder import read_rows
@@ -29,7 +29,7 @@ def accept(new: Path, baseline: Path) -> None:
     rows = read_rows(new)
     old = _file_names(read_rows(baseline)) if (baseline / MANIFEST).exists() else set()
     wanted = sorted(_file_names(rows)) + [name for name in (RUN, MANIFEST) if (new / name).exists()]
-    paths = {name: within(baseline, name) for name in {*wanted, *old}}
+    paths = {name: path_inside(baseline, name) for name in {*wanted, *old}}
     try:
         baseline.mkdir(parents=True, exist_ok=True)
         for leftover in baseline.glob(f"{_STAGING}*"):  # from an update that was killed

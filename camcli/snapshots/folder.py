@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from camcli.errors import CamcliError, one_line
-from camcli.runs.files import within
+from camcli.runs.files import path_inside
 from camcli.runs.manifest import MANIFEST, Row, parse_row
 from camcli.runs.outputs import named_files
 from camcli.snapshots.measures import RawMap
@@ -57,5 +57,5 @@ def _parsed(file: Path, number: int, line: str) -> Row:
     except ValueError as error:
         raise CamcliError(f"'{file}' line {number}: {error}") from None
     for name in named_files(row).values():
-        within(file.parent, name)
+        path_inside(file.parent, name)
     return row

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from camcli.capture.targets import logits
-from camcli.engine.explain import surveyed
+from camcli.engine.explain import with_target_layer
 from camcli.errors import TrainingError, one_line
 from camcli.images.preprocess import Preset
 from camcli.models.load import load_for_training
@@ -63,7 +63,7 @@ def _initial_model(recipe: Recipe, classes: Sequence[str]) -> Model:
 
 def _target_layer(model: Model, recipe: Recipe) -> str:
     size = recipe.phases[-1].size
-    layer = surveyed(model, (torch.zeros(1, 3, size, size, device=model.device),)).layer
+    layer = with_target_layer(model, (torch.zeros(1, 3, size, size, device=model.device),)).layer
     assert layer is not None
     return layer
 

@@ -27,7 +27,8 @@ def cluster(work: Workload) -> Iterator[Measurement]:
     The time starts after the first unit. mini has small photos, so that the work beside the network
     has the largest share; other models have photos of ordinary size.
     """
-    from camcli.runs.ray import UNIT_BATCHES, connected, ray_executor
+    from camcli.runs.cluster import connected
+    from camcli.runs.ray import UNIT_BATCHES, ray_executor
 
     (name,) = work.of("mini")
     small = name == "mini"

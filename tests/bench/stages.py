@@ -22,7 +22,7 @@ from camcli.runs.manifest import MANIFEST, manifest
 from camcli.runs.names import check_names
 from camcli.runs.options import InputOptions
 from camcli.runs.pipeline import run
-from camcli.runs.save import written
+from camcli.runs.save import write_results
 from tests.bench.clock import Measurement
 from tests.bench.workload import Workload, make_photos, weights_of
 
@@ -86,9 +86,9 @@ def _processor_time(job: Job) -> dict[str, float]:
     folder = str(job.sources[0].path.parent)
     find([folder])
     timed("list", lambda: [check_names(job.output, find([folder]), job.results)])
-    loaded = timed("read", lambda: map(partial(pipeline.load, job), job.sources))
+    loaded = timed("read", lambda: map(partial(pipeline.load_image, job), job.sources))
     explained = timed("explain", lambda: pipeline._explained(job, loaded))
-    timed("write", lambda: map(partial(written, job), explained))
+    timed("write", lambda: map(partial(write_results, job), explained))
     with manifest(job.output / MANIFEST) as add:
         timed("manifest", lambda: [add([row]) for _ in job.sources])
     return taken

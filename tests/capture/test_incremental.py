@@ -41,12 +41,12 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Both:
         plans: list[Plan | None] = []
 
         def noted(*args: Any) -> Plan | None:
-            plans.append(run.plan_of(*args))
+            plans.append(run.find_plan(*args))
             return plans[-1]
 
         found = []
-        for plan_of in (lambda *_: None, noted):
-            monkeypatch.setattr(perturbed, "plan_of", plan_of)
+        for find_plan in (lambda *_: None, noted):
+            monkeypatch.setattr(perturbed, "find_plan", find_plan)
             shown = explain(net, images, "occlusion", target, window=window)
             found.append(shown.maps / shown.scores.abs().max())
         return *found, plans[0] if plans else None
@@ -104,7 +104,7 @@ def test_where_patches_stop_paying() -> None:
     ):
         network = operations(made(name).float())
         assert network is not None
-        plan = planning.planned(network, drawn(1, 3, 224, 224).float(), (rows, rows), 0.1)
+        plan = planning.make_plan(network, drawn(1, 3, 224, 224).float(), (rows, rows), 0.1)
         assert plan is not None
         names = {node.name for node in plan.head}
         assert inside in names
@@ -185,7 +185,7 @@ def test_places_that_change(slide: Slide, first: int, length: int, extent: int) 
     """Those of the output, and no others, that see a changed place of the input."""
     side = first + length + 5
     span = Span(torch.tensor([first]), torch.tensor([first + length]), side)
-    found = span.behind(slide, extent)
+    found = span.after(slide, extent)
     changed = [
         place
         for place in range(extent)

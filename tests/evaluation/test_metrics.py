@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import camcli
-from camcli.engine.explain import aimed
+from camcli.engine.explain import class_and_probability
 from camcli.errors import TargetError
 from camcli.evaluation import evidence as evidence_module
 from camcli.evaluation import metrics
@@ -107,14 +107,15 @@ def test_occlusion_explains_the_explained_class_and_runs_once(
 
 
 def test_class_and_probability_without_an_explanation(batch: BatchEvidence) -> None:
-    classes, probability = aimed(batch.runner.model, batch.images, batch.runner.target)
+    runner = batch.runner
+    classes, probability = class_and_probability(runner.model, batch.images, runner.target)
     assert torch.equal(classes, batch.classes)
     assert torch.allclose(probability, batch.probability)
 
 
 def test_a_function_as_target_has_no_class() -> None:
     with pytest.raises(TypeError, match="expected a class"):
-        aimed(GapNet(), torch.randn(1, 3, 16, 16), lambda output: output[:, 0])
+        class_and_probability(GapNet(), torch.randn(1, 3, 16, 16), lambda output: output[:, 0])
 
 
 def test_equal_probabilities_are_draws() -> None:

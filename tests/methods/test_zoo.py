@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from camcli import METHODS, Model, explain
 from camcli.capture import perturbed
-from camcli.capture.discover import survey
+from camcli.capture.discover import find_layer_and_head
 from camcli.capture.hooks import borrowed
 from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
@@ -109,7 +109,7 @@ def map_shape_of(model: Model, images: Tensor) -> tuple[int, int]:
     with borrowed(model.module):
         calls, output = trace(model.module, (images,))
     if recorded_layer(model.module) is None:  # a trace cannot find the layer of a transformer
-        assert survey(calls, output) == (model.layer, model.head)
+        assert find_layer_and_head(calls, output) == (model.layer, model.head)
     (output,) = (call.output for call in calls if call.path == model.layer)
     height, width = layout_of(model.module, model.layer or "").to_map(output).shape[2:]
     return height, width

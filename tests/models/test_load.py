@@ -19,7 +19,7 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 
 from camcli import explain, load
-from camcli.capture.discover import survey
+from camcli.capture.discover import find_layer_and_head
 from camcli.capture.hooks import borrowed
 from camcli.capture.tracing import trace
 from camcli.engine.catalogue import list_layers
@@ -55,7 +55,7 @@ def test_facts_agree_with_a_traced_pass(name: str) -> None:
 
     with borrowed(model.module):
         calls, output = trace(model.module, (image,))
-    assert survey(calls, output) == (model.layer, model.head)
+    assert find_layer_and_head(calls, output) == (model.layer, model.head)
     assert next(c.output.shape for c in calls if c.path == layer)[1] == channels
 
     assert tuple(explain(model, image, "gradcam", 7).maps.shape) == (1, *size)
@@ -158,7 +158,7 @@ def test_inception_without_auxiliary_head(tmp_path: Path) -> None:
     image = torch.randn(1, 3, 128, 128)
     torch.testing.assert_close(model.module(image), full.eval()(image), rtol=1e-4, atol=1e-4)
     with borrowed(model.module):
-        found = survey(*trace(model.module, (image,)))
+        found = find_layer_and_head(*trace(model.module, (image,)))
     assert found == (model.layer, model.head) == ("Mixed_7c", Head(model.module.fc))
 
 

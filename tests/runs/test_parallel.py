@@ -21,7 +21,7 @@ from camcli.images.preprocess import Preset
 from camcli.runs import parallel, pipeline
 from camcli.runs.job import Job
 from camcli.runs.options import InputOptions
-from camcli.runs.parallel import side_by_side, twin
+from camcli.runs.parallel import copy_sharing_weights, map_parallel
 from tests.support.files import make_photo, manifest
 from tests.support.jobs import changed
 from tests.support.networks import GapNet
@@ -57,7 +57,7 @@ class Doubler:
 def test_in_order_at_once_each_in_its_thread_with_its_share() -> None:
     together = threading.Barrier(2)
     workers = [Doubler(together), Doubler(together)]
-    assert list(side_by_side(workers, range(12))) == list(range(0, 24, 2))
+    assert list(map_parallel(workers, range(12))) == list(range(0, 24, 2))
     threads = [{*worker.seen} for worker in workers]
     assert [len(of_one) for of_one in threads] == [1, 1]
     assert threads[0] != threads[1]
@@ -66,7 +66,7 @@ def test_in_order_at_once_each_in_its_thread_with_its_share() -> None:
 
 
 def test_an_error_comes_in_its_turn() -> None:
-    found = side_by_side([Doubler(), Doubler()], range(11, 20))
+    found = map_parallel([Doubler(), Doubler()], range(11, 20))
     assert [next(found), next(found)] == [22, 24]
     with pytest.raises(ValueError, match="thirteen"):
         next(found)
@@ -80,7 +80,7 @@ def test_items_are_taken_as_they_are_needed() -> None:
             taken.append(i)
             yield i
 
-    with closing(side_by_side([Doubler(), Doubler()], items())) as found:
+    with closing(map_parallel([Doubler(), Doubler()], items())) as found:
         for number in range(3):
             assert next(found) == 2 * number
             assert len(taken) == number + 3, "one for each worker, and one at hand"
@@ -109,7 +109,7 @@ class Patient:
 def test_a_caller_that_stops_interrupts_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CAMCLI_NO_SPEEDUPS", raising=False)
     workers = [Patient(), Patient()]
-    with closing(side_by_side(workers, [0, 1, 2, 3])) as found:
+    with closing(map_parallel(workers, [0, 1, 2, 3])) as found:
         assert next(found) == 0
         assert all(worker.started.wait(20) for worker in workers)
     for worker in workers:
@@ -127,7 +127,7 @@ def test_without_speedups_the_workers_finish_their_items(monkeypatch: pytest.Mon
             worker.release.set()
 
     monkeypatch.setattr(parallel, "interrupt", interrupt)
-    with closing(side_by_side(workers, [0, 1, 2, 3])) as found:
+    with closing(map_parallel(workers, [0, 1, 2, 3])) as found:
         assert next(found) == 0
         assert all(worker.started.wait(20) for worker in workers)
     for worker in workers:
@@ -163,13 +163,13 @@ def test_an_interruption_does_not_wait_for_the_last_item(
         return worker(x)
 
     with pytest.raises(KeyboardInterrupt):
-        list(side_by_side([interrupt, interrupt], [1]))
+        list(map_parallel([interrupt, interrupt], [1]))
     assert worker.finished == []
 
 
-def test_a_twin_has_the_weights_and_a_network_of_its_own() -> None:
+def test_a_copy_shares_the_weights_and_has_its_own_network() -> None:
     model = load("squeezenet1_1", "none")
-    other = twin(model)
+    other = copy_sharing_weights(model)
     assert other is not None
     pairs = list(zip(model.module.parameters(), other.module.parameters(), strict=True))
     assert all(a.data_ptr() == b.data_ptr() and a is not b for a, b in pairs)
@@ -296,5 +296,5 @@ def test_the_callers_network_is_as_it_was(job: Job) -> None:
     assert not any(part._forward_hooks for part in net.modules())
 
 
-def test_what_cannot_be_copied_has_no_twin() -> None:
-    assert twin(Model(nn.Sequential(Locked()))) is None
+def test_a_network_that_cannot_be_copied() -> None:
+    assert copy_sharing_weights(Model(nn.Sequential(Locked()))) is None

@@ -26,7 +26,7 @@ from camcli.images.decode import STDIN
 from camcli.images.find import Source, find
 from camcli.images.preprocess import Preset
 from camcli.render.draw import Style
-from camcli.runs import pipeline
+from camcli.runs import cluster, pipeline
 from camcli.runs import ray as executor
 from camcli.runs.job import Job
 from camcli.runs.options import InputOptions
@@ -174,14 +174,17 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         is_initialized=lambda: True,
         nodes=lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}],
     )
-    monkeypatch.setattr(executor, "_ray", lambda: stand_in)
+    for module in (cluster, executor):
+        monkeypatch.setattr(module, "import_ray", lambda: stand_in)
     monkeypatch.setattr(executor, "_reports", reports_here)
     monkeypatch.setattr(executor, "UNIT_BATCHES", 3)
     monkeypatch.setattr(executor, "REPORT_BATCHES", 2)
     monkeypatch.chdir(tmp_path)
 
 
-def reports_here(job: Job, units: list[Any], crew: executor.ActorPool) -> Iterator[executor.Report]:
+def reports_here(
+    job: Job, units: list[Any], crew: cluster.ActorPool
+) -> Iterator[executor.ActorReport]:
     actor = executor.Explainer(pickle.dumps(job), crew, os.getcwd())
     for unit in units:
         for told in actor({"unit": unit["unit"].to_pylist()}):
@@ -245,7 +248,7 @@ def test_warnings_come_home(job: Job, here: None) -> None:
 def test_rows_that_are_lost_or_come_twice_stop_the_run(
     job: Job, here: None, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mangled(*given: Any) -> Iterator[executor.Report]:
+    def mangled(*given: Any) -> Iterator[executor.ActorReport]:
         items = [*reports_here(*given)]
         yield from items[:lost] + items[lost + 1 :]
 
@@ -271,18 +274,18 @@ def test_rows_that_are_lost_or_come_twice_stop_the_run(
 def test_crews(
     nodes: list[tuple[int, int]], device: str, actors: int | None, crew: tuple[object, ...]
 ) -> None:
-    assert executor._pool_for(nodes, device, actors) == executor.ActorPool(*crew)  # type: ignore[arg-type]
+    assert cluster.size_pool(nodes, device, actors) == cluster.ActorPool(*crew)  # type: ignore[arg-type]
 
 
 def test_what_a_cluster_lacks() -> None:
     with pytest.raises(CamcliError, match="--device cuda: the cluster has no GPU"):
-        executor._pool_for([(2, 0)], "cuda", None)
+        cluster.size_pool([(2, 0)], "cuda", None)
     with pytest.raises(
         CamcliError, match=r"--device 'cuda:1': with --executor ray expected auto, cpu"
     ):
-        executor._pool_for([(2, 2)], "cuda:1", None)
+        cluster.size_pool([(2, 2)], "cuda:1", None)
     with pytest.warns(CamcliWarning, match="room for 2 of 4 actors now"):
-        executor._pool_for([(2, 0)], "cpu", 4)
+        cluster.size_pool([(2, 0)], "cpu", 4)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from camcli.images.find import Source, find
 from camcli.images.preprocess import Preset
 from camcli.images.store import RemotePath
 from camcli.runs import manifest, pipeline, save
-from camcli.runs.files import prepare, within
+from camcli.runs.files import path_inside, prepare
 from camcli.runs.job import Job
 from camcli.runs.merge import merge
 from camcli.runs.options import InputOptions
@@ -101,7 +101,7 @@ def test_stopped_runs_and_shards(
 
 def test_refused_outputs_on_stores(job: Job, store: RemotePath, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="lie outside of its folder"):
-        within(store, "../x")
+        path_inside(store, "../x")
     (tmp_path / "file").touch()
     below = RemotePath("file://", str(tmp_path / "file" / "out")[1:])
     with pytest.raises(OutputError, match=r"cannot write to 'file://.*/file/out': Not a directory"):

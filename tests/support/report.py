@@ -84,7 +84,7 @@ def _write_result(
         **{"map": f"{stem}.npy", "overlay": f"{stem}.png", "map_shape": [5, 7], "boxes": None},
         **{"map_min": float(values.min()), "map_max": float(values.max()), "crop": CROP},
         **{"status": "ok" if values.any() else "empty", "error": None},
-        "digest": f"s-{resume.input_digest(photo, resume.made(RUN_RECORD))}",
+        "digest": f"s-{resume.input_digest(photo, resume.environment_digest(RUN_RECORD))}",
     }
 
 

@@ -1,1 +1,1 @@
-
+"""Occlusion that recomputes only what a window changes. Read `run` first."""

@@ -1,9 +1,9 @@
-"""Which operations of a traced network are local: a place of their output sees few of the input's.
+"""Find the local operations of a traced network, whose output depends on few input positions.
 
-An operation is local in one of three ways. One that *slides*, a convolution or pooling, sees a
-rectangle. One that is *pointwise* sees the same place of each of its maps. One that *rearranges*
-keeps each place whole and moves it, at most, to another axis. What is none of these, or not surely,
-is not local.
+There are three kinds. A *sliding* operation, a convolution or pooling, depends on a rectangle. A
+*pointwise* operation depends on the same position of each of its maps. A *rearranging* operation
+keeps the values of a position together and moves rows or columns to another axis at most. Every
+other operation, also one that might be none of these, counts as not local.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Values: TypeAlias = Mapping[fx.Node, Any]
 
 @dataclass(frozen=True)
 class Local:
-    """What a local node gives: a map, or several of one form, with rows and columns as `axes`.
+    """The output of a local node: a map, or several of one shape, with rows and columns as `axes`.
 
-    A node that slides has its `slides`, along rows and columns, the value `fill` that it sees
-    outside of the map, and `inside`: the operation on a map that needs no such margin. `weight` is
-    the number of multiplications for one place. A node without axes gives numbers.
+    A sliding node has `slides` along rows and columns, the value `fill` of its padding, and
+    `unpadded`, the same operation without padding. `weight` is the number of multiplications for
+    one position. A node without axes returns numbers.
     """
 
     axes: tuple[int, int] | None
     slides: tuple[Slide, Slide] | None = None
-    inside: nn.Module | None = None
+    unpadded: nn.Module | None = None
     fill: float = 0.0
     weight: int = 0
 
@@ -53,7 +53,7 @@ _POINTWISE: frozenset[Any] = frozenset(
     }
 )
 _UNTRAINED: frozenset[Any] = frozenset({F.dropout, ops.stochastic_depth})
-"""Pointwise where the last argument, `training`, is False."""
+"""Functions that are pointwise if their last argument, `training`, is False."""
 _REARRANGING: frozenset[Any] = frozenset(
     {
         *(operator.getitem, torch.unsqueeze, torch.permute, torch.transpose, torch.chunk),
@@ -65,14 +65,14 @@ _POOLINGS: dict[Any, type[nn.Module]] = {
     torch.max_pool2d: nn.MaxPool2d,
     F.avg_pool2d: nn.AvgPool2d,
 }
-_NUMBERS: frozenset[Any] = frozenset({operator.getitem, operator.floordiv, operator.mul})
+_ON_NUMBERS: frozenset[Any] = frozenset({operator.getitem, operator.floordiv, operator.mul})
 
 
 def locality(node: fx.Node, root: nn.Module, values: Values, known: Mapping[fx.Node, Local]) -> Any:
-    """How a node is local, a Local, or None where it is not.
+    """Return how a node is local, as a Local, or None if it is not.
 
-    `values` are those of a run, `known` the nodes before it that are local. Parameters are neither
-    of a place nor of an image, and can go into whatever is pointwise.
+    `values` are the nodes' values in one run, and `known` the local nodes before this one.
+    Parameters belong to no position and no image, so pointwise operations may use them.
     """
     sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
     if not sources or any(source not in known for source in sources):
@@ -83,13 +83,13 @@ def locality(node: fx.Node, root: nn.Module, values: Values, known: Mapping[fx.N
         return Local(None)
     numbers = [source for source in sources if known[source].axes is None]
     if len(numbers) == len(sources):
-        return Local(None) if what in _NUMBERS else None
+        return Local(None) if what in _ON_NUMBERS else None
     axes = known[sources[0]].axes
     if what in _REARRANGING and (not numbers or what == "reshape"):
-        rearranged = axes and _axes_behind(node, values, sources[0], axes)
+        rearranged = axes and _rearranged_axes(node, values, sources[0], axes)
         return Local(rearranged) if rearranged else None
-    of_one_form = all(_same_form(source, sources[0], values, known) for source in sources)
-    if numbers or axes is None or not of_one_form or not isinstance(values[node], Tensor):
+    of_one_shape = all(_same_shape(source, sources[0], values, known) for source in sources)
+    if numbers or axes is None or not of_one_shape or not isinstance(values[node], Tensor):
         return None
     if part is not None and axes == (2, 3) and (sliding := _sliding(part)):
         return sliding
@@ -99,19 +99,19 @@ def locality(node: fx.Node, root: nn.Module, values: Values, known: Mapping[fx.N
 
 
 def _module(node: fx.Node, root: nn.Module) -> nn.Module | None:
-    """The module that a node runs, or for a function of pooling the one that does the same."""
+    """Return the module that a node runs, or a module equal to a pooling function."""
     if node.op == "call_module":
         return root.get_submodule(str(node.target))
     pooling = _POOLINGS.get(node.target) if node.op == "call_function" else None
-    if pooling is None or len(node.args) > 5:  # behind these, function and module differ
+    if pooling is None or len(node.args) > 5:  # the later arguments of function and module differ
         return None
     return pooling(*node.args[1:], **node.kwargs)
 
 
-def _same_form(
+def _same_shape(
     source: fx.Node, first: fx.Node, values: Values, known: Mapping[fx.Node, Local]
 ) -> bool:
-    """Whether two nodes give maps with rows and columns as the same axes, and as many of them."""
+    """Return whether two nodes' maps have the same rows and columns, as the same axes."""
     one, other = values[source], values[first]
     if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.ndim != other.ndim:
         return False
@@ -122,35 +122,35 @@ def _same_form(
 
 
 def _sliding(part: nn.Module) -> Local | None:
-    """The locality of a convolution or a pooling, of torch's own kind."""
+    """Return the locality of a convolution or a pooling of torch itself."""
     fill = 0.0
     if type(part) is nn.Conv2d:
         if part.padding_mode != "zeros" or isinstance(part.padding, str):
             return None
-        inside = _without_margin(part)
+        unpadded = _unpadded(part)
     elif type(part) is nn.MaxPool2d and not part.return_indices:
-        inside, fill = _without_margin(part), -torch.inf
+        unpadded, fill = _unpadded(part), -torch.inf
     elif type(part) is nn.AvgPool2d:
-        counts_margin = part.count_include_pad or _pair(part.padding) == (0, 0)
-        if part.ceil_mode or not counts_margin:  # divided by another number at the border
+        counts_padding = part.count_include_pad or _as_pair(part.padding) == (0, 0)
+        if part.ceil_mode or not counts_padding:  # divides by another number at the border
             return None
-        inside = _without_margin(part)
+        unpadded = _unpadded(part)
     else:
         return None
     described = (part.kernel_size, part.stride, part.padding, getattr(part, "dilation", 1))
-    rows, columns = zip(*map(_pair, described), strict=True)
-    return Local((2, 3), (Slide(*rows), Slide(*columns)), inside, fill, _weight(part))
+    rows, columns = zip(*map(_as_pair, described), strict=True)
+    return Local((2, 3), (Slide(*rows), Slide(*columns)), unpadded, fill, _weight(part))
 
 
-def _without_margin(part: nn.Module) -> nn.Module:
-    """The same operation, on the same weights, for a map that has its margin already."""
-    inside = copy.copy(part)
-    vars(inside).update(padding=(0, 0), ceil_mode=False)
-    return inside
+def _unpadded(part: nn.Module) -> nn.Module:
+    """Return the operation with the same weights and without padding."""
+    unpadded = copy.copy(part)
+    vars(unpadded).update(padding=(0, 0), ceil_mode=False)
+    return unpadded
 
 
 def _is_concatenation(node: fx.Node, values: Values, axes: tuple[int, int]) -> bool:
-    """Whether maps are put behind one another, along another axis than rows and columns."""
+    """Return whether a node concatenates maps along another axis than rows and columns."""
     if node.target not in (torch.cat, torch.concat):
         return False
     dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
@@ -160,7 +160,7 @@ def _is_concatenation(node: fx.Node, values: Values, axes: tuple[int, int]) -> b
 def _is_pointwise(
     node: fx.Node, what: Any, part: nn.Module | None, values: Values, axes: tuple[int, int]
 ) -> bool:
-    """Whether a node's output at a place comes from its maps at that place, and parameters."""
+    """Return whether an output position depends only on the same position and on parameters."""
     last = values[node].ndim - 1
     if isinstance(part, nn.BatchNorm2d):
         return type(part) is nn.BatchNorm2d and 1 not in axes and part.running_mean is not None
@@ -177,14 +177,14 @@ def _is_pointwise(
     )
 
 
-def _axes_behind(
+def _rearranged_axes(
     node: fx.Node, values: Values, source: fx.Node, axes: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """Where rows and columns are behind a rearrangement, by doing it to a map of numbered places.
+    """Return the axes of rows and columns after a rearrangement of a map of numbered positions.
 
-    None where some place is not whole, or is not where its number says.
+    Return None if the values of a position are separated or out of order.
     """
-    if not isinstance(given := values[source], Tensor):  # one of several maps
+    if not isinstance(given := values[source], Tensor):  # chunks, of which one is taken
         return axes if isinstance(values[node], Tensor) else None
     height, width = (given.shape[axis] for axis in axes)
     numbers = torch.arange(height * width).view(height, width)
@@ -217,5 +217,5 @@ def _weight(part: nn.Module | None) -> int:
     return weight.numel() if isinstance(weight, Tensor) else 0
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def _as_pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])

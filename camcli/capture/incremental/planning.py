@@ -1,4 +1,4 @@
-"""How far a network runs on patches: where its rectangles pay, by a count of multiplications."""
+"""Plan how far a network runs on patches: as far as they save work, in multiplications."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from functools import reduce
 from itertools import accumulate
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, fx
 
 from camcli.capture.incremental.locality import Local, locality
-from camcli.capture.incremental.regions import Cut, Span, moved, seen, whole
+from camcli.capture.incremental.regions import Cut, Span, cut, cut_input, cut_whole
 from camcli.models.graph import apply
 
 Area: TypeAlias = tuple[Span, Span]
 """The rows and the columns that change, for each position of the window along a side."""
 Cuts: TypeAlias = Mapping[fx.Node, tuple[Cut, Cut]]
-"""The rows and the columns that are cut out of the maps of some nodes."""
+"""The rows and the columns to cut out of the maps of some nodes."""
 
 _TRAFFIC = 16
-"""How many multiplications take as long as reading and writing one number."""
+"""The number of multiplications that take as long as reading and writing one number."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A network split into a head, local nodes that run on patches of an `area`, and a tail.
+    """A network split into a head of local nodes, which run on patches of an `area`, and a tail.
 
-    `cuts` are what a node of the head, or the tail under None, is given around patches. Of nodes
-    that are not in there it is given the patch alone.
+    `cuts` are the inputs of each node of the head, and under None those of the tail, that are cut
+    out of kept maps around patches. Other inputs are the patches alone.
     """
 
     network: fx.Interpreter
@@ -37,29 +36,25 @@ class Plan:
     area: Area
     cuts: Mapping[fx.Node | None, Cuts]
 
-    def fill(self, user: fx.Node | None) -> float:
-        """What an operation sees outside of its map; the tail sees no outside."""
-        return self.head[user].fill if user else 0.0
 
+def make_plan(network: fx.Interpreter, image: Tensor, area: Area, least: float) -> Plan | None:
+    """Return the plan that saves the most work for images like this one (1,C,H,W).
 
-def planned(network: fx.Interpreter, image: Tensor, area: Area, least: float) -> Plan | None:
-    """The plan for images like this one (1,C,H,W) that saves most of the work.
-
-    None if that is less than `least`, a share of what the network's local nodes do.
+    Return None if it saves less than `least`, a share of the work of all local nodes.
     """
     known, values = _local_nodes(network, image)
-    areas = _areas(known, values, area)
+    areas = _changed_areas(known, values, area)
     cuts: dict[fx.Node | None, Cuts] = {
-        node: _cuts(node, local, areas) for node, local in known.items()
+        node: _input_cuts(node, local, areas) for node, local in known.items()
     }
     nodes = [*known]
-    saved = accumulate(_saved(node, known, values, areas, cuts[node]) for node in nodes)
+    saved = accumulate(_saved_work(node, known, values, areas, cuts[node]) for node in nodes)
     most = least * sum(_work(node, known, values) for node in nodes)
     head = 0
     for count, so_far in enumerate(saved, 1):
-        pasted = _pasted(nodes[:count], values, areas)
-        if pasted is not None and so_far - _traffic(pasted, values) > most:
-            most = so_far - _traffic(pasted, values)
+        pasted = _tail_cuts(nodes[:count], values, areas)
+        if pasted is not None and so_far - _cutting_work(pasted, values) > most:
+            most = so_far - _cutting_work(pasted, values)
             head, cuts[None] = count, pasted
     if not head:
         return None
@@ -67,14 +62,20 @@ def planned(network: fx.Interpreter, image: Tensor, area: Area, least: float) ->
         network=network,
         head={node: known[node] for node in nodes[:head]},
         area=area,
-        cuts={user: _on(image.device, cuts[user]) for user in (*nodes[:head], None)},
+        cuts={
+            user: {
+                node: (rows.to(image.device), columns.to(image.device))
+                for node, (rows, columns) in cuts[user].items()
+            }
+            for user in (*nodes[:head], None)
+        },
     )
 
 
 def _local_nodes(
     network: fx.Interpreter, image: Tensor
 ) -> tuple[dict[fx.Node, Local], dict[fx.Node, Any]]:
-    """The nodes up to the first that is not local, and their values for an image (1,C,H,W)."""
+    """Return the nodes before the first that is not local, and their values for an image."""
     known: dict[fx.Node, Local] = {}
     values: dict[fx.Node, Any] = {}
     for node in network.graph.nodes:
@@ -92,10 +93,10 @@ def _local_nodes(
     return known, values
 
 
-def _areas(
+def _changed_areas(
     known: Mapping[fx.Node, Local], values: Mapping[fx.Node, Any], area: Area
 ) -> dict[fx.Node, Area]:
-    """The places that change in the map of each node, or in its several maps."""
+    """Return the positions that change in the map, or the maps, of each node."""
     areas: dict[fx.Node, Area] = {}
     for node, local in known.items():
         given = [areas[source] for source in node.all_input_nodes if source in areas]
@@ -103,46 +104,43 @@ def _areas(
             areas[node] = area
         elif local.slides:
             sides = zip(given[0], local.slides, values[node].shape[2:], strict=True)
-            rows, columns = (span.behind(slide, extent) for span, slide, extent in sides)
+            rows, columns = (span.after(slide, extent) for span, slide, extent in sides)
             areas[node] = rows, columns
         elif local.axes:
-            rows, columns = (reduce(Span.joined, spans) for spans in zip(*given, strict=True))
+            rows, columns = (reduce(Span.union, spans) for spans in zip(*given, strict=True))
             areas[node] = rows, columns
     return areas
 
 
-def _cuts(node: fx.Node, local: Local, areas: Mapping[fx.Node, Area]) -> Cuts:
-    """What a node has to be given of other nodes' maps for its own area, beyond their patches."""
+def _input_cuts(node: fx.Node, local: Local, areas: Mapping[fx.Node, Area]) -> Cuts:
+    """Return what a node needs of its inputs' kept maps, beyond their patches."""
     given = {source: areas[source] for source in node.all_input_nodes if source in areas}
     if local.axes is None:
         return {}
+    down, across = areas[node]
     if local.slides is None:
         return {
-            source: (moved(rows, areas[node][0]), moved(columns, areas[node][1]))
+            source: (cut(rows, down.start, down.length), cut(columns, across.start, across.length))
             for source, (rows, columns) in given.items()
-            if not (rows.same(areas[node][0]) and columns.same(areas[node][1]))
+            if not (rows.has_same_patches(down) and columns.has_same_patches(across))
         }
-    (source, (rows, columns)), (down, across) = *given.items(), local.slides
-    return {source: (seen(rows, areas[node][0], down), seen(columns, areas[node][1], across))}
+    (source, (rows, columns)), slides = *given.items(), local.slides
+    return {source: (cut_input(rows, down, slides[0]), cut_input(columns, across, slides[1]))}
 
 
-def _on(device: torch.device, cuts: Cuts) -> Cuts:
-    return {node: (rows.to(device), columns.to(device)) for node, (rows, columns) in cuts.items()}
-
-
-def _pasted(
+def _tail_cuts(
     head: Sequence[fx.Node], values: Mapping[fx.Node, Any], areas: Mapping[fx.Node, Area]
 ) -> Cuts | None:
-    """What the tail behind these nodes is given: whole maps; None where it takes something else."""
+    """Return the tail's inputs as whole maps; None if one of them is not a map."""
     inside = set(head)
     taken = [node for node in head if not inside.issuperset(node.users)]
     if not all(node in areas and isinstance(values[node], Tensor) for node in taken):
         return None
-    return {node: (whole(areas[node][0]), whole(areas[node][1])) for node in taken}
+    return {node: (cut_whole(areas[node][0]), cut_whole(areas[node][1])) for node in taken}
 
 
 def _work(node: fx.Node, known: Mapping[fx.Node, Local], values: Mapping[fx.Node, Any]) -> float:
-    """What it costs to run a node for a whole image, in multiplications."""
+    """Return the work of a node for a whole image, in multiplications."""
     axes, value = known[node].axes, values[node]
     if axes is None or not isinstance(value, Tensor):
         return 0.0
@@ -150,23 +148,21 @@ def _work(node: fx.Node, known: Mapping[fx.Node, Local], values: Mapping[fx.Node
     return float(known[node].weight * places + _TRAFFIC * value.numel())
 
 
-def _saved(
+def _saved_work(
     node: fx.Node,
     known: Mapping[fx.Node, Local],
     values: Mapping[fx.Node, Any],
     areas: Mapping[fx.Node, Area],
     cuts: Cuts,
 ) -> float:
-    """How much less a node costs on patches."""
     if node not in areas:
         return 0.0
     rows, columns = areas[node]
     share = rows.length * columns.length / (rows.extent * columns.extent)
-    return _work(node, known, values) * (1 - share) - _traffic(cuts, values)
+    return _work(node, known, values) * (1 - share) - _cutting_work(cuts, values)
 
 
-def _traffic(cuts: Cuts, values: Mapping[fx.Node, Any]) -> float:
-    """What it costs to cut something out of maps."""
+def _cutting_work(cuts: Cuts, values: Mapping[fx.Node, Any]) -> float:
     return sum(
         float(_TRAFFIC * values[node].numel() * rows.share * columns.share)
         for node, (rows, columns) in cuts.items()

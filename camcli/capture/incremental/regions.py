@@ -1,7 +1,7 @@
-"""Which places of a map a window changes, and how they are cut out of it, along one side.
+"""The positions of a map that a window changes, and cut-outs around them, along one side.
 
-Rows and columns are alike and apart: a window is a range of rows and a range of columns, and so is
-all that it changes. P counts the window's positions along the side.
+A window is a range of rows and a range of columns, and so is everything that it changes. Rows and
+columns are therefore handled separately. P is the number of window positions along the side.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Slide:
-    """How an operation slides along one side: the input place `o * stride - padding + t * dilation`
-    is seen by output place `o`, for t from 0 to before `kernel`."""
+    """The geometry of a sliding operation along one side.
+
+    Output position `o` depends on the input positions `o * stride - padding + t * dilation` for t
+    from 0 to `kernel - 1`.
+    """
 
     kernel: int
     stride: int = 1
@@ -24,16 +27,16 @@ class Slide:
 
     @property
     def reach(self) -> int:
-        """How far the last place seen lies behind the first."""
+        """The distance between the first and the last input position of one output position."""
         return self.dilation * (self.kernel - 1)
 
 
 @dataclass(frozen=True)
 class Span:
-    """The places that change: `first` (P,) up to before `end` (P,), of a side of `extent` places.
+    """The positions that change: from `first` (P,) to before `end` (P,), of `extent` positions.
 
-    The patches of all positions are to be one batch. So each has the same `length`, and a window
-    at a border, which changes less, has a patch that is moved inwards and holds unchanged places.
+    The patches of all windows form one batch, so all have the same `length`. A window at a border
+    changes fewer positions; its patch is moved inwards and includes unchanged ones.
     """
 
     first: Tensor
@@ -42,37 +45,35 @@ class Span:
 
     @property
     def length(self) -> int:
-        """How many places a patch has."""
         return max(1, int((self.end - self.first).max()))
 
     @property
     def start(self) -> Tensor:
-        """The first place of each patch (P,)."""
+        """The first position of each patch (P,)."""
         return self.first.clamp(max=self.extent - self.length)
 
-    def behind(self, slide: Slide, extent: int) -> Span:
-        """The places of an operation's output, `extent` many, that see one of these."""
+    def after(self, slide: Slide, extent: int) -> Span:
+        """Return the positions of an operation's output, of `extent`, that depend on these."""
         first = -(-(self.first + slide.padding - slide.reach) // slide.stride)
         end = (self.end - 1 + slide.padding) // slide.stride + 1
         return Span(first.clamp(0, extent), end.clamp(0, extent), extent)
 
-    def joined(self, other: Span) -> Span:
-        """The places that are in one or the other, and those between."""
+    def union(self, other: Span) -> Span:
+        """Return the positions in either span, and those between the two."""
         first, end = self.first.minimum(other.first), self.end.maximum(other.end)
         return Span(first, end, self.extent)
 
-    def same(self, other: Span) -> bool:
-        """Whether the patches are of the same places."""
+    def has_same_patches(self, other: Span) -> bool:
         return self.length == other.length and torch.equal(self.start, other.start)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Cut-outs of a map, one for each position, with room for the position's patch.
+    """Cut-outs of a map, one for each window position, with room for the window's patch.
 
-    `places` (P,m) are those of the map with `margin` places put before and behind it; `patch` (P,l)
-    says where in the cut-out the patch goes, and `inner` what of the cut-out was asked for: a patch
-    may overlap it. `share` is how much of the side a cut-out is.
+    `places` (P,m) index the map after padding it by `margin` before and after. `patch` (P,l) are
+    the positions of the patch in the cut-out, and `inner` is the requested part of the cut-out,
+    which a patch may exceed. `share` is the length of a cut-out relative to the side.
     """
 
     places: Tensor
@@ -82,15 +83,14 @@ class Cut:
     share: float
 
     def to(self, device: torch.device) -> Cut:
-        """The same on another device."""
         return replace(self, places=self.places.to(device), patch=self.patch.to(device))
 
 
 def cut(patch: Span, start: Tensor, length: int) -> Cut:
-    """Cut-outs of `length` places from `start` (P,) on, which may lie outside of the map."""
+    """Return cut-outs of `length` positions from `start` (P,), which may lie outside the map."""
     before = int((start - patch.start).clamp(min=0).max())
-    behind = int((patch.start + patch.length - start - length).clamp(min=0).max())
-    first, total = start - before, before + length + behind
+    after = int((patch.start + patch.length - start - length).clamp(min=0).max())
+    first, total = start - before, before + length + after
     margin = max(0, -int(first.min())), max(0, int(first.max()) + total - patch.extent)
     return Cut(
         places=first[:, None] + margin[0] + torch.arange(total),
@@ -101,17 +101,12 @@ def cut(patch: Span, start: Tensor, length: int) -> Cut:
     )
 
 
-def seen(patch: Span, of: Span, slide: Slide) -> Cut:
-    """What an operation has to see of its input, changed at `patch`, for its output at `of`."""
-    start = of.start * slide.stride - slide.padding
-    return cut(patch, start, (of.length - 1) * slide.stride + slide.reach + 1)
+def cut_input(patch: Span, output: Span, slide: Slide) -> Cut:
+    """Return the part of an operation's input, changed at `patch`, that its `output` depends on."""
+    start = output.start * slide.stride - slide.padding
+    return cut(patch, start, (output.length - 1) * slide.stride + slide.reach + 1)
 
 
-def moved(patch: Span, to: Span) -> Cut:
-    """The places of another patch, which holds this one's changes."""
-    return cut(patch, to.start, to.length)
-
-
-def whole(patch: Span) -> Cut:
-    """The whole side, for each position."""
+def cut_whole(patch: Span) -> Cut:
+    """Return the whole side for each window position."""
     return cut(patch, torch.zeros_like(patch.start), patch.extent)

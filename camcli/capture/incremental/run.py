@@ -1,22 +1,21 @@
-"""Occlusion that computes again only what a window changes.
+"""Occlusion that recomputes only what a window changes.
 
-A window changes a rectangle of the image, and behind each convolution a somewhat larger one of its
-map; the rest of the map is that of the unchanged image (Nakandala et al. 2019, Incremental and
-Approximate Inference for Faster Occlusion-based Deep CNN Explanations, SIGMOD, sec. 4). So the
-unchanged image runs once and its maps are kept. For a window, each operation then runs on a patch:
-it is given the kept map around its rectangle, with the patch from the operation before pasted in.
-Where the rectangles have grown so large that this no longer pays, or an operation comes that sees
-the whole map, the patches are pasted into copies of the kept maps, and the rest of the network runs
-as it is.
+A window changes a rectangle of the image, and after each convolution a slightly larger rectangle of
+the map; the rest equals the map of the unchanged image (Nakandala et al. 2019, Incremental and
+Approximate Inference for Faster Occlusion-based Deep CNN Explanations, SIGMOD, sec. 4). The
+unchanged image therefore runs once, and its maps are kept. For each window, an operation then runs
+on a patch: its input is cut out of the kept map, with the patch of the operation before it pasted
+in. Where the rectangles have become too large to save work, or an operation depends on the whole
+map, the patches are pasted into copies of the kept maps, and the rest of the network runs on these.
 
-    the network, as a graph of operations          graphs.py
-    which of them see only a few places            locality.py
-    which places change, and what is cut out       spans.py
-    where to stop with patches                     planning.py
-    windows, on patches and then on whole maps     here
+    the network as a graph of operations             models/graph.py
+    operations that depend on a few positions        locality.py
+    positions that change, and how to cut them out   regions.py
+    where to stop using patches                      planning.py
+    windows on patches, then on whole maps           this file
 
-That is done only where it gives the same: for one image batch in and one tensor of class scores
-out, without hooks, and if a few windows agree with the network itself.
+Patches are used only where they give the same result: for one image batch as input and one tensor
+of class scores as output, without hooks, and if a few windows agree with the network itself.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from torch import Tensor, fx
 from torch.nn.functional import pad
 
 from camcli.capture.forward import Pass
-from camcli.capture.incremental.planning import Plan, planned
+from camcli.capture.incremental.planning import Plan, make_plan
 from camcli.capture.incremental.regions import Span
 from camcli.models.graph import apply, operations
 
 _CHECKED = 3
-"""How many windows are held against the network itself."""
+"""The number of windows that are compared with the network itself."""
 
 
-def plan_of(run: Pass, covered: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Plan | None:
-    """How to run a pass's windows on patches, or None where it is not possible or does not pay.
+def find_plan(run: Pass, covered: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Plan | None:
+    """Return how to run the windows of a pass on patches; None if impossible or not faster.
 
-    `covered` gives images `which` (B,) with the window at `row` (B,) and `column` (B,).
+    `covered` returns images `which` (B,) with the window at `row` (B,) and `column` (B,).
     """
     tensors = len(run.inputs) == 1 and isinstance(run.output, Tensor)
     if not tensors or run.watch.reader.task != "classification":
@@ -48,17 +47,17 @@ def plan_of(run: Pass, covered: Callable[[Tensor, Tensor, Tensor], Tensor]) -> P
     if (network := operations(run.watch.module)) is None:
         return None
     rows, columns = map(_span, run.coverage)
-    effort = run.size + _CHECKED + 1  # of finding and checking a plan, and keeping maps
+    effort = run.size + _CHECKED + 1  # passes to find and check a plan, and to keep maps
     least = effort / (run.size * len(rows.first) * len(columns.first))
     try:
-        plan = planned(network, run.image[:1], (rows, columns), least)
+        plan = make_plan(network, run.image[:1], (rows, columns), least)
         return plan if plan and _agrees(plan, run, covered) else None
-    except RuntimeError:  # of shapes that do not suit patches
+    except RuntimeError:  # from shapes that patches do not fit
         return None
 
 
 def _agrees(plan: Plan, run: Pass, covered: Callable[[Tensor, Tensor, Tensor], Tensor]) -> bool:
-    """Whether some windows, at borders too, give what they give in the network itself."""
+    """Return whether some windows, also at borders, give the output of the network itself."""
     row, column = (
         torch.linspace(0, len(span.first) - 1, _CHECKED, device=run.image.device).long()
         for span in plan.area
@@ -66,7 +65,7 @@ def _agrees(plan: Plan, run: Pass, covered: Callable[[Tensor, Tensor, Tensor], T
     which = torch.zeros_like(row)
     images = covered(which, row, column)
     expected = run.output_of(images, which)
-    found = PatchRuns(plan, run.image[:1])(images, which, row, column)
+    found = PatchRunner(plan, run.image[:1])(images, which, row, column)
     if not isinstance(found, Tensor) or found.shape != expected.shape:
         return False
     close = torch.finfo(expected.dtype).eps ** 0.5 * float(expected.abs().max())
@@ -74,14 +73,14 @@ def _agrees(plan: Plan, run: Pass, covered: Callable[[Tensor, Tensor, Tensor], T
 
 
 def _span(covering: Tensor) -> Span:
-    """The places of a side, of L, that the window covers (P,L)."""
+    """Return the positions of a side that the window covers, from a mask (P,L)."""
     covered = covering.cpu().long()
     first = covered.argmax(1)
     return Span(first, first + covered.sum(1), covered.shape[1])
 
 
-class PatchRuns:
-    """Runs of a network with windows over one image (1,C,H,W), whose maps are kept."""
+class PatchRunner:
+    """Runs a network on windows over one image (1,C,H,W), and keeps the maps of the image."""
 
     def __init__(self, plan: Plan, image: Tensor) -> None:
         self.plan = plan
@@ -93,11 +92,11 @@ class PatchRuns:
                 values[node] = apply(plan.network, node, values.__getitem__)
             for user, cuts in plan.cuts.items():
                 if node in cuts:
-                    self.kept[node, user] = self._margined(values[node], node, user)
-            self._forget(node, values)
+                    self.kept[node, user] = self._padded(values[node], node, user)
+            self._drop_used(node, values)
 
     def __call__(self, images: Tensor, _: Tensor, row: Tensor, column: Tensor) -> Any:
-        """The output for the image covered (B,C,H,W) by windows at `row` (B,), `column` (B,)."""
+        """Return the output for images (B,C,H,W) covered at `row` (B,) and `column` (B,)."""
         values: dict[fx.Node, Any] = {}
         for node, local in self.plan.head.items():
 
@@ -107,39 +106,37 @@ class PatchRuns:
                 return self._pasted(values[source], source, user, row, column)
 
             if node.op == "placeholder":
-                values[node] = self._first(images, row, column)
-            elif local.inside is not None:
-                values[node] = local.inside(given(node.all_input_nodes[0]))
+                values[node] = self._image_patches(images, row, column)
+            elif local.unpadded is not None:
+                values[node] = local.unpadded(given(node.all_input_nodes[0]))
             else:
                 values[node] = apply(self.plan.network, node, given)
-            self._forget(node, values)
+            self._drop_used(node, values)
         whole = {
             source: self._pasted(values.pop(source), source, None, row, column)
             for source in self.plan.cuts[None]
         }
         return self.plan.network.run(initial_env=dict.fromkeys(self.plan.head) | whole)
 
-    def _forget(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
-        """Let go of the values that no node behind this one takes."""
+    def _drop_used(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """Remove the values that no node after this one uses."""
         for used in self.plan.network.user_to_last_uses.get(node, ()):
             values.pop(used, None)
 
-    def _margined(self, value: Tensor, source: fx.Node, user: fx.Node | None) -> Tensor:
-        """A map of one image with room for its cut-outs, as (H,W,...)."""
+    def _padded(self, value: Tensor, source: fx.Node, user: fx.Node | None) -> Tensor:
+        """Return a map of one image with the margins of its cut-outs, as (H,W,...)."""
         rows, columns = self.plan.cuts[user][source]
-        axes = self.plan.head[source].axes
-        assert axes is not None
-        placed = value.movedim(axes, (1, 2))[0]
+        placed = value.movedim(self._axes(source), (1, 2))[0]
         margins = (*(0, 0) * (placed.ndim - 2), *columns.margin, *rows.margin)
-        return pad(placed, margins, value=self.plan.fill(user)).contiguous()
+        fill = self.plan.head[user].fill if user else 0.0  # the tail takes whole maps
+        return pad(placed, margins, value=fill).contiguous()
 
     def _pasted(
         self, patch: Tensor, source: fx.Node, user: fx.Node | None, row: Tensor, column: Tensor
     ) -> Tensor:
-        """Cut-outs of the kept map, for windows at `row` and `column`, with their patches in it."""
+        """Return cut-outs of a kept map, with the patches of the windows pasted in."""
         rows, columns = self.plan.cuts[user][source]
-        axes = self.plan.head[source].axes
-        assert axes is not None
+        axes = self._axes(source)
         canvas = self.kept[source, user][
             rows.places[row][:, :, None], columns.places[column][:, None, :]
         ]
@@ -148,8 +145,12 @@ class PatchRuns:
         canvas[inside] = patch.movedim(axes, (1, 2))
         return canvas[:, rows.inner, columns.inner].movedim((1, 2), axes)
 
-    def _first(self, images: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """The patches of the image itself."""
+    def _axes(self, source: fx.Node) -> tuple[int, int]:
+        axes = self.plan.head[source].axes
+        assert axes is not None
+        return axes
+
+    def _image_patches(self, images: Tensor, row: Tensor, column: Tensor) -> Tensor:
         rows, columns = (
             (span.start[at.cpu(), None] + torch.arange(span.length)).to(images.device)
             for span, at in zip(self.plan.area, (row, column), strict=True)

@@ -38,7 +38,7 @@ _UNREADABLE = (
 class Skill:
     """A use of a model: the class of `transformers` for it, and the default model.
 
-    `lacking` says in messages what a model of another class does not do.
+    `lacking` describes, in messages, the models of other classes.
     """
 
     architecture: str
@@ -69,7 +69,6 @@ class LanguageModel:
 
     @property
     def scorer(self) -> TextScorer:
-        """The model's module."""
         assert isinstance(self.model.module, TextScorer)
         return self.model.module
 
@@ -86,7 +85,7 @@ def load_language_model(
     transformers = _transformers()
     name = name or wanted.default
     folder, to = _folder(name, wanted), pick_device(device)
-    weights = _checked(folder, name, wanted)
+    weights = _check_folder(folder, name, wanted)
     with _quiet(transformers):
         try:
             network, report = getattr(transformers, wanted.architecture).from_pretrained(
@@ -109,7 +108,7 @@ def load_language_model(
         name=Path(name).resolve().name if os.path.isdir(name) else name,
         weights=weights.name,
         weights_hash=sha256(weights),
-        preset=_preset(processor.image_processor, int(network.config.vision_config.image_size)),
+        preset=_preset_of(processor.image_processor, int(network.config.vision_config.image_size)),
         layer=f"network.vision_model.{recorded_layer(tower)}",
         task="language",
     )
@@ -163,7 +162,7 @@ def _weights(folder: Path) -> Path | None:
     return next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
 
 
-def _checked(folder: Path, name: str, wanted: Skill) -> Path:
+def _check_folder(folder: Path, name: str, wanted: Skill) -> Path:
     """Return the weights' file of a folder with the wanted architecture. Raises ModelError."""
     expected = f"expected a folder of transformers' {wanted.architecture}"
     try:
@@ -197,7 +196,7 @@ def _quiet(transformers: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _preset(processor: Any, side: int) -> Preset:
+def _preset_of(processor: Any, side: int) -> Preset:
     """Return the preprocessing of an image processor, which makes the whole image square."""
     return Preset(
         resize=side,

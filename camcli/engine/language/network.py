@@ -54,7 +54,6 @@ class TextScorer(nn.Module):
 
     @property
     def tokens(self) -> Tokens:
-        """The decoder's special tokens."""
         config = self.network.config.text_config
         return Tokens(
             start=config.bos_token_id,
@@ -65,7 +64,7 @@ class TextScorer(nn.Module):
 
 
 class Memory:
-    """What a decoder attends to, (N,S,D): the tokens of N images, or of a question about each.
+    """The states that a decoder attends to, (N,S,D): of N images, or of a question about each.
 
     Texts are token indices (N,K,L): the start token, words, the end token, padding. Scores keep
     their graph, and each set of texts is decoded once.

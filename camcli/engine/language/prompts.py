@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from camcli.capture.targets import Target, Text
+from camcli.capture.targets import ExplainedText, Target
 from camcli.engine.language.load import LanguageModel
 from camcli.engine.language.network import Memory, TextScorer, Tokens
 from camcli.errors import CamcliWarning, TargetError
@@ -27,10 +27,10 @@ LONGEST = 30
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked of a vision-language network, and shared by the targets of a run.
+    """A question or a request for captions, shared by the targets of a run.
 
-    `names` are the texts given by the user. `top` is the number of the network's own answers that
-    are recorded with each target; 0 records none.
+    `names` are the user's texts. `top` is the number of the network's own answers to record with
+    each target; 0 records none.
     """
 
     tokenizer: Any
@@ -40,7 +40,7 @@ class Prompt:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What decides the texts, for run.json."""
+        """The settings of the texts, for run.json."""
         return {"question": self.question or None, "texts": list(self.names), "top": self.top}
 
     def read(self, text: Tensor) -> str:
@@ -73,7 +73,7 @@ class TokenScore(Target):
     spec: str
     ids: Tensor
     counted: Tensor
-    said: tuple[Text, ...]
+    said: tuple[ExplainedText, ...]
 
     def score(self, output: Memory) -> Tensor:
         each = output.log_probabilities(self.ids[:, None])[:, 0]
@@ -83,7 +83,7 @@ class TokenScore(Target):
         return replace(self, ids=self.ids[which], counted=self.counted[which])
 
     @property
-    def texts(self) -> tuple[Text, ...]:
+    def texts(self) -> tuple[ExplainedText, ...]:
         return self.said
 
 
@@ -100,14 +100,10 @@ class TextTarget(Target):
     def record(self) -> Mapping[str, Any]:
         return self.prompt.record
 
-    def score(self, output: Memory) -> Tensor:
-        (resolved,) = self.resolve(output)
-        return resolved.score(output)
-
     def resolve(self, output: Memory) -> tuple[TokenScore, ...]:
         ids, probabilities = self._texts(output)
         said = tuple(
-            Text(self.name or self.prompt.read(text), probability, answers)
+            ExplainedText(self.name or self.prompt.read(text), probability, answers)
             for text, probability, answers in zip(
                 ids, probabilities.tolist(), self.prompt.answers(output), strict=True
             )
@@ -156,7 +152,7 @@ class WordsTarget(Target):
 
 
 class Query(NamedTuple):
-    """A model with what is asked of it: the targets to explain."""
+    """A model and the targets to explain."""
 
     model: Model
     targets: tuple[Target, ...]
@@ -169,7 +165,7 @@ def question(
 
     Raises TargetError for empty or unknown words.
     """
-    text, names = " ".join(text.split()), _names("answer", answers)
+    text, names = " ".join(text.split()), _clean_texts("answer", answers)
     tokenizer, scorer = language.tokenizer, language.scorer
     inner = _token_ids(tokenizer, "question", text, scorer.tokens.longest - 2, strict=False)
     ids = torch.tensor([tokenizer.cls_token_id, *inner, tokenizer.sep_token_id])
@@ -184,11 +180,11 @@ def question(
 
 
 def caption(language: LanguageModel, text: str | None = None, *, words: bool = False) -> Query:
-    """Return the targets of a caption: the network's own or `text`, and its `words` if asked for.
+    """Return the targets of a caption, the network's own or `text`, and with `words` its words.
 
     Raises TargetError for empty or unknown words.
     """
-    names = () if text is None else _names("caption", [text])
+    names = () if text is None else _clean_texts("caption", [text])
     prompt, target = Prompt(language.tokenizer, "", names), None
     for name in names:
         ids = _text_ids(language.tokenizer, "caption", name, language.scorer.tokens)
@@ -197,7 +193,7 @@ def caption(language: LanguageModel, text: str | None = None, *, words: bool = F
     return Query(language.model, (target, WordsTarget(target)) if words else (target,))
 
 
-def _names(what: str, texts: Iterable[str]) -> tuple[str, ...]:
+def _clean_texts(what: str, texts: Iterable[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
     if "" in found:
         raise TargetError(f"an empty {what}: expected words")
@@ -205,7 +201,6 @@ def _names(what: str, texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _text_ids(tokenizer: Any, what: str, name: str, tokens: Tokens) -> Tensor:
-    """Return a given text as tokens (L,)."""
     ids = _token_ids(tokenizer, what, name, tokens.longest - 1)
     return torch.tensor([tokens.start, *ids, tokens.end])
 
