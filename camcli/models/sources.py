@@ -61,7 +61,7 @@ def find_source(name: str) -> NetworkSource:
     """Return the source that accepts a name. Raises ModelError with the nearest names."""
     if found := next((source for source in SOURCES if source.accepts(name)), None):
         return found
-    raise ModelError(unknown("model", name, _names(SOURCES)))
+    raise ModelError(unknown("model", name, _listed_names(SOURCES)))
 
 
 def trainable_sources() -> list[NetworkSource]:
@@ -75,7 +75,7 @@ def describe(sources: Iterable[NetworkSource]) -> str:
     return f"{'; '.join(others)}; or {last}" if others else last
 
 
-def _names(sources: Iterable[NetworkSource]) -> list[str]:
+def _listed_names(sources: Iterable[NetworkSource]) -> list[str]:
     return [name for source in sources for name in source.names()]
 
 
@@ -88,17 +88,13 @@ def _lazy(module: str, function: str) -> Callable[..., Any]:
     return call
 
 
-def _load_mini(options: ModelOptions) -> Model:
-    return _load_folder(replace(options, name=str(MINI)))
-
-
 def _load_folder(options: ModelOptions) -> Model:
     """Load the architecture that a trained folder names, with its weights. Raises ModelError."""
     folder = Path(options.name)
     card = read_card(folder)
     source = next((source for source in SOURCES if source.accepts(card.architecture)), None)
     if source is None or not source.initialise:
-        choices = _names(trainable_sources())
+        choices = _listed_names(trainable_sources())
         reason = unknown("architecture", card.architecture, choices)
         raise ModelError(f"model '{folder}': {reason}")
     if source.runs_code:
@@ -119,7 +115,7 @@ SOURCES: list[NetworkSource] = [
         name="mini",
         summary="mini, the bundled model of ten everyday classes",
         accepts=lambda name: name == "mini",
-        load=_load_mini,
+        load=lambda options: _load_folder(replace(options, name=str(MINI))),
         names=lambda: ["mini"],
         cached=lambda _: ["DEFAULT"],
     ),

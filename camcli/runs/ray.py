@@ -30,7 +30,7 @@ import torch
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, one_line
 from camcli.images.decode import STDIN
 from camcli.images.find import Source
-from camcli.models.device import pick_device
+from camcli.models.load import pick_device
 from camcli.runs import resume
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row
