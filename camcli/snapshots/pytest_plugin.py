@@ -59,7 +59,7 @@ def cam_snapshot(
         from camcli.errors import CamcliError
 
         try:
-            job, tolerance = _job(request.path.parent / image, **options)
+            job, tolerance = _parse_options(request.path.parent / image, **options)
             # A temporary folder is created only here, since pytest keeps each for three runs.
             scratch = tmp_path_factory.mktemp("cam-snapshot")
             failure = _check(request, job(scratch / "new"), tolerance, place, scratch)
@@ -79,7 +79,7 @@ def _folder_name(nodeid: str) -> str:
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _job(
+def _parse_options(
     image: Path,
     *,
     model: Any,
@@ -165,7 +165,8 @@ def _check(
     folder = Path(chosen).absolute() / place if chosen else scratch / "diff"
     pictures = write_pictures(comparisons, new, folder).values()
     lines = "".join(f"picture: {picture}\n" for picture in pictures)
-    return f"differs from {name}\n{tables.text_table(comparisons)}{lines}if this is right, {_HINT}"
+    table = tables.difference_table(comparisons)
+    return f"differs from {name}\n{table}{lines}if this is right, {_HINT}"
 
 
 _HINT = "run pytest with --cam-snapshot-update and keep the files that it writes"
