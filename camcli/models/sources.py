@@ -110,6 +110,8 @@ def _load_folder(options: ModelOptions) -> Model:
     return replace(model, name=folder.resolve().name, preset=card.preset)
 
 
+_torchvision_names = _lazy("torchvision_networks", "torchvision_names")
+
 SOURCES: list[NetworkSource] = [
     NetworkSource(
         name="mini",
@@ -122,9 +124,9 @@ SOURCES: list[NetworkSource] = [
     NetworkSource(
         name="torchvision",
         summary="a torchvision model, as listed by camcli models",
-        accepts=_lazy("torchvision_networks", "is_torchvision"),
+        accepts=lambda name: name in _torchvision_names(),
         load=_lazy("torchvision_networks", "load_torchvision"),
-        names=_lazy("torchvision_networks", "torchvision_names"),
+        names=_torchvision_names,
         outline=_lazy("torchvision_networks", "outline_torchvision"),
         initialise=_lazy("torchvision_networks", "initialise_torchvision"),
         family=_lazy("families", "family"),

@@ -37,11 +37,6 @@ def torchvision_names() -> list[str]:
     return model_names(*TASKS)
 
 
-def is_torchvision(name: str) -> bool:
-    """Return whether torchvision has a network of this name."""
-    return name in torchvision_names()
-
-
 def load_torchvision(options: ModelOptions) -> Model:
     """Load a network with the weights of the options. Raises ModelError."""
     name, published = options.name, torchvision.models.get_model_weights(options.name)
@@ -98,7 +93,6 @@ def cached_weights(name: str) -> list[str]:
 
 
 def _described(name: str, module: nn.Module, entry: Any) -> Model:
-    """Return a model with the recorded facts of its network and of published weights."""
     spec = spec_of_name(name)
     detects = spec.task == "detection"
     return Model(
@@ -145,7 +139,6 @@ def _build_random(name: str, seed: int, size: int | None = None, **arguments: An
 
 
 def _build_from_file(name: str, file: Path, given: str) -> nn.Module:
-    """Build a network that fits a weights file, and load it. Raises ModelError."""
     spec = spec_of_name(name)
     state = read_state(file, spec)
     module = _build_empty(name, **spec.pretrained)
@@ -156,7 +149,6 @@ def _build_from_file(name: str, file: Path, given: str) -> nn.Module:
 
 
 def _preset_of(entry: Any) -> Preset:
-    """Return the preprocessing of a published weights entry."""
     transform = entry.transforms()
     if not hasattr(transform, "resize_size"):  # detection: see `_preset_for`
         return Preset(crop=None, mean=(0, 0, 0), std=(1, 1, 1))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FOLDER = "__cam_snapshots__"
 """A folder beside the test file with one output folder for each test."""
 
+_HINT = "run pytest with --cam-snapshot-update and keep the files that it writes"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("camcli", "heatmap snapshots")
@@ -72,7 +74,6 @@ def cam_snapshot(
 
 
 def _folder_name(nodeid: str) -> str:
-    """Return the folder name of a test, with a digest if characters had to be replaced."""
     file, _, test = nodeid.partition("::")
     name = f"{Path(file).stem}.{test.replace('::', '.')}"
     safe = re.sub(r"[^\w.+\[\]-]", "_", name)[:150]
@@ -158,7 +159,8 @@ def _check(
     if request.config.getoption("cam_snapshot_update"):
         accept(new, baseline)
         return ""
-    name = _relative_to_root(request, baseline)
+    root = request.config.rootpath
+    name = baseline.relative_to(root) if baseline.is_relative_to(root) else baseline
     if not exists:
         return f"no snapshot in {name}: {_HINT}"
     chosen = request.config.getoption("cam_snapshot_diff")
@@ -167,11 +169,3 @@ def _check(
     lines = "".join(f"picture: {picture}\n" for picture in pictures)
     table = tables.difference_table(comparisons)
     return f"differs from {name}\n{table}{lines}if this is right, {_HINT}"
-
-
-_HINT = "run pytest with --cam-snapshot-update and keep the files that it writes"
-
-
-def _relative_to_root(request: pytest.FixtureRequest, folder: Path) -> str:
-    root = request.config.rootpath
-    return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)

@@ -91,6 +91,5 @@ def _numbers(found: Measures | None) -> tuple[str, str, str]:
 
 
 def _escape_xml(text: str) -> str:
-    """Escape the characters that XML cannot contain."""
     bad = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
     return re.sub(bad, lambda match: match[0].encode("unicode_escape").decode(), text)

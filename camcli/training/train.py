@@ -112,7 +112,6 @@ def _check_splits(data: Splits) -> None:
 
 
 def _train_epoch(state: TrainingState, progress: Callable[[int, int, int], None]) -> EpochRecord:
-    """Train for one epoch, evaluate the average and return the epoch's record."""
     recipe, sources, epoch, start = state.recipe, state.data.train, state.epoch, time.monotonic()
     sums: dict[str, float] = defaultdict(float)
     count = 0
@@ -140,10 +139,7 @@ def _train_epoch(state: TrainingState, progress: Callable[[int, int, int], None]
 
 
 def _train_step(state: TrainingState, batch: Batch, fraction: float) -> dict[str, float]:
-    """Update the weights once, at a `fraction` of the whole run, and return the loss and its terms.
-
-    Raises TrainingError if the loss is not finite.
-    """
+    """Update the weights once, at a `fraction` of the run, and return the loss and its terms."""
     recipe = state.recipe
     for group in state.optimizer.param_groups:
         group["lr"] = recipe.lr * one_cycle(fraction)
@@ -182,7 +178,6 @@ def _loss(state: TrainingState, batch: Batch) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Move the average's weights and running statistics towards the network's."""
     pairs = zip(average.state_dict().values(), module.state_dict().values(), strict=True)
     for mean, value in pairs:
         if mean.is_floating_point():
