@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from camcli.errors import ModelError, one_line
@@ -17,16 +17,8 @@ CARD, WEIGHTS, LABELS = "model.json", "weights.safetensors", "labels.txt"
 """The files of a trained folder. The card holds architecture, preprocessing and accuracy."""
 
 
-@dataclass(frozen=True)
-class Card:
-    """The facts of a trained folder that loading needs."""
-
-    architecture: str
-    preset: Preset
-
-
-def read_card(folder: Path) -> Card:
-    """Read the card of a trained folder. Raises ModelError."""
+def read_card(folder: Path) -> tuple[str, Preset]:
+    """Return the architecture and the preprocessing of a trained folder. Raises ModelError."""
     if not (folder / CARD).is_file():
         raise ModelError(f"model '{folder}': no {CARD} in it; expected a folder of `camcli train`")
     try:
@@ -39,7 +31,7 @@ def read_card(folder: Path) -> Card:
             std=tuple(map(float, values["std"])),
             bicubic=bool(values["bicubic"]),
         )
-        return Card(str(card["architecture"]), preset)
+        return str(card["architecture"]), preset
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise ModelError(f"model '{folder}': {CARD} is not readable ({reason})") from None

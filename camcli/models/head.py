@@ -35,7 +35,7 @@ def count_classes(module: nn.Module) -> int | None:
 
 
 def replace_classifier(module: nn.Module, num_classes: int) -> None:
-    """Replace the last linear map by one of zeros with as many rows as classes, in place."""
+    """Replace the last linear map by one with a row of zeros for each class, in place."""
     path, weight = classifier(module)
     is_conv = isinstance(module.get_submodule(path), nn.Conv2d)
     shape = weight.shape[1], num_classes

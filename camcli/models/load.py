@@ -121,4 +121,4 @@ def _load_from_source(options: ModelOptions) -> Model:
     if not (folder / CARD).is_file():
         return source.load(options)
     model = source.load(with_files(options, folder))
-    return replace(model, preset=read_card(folder).preset)
+    return replace(model, preset=read_card(folder)[1])

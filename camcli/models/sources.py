@@ -91,23 +91,23 @@ def _lazy(module: str, function: str) -> Callable[..., Any]:
 def _load_folder(options: ModelOptions) -> Model:
     """Load the architecture that a trained folder names, with its weights. Raises ModelError."""
     folder = Path(options.name)
-    card = read_card(folder)
-    source = next((source for source in SOURCES if source.accepts(card.architecture)), None)
+    architecture, preset = read_card(folder)
+    source = next((source for source in SOURCES if source.accepts(architecture)), None)
     if source is None or not source.initialise:
         choices = _listed_names(trainable_sources())
-        reason = unknown("architecture", card.architecture, choices)
+        reason = unknown("architecture", architecture, choices)
         raise ModelError(f"model '{folder}': {reason}")
     if source.runs_code:
         raise ModelError(
-            f"model '{folder}': loading it would run the code of {card.architecture}; "
-            f"to allow that, give --model {card.architecture} --weights {folder}"
+            f"model '{folder}': loading it would run the code of {architecture}; "
+            f"to allow that, give --model {architecture} --weights {folder}"
         )
     if options.weights == "none":
         raise ModelError(f"model '{folder}' comes with its weights: leave them on DEFAULT")
     files = with_files(options, folder)
     weights = files.weights if options.weights == "DEFAULT" else options.weights
-    model = source.load(replace(files, name=card.architecture, weights=weights))
-    return replace(model, name=folder.resolve().name, preset=card.preset)
+    model = source.load(replace(files, name=architecture, weights=weights))
+    return replace(model, name=folder.resolve().name, preset=preset)
 
 
 _torchvision_names = _lazy("torchvision_networks", "torchvision_names")
