@@ -99,7 +99,7 @@ def _echo(comparisons: Sequence[Comparison], pictures: Pictures, json: bool) -> 
         for one in comparisons:
             click.echo(to_json(tables.json_row(one, pictures.get(one))), nl=False)
     else:
-        click.echo(tables.text_table(comparisons), nl=False)
+        click.echo(tables.difference_table(comparisons), nl=False)
     click.echo(tables.summary(comparisons), err=json)
 
 

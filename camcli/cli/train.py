@@ -161,8 +161,7 @@ def train(
     recipe = _recipe(**options)
     from tqdm import tqdm  # not at the top, so that --help stays fast
 
-    from camcli.models.device import pick_device
-    from camcli.models.load import load
+    from camcli.models.load import load, pick_device
     from camcli.training.train import train as run
 
     picked = pick_device(device)

@@ -21,14 +21,11 @@ from camcli.images.store import AnyPath, RemotePath
 STDIN = Path("-")
 """The path that stands for standard input."""
 
-
 DECODE_ERRORS = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
 """The exceptions besides OSError that Pillow's readers raise on damaged files."""
 
-
 MAX_PIXELS = 178_956_970
 """The largest image that is read, in pixels. Pillow refuses larger ones by itself."""
-
 
 _TRANSPOSED = (5, 6, 7, 8)
 """The EXIF orientations that swap width and height."""

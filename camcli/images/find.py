@@ -17,7 +17,6 @@ from camcli.images.store import AnyPath, RemotePath, canonical, is_remote, parse
 RUN_FILES = ("manifest.jsonl", "run.json")
 """The files by which the output folder of a run is recognised."""
 
-
 EVALUATION_FILES = ("metrics.json", "scores.csv")
 """The files by which the output folder of an evaluation is recognised."""
 
@@ -102,7 +101,6 @@ def _walk_order(name: str) -> list[tuple[bool, str]]:
 
 
 def _outputs_among(names: Iterable[str]) -> set[str]:
-    """Return the output folders of runs in a listing of file names."""
     listed = set(names)
     folders = {name.rpartition("/")[0] for name in listed}
     return {f for f in folders if all(f"{f}/{file}".lstrip("/") in listed for file in RUN_FILES)}

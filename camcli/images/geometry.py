@@ -12,18 +12,14 @@ from numpy.typing import NDArray
 Pixels: TypeAlias = NDArray[np.uint8]
 """An RGB image (H,W,3), values from 0 to 255."""
 
-
 MapArray: TypeAlias = NDArray[np.float32]
 """A map (h,w), or an image of signed gradients (3,H,W)."""
-
 
 Size: TypeAlias = tuple[int, int]
 """Width and height in pixels. An array's shape (H,W) is never called a size."""
 
-
 Box: TypeAlias = tuple[float, float, float, float]
 """The corners x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""
-
 
 PixelBox: TypeAlias = tuple[int, int, int, int]
 """A Box in whole pixels."""

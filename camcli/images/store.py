@@ -131,7 +131,6 @@ class RemotePath:
 
     @property
     def _location(self) -> tuple[Any, str]:
-        """Return the file system and the path on it."""
         system, base = _file_system(self.root)
         return system, f"{base.rstrip('/')}/{self.key}" if base else self.key
 
@@ -168,7 +167,6 @@ def canonical(path: AnyPath) -> str:
 
 @lru_cache(maxsize=64)
 def _file_system(root: str) -> tuple[Any, str]:
-    """Return the file system of a root and the path of the root on it. Raises CamcliError."""
     address, mark, query = root.partition("?")
     try:
         system, base = _pyarrow_fs().FileSystem.from_uri(f"{address}/{mark}{query}")

@@ -1,7 +1,6 @@
 """Networks by name, and the facts about them.
 
 In reading order: options, model, sources (one row per source), load; then the sources themselves
-(torchvision_networks, folder, factory) with weights, state, classifier, labels, device, precision
-and skip_init; then the facts (families, layouts, head, torchvision_presets); then graph and
-fold_batchnorm. May import images and errors.
+(torchvision_networks, folder, factory) with weights, head, precision and skip_init; then the facts
+(families, layouts); then graph and fold_batchnorm. May import images and errors.
 """

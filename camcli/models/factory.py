@@ -15,12 +15,17 @@ import torch
 from torch import nn
 
 from camcli.errors import ModelError, one_line
-from camcli.models.classifier import count_classes, replace_classifier
-from camcli.models.labels import read_labels
+from camcli.models.head import count_classes, replace_classifier
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions
-from camcli.models.state import fit, implied_arguments, rename_keys
-from camcli.models.weights import random_weights, read_tensors, sha256
+from camcli.models.weights import (
+    fit,
+    implied_arguments,
+    random_weights,
+    read_labels,
+    read_state,
+    sha256,
+)
 
 Factory = Callable[..., Any]
 
@@ -38,7 +43,7 @@ def load_factory(options: ModelOptions) -> Model:
         if weights not in ("DEFAULT", "none"):
             if not (file := Path(weights)).is_file():
                 raise ModelError(f"weights '{weights}': no such file or folder of `camcli train`")
-            state, used, digest = rename_keys(read_tensors(file)), file.name, sha256(file)
+            state, used, digest = read_state(file), file.name, sha256(file)
             arguments = implied_arguments(module, state) if count_classes(module) else {}
             if "num_classes" in arguments:
                 module = call_factory(name, factory, arguments["num_classes"])

@@ -15,6 +15,8 @@ from camcli.errors import ModelError, nearest
 from camcli.models import torchvision
 from camcli.models.layouts import PLAIN, Layout, Rule, channels_last, maxvit_windows, patch_tokens
 
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -56,7 +58,6 @@ TASKS = MappingProxyType(
     }
 )
 """The tasks of networks, and the torchvision module of each."""
-
 
 SPECS: Mapping[str, ModelSpec] = MappingProxyType(
     {
@@ -141,7 +142,6 @@ SPECS: Mapping[str, ModelSpec] = MappingProxyType(
 
 For all other networks `find_layer_and_head` finds layer and head in a traced forward pass."""
 
-
 VISION_ENCODERS: Mapping[str, ModelSpec] = MappingProxyType(
     {
         "transformers.models.blip.modeling_blip.BlipVisionModel": ModelSpec(
@@ -173,9 +173,9 @@ def family(name: str) -> str:
     return str(torchvision.models.get_model_builder(name).__module__.rpartition(".")[2])
 
 
-def spec_of_name(name: str) -> ModelSpec | None:
-    """Return the facts of a torchvision network; None if its family has none recorded."""
-    return SPECS.get(family(name))
+def spec_of_name(name: str) -> ModelSpec:
+    """Return the facts of a torchvision network; without a layer if none are recorded."""
+    return SPECS.get(family(name), ModelSpec(""))
 
 
 def spec_of_module(module: nn.Module) -> ModelSpec | None:
@@ -219,9 +219,6 @@ def find_layer(module: nn.Module, path: str) -> str:
             return resolve_path(module, path)
     paths = [known for known, _ in module.named_modules() if known]
     raise ModelError(f"unknown layer '{path}': did you mean {nearest(path, paths)}?")
-
-
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def resolve_path(module: nn.Module, path: str) -> str:

@@ -66,7 +66,7 @@ def _fold(module: nn.Module, conv_path: str, norm_path: str) -> None:
 
 
 def _pairs(module: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
-    """Yield the paths of each convolution that only feeds a batch normalisation, and of that."""
+    """Yield the paths of each convolution that only feeds a batch norm, and of the batch norm."""
     parts = dict(module.named_modules(remove_duplicate=False))
     runs = Counter(id(parts[str(node.target)]) for node in graph.nodes if node.op == "call_module")
     owners = Counter(id(x) for part in module.modules() for x in part.parameters(recurse=False))

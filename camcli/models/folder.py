@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
@@ -19,21 +17,21 @@ CARD, WEIGHTS, LABELS = "model.json", "weights.safetensors", "labels.txt"
 """The files of a trained folder. The card holds architecture, preprocessing and accuracy."""
 
 
-@dataclass(frozen=True)
-class Card:
-    """The facts of a trained folder that loading needs."""
-
-    architecture: str
-    preset: Preset
-
-
-def read_card(folder: Path) -> Card:
-    """Read the card of a trained folder. Raises ModelError."""
+def read_card(folder: Path) -> tuple[str, Preset]:
+    """Return the architecture and the preprocessing of a trained folder. Raises ModelError."""
     if not (folder / CARD).is_file():
         raise ModelError(f"model '{folder}': no {CARD} in it; expected a folder of `camcli train`")
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return Card(str(card["architecture"]), _preset(card["preprocessing"]))
+        values = card["preprocessing"]
+        preset = Preset(
+            resize=int(values["resize"]),
+            crop=int(values["crop"]),
+            mean=tuple(map(float, values["mean"])),
+            std=tuple(map(float, values["std"])),
+            bicubic=bool(values["bicubic"]),
+        )
+        return str(card["architecture"]), preset
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise ModelError(f"model '{folder}': {CARD} is not readable ({reason})") from None
@@ -43,13 +41,3 @@ def with_files(options: ModelOptions, folder: Path) -> ModelOptions:
     """Return options that load the weights of a trained folder, with its labels by default."""
     labels = options.labels or folder / LABELS
     return replace(options, weights=str(folder / WEIGHTS), labels=labels)
-
-
-def _preset(values: Mapping[str, Any]) -> Preset:
-    return Preset(
-        resize=int(values["resize"]),
-        crop=int(values["crop"]),
-        mean=tuple(map(float, values["mean"])),
-        std=tuple(map(float, values["std"])),
-        bicubic=bool(values["bicubic"]),
-    )

@@ -73,7 +73,6 @@ class _Tracer(fx.Tracer):
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    """Return whether a forward hook observes a module or one of its parts."""
     everywhere = every_module._global_forward_hooks or every_module._global_forward_pre_hooks
     return bool(everywhere) or any(
         part._forward_hooks or part._forward_pre_hooks for part in module.modules()
@@ -81,7 +80,6 @@ def _is_hooked(module: nn.Module) -> bool:
 
 
 def _writes(node: fx.Node) -> bool:
-    """Return whether an operation writes to one of its inputs."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     called = node.op in ("call_function", "call_method")
     return called and ((name.endswith("_") and not name.endswith("__")) or name == "setitem")

@@ -1,10 +1,10 @@
-"""The linear map that CAM reads."""
+"""The last linear map of a network, whose rows are its classes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -17,3 +17,29 @@ class Head:
 
     linear: nn.Module
     rectified: bool = False
+
+
+def classifier(module: nn.Module) -> tuple[str, Tensor]:
+    """Return the path and the weight (K, ...) of the last linear layer or convolution."""
+    return [
+        (path, part.weight)
+        for path, part in module.named_modules()
+        if isinstance(part, nn.Linear | nn.Conv2d)
+    ][-1]
+
+
+def count_classes(module: nn.Module) -> int | None:
+    """Return the number of rows of the last linear map; None if the network has none."""
+    linear = any(isinstance(part, nn.Linear | nn.Conv2d) for part in module.modules())
+    return len(classifier(module)[1]) if linear else None
+
+
+def replace_classifier(module: nn.Module, num_classes: int) -> None:
+    """Replace the last linear map by one with a row of zeros for each class, in place."""
+    path, weight = classifier(module)
+    is_conv = isinstance(module.get_submodule(path), nn.Conv2d)
+    shape = weight.shape[1], num_classes
+    new: nn.Module = nn.Conv2d(*shape, kernel_size=1) if is_conv else nn.Linear(*shape)
+    for parameter in new.parameters():
+        nn.init.zeros_(parameter)
+    module.set_submodule(path, new)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 
-from camcli.errors import ModelError, unknown
-from camcli.models.classifier import with_classes
-from camcli.models.device import pick_device
+from camcli.errors import ModelError, one_line, unknown
 from camcli.models.folder import CARD, read_card, with_files
+from camcli.models.head import count_classes, replace_classifier
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions
 from camcli.models.precision import PRECISIONS
@@ -49,7 +48,7 @@ def load_model(options: ModelOptions) -> Model:
     if options.precision not in PRECISIONS:
         raise ModelError(unknown("precision", options.precision, PRECISIONS))
     device = pick_device(options.device)
-    model = _read(options)
+    model = _load_from_source(options)
     module = model.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     if options.precision != "fp32":
         if model.task == "detection":
@@ -83,10 +82,43 @@ def load_for_training(options: ModelOptions, class_names: Sequence[str]) -> Mode
     return with_classes(load_model(options), class_names)
 
 
-def _read(options: ModelOptions) -> Model:
+def with_classes(model: Model, class_names: Sequence[str]) -> Model:
+    """Return a model for other classes; the last linear map is replaced in place.
+
+    Returns the model itself if it has these classes. Raises ModelError if it is no classifier.
+    """
+    if model.class_names == tuple(class_names):
+        return model
+    if model.task != "classification" or count_classes(model.module) is None:
+        raise ModelError(f"model '{model.name}': expected a classifier, with a last linear layer")
+    replace_classifier(model.module, len(class_names))
+    return replace(model, class_names=tuple(class_names), num_classes=len(class_names), head=None)
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """Return the device of a name; `auto` prefers CUDA, then MPS, then the CPU.
+
+    Raises ModelError if the name is unknown or the device is not available.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if str(name).partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise ModelError(f"unknown device '{name}': expected auto, cpu, cuda, cuda:N or mps")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = one_line(error)
+        raise ModelError(f"device '{name}' is not available: {reason}") from None
+    return device
+
+
+def _load_from_source(options: ModelOptions) -> Model:
     """Load a network from its source. Weights may be a folder written by `camcli train`."""
     source, folder = find_source(options.name), Path(options.weights)
     if not (folder / CARD).is_file():
         return source.load(options)
     model = source.load(with_files(options, folder))
-    return replace(model, preset=read_card(folder).preset)
+    return replace(model, preset=read_card(folder)[1])

@@ -61,7 +61,7 @@ def find_source(name: str) -> NetworkSource:
     """Return the source that accepts a name. Raises ModelError with the nearest names."""
     if found := next((source for source in SOURCES if source.accepts(name)), None):
         return found
-    raise ModelError(unknown("model", name, _names(SOURCES)))
+    raise ModelError(unknown("model", name, _listed_names(SOURCES)))
 
 
 def trainable_sources() -> list[NetworkSource]:
@@ -75,7 +75,7 @@ def describe(sources: Iterable[NetworkSource]) -> str:
     return f"{'; '.join(others)}; or {last}" if others else last
 
 
-def _names(sources: Iterable[NetworkSource]) -> list[str]:
+def _listed_names(sources: Iterable[NetworkSource]) -> list[str]:
     return [name for source in sources for name in source.names()]
 
 
@@ -88,47 +88,45 @@ def _lazy(module: str, function: str) -> Callable[..., Any]:
     return call
 
 
-def _load_mini(options: ModelOptions) -> Model:
-    return _load_folder(replace(options, name=str(MINI)))
-
-
 def _load_folder(options: ModelOptions) -> Model:
     """Load the architecture that a trained folder names, with its weights. Raises ModelError."""
     folder = Path(options.name)
-    card = read_card(folder)
-    source = next((source for source in SOURCES if source.accepts(card.architecture)), None)
+    architecture, preset = read_card(folder)
+    source = next((source for source in SOURCES if source.accepts(architecture)), None)
     if source is None or not source.initialise:
-        choices = _names(trainable_sources())
-        reason = unknown("architecture", card.architecture, choices)
+        choices = _listed_names(trainable_sources())
+        reason = unknown("architecture", architecture, choices)
         raise ModelError(f"model '{folder}': {reason}")
     if source.runs_code:
         raise ModelError(
-            f"model '{folder}': loading it would run the code of {card.architecture}; "
-            f"to allow that, give --model {card.architecture} --weights {folder}"
+            f"model '{folder}': loading it would run the code of {architecture}; "
+            f"to allow that, give --model {architecture} --weights {folder}"
         )
     if options.weights == "none":
         raise ModelError(f"model '{folder}' comes with its weights: leave them on DEFAULT")
     files = with_files(options, folder)
     weights = files.weights if options.weights == "DEFAULT" else options.weights
-    model = source.load(replace(files, name=card.architecture, weights=weights))
-    return replace(model, name=folder.resolve().name, preset=card.preset)
+    model = source.load(replace(files, name=architecture, weights=weights))
+    return replace(model, name=folder.resolve().name, preset=preset)
 
+
+_torchvision_names = _lazy("torchvision_networks", "torchvision_names")
 
 SOURCES: list[NetworkSource] = [
     NetworkSource(
         name="mini",
         summary="mini, the bundled model of ten everyday classes",
         accepts=lambda name: name == "mini",
-        load=_load_mini,
+        load=lambda options: _load_folder(replace(options, name=str(MINI))),
         names=lambda: ["mini"],
         cached=lambda _: ["DEFAULT"],
     ),
     NetworkSource(
         name="torchvision",
         summary="a torchvision model, as listed by camcli models",
-        accepts=_lazy("torchvision_networks", "is_torchvision"),
+        accepts=lambda name: name in _torchvision_names(),
         load=_lazy("torchvision_networks", "load_torchvision"),
-        names=_lazy("torchvision_networks", "torchvision_names"),
+        names=_torchvision_names,
         outline=_lazy("torchvision_networks", "outline_torchvision"),
         initialise=_lazy("torchvision_networks", "initialise_torchvision"),
         family=_lazy("families", "family"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camcli.images.preprocess import Preset
 from camcli.models import torchvision
-from camcli.models.classifier import count_classes
 from camcli.models.families import TASKS, ModelSpec, model_names, resolve_path, spec_of_name
-from camcli.models.head import Head
-from camcli.models.labels import read_labels
+from camcli.models.head import Head, count_classes
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions
 from camcli.models.skip_init import SkipInit
-from camcli.models.state import fit, implied_arguments, rename_keys
-from camcli.models.torchvision_presets import prepare_detector, preset_for, preset_of
-from camcli.models.weights import file_of, locate, random_weights, read_tensors, sha256
+from camcli.models.weights import (
+    file_of,
+    fit,
+    implied_arguments,
+    locate,
+    random_weights,
+    read_labels,
+    read_state,
+    sha256,
+)
+
+_STRIDE = 32
+"""Detectors pad their images to multiples of this. Without padding, maps fit the image exactly."""
 
 
 def torchvision_names() -> list[str]:
@@ -28,23 +37,18 @@ def torchvision_names() -> list[str]:
     return model_names(*TASKS)
 
 
-def is_torchvision(name: str) -> bool:
-    """Return whether torchvision has a network of this name."""
-    return name in torchvision_names()
-
-
 def load_torchvision(options: ModelOptions) -> Model:
     """Load a network with the weights of the options. Raises ModelError."""
     name, published = options.name, torchvision.models.get_model_weights(options.name)
     if options.weights == "none":
         weights, entry, digest = random_weights(options.seed), published.DEFAULT, None
-        module = _build_random(name, options.seed, preset_of(entry).crop)
+        module = _build_random(name, options.seed, _preset_of(entry).crop)
     else:
         file, weights, entry = locate(name, options.weights, published)
-        module, digest = _build_from_state(name, read_tensors(file), options.weights), sha256(file)
-    spec = _spec(name)
+        module, digest = _build_from_file(name, file, options.weights), sha256(file)
+    spec = spec_of_name(name)
     if spec.task == "detection":
-        prepare_detector(module, zero_eps=weights == "COCO_V1" and name in spec.zero_eps)
+        _prepare_detector(module, zero_eps=weights == "COCO_V1" and name in spec.zero_eps)
     model = _described(name, module, entry)
     names = _class_names(options.labels, model.num_classes, entry)
     return replace(model, weights=weights, weights_hash=digest, class_names=names)
@@ -57,7 +61,7 @@ def without_weights(name: str, size: int | None = None, **arguments: Any) -> Mod
     `arguments` are passed to the constructor.
     """
     entry = torchvision.models.get_model_weights(name).DEFAULT
-    module = _build_empty(name, size or preset_of(entry).crop, **arguments)
+    module = _build_empty(name, size or _preset_of(entry).crop, **arguments)
     return _described(name, module.eval(), entry)
 
 
@@ -70,7 +74,7 @@ def outline_torchvision(name: str) -> Model:
 
 def initialise_torchvision(name: str, class_names: Sequence[str], seed: int = 0) -> Model:
     """Build a classifier of these classes with random weights, to be trained."""
-    spec = _spec(name)
+    spec = spec_of_name(name)
     module = _build_random(name, seed, **spec.pretrained, num_classes=len(class_names))
     return Model(
         module=module,
@@ -89,23 +93,18 @@ def cached_weights(name: str) -> list[str]:
 
 
 def _described(name: str, module: nn.Module, entry: Any) -> Model:
-    """Return a model with the recorded facts of its network and of published weights."""
-    spec = _spec(name)
+    spec = spec_of_name(name)
     detects = spec.task == "detection"
     return Model(
         module=module,
         name=name,
         weights="none",
-        preset=preset_for(module, preset_of(entry)),
+        preset=_preset_for(module, _preset_of(entry)),
         task=spec.task,
         num_classes=len(entry.meta["categories"]) if detects else count_classes(module),
         layer=_layer(module, spec),
         head=Head(module.get_submodule(spec.head), spec.rectified) if spec.head else None,
     )
-
-
-def _spec(name: str) -> ModelSpec:
-    return spec_of_name(name) or ModelSpec("")
 
 
 def _layer(module: nn.Module, spec: ModelSpec) -> str | None:
@@ -122,7 +121,7 @@ def _class_names(
 
 
 def _build(name: str, size: int | None, **arguments: Any) -> nn.Module:
-    spec = _spec(name)
+    spec = spec_of_name(name)
     fixed = {"image_size": size} if size and spec.positions else {}
     module: nn.Module = torchvision.models.get_model(name, **{**spec.build, **fixed, **arguments})
     return module
@@ -139,13 +138,52 @@ def _build_random(name: str, seed: int, size: int | None = None, **arguments: An
         return _build(name, size, **arguments)
 
 
-def _build_from_state(name: str, state: Mapping[str, Tensor], given: str) -> nn.Module:
-    """Build a network that fits a state dict, and load it. Raises ModelError."""
-    spec = _spec(name)
-    state = rename_keys(state, spec)
-    state = {key: value for key, value in state.items() if not key.startswith(spec.unused)}
+def _build_from_file(name: str, file: Path, given: str) -> nn.Module:
+    spec = spec_of_name(name)
+    state = read_state(file, spec)
     module = _build_empty(name, **spec.pretrained)
     if arguments := implied_arguments(module, state, spec):
         module = _build_empty(name, **spec.pretrained, **arguments)
     fit(module, state, given, name)
     return module
+
+
+def _preset_of(entry: Any) -> Preset:
+    transform = entry.transforms()
+    if not hasattr(transform, "resize_size"):  # detection: see `_preset_for`
+        return Preset(crop=None, mean=(0, 0, 0), std=(1, 1, 1))
+    return Preset(
+        resize=transform.resize_size[0],
+        crop=transform.crop_size[0] if hasattr(transform, "crop_size") else None,  # segmentation
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        bicubic=transform.interpolation.value == "bicubic",
+    )
+
+
+def _preset_for(module: nn.Module, preset: Preset) -> Preset:
+    """Return a preset with the input size that the network requires.
+
+    A detector resizes and normalises by itself. It gets images of the size that it would make.
+    """
+    own = getattr(module, "transform", None)
+    if isinstance(own, torchvision.models.detection.transform.GeneralizedRCNNTransform):
+        if own.fixed_size is not None:
+            return replace(preset, resize=own.fixed_size[0])
+        return replace(preset, resize=own.min_size[-1], multiple=_STRIDE, longest=own.max_size)
+    size = getattr(module, "image_size", None)
+    return preset if size in (None, preset.crop) else replace(preset, resize=int(size), crop=size)
+
+
+def _prepare_detector(module: nn.Module, *, zero_eps: bool) -> None:
+    """Make a detector keep images of the size of `_preset_for`, in place.
+
+    `zero_eps` sets the epsilon of its batch normalisations to 0.
+    """
+    transform = module.transform
+    assert not isinstance(transform, Tensor)
+    if transform.fixed_size is None:
+        transform.max_size -= transform.max_size % _STRIDE
+    for part in module.modules():
+        if zero_eps and isinstance(part, nn.BatchNorm2d):
+            part.eps = 0.0

@@ -1,14 +1,21 @@
-"""Find and read weights files. No code in a file is ever run."""
+"""Weights and labels from files: find them, read them and fit them into a network.
+
+No code in a file is ever run.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import pickle
 import re
 import sys
 import warnings
 import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -16,9 +23,11 @@ from urllib.error import URLError
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from camcli.errors import ModelError, one_line
+from camcli.models.families import ModelSpec
+from camcli.models.head import classifier
 
 
 def locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
@@ -64,8 +73,25 @@ def _downloaded(entry: Any, name: str) -> Path:
     return file
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file without running code in it. Raises ModelError."""
+def read_state(file: Path, spec: ModelSpec | None = None) -> dict[str, Tensor]:
+    """Read the state dict of a weights file without running code in it.
+
+    Returns it with the keys of the installed version, without what is used in training only.
+    Raises ModelError.
+    """
+    unused = spec.unused if spec else ()
+    renamed = {_current_key(key, spec): value for key, value in _read_tensors(file).items()}
+    return {key: value for key, value in renamed.items() if not key.startswith(unused)}
+
+
+def _current_key(key: str, spec: ModelSpec | None) -> str:
+    key = key.removeprefix("module.")  # added by DataParallel
+    for old, new in spec.renamed if spec else ():
+        key = re.sub(old, new, key)
+    return key
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
@@ -93,6 +119,84 @@ def _unpickled(file: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about old pickle protocols; errors still raise
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def fit(module: nn.Module, state: Mapping[str, Tensor], given: str, name: str) -> None:
+    """Load a state dict, as float32, into a network that may be on the meta device.
+
+    `given` and `name` are the weights and the network of the message. Raises ModelError if keys
+    or shapes differ.
+    """
+    expected, state = module.state_dict(), dict(state)
+    for key in expected.keys() - state.keys():
+        if key.endswith("num_batches_tracked"):  # absent from old files, not used in evaluation
+            state[key] = torch.zeros((), dtype=torch.long)
+    if problems := _mismatches(expected, state):
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ModelError(f"weights '{given}' do not fit {name}: {'; '.join(problems[:3])}{more}")
+    floats = OrderedDict((k, v.float() if v.is_floating_point() else v) for k, v in state.items())
+    # Some modules convert states of older versions. These shapes are those of this version.
+    floats._metadata = expected._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(floats, assign=True)
+
+
+def implied_arguments(
+    module: nn.Module, state: Mapping[str, Tensor], spec: ModelSpec | None = None
+) -> dict[str, int]:
+    """Return the constructor arguments that a state dict implies: num_classes and image_size.
+
+    Only those are returned that differ from the network's own.
+    """
+    path, rows = classifier(module)
+    head, tokens = state.get(f"{path}.weight"), state.get((spec and spec.positions) or "")
+    found = {}
+    if head is not None and head.ndim and len(head) != len(rows):
+        found["num_classes"] = len(head)
+    if tokens is not None and tokens.ndim == 3:
+        size = math.isqrt(tokens.shape[1] - 1) * int(module.patch_size)  # type: ignore[arg-type]
+        if size != module.image_size:
+            found["image_size"] = size
+    return found
+
+
+def _mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    shapes = [
+        f"{key} is {_shape(given[key])}, expected {_shape(value)}"
+        for key, value in expected.items()
+        if key in given and _shape(given[key]) != _shape(value)
+    ]
+    missing = [f"no {key} {tuple(v.shape)}" for key, v in expected.items() if key not in given]
+    return shapes + missing + [f"unexpected {key}" for key in given if key not in expected]
+
+
+def _shape(value: Tensor) -> str:
+    return f"{tuple(value.shape)}{'' if value.is_floating_point() else ' of whole numbers'}"
+
+
+def read_labels(labels: str | Path, count: int | None) -> tuple[str, ...]:
+    """Read class names from a JSON list or from a text file with one name per line.
+
+    Raises ModelError if the file is not readable or does not hold `count` names.
+    """
+    names = _read_names(Path(labels))
+    if count is not None and len(names) != count:
+        raise ModelError(f"labels '{labels}': {len(names)} names, the model has {count} classes")
+    return names
+
+
+def _read_names(file: Path) -> tuple[str, ...]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix != ".json":
+            return tuple(line.strip() for line in text.splitlines() if line.strip())
+        names = json.loads(text)
+    except OSError as error:
+        raise ModelError(f"labels '{file}': {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"labels '{file}': not readable ({one_line(error)})") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelError(f"labels '{file}': expected a JSON list of names")
+    return tuple(names)
 
 
 def random_weights(seed: int) -> str:

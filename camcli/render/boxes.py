@@ -17,13 +17,10 @@ from camcli.images.geometry import MapArray, PixelBox
 if TYPE_CHECKING:
     from camcli.methods.registry import Method
 
-
 BOXES = ("largest", "all")
-
 
 BOX_THRESHOLD = 0.15
 """The default threshold as a fraction of the map's maximum (Grad-CAM, sec. 4.1)."""
-
 
 BOX_THRESHOLDS = {"cam": 0.2}
 """The thresholds of methods whose papers state another one (CAM, sec. 3.2)."""

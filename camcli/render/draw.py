@@ -17,13 +17,10 @@ COLORMAPS = ("auto", "diverging", *sorted(
     name.removeprefix("COLORMAP_").lower() for name in dir(cv2) if name.startswith("COLORMAP_")
 ))  # fmt: skip
 
-
 DIM = 0.35
 """The brightness outside the crop, as a fraction of the original's."""
 
-
 _DIMMED = (np.arange(256) * np.float32(DIM)).astype(np.uint8)
-
 
 _DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
 
@@ -91,7 +88,7 @@ def normalise(values: MapArray, *, signed: bool, top: float | None = None) -> Ma
     return np.asarray(level.clip(0, 1) if top else level, np.float32)
 
 
-def sum_colours(values: MapArray) -> MapArray:
+def flatten_colours(values: MapArray) -> MapArray:
     """Return a map (h,w) unchanged, and gradients (3,H,W) summed over colours (H,W).
 
     The sums are clipped to their `ceiling`.
@@ -110,7 +107,7 @@ def heatmap(
     Gradients (3,H,W) are summed over colours.
     """
     canvas = np.zeros((*shape, 3), np.uint8)
-    canvas[crop.slices] = _coloured(sum_colours(values), crop, style, signed)
+    canvas[crop.slices] = _coloured(flatten_colours(values), crop, style, signed)
     return canvas
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.images.geometry import Crop, MapArray, Pixels
-from camcli.render.draw import Style, ceiling, heatmap, overlay, sum_colours
+from camcli.render.draw import Style, ceiling, flatten_colours, heatmap, overlay
 from camcli.render.opencv import cv2
 
 
@@ -20,7 +20,7 @@ def panel(pixels: Pixels, values: MapArray, crop: Crop, style: Style, signed: bo
     height, width = pixels.shape[:2]
     gap = np.full((height, max(2, width // 64), 3), 255, np.uint8)
     heat = heatmap(values, crop, (height, width), style, signed)
-    top = ceiling(sum_colours(values), signed=signed)
+    top = ceiling(flatten_colours(values), signed=signed)
     bar = _colour_bar(height, top, style.table(signed), signed)
     overlaid = overlay(pixels, values, crop, style, signed)
     return np.hstack([pixels, gap, heat, gap, bar, gap, overlaid])
@@ -59,7 +59,7 @@ def _labelled(title: str, picture: Pixels) -> Pixels:
     reduced = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     cell = np.full((size[1] + 32, max(size[0] + 8, 120), 3), 255, np.uint8)
     cell[28 : 28 + size[1], 4 : 4 + size[0]] = reduced
-    _write(cell, title, 18)
+    _write_line(cell, title, 18)
     return cell
 
 
@@ -125,11 +125,11 @@ def _tile(values: MapArray, top: float, signed: bool, title: str, caption: str) 
     canvas = np.full((size[1] + 44, _TILE, 3), 255, np.uint8)
     canvas[44:, : size[0]] = body
     for line, at in ((title, 17), (caption, 36)):
-        _write(canvas, line, at)
+        _write_line(canvas, line, at)
     return canvas
 
 
-def _write(canvas: Pixels, line: str, at: int) -> None:
+def _write_line(canvas: Pixels, line: str, at: int) -> None:
     """Write a line of text into a picture in place; `at` is the y coordinate of the baseline."""
     black, font = (0, 0, 0), cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(canvas, line, (4, at), font, 0.48, black, 1, cv2.LINE_AA)

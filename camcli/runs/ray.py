@@ -23,7 +23,7 @@ import torch
 from camcli.errors import CamcliError, CamcliWarning, ClusterError
 from camcli.images.decode import STDIN
 from camcli.images.find import Source
-from camcli.models.device import pick_device
+from camcli.models.load import pick_device
 from camcli.runs import resume
 from camcli.runs.cluster import ActorPool, import_ray, import_ray_data, ray_errors, size_pool
 from camcli.runs.job import Job

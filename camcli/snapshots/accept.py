@@ -12,7 +12,7 @@ from camcli.errors import CamcliError, OutputError
 from camcli.runs.files import path_inside
 from camcli.runs.manifest import MANIFEST, RUN, Row
 from camcli.runs.outputs import named_files
-from camcli.snapshots.folder import read_rows
+from camcli.snapshots.compare import read_rows
 
 _STAGING = ".camcli-update-"
 

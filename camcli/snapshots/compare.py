@@ -1,4 +1,4 @@
-"""Compare two output folders result by result."""
+"""Read output folders and compare two of them result by result."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from camcli.errors import CamcliError
-from camcli.runs.manifest import Row
-from camcli.snapshots.folder import load_map, map_path, read_rows
+from camcli.errors import CamcliError, one_line
+from camcli.runs.files import path_inside
+from camcli.runs.manifest import MANIFEST, Row, parse_row
+from camcli.runs.outputs import named_files
 from camcli.snapshots.measures import Measures, RawMap, Tolerance, exceeded, measure
 
 
@@ -54,26 +55,48 @@ def compare(new: Path, baseline: Path, tolerance: Tolerance) -> list[Comparison]
     found = {_pairing_key(row, repeated): row for row in new_rows}
     expected = {_pairing_key(row, repeated): row for row in baseline_rows}
     return [
-        *(
-            _compare_pair(new, baseline, found[key], row, tolerance)
-            if key in found
-            else _unpaired(row, "missing", baseline=map_path(baseline, row))
-            for key, row in expected.items()
-        ),
-        *(
-            _unpaired(row, "extra", new=map_path(new, row))
-            for key, row in found.items()
-            if key not in expected
-        ),
+        _compare_rows(new, baseline, found.get(key), expected.get(key), tolerance)
+        for key in {**expected, **found}
     ]
 
 
-def _key(row: Row) -> tuple[str, str, str]:
+def read_rows(folder: Path) -> list[Row]:
+    """Return the manifest rows of an output folder.
+
+    Raises CamcliError if there are none, or if a row is invalid or names a file outside the folder.
+    """
+    file = folder / MANIFEST
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CamcliError(
+            f"'{folder}' has no readable {MANIFEST} ({error.strerror}): expected a folder that "
+            f"camcli explain wrote"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise CamcliError(f"'{file}': not UTF-8 ({one_line(error)})") from None
+    rows = [_checked_row(file, at, line) for at, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise CamcliError(f"'{file}' is empty: nothing to compare")
+    return rows
+
+
+def _checked_row(file: Path, number: int, line: str) -> Row:
+    try:
+        row = parse_row(line)
+    except ValueError as error:
+        raise CamcliError(f"'{file}' line {number}: {error}") from None
+    for name in named_files(row).values():
+        path_inside(file.parent, name)
+    return row
+
+
+def _result_key(row: Row) -> tuple[str, str, str]:
     return row["image"], row["method"], row["target"]
 
 
 def _repeated(rows: Sequence[Row]) -> set[Hashable]:
-    counts = Counter(_key(row) for row in rows)
+    counts = Counter(_result_key(row) for row in rows)
     return {key for key, count in counts.items() if count > 1}
 
 
@@ -83,35 +106,44 @@ def _pairing_key(row: Row, repeated: set[Hashable]) -> Hashable:
     It includes the layer only if a run has several for one image, method and target. Otherwise
     results at two different layers are compared.
     """
-    key = _key(row)
+    key = _result_key(row)
     return (*key, row.get("layer"), row.get("map")) if key in repeated else key
 
 
-def _unpaired(
-    row: Row, verdict: str, new: Path | None = None, baseline: Path | None = None
+def _compare_rows(
+    new: Path, baseline: Path, new_row: Row | None, baseline_row: Row | None, tolerance: Tolerance
 ) -> Comparison:
-    layer = row.get("layer")
-    return Comparison(*_key(row), layer, verdict, (verdict,), new=new, baseline=baseline)
-
-
-def _compare_pair(
-    new: Path, baseline: Path, new_row: Row, baseline_row: Row, tolerance: Tolerance
-) -> Comparison:
-    """Compare a result that both folders have."""
-    paths = map_path(new, new_row), map_path(baseline, baseline_row)
+    row = baseline_row or new_row
+    assert row is not None
+    paths = _map_path(new, new_row), _map_path(baseline, baseline_row)
     measures: Measures | None = None
-    reasons = [*_row_changes(new_row, baseline_row)]
-    if "error" not in (new_row["status"], baseline_row["status"]):
-        try:
-            maps = [load_map(path) for path in paths]
-        except CamcliError as error:
-            reasons.append(str(error))
-        else:
-            changes, measures = _map_changes(maps[0], maps[1], tolerance)
-            reasons += [*_context(new_row, baseline_row), *changes] if changes else []
-    verdict = "differs" if reasons else "alike"
-    layer = baseline_row.get("layer")
-    return Comparison(*_key(baseline_row), layer, verdict, tuple(reasons), measures, *paths)
+    if new_row and baseline_row:
+        reasons, measures = _changes(new_row, baseline_row, paths, tolerance)
+        verdict = "differs" if reasons else "alike"
+    else:
+        verdict = "extra" if new_row else "missing"
+        reasons = [verdict]
+    return Comparison(
+        *_result_key(row), row.get("layer"), verdict, tuple(reasons), measures, *paths
+    )
+
+
+def _changes(
+    new: Row, baseline: Row, paths: Sequence[Path | None], tolerance: Tolerance
+) -> tuple[list[str], Measures | None]:
+    """Return how a result differs from its baseline, and the measures if the maps are comparable.
+
+    `paths` are those of the new map and of the baseline's.
+    """
+    reasons = [*_row_changes(new, baseline)]
+    if "error" in (new["status"], baseline["status"]):
+        return reasons, None
+    try:
+        new_map, baseline_map = map(_load_map, paths)
+    except CamcliError as error:
+        return [*reasons, str(error)], None
+    changes, measures = _map_changes(new_map, baseline_map, tolerance)
+    return [*reasons, *(_context(new, baseline) if changes else ()), *changes], measures
 
 
 def _row_changes(new: Row, baseline: Row) -> Iterator[str]:
@@ -139,7 +171,6 @@ def _context(new: Row, baseline: Row) -> Iterator[str]:
 def _map_changes(
     new: RawMap, baseline: RawMap, tolerance: Tolerance
 ) -> tuple[list[str], Measures | None]:
-    """Return how a map differs from its baseline, and the measures if the maps are comparable."""
     if new.shape != baseline.shape:
         return [_change("shape", *("x".join(map(str, m.shape)) for m in (new, baseline)))], None
     finite = np.isfinite(baseline)
@@ -154,3 +185,18 @@ def _map_changes(
 
 def _change(name: str, new: Any, baseline: Any) -> str:
     return f"{name} {baseline} -> {new}"
+
+
+def _map_path(folder: Path, row: Row | None) -> Path | None:
+    return folder / row["map"] if row and row.get("map") else None
+
+
+def _load_map(file: Path | None) -> RawMap:
+    if file is None:
+        raise CamcliError("no map saved: make both with --save map")
+    try:
+        values = np.load(file, allow_pickle=False)
+        return np.asarray(values, np.float64)
+    except (OSError, ValueError, EOFError, MemoryError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise CamcliError(f"map {file} not readable ({reason})") from None

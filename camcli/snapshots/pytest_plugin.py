@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FOLDER = "__cam_snapshots__"
 """A folder beside the test file with one output folder for each test."""
 
+_HINT = "run pytest with --cam-snapshot-update and keep the files that it writes"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("camcli", "heatmap snapshots")
@@ -59,7 +61,7 @@ def cam_snapshot(
         from camcli.errors import CamcliError
 
         try:
-            job, tolerance = _job(request.path.parent / image, **options)
+            job, tolerance = _parse_options(request.path.parent / image, **options)
             # A temporary folder is created only here, since pytest keeps each for three runs.
             scratch = tmp_path_factory.mktemp("cam-snapshot")
             failure = _check(request, job(scratch / "new"), tolerance, place, scratch)
@@ -72,14 +74,13 @@ def cam_snapshot(
 
 
 def _folder_name(nodeid: str) -> str:
-    """Return the folder name of a test, with a digest if characters had to be replaced."""
     file, _, test = nodeid.partition("::")
     name = f"{Path(file).stem}.{test.replace('::', '.')}"
     safe = re.sub(r"[^\w.+\[\]-]", "_", name)[:150]
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _job(
+def _parse_options(
     image: Path,
     *,
     model: Any,
@@ -158,19 +159,13 @@ def _check(
     if request.config.getoption("cam_snapshot_update"):
         accept(new, baseline)
         return ""
-    name = _relative_to_root(request, baseline)
+    root = request.config.rootpath
+    name = baseline.relative_to(root) if baseline.is_relative_to(root) else baseline
     if not exists:
         return f"no snapshot in {name}: {_HINT}"
     chosen = request.config.getoption("cam_snapshot_diff")
     folder = Path(chosen).absolute() / place if chosen else scratch / "diff"
     pictures = write_pictures(comparisons, new, folder).values()
     lines = "".join(f"picture: {picture}\n" for picture in pictures)
-    return f"differs from {name}\n{tables.text_table(comparisons)}{lines}if this is right, {_HINT}"
-
-
-_HINT = "run pytest with --cam-snapshot-update and keep the files that it writes"
-
-
-def _relative_to_root(request: pytest.FixtureRequest, folder: Path) -> str:
-    root = request.config.rootpath
-    return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
+    table = tables.difference_table(comparisons)
+    return f"differs from {name}\n{table}{lines}if this is right, {_HINT}"

@@ -15,17 +15,18 @@ from camcli.snapshots.measures import Measures
 
 VERDICTS = ("alike", "differs", "missing", "extra")
 _HEADER = ("image", "method", "target", "off by", "correlation", "shift", "what differs")
-_NUMBERS = slice(3, 6)
+_ALIGNMENT = "<<<>>><"
 
 
-def text_table(comparisons: Sequence[Comparison]) -> str:
+def difference_table(comparisons: Sequence[Comparison]) -> str:
     """Return a header and a line for each comparison that is not alike; empty if all are alike."""
     counts = Counter(one.key for one in comparisons)
     lines = [_cells(one, counts[one.key] > 1) for one in comparisons if one.reasons]
     if not lines:
         return ""
     widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
-    return "".join(_aligned(cells, widths) + "\n" for cells in (_HEADER, *lines))
+    template = "  ".join(f"{{:{a}{w}}}" for a, w in zip(_ALIGNMENT, widths, strict=True))
+    return "".join(f"{template.format(*cells).rstrip()}\n" for cells in (_HEADER, *lines))
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:
@@ -55,13 +56,13 @@ def junit_report(comparisons: Sequence[Comparison], pictures: Mapping[Comparison
     tests, failures = str(len(comparisons)), str(sum(bool(one.reasons) for one in comparisons))
     suite = Element("testsuite", name="camcli", tests=tests, failures=failures)
     for one in comparisons:
-        name = _xml(f"{one.image} [{one.method}, {one.target}]")
+        name = _escape_xml(f"{one.image} [{one.method}, {one.target}]")
         case = SubElement(suite, "testcase", classname="camcli.check", name=name)
         if one.reasons:
-            failure = SubElement(case, "failure", message=_xml(", ".join(one.reasons)))
-            failure.text = _xml(text_table([one]))
+            failure = SubElement(case, "failure", message=_escape_xml(", ".join(one.reasons)))
+            failure.text = _escape_xml(difference_table([one]))
             if one in pictures:
-                failure.text += _xml(f"picture: {pictures[one]}\n")
+                failure.text += _escape_xml(f"picture: {pictures[one]}\n")
     root = Element("testsuites", tests=tests, failures=failures)
     root.append(suite)
     return bytes(tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
@@ -89,16 +90,6 @@ def _numbers(found: Measures | None) -> tuple[str, str, str]:
     )
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    right = range(*_NUMBERS.indices(len(widths)))
-    parts = [
-        cell.rjust(width) if i in right else cell.ljust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(parts).rstrip()
-
-
-def _xml(text: str) -> str:
-    """Escape the characters that XML cannot contain."""
+def _escape_xml(text: str) -> str:
     bad = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
     return re.sub(bad, lambda match: match[0].encode("unicode_escape").decode(), text)

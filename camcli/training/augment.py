@@ -104,7 +104,6 @@ def _detail(image: Pixels, rng: np.random.Generator) -> NDArray[np.int16]:
 
 
 def _add(image: Pixels, detail: NDArray[np.int16], strength: float) -> None:
-    """Add detail to an image in place, clipped to 0 to 255."""
     image[...] = cv2.addWeighted(image, 1.0, detail, strength, 0, dtype=cv2.CV_8U)
 
 

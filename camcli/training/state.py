@@ -1,19 +1,24 @@
-"""The state of a training run between two epochs."""
+"""The state of a training run between two epochs, and its networks, checked against the data."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from camcli.capture.targets import logits
+from camcli.engine.explain import with_target_layer
+from camcli.errors import TrainingError, one_line
 from camcli.images.preprocess import Preset, preprocess
+from camcli.models.load import load_for_training
 from camcli.models.model import Model
+from camcli.models.options import ModelOptions
 from camcli.training.data import Dataset, Splits
-from camcli.training.distillation import Distillation
-from camcli.training.networks import distillation, identity, load_student
+from camcli.training.distillation import TRAINABLE_METHODS, Distillation
 from camcli.training.recipe import Recipe
 from camcli.training.temporary_norm import add_temporary_layers
 
@@ -53,8 +58,8 @@ def initial_state(
     recipe: Recipe, data: Splits, device: torch.device, teacher: Model | None = None
 ) -> TrainingState:
     """Return the state before the first epoch. Raises TrainingError or ModelError."""
-    student = load_student(recipe, data.classes)
-    losses = distillation(recipe, student, teacher, data.classes, device) if teacher else None
+    student = _load_student(recipe, data.classes)
+    losses = _with_teacher(recipe, student, teacher, data.classes, device) if teacher else None
     untrained = recipe.weights == "none"
     sample = None if untrained else _sample(data.train, recipe.phases[0].size)
     module = add_temporary_layers(student.module, sample)
@@ -69,10 +74,70 @@ def initial_state(
         average=copy.deepcopy(module).eval().requires_grad_(False),
         optimizer=_optimizer(module, recipe),
         device=device,
-        initial_weights="none" if untrained else identity(student),
+        initial_weights="none" if untrained else _identity(student),
         distillation=losses,
-        teacher=identity(teacher) if teacher else None,
+        teacher=_identity(teacher) if teacher else None,
     )
+
+
+def _load_student(recipe: Recipe, classes: Sequence[str]) -> Model:
+    model = load_for_training(ModelOptions(recipe.model, recipe.weights, seed=recipe.seed), classes)
+    if recipe.weights != "none":
+        _check_colours(model)
+    for phase in recipe.phases:
+        _check_size(model, phase.size)
+    return model
+
+
+def _with_teacher(
+    recipe: Recipe, student: Model, teacher: Model, classes: Sequence[str], device: torch.device
+) -> Distillation:
+    if teacher.num_classes != len(classes) or (teacher.class_names or classes) != classes:
+        names = ", ".join((teacher.class_names or ())[:3])
+        raise TrainingError(
+            f"teacher {teacher.name} has {teacher.num_classes} classes ({names}, ...), the data "
+            f"{len(classes)} ({', '.join(classes[:3])}, ...): expected the same classes"
+        )
+    _check_colours(teacher)
+    return Distillation(
+        teacher=teacher.module.to(device),
+        layer=_target_layer(teacher, recipe),
+        student_layer=_target_layer(student, recipe),
+        method=TRAINABLE_METHODS[recipe.explain_method],
+        kd_temperature=recipe.kd_temperature,
+    )
+
+
+def _target_layer(model: Model, recipe: Recipe) -> str:
+    size = recipe.phases[-1].size
+    layer = with_target_layer(model, (torch.zeros(1, 3, size, size, device=model.device),)).layer
+    assert layer is not None
+    return layer
+
+
+def _check_colours(model: Model) -> None:
+    if (model.preset.mean, model.preset.std) != (Preset.mean, Preset.std):
+        raise TrainingError(
+            f"{model.name} normalises colours by mean {model.preset.mean} and std "
+            f"{model.preset.std}: expected ImageNet's {Preset.mean} and {Preset.std}"
+        )
+
+
+def _check_size(model: Model, size: int) -> None:
+    model.module.eval()
+    try:
+        with torch.no_grad():
+            logits(model.module(torch.zeros(1, 3, size, size)))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = one_line(error)
+        raise TrainingError(
+            f"{model.name} does not accept images of {size} pixels ({reason})"
+        ) from None
+
+
+def _identity(model: Model) -> str:
+    """Return a model's name and weights, by which a resumed run recognises it."""
+    return f"{model.name} {model.weights_hash or model.weights}"
 
 
 def _sample(sources: tuple[Dataset, ...], size: int, count: int = 256) -> Tensor:

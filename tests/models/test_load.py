@@ -24,9 +24,9 @@ from camcli.capture.hooks import borrowed
 from camcli.capture.tracing import trace
 from camcli.engine.catalogue import list_layers
 from camcli.errors import CamcliWarning, MethodError, ModelError
-from camcli.models.device import pick_device
 from camcli.models.families import find_layer, model_names
 from camcli.models.head import Head
+from camcli.models.load import pick_device
 from tests.support.networks import ZOO
 
 LAYERS = {

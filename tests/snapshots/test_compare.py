@@ -115,7 +115,7 @@ def test_several_layers_are_paired_by_name(tmp_path: Path) -> None:
 def test_missing_layer_is_shown_with_its_name(tmp_path: Path) -> None:
     found = compare_layers(tmp_path, ["one"], ["one", "three"])
     assert [(one.layer, one.verdict) for one in found] == [("one", "alike"), ("three", "missing")]
-    assert "gradcam three" in tables.text_table(found)
+    assert "gradcam three" in tables.difference_table(found)
 
 
 def test_a_single_layer_is_compared_with_another_one(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_any_file_name_can_be_shown(tmp_path: Path) -> None:
     new = write_output(tmp_path / "new", {"b.jpg": PEAK * 2}, image=name)
     old = write_output(tmp_path / "old", {"b.jpg": PEAK}, image=name)
     found = compare(new, old, Tolerance())
-    table = tables.text_table(found)
+    table = tables.difference_table(found)
     assert len(table.splitlines()) == 2, "expected the header and one line"
     assert "\x1b" not in table
     table.encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from camcli.models.classifier import with_classes
+from camcli.models.load import with_classes
 from camcli.models.torchvision_networks import initialise_torchvision
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from camcli.training.step import cross_entropy, one_cycle
+from camcli.training.train import cross_entropy, one_cycle
 
 
 def test_cross_entropy_over_candidate_classes() -> None:

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from camcli.engine.language.network import TextScorer
 from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
-from camcli.models.device import pick_device
 from camcli.models.families import recorded_layer
+from camcli.models.load import pick_device
 from camcli.models.model import Model
 from camcli.models.weights import sha256
 
