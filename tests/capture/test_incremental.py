@@ -1,9 +1,8 @@
-"""Occlusion on patches: the same maps as of whole images, and only where that is sure."""
+"""Occlusion on patches gives the maps of whole images, and applies only where that is certain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from camcli import explain
 from camcli.capture import perturbed
 from camcli.capture.incremental import planning, run
 from camcli.capture.incremental.planning import Plan
-from camcli.capture.incremental.regions import Slide, Span
+from camcli.capture.incremental.regions import Span
 from camcli.capture.windows import Window
 from camcli.models.fold_batchnorm import fold_batchnorm
 from camcli.models.graph import operations
@@ -174,33 +173,6 @@ def test_every_kind_of_operation_runs_on_patches(both: Both) -> None:
     torch.testing.assert_close(patched, plain, rtol=0, atol=1e-9)
 
 
-slides = st.builds(
-    Slide, st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.integers(1, 3)
-)
-
-
-@settings(deadline=None)
-@given(slides, st.integers(1, 20), st.integers(1, 20), st.integers(1, 12))
-def test_places_that_change(slide: Slide, first: int, length: int, extent: int) -> None:
-    """Those of the output, and no others, that see a changed place of the input."""
-    side = first + length + 5
-    span = Span(torch.tensor([first]), torch.tensor([first + length]), side)
-    found = span.behind(slide, extent)
-    changed = [
-        place
-        for place in range(extent)
-        if any(
-            first <= place * slide.stride - slide.padding + tap * slide.dilation < first + length
-            for tap in range(slide.kernel)
-        )
-    ]
-    inside = range(int(found.first), int(found.end))
-    assert set(changed) <= set(inside)
-    if slide.reach == slide.kernel - 1 >= slide.stride - 1:  # no gaps between what is seen
-        assert list(inside) == changed
-    assert 0 <= int(found.start) <= int(found.start) + found.length <= extent
-
-
 class Odd(nn.Module):
     """A small network with something about it that patches cannot be used for."""
 
@@ -280,28 +252,6 @@ def test_hooks_and_functions_see_whole_runs(what: str, both: Both, gap_net: nn.M
         gap_net.get_submodule("trunk").register_forward_hook(lambda *_: None)
     target = (lambda output: output[:, 1]) if what == "function" else 1
     assert both(gap_net, images, window, target)[2] is None
-
-
-def test_tracing_leaves_a_network_as_it_was(gap_net: nn.Module) -> None:
-    before = {name: dict(vars(part)) for name, part in gap_net.named_modules()}
-    network = operations(gap_net)
-    assert network is not None
-    assert {name: vars(part) for name, part in gap_net.named_modules()} == before
-    shared = zip(gap_net.parameters(), network.module.parameters(), strict=True)
-    assert all(own is traced for own, traced in shared)
-
-
-def test_other_threads_run_while_one_traces(gap_net: nn.Module) -> None:
-    images = drawn(1, 3, 30, 26)
-    expected = gap_net(images)
-
-    class Waiting(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            with ThreadPoolExecutor(1) as pool:
-                assert torch.equal(pool.submit(gap_net, images).result(), expected)
-            return x.relu()
-
-    assert operations(Waiting()) is not None
 
 
 def test_folded_normalisations_are_supported(both: Both, images: Tensor) -> None:
