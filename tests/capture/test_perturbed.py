@@ -12,32 +12,26 @@ from camcli.capture.windows import Window
 from tests.support.networks import GapNet
 
 
-def test_all_targets_of_occlusion_share_their_forwards(gap_net: GapNet, images: Tensor) -> None:
-    sizes: list[int] = []
-    gap_net.fc.register_forward_hook(lambda _m, args, _o: sizes.append(len(args[0])))
-    one = explain(gap_net, images, "occlusion", window=Window(8, 8, batch_size=10))
-    counted, windows = len(sizes), len(images) * 4 * 4
-    assert sum(sizes) == len(images) + windows
-    assert max(sizes) == 10
-    many = explain(gap_net, images, ["occlusion"], ["pred", 0, 1], window=Window(8, 8, 10))
-    assert len(sizes) == 2 * counted
-    assert torch.equal(many[0].maps, one.maps)
-
-
-def test_all_targets_of_scorecam_share_their_forwards(gap_net: GapNet, images: Tensor) -> None:
+@pytest.mark.parametrize(
+    ("method", "window", "inputs_per_image"),
+    [("occlusion", Window(8, 8, batch_size=5), 4 * 4), ("scorecam", Window(batch_size=5), 4)],
+)
+def test_all_targets_share_their_forward_passes(
+    method: str, window: Window, inputs_per_image: int, gap_net: GapNet, images: Tensor
+) -> None:
     sizes: list[int] = []
     gap_net.fc.register_forward_hook(lambda _m, args, _o: sizes.append(len(args[0])))
     model = Model(gap_net, layer="last", head=None)
-    one = explain(model, images, "scorecam", window=Window(batch_size=5))
-    counted, channels = len(sizes), 4
-    assert sum(sizes) == len(images) * (1 + channels)
+    one = explain(model, images, method, window=window)
+    passes = len(sizes)
+    assert sum(sizes) == len(images) * (1 + inputs_per_image)
     assert max(sizes) == 5
-    many = explain(model, images, ["scorecam"], ["pred", 0, 1], window=Window(batch_size=5))
-    assert len(sizes) == 2 * counted
+    many = explain(model, images, [method], ["pred", 0, 1], window=window)
+    assert len(sizes) == 2 * passes
     assert torch.equal(many[0].maps, one.maps)
 
 
-def test_ablationcam_runs_what_is_before_the_layer_once_for_many_channels(
+def test_ablationcam_runs_the_trunk_once_for_several_channels(
     gap_net: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[int] = []
@@ -54,24 +48,24 @@ def test_ablationcam_runs_what_is_before_the_layer_once_for_many_channels(
 
 
 class Branching(GapNet):
-    """Looks at its values, which vmap cannot take, and adds an earlier map behind its last one."""
+    """Adds an earlier map after its last layer, and may branch on values, which vmap refuses."""
 
-    def __init__(self, *, look: bool) -> None:
+    def __init__(self, *, branches: bool) -> None:
         super().__init__()
-        self.look, self.skip = look, nn.Conv2d(6, 4, 3, stride=2)
+        self.branches, self.skip = branches, nn.Conv2d(6, 4, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         below = self.trunk(x)
         summed = self.last(below) + self.skip(below)
-        if self.look and bool(summed.sum() > 1e9):
+        if self.branches and bool(summed.sum() > 1e9):
             return self.fc(summed.amax((2, 3)))
         return self.fc(self.pool(summed).flatten(1))
 
 
-@pytest.mark.parametrize("look", [False, True])
-def test_ablationcam_of_other_networks(look: bool, images: Tensor) -> None:
+@pytest.mark.parametrize("branches", [False, True])
+def test_ablationcam_of_a_network_with_a_skip_connection(branches: bool, images: Tensor) -> None:
     torch.manual_seed(0)
-    net = Branching(look=look).double()
+    net = Branching(branches=branches).double()
     found = explain(net, images, "ablationcam", 3, layer="last").maps
     acts, skip = net.last(net.trunk(images)).detach(), net.skip(net.trunk(images)).detach()
     falls = torch.einsum("nkij,k->nk", acts, net.fc.weight[3].detach()) / acts[0, 0].numel()

@@ -19,15 +19,15 @@ from tests.support.networks import DeepHead, GapNet
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_is_its_images_one_by_one(name: str, gap_net: GapNet, images: Tensor) -> None:
-    together = explain(gap_net, images, name, "top2", window=Window(7, 3))
+def test_a_batch_equals_single_images(name: str, gap_net: GapNet, images: Tensor) -> None:
+    batch = explain(gap_net, images, name, "top2", window=Window(7, 3))
     for i, image in enumerate(images):
-        alone = explain(gap_net, image[None], name, "top2", window=Window(7, 3))
-        torch.testing.assert_close(together.maps[i], alone.maps[0], rtol=1e-9, atol=1e-12)
-        assert together.classes is not None
-        assert alone.classes is not None
-        assert together.classes[i] == alone.classes[0]
-        torch.testing.assert_close(together.scores[i], alone.scores[0])
+        single = explain(gap_net, image[None], name, "top2", window=Window(7, 3))
+        torch.testing.assert_close(batch.maps[i], single.maps[0], rtol=1e-9, atol=1e-12)
+        assert batch.classes is not None
+        assert single.classes is not None
+        assert batch.classes[i] == single.classes[0]
+        torch.testing.assert_close(batch.scores[i], single.scores[0])
 
 
 def test_probabilities(gap_net: GapNet, images: Tensor) -> None:
@@ -53,12 +53,12 @@ def test_methods_and_targets_share_one_forward_pass(gap_net: GapNet, images: Ten
     ]
     for shown in found:
         spec: Any = int(shown.target) if shown.target.isdigit() else shown.target
-        alone = explain(model, images, shown.method, spec)
-        torch.testing.assert_close(shown.maps, alone.maps, rtol=1e-12, atol=1e-15)
+        single = explain(model, images, shown.method, spec)
+        torch.testing.assert_close(shown.maps, single.maps, rtol=1e-12, atol=1e-15)
 
 
 def test_several_layers_share_one_forward_pass(gap_net: GapNet, images: Tensor) -> None:
-    """Nested ones too, and each map is the one that the layer has by itself."""
+    """Each map equals that of an explanation of its layer only; some layers are nested."""
     runs: list[int] = []
     gap_net.trunk.register_forward_hook(lambda *_: runs.append(1))
     model = Model(gap_net, layer="last", head=None)
@@ -75,20 +75,20 @@ def test_several_layers_share_one_forward_pass(gap_net: GapNet, images: Tensor) 
     ]
     for shown in found:
         target: Any = shown.target if shown.target == "pred" else int(shown.target)
-        alone = explain(model, images, shown.method, target, shown.layer)
-        torch.testing.assert_close(shown.maps, alone.maps, rtol=1e-9, atol=1e-12)
+        single = explain(model, images, shown.method, target, shown.layer)
+        torch.testing.assert_close(shown.maps, single.maps, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", sorted({n for n, m in METHODS.items() if m.at_layer} - {"cam"}))
 def test_every_method_takes_several_layers(name: str, gap_net: GapNet, images: Tensor) -> None:
     found = explain(gap_net, images, name, 1, layer=["trunk.0", "last"])
     for shown, path in zip(found, ["trunk.0", "last"], strict=True):
-        alone = explain(gap_net, images, name, 1, path)
-        torch.testing.assert_close(shown.maps, alone.maps, rtol=1e-9, atol=1e-12)
+        single = explain(gap_net, images, name, 1, path)
+        torch.testing.assert_close(shown.maps, single.maps, rtol=1e-9, atol=1e-12)
 
 
 class Answers(nn.Module):
-    """A toy of visual question answering: an image, a question's index, scores in a dict."""
+    """Answers a question, given as an index, about an image; the scores are in a dict."""
 
     def __init__(self, net: GapNet) -> None:
         super().__init__()
@@ -99,7 +99,9 @@ class Answers(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["gradcam", "guided", "occlusion"])
-def test_any_model_any_inputs_any_score(name: str, gap_net: GapNet, images: Tensor) -> None:
+def test_a_model_with_two_inputs_and_a_function_as_target(
+    name: str, gap_net: GapNet, images: Tensor
+) -> None:
     net, question = Answers(gap_net), torch.tensor([4, 0, 2])
     window = Window(8, 8)
 
@@ -109,16 +111,16 @@ def test_any_model_any_inputs_any_score(name: str, gap_net: GapNet, images: Tens
     found = explain(net, (question, images), name, answer, "net.last", window=window)
     for i, image in enumerate(images):
         question_i = question[i : i + 1]
-        alone = explain(net, (question_i, image[None]), name, answer, "net.last", window=window)
-        torch.testing.assert_close(found.maps[i], alone.maps[0], rtol=1e-9, atol=1e-12)
+        single = explain(net, (question_i, image[None]), name, answer, "net.last", window=window)
+        torch.testing.assert_close(found.maps[i], single.maps[0], rtol=1e-9, atol=1e-12)
 
-    nn.init.ones_(net.questions.weight)  # a question that changes nothing: a plain class score
+    nn.init.ones_(net.questions.weight)  # now the scores are those of gap_net
     found = explain(net, (question, images), name, answer, "net.last", window=window)
     plain = explain(gap_net, images, name, 1, window=window)
     torch.testing.assert_close(found.maps, plain.maps, rtol=1e-9, atol=1e-12)
 
 
-def test_a_model_that_works_in_place_on_its_input(gap_net: GapNet, images: Tensor) -> None:
+def test_a_model_that_changes_its_input_in_place(gap_net: GapNet, images: Tensor) -> None:
     class Normalising(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -136,7 +138,7 @@ def test_a_model_that_works_in_place_on_its_input(gap_net: GapNet, images: Tenso
         assert torch.equal(images, before)
 
 
-def test_a_pass_is_let_go_at_once(gap_net: GapNet, images: Tensor) -> None:
+def test_features_are_freed_without_the_garbage_collector(gap_net: GapNet, images: Tensor) -> None:
     alive = weakref.WeakSet[Tensor]()
     gap_net.last.register_forward_hook(lambda _m, _a, output: alive.add(output))
     gc.collect()
@@ -149,7 +151,9 @@ def test_a_pass_is_let_go_at_once(gap_net: GapNet, images: Tensor) -> None:
         gc.enable()
 
 
-def test_models_of_every_habit(gap_net: GapNet, images: Tensor) -> None:
+def test_a_frozen_backbone_keyword_inputs_and_a_tuple_as_output(
+    gap_net: GapNet, images: Tensor
+) -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -171,7 +175,7 @@ def test_models_of_every_habit(gap_net: GapNet, images: Tensor) -> None:
         torch.testing.assert_close(found.maps, explain(gap_net, images, name, 1).maps)
 
 
-def test_misuse_is_refused(gap_net: GapNet, images: Tensor) -> None:
+def test_invalid_arguments(gap_net: GapNet, images: Tensor) -> None:
     with pytest.raises(ValueError, match=r"expected images \(N,3,H,W\), got a tensor \(3, 30"):
         explain(gap_net, images[0])
     with pytest.raises(ValueError, match=r"expected images \(N,3,H,W\), got a tensor \(0, 3"):
@@ -184,16 +188,13 @@ def test_misuse_is_refused(gap_net: GapNet, images: Tensor) -> None:
         explain(gap_net, [])
     with pytest.raises(TypeError, match="expected a tensor, a PIL image or a path, got int"):
         explain(gap_net, 7)
-    with pytest.raises(
-        MethodError,
-        match="unknown method 'grad-cam': did you mean 'gradcam', '",
-    ):
+    with pytest.raises(MethodError, match="unknown method 'grad-cam': did you mean 'gradcam', '"):
         explain(gap_net, images, "grad-cam")
     with pytest.raises(TargetError, match="needs 100 classes; the model has 5"):
         explain(gap_net, images, target=99)
 
 
-def test_cam_refuses_other_heads_and_layers(
+def test_cam_is_refused_for_other_heads_and_layers(
     gap_net: GapNet, deep_head: DeepHead, images: Tensor
 ) -> None:
     with pytest.raises(MethodError, match=r"global average pooling and one linear layer.*gradcam"):
@@ -209,21 +210,21 @@ def test_cam_refuses_other_heads_and_layers(
 def test_dtype_and_shape(name: str, gap_net: GapNet, images: Tensor) -> None:
     shown = explain(gap_net.float(), images.float(), name)
     assert shown.maps.dtype == torch.float32
-    sizes = {"occlusion": (3, 30, 26)} | dict.fromkeys(
-        ["guided", "guided-backprop"], (3, 3, 30, 26)
-    )
-    assert tuple(shown.maps.shape) == sizes.get(name, (3, 6, 5))
+    guided = (3, 3, 30, 26)
+    shapes = {"occlusion": (3, 30, 26), "guided": guided, "guided-backprop": guided}
+    assert shown.maps.shape == shapes.get(name, (3, 6, 5))
     assert shown.maps.isfinite().all()
 
 
-def test_negative_layers_and_vanishing_gradients_stay_finite(images: Tensor) -> None:
+def test_maps_of_negative_features_and_zero_gradients_are_finite(images: Tensor) -> None:
     net = GapNet(act=nn.GELU).double()
     needs_relu = {"guided", "guided-backprop"}
     for shown in explain(net, images, sorted(METHODS.keys() - needs_relu)):
         assert shown.maps.isfinite().all(), shown.method
     nn.init.zeros_(net.fc.weight)
-    blind = {"eigencam", "scorecam"}  # it knows no head; softmax makes equal scores equal weights
-    for shown in explain(net, images, sorted(METHODS.keys() - needs_relu - blind)):
+    # Eigen-CAM ignores the head, and Score-CAM's softmax gives equal scores equal weights.
+    independent = {"eigencam", "scorecam"}
+    for shown in explain(net, images, sorted(METHODS.keys() - needs_relu - independent)):
         assert not shown.maps.any(), shown.method
 
 

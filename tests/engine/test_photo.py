@@ -30,7 +30,7 @@ def small() -> Model:
 
 
 @pytest.mark.parametrize("method", ["gradcam++", "cam", "guided"])
-def test_an_explanation_draws_itself_as_the_command_does(
+def test_overlays_equal_those_of_a_run(
     method: str, small: Model, photo: Path, tmp_path: Path
 ) -> None:
     other = make_photo(tmp_path / "other.png", 50, 80)
@@ -49,7 +49,7 @@ def test_an_explanation_draws_itself_as_the_command_does(
     assert not np.array_equal(np.asarray(faint), np.asarray(shown.overlay(0))) or method == "guided"
 
 
-def test_what_an_explanation_cannot_draw(small: Model, images: Tensor, photo: Path) -> None:
+def test_explanations_that_cannot_be_drawn(small: Model, images: Tensor, photo: Path) -> None:
     shown = explain(small, images.float())
     assert shown._repr_png_() is None
     with pytest.raises(ValueError, match="no photo to draw on: explain paths or PIL images"):
@@ -67,7 +67,7 @@ def test_what_an_explanation_cannot_draw(small: Model, images: Tensor, photo: Pa
     assert shown._repr_png_() is None
 
 
-def test_an_explanation_of_many_photos_keeps_no_pixels(small: Model, photo: Path) -> None:
+def test_an_explanation_keeps_paths_instead_of_pixels(small: Model, photo: Path) -> None:
     shown = explain(small, [photo] * 9)
     assert {type(kept.given) for kept in shown.photos} == {type(photo)}
     data = shown._repr_png_()
@@ -76,7 +76,7 @@ def test_an_explanation_of_many_photos_keeps_no_pixels(small: Model, photo: Path
         assert image.size == (6 * 90 + 5 * 6, 60)
 
 
-def test_the_box_explained_is_drawn(small: Model, photo: Path) -> None:
+def test_the_explained_box_is_drawn(small: Model, photo: Path) -> None:
     shown = explain(small, photo)
     box = torch.tensor([[4.0, 4.0, 28.0, 28.0]])
     plain, framed = (np.asarray(one.overlay()) for one in (shown, replace(shown, boxes=box)))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from camcli import METHODS, Model, explain
 from camcli.capture.windows import Window
+from camcli.engine.explain import aimed
 from camcli.errors import MethodError, TargetError
 from tests.support.networks import GapNet
 
@@ -36,7 +37,7 @@ def test_targets_of_each_kind(gap_net: GapNet, images: Tensor) -> None:
 
 
 def finer(scores: Tensor, own: int) -> tuple[list[int], list[float]]:
-    """The three classes closest in score, and their shares, one by one."""
+    """Return the three classes closest in score and their shares of the probability."""
     values = scores.tolist()
     others = sorted(
         (k for k in range(len(values)) if k != own), key=lambda k: abs(values[k] - values[own])
@@ -48,10 +49,10 @@ def finer(scores: Tensor, own: int) -> tuple[list[int], list[float]]:
 
 @pytest.mark.parametrize("name", sorted(METHODS.keys() - {"gradcam++softmax"}))
 @pytest.mark.parametrize(("spec", "own"), [("finer:2", 2), ("finer:top3", None), ("finer", None)])
-def test_finer_is_the_class_against_its_neighbours(
+def test_finer_contrasts_a_class_with_those_closest_in_score(
     name: str, spec: str, own: int | None, gap_net: GapNet, images: Tensor
 ) -> None:
-    """By a function for each image, with the shares as numbers; CAM by its own sum."""
+    """Explain each image with a function as target; CAM is the weighted sum of its maps."""
     scores, window = gap_net(images).detach(), Window(8, 8)
     found = explain(gap_net, images, name, spec, window=window)
     for i, image in enumerate(images):
@@ -74,7 +75,7 @@ def test_finer_is_the_class_against_its_neighbours(
         torch.testing.assert_close(found.probabilities[i], scores[i].softmax(0)[n])
 
 
-def test_not_is_grad_cam_of_the_negative_gradient(gap_net: GapNet, images: Tensor) -> None:
+def test_not_negates_the_score(gap_net: GapNet, images: Tensor) -> None:
     acts = gap_net.last(gap_net.trunk(images)).detach().requires_grad_()
     score = gap_net.fc(gap_net.pool(acts).flatten(1))[:, 2].sum()
     alpha = -torch.autograd.grad(score, acts)[0].mean((2, 3), keepdim=True)
@@ -90,7 +91,9 @@ def test_not_is_grad_cam_of_the_negative_gradient(gap_net: GapNet, images: Tenso
         assert torch.equal(one.probabilities, other.probabilities)
 
 
-def test_finer_of_classes_without_any_probability(gap_net: GapNet, images: Tensor) -> None:
+def test_finer_is_finite_when_other_classes_have_probability_0(
+    gap_net: GapNet, images: Tensor
+) -> None:
     with torch.no_grad():
         gap_net.fc.bias[0] += 2000
     found = explain(gap_net, images, "gradcam", "finer:1")
@@ -98,7 +101,7 @@ def test_finer_of_classes_without_any_probability(gap_net: GapNet, images: Tenso
     assert found.scores.isfinite().all()
 
 
-def test_forms_that_are_no_target(gap_net: GapNet, images: Tensor) -> None:
+def test_invalid_forms(gap_net: GapNet, images: Tensor) -> None:
     for spec, message in {
         "not:finer:2": "target 'not:finer:2': expected one of finer, not, not both",
         "finer:7": "target 'finer:7' needs 8 classes; the model has 5",
@@ -113,7 +116,7 @@ def test_forms_that_are_no_target(gap_net: GapNet, images: Tensor) -> None:
         explain(gap_net, images, target="finer")
 
 
-def test_names_that_are_no_target(gap_net: GapNet, images: Tensor) -> None:
+def test_invalid_names_and_indices(gap_net: GapNet, images: Tensor) -> None:
     names = ("crane", "bee", "Crane", "dog", "elk")
     for class_names, target, message in (
         (names, "crane", "target 'crane' names 2 classes: give one of the indices 0, 2"),
@@ -139,3 +142,26 @@ def test_a_function_as_target(name: str, gap_net: GapNet, images: Tensor) -> Non
 def test_a_function_must_give_one_score_per_image(gap_net: GapNet, images: Tensor) -> None:
     with pytest.raises(TypeError, match=r"must return a tensor \(N,\), got \(3, 5\)"):
         explain(gap_net, images, target=lambda output: output)
+
+
+def test_a_class_for_each_image(gap_net: GapNet, images: Tensor) -> None:
+    classes = torch.tensor([4, 0, 2])
+    for shown in explain(gap_net, images, ["cam", "gradcam"], [classes]):
+        assert shown.classes is not None
+        assert torch.equal(shown.classes, classes)
+        for i, label in enumerate(classes.tolist()):
+            single = explain(gap_net, images[i : i + 1], shown.method, label)
+            assert torch.allclose(shown.maps[i], single.maps[0])
+    with pytest.raises(TargetError, match="2 classes as target for 3 images"):
+        explain(gap_net, images, target=classes[:2])
+    with pytest.raises(TargetError, match="from 0 to 4"):
+        explain(gap_net, images, target=classes + 1)
+
+
+def test_classes_and_probabilities_without_an_explanation(gap_net: GapNet, images: Tensor) -> None:
+    classes, probabilities = aimed(gap_net, images, "pred")
+    shown = explain(gap_net, images, target="pred")
+    assert torch.equal(classes, shown.classes)
+    torch.testing.assert_close(probabilities, shown.probabilities)
+    with pytest.raises(TypeError, match="expected a class"):
+        aimed(gap_net, images, lambda output: output[:, 0])

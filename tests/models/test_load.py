@@ -68,12 +68,6 @@ def test_an_unknown_network_of_tokens_has_no_automatic_layer() -> None:
     assert explain(Tokens(), images, "occlusion", 1).maps.shape == (2, 32, 32)
 
 
-def test_channels_last_maps_are_converted() -> None:
-    model = load("swin_t", "none")
-    shown = explain(model, torch.randn(1, 3, 64, 64), ["gradcam", "cam"], 7)
-    assert {(e.layer, e.maps.shape) for e in shown} == {("permute", (1, 2, 2))}
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
