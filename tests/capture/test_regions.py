@@ -15,21 +15,22 @@ slides = st.builds(
 
 @settings(deadline=None)
 @given(slides, st.integers(1, 20), st.integers(1, 20), st.integers(1, 12))
-def test_places_that_change(slide: Slide, first: int, length: int, extent: int) -> None:
-    """Those of the output, and no others, that see a changed place of the input."""
+def test_the_output_region_of_an_input_region(
+    slide: Slide, first: int, length: int, extent: int
+) -> None:
     side = first + length + 5
     span = Span(torch.tensor([first]), torch.tensor([first + length]), side)
     found = span.behind(slide, extent)
     changed = [
-        place
-        for place in range(extent)
+        i
+        for i in range(extent)
         if any(
-            first <= place * slide.stride - slide.padding + tap * slide.dilation < first + length
+            first <= i * slide.stride - slide.padding + tap * slide.dilation < first + length
             for tap in range(slide.kernel)
         )
     ]
     inside = range(int(found.first), int(found.end))
     assert set(changed) <= set(inside)
-    if slide.reach == slide.kernel - 1 >= slide.stride - 1:  # no gaps between what is seen
+    if slide.reach == slide.kernel - 1 >= slide.stride - 1:  # the taps have no gaps
         assert list(inside) == changed
     assert 0 <= int(found.start) <= int(found.start) + found.length <= extent

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camcli import Model
-from camcli.errors import MethodError, OutputError
+from camcli.errors import OutputError
 from camcli.images.decode import decode
 from camcli.images.find import find
 from camcli.images.geometry import Crop
@@ -134,13 +134,6 @@ def test_no_boxes_unless_requested(job: Job) -> None:
     found = rows(replace(job, saves=("overlay",)))
     assert {row["boxes"] for row in found.values()} == {None}
     assert not list(job.output.glob("*.boxes.png"))
-
-
-def test_a_job_refuses_boxes_of_images(job: Job) -> None:
-    images = replace(job, methods=("gradcam", "guided"))
-    with pytest.raises(MethodError, match="'guided' gives images, and only maps have boxes"):
-        images.check()
-    replace(images, saves=("overlay",)).check()
 
 
 @pytest.mark.parametrize("rule", [BoxRule("all"), BoxRule(threshold=0.4)])

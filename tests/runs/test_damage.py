@@ -141,16 +141,6 @@ def test_a_run_on_a_full_disk_can_be_finished_later(
     assert {row["status"] for row in manifest(job.output)} == {"ok"}
 
 
-def test_a_full_disk_has_exit_code_1(
-    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full_after(1, monkeypatch)
-    found = run("explain", photo, *TINY, "--output", tmp_path / "out")
-    assert found.exit_code == 1
-    assert "Traceback" not in stderr(found)
-    assert "No space left on device" in stderr(found)
-
-
 def test_an_output_folder_that_is_removed_is_one_line(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
