@@ -21,6 +21,11 @@ def stderr(found: Result) -> str:
     return (found.stderr_bytes or b"").decode()
 
 
+def line_of(text: str, start: str) -> str:
+    """Return the first line that begins with `start`."""
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
 def refused(found: Result) -> str:
     """Check that a command exited with 2 and wrote one error line, and return its message."""
     assert (found.exit_code, found.stdout_bytes) == (2, b"")

@@ -15,6 +15,7 @@ from tests.support.command import Run, refused, stdout
 from tests.support.files import files, manifest
 
 blips = pytest.importorskip("tests.scenes.blips", reason="needs transformers")
+P, Q = "PHOTO", QUESTION
 
 
 def test_ask_prints_answers_and_writes_the_files_of_explain(
@@ -131,28 +132,16 @@ def test_a_damaged_image_is_an_error_row(ask: Run, photos: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (("PHOTO", " "), 'an empty question: expected words, such as "what is the man doing?"'),
-        (("PHOTO",), "no question after 'PHOTO': give it last, in quotation marks"),
-        ((QUESTION,), "no PATHS: expected files, folders, globs or -"),
-        (("PHOTO", "? " * 30), "question '? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ...' has 30 "),
-        (("PHOTO", QUESTION, "--answer", " "), "an empty answer: expected words"),
-        (
-            ("PHOTO", QUESTION, "--answer", "red purple"),
-            "answer 'red purple': 'purple' is not in the model's vocabulary",
-        ),
-        (
-            ("PHOTO", QUESTION, "--answer", "red " * 30),
-            "answer 'red red red red red red red red red red ...' has 30 tokens: expected 23 ",
-        ),
-        (
-            ("PHOTO", QUESTION, "--layer", "network.vision"),
-            "unknown layer 'network.vision': did you",
-        ),
-        (
-            ("PHOTO", QUESTION, "--method", "cam"),
-            "cam needs a network that ends in global average pooling",
-        ),
-        (("PHOTO", QUESTION, "--preview", "--save", "map"), "--preview draws the overlay"),
+        ((P, " "), 'an empty question: expected words, such as "what is the man doing?"'),
+        ((P,), "no question after 'PHOTO': give it last, in quotation marks"),
+        ((Q,), "no PATHS: expected files, folders, globs or -"),
+        ((P, "? " * 30), "question '? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ? ...' has 30 "),
+        ((P, Q, "--answer", " "), "an empty answer: expected words"),
+        ((P, Q, "--answer", "red purple"), "answer 'red purple': 'purple' is not in the model's"),
+        ((P, Q, "--answer", "red " * 30), f"answer '{'red ' * 10}...' has 30 tokens: expected 23 "),
+        ((P, Q, "--layer", "network.vision"), "unknown layer 'network.vision': did you"),
+        ((P, Q, "--method", "cam"), "cam needs a network that ends in global average pooling"),
+        ((P, Q, "--preview", "--save", "map"), "--preview draws the overlay"),
     ],
 )
 def test_invalid_questions_are_one_line(
