@@ -35,7 +35,7 @@ def test_the_table_and_the_files_agree(
     rows = ["gradcam++", "guided-backprop", *BASELINES]
     assert line_of(text, "metric").split() == ["metric", "better", "images", *rows]
     names = [name for name, metric in METRICS.items() if metric.place != "annotation"]
-    assert re.findall(r"(?m)^(\S+) +(?:lower|higher) ", text) == names
+    assert re.findall(r"(?m)^(\S+)(?: %)? +(?:lower|higher) ", text) == names
     conditions = "Measured with target pred, fit preset, masking black, normalize max"
     assert "insertion-fill blur" in line_of(text, conditions)
     record = json.loads((out / "metrics.json").read_text())

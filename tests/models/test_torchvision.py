@@ -39,7 +39,7 @@ def test_random_weights_follow_the_seed() -> None:
 
 
 def test_old_densenet_keys_and_auxiliary_heads_of_googlenet(tmp_path: Path) -> None:
-    """The published files have such keys."""
+    """The published files have these keys."""
     state = load("densenet121", "none").module.state_dict()
     old = {k.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v for k, v in state.items()}
     assert old.keys() != state.keys()

@@ -35,7 +35,7 @@ def ids(text: str, start: str) -> Tensor:
 
 
 def log_probabilities(network: Any, skill: str, images: Tensor, text: str) -> Tensor:
-    """Return those of the tokens of a text except the first, (L-1,), by the library's forward."""
+    """Return the log-probability of each token after the first, (L-1,), from the library."""
     tokens = ids(text, "[DEC]")
     if skill == "caption":
         logits = network(pixel_values=images, input_ids=tokens[:, :-1]).logits[0]
@@ -145,7 +145,7 @@ def test_a_batch_equals_single_images(folders: dict[str, Path], words: bool) -> 
 
 
 def close(text: Any) -> Any:
-    """Return a text that equals those with nearly the same probabilities."""
+    """Return a text that equals one with nearly the same probabilities."""
 
     def near(pairs: Iterable[tuple[str, float]]) -> Any:
         return tuple((text, pytest.approx(share, rel=1e-8)) for text, share in pairs)
