@@ -132,7 +132,8 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     out = tmp_path / "out"
     assert message in refused(run("explain", photo, *TINY, "--output", out, "--quiet", *arguments))
-    assert not out.exists()
+    refused_at_first_batch = {"cam", "occlusion"} & {*arguments}
+    assert refused_at_first_batch or not out.exists()
 
 
 def test_no_images_and_no_command_are_wrong_usage(run: Run, tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_guided_methods_warn_or_fail_without_relus(run: Run, photo: Path, tmp_pa
     found = run(*arguments, "--model", "mobilenet_v3_small")
     assert found.exit_code == 0
     assert "Warning: guided backpropagation applies to this" in stderr(found)
-    message = refused(run(*arguments, "--model", "efficientnet_b0", "--overwrite"))
+    message = refused(run(*arguments, "--model", "efficientnet_b0", "--overwrite", "--quiet"))
     assert "needs ReLUs and this network has none" in message
 
 

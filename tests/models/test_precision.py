@@ -62,7 +62,7 @@ def test_invalid_precisions() -> None:
 
 def test_results_of_another_precision_are_not_mixed(run: Run, tmp_path: Path) -> None:
     make_photo(photo := tmp_path / "a.jpg")
-    arguments = ["explain", photo, "--output", out := tmp_path / "out"]
+    arguments = ["explain", photo, "--quiet", "--output", out := tmp_path / "out"]
     assert run(*arguments, "--precision", "bf16").exit_code == 0
     assert json.loads((out / "run.json").read_text())["precision"] == "bfloat16"
     assert np.load(out / "a.gradcam.npy").dtype == np.float32
