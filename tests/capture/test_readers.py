@@ -190,7 +190,8 @@ def test_occlusion_covers_with_the_mean_colour_after_the_presets_normalisation()
 
 def test_the_command_draws_the_box_and_takes_a_region(run: Run, tmp_path: Path) -> None:
     photo = make_photo(tmp_path / "in" / "a.jpg", 160, 120)
-    none = ("--weights", "none", "--output", tmp_path / "out", "--overwrite", "--quiet")
+    none = ("--weights", "none", "--device", "cpu", "--overwrite", "--quiet")
+    none += ("--output", str(tmp_path / "out"))
     model = ("--model", "ssdlite320_mobilenet_v3_large")
     assert run("explain", photo, *model, *none).exit_code == 0
     (row,) = manifest(tmp_path / "out")

@@ -59,6 +59,7 @@ class Killing(GapNet):
 
     def __init__(self, folder: Path, at: int, driver: int | None = None) -> None:
         super().__init__()
+        folder.mkdir()
         self.folder, self.at, self.driver = folder, at, driver
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +91,6 @@ def run_by_ray(job: Job, actors: int = 1) -> list[list[dict[str, Any]]]:
 def test_a_killed_actor_does_not_change_the_bytes(job: Job, ray: None, tmp_path: Path) -> None:
     """It leaves a temporary file, and the folder has results of other settings."""
     yielded = list(pipeline.run(job))
-    (tmp_path / "state").mkdir()
     network = Killing(tmp_path / "state", at=4)
     output = tmp_path / "ray"
     other = replace(job, style=Style("jet"), saves=("map", "panel"), output=output)
@@ -112,7 +112,6 @@ def test_a_killed_actor_does_not_change_the_bytes(job: Job, ray: None, tmp_path:
 @pytest.mark.xdist_group("ray")
 def test_an_interrupted_run_keeps_its_results(job: Job, ray: None, tmp_path: Path) -> None:
     list(pipeline.run(job))
-    (tmp_path / "state").mkdir()
     network = Killing(tmp_path / "state", at=9, driver=os.getpid())
     output = tmp_path / "ray"
     with pytest.MonkeyPatch.context() as patch:
@@ -221,8 +220,7 @@ def test_results_of_other_settings_are_replaced(
 def test_warnings_of_actors_are_shown(job: Job, local_actors: None) -> None:
     limited = changed(with_network(job, LimitedMemory(1, OUT_OF_MEMORY[0])), fit="squash")
     with pytest.warns(CamcliWarning, match=r"out of memory with \d images at once: going on"):
-        rows = run_by_ray(limited)
-    assert len(rows) == 20
+        assert len(run_by_ray(limited)) == 20
 
 
 @pytest.mark.parametrize("lost", [0, 7, 19])
