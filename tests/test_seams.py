@@ -7,14 +7,13 @@ networks are tested in `models/test_sources.py`, metrics in `evaluation/test_sea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from torch import Tensor
 
 from camcli import Model, explain
@@ -26,10 +25,10 @@ from camcli.methods.registry import EvidenceKind
 from camcli.runs import outputs, pipeline
 from camcli.runs.job import Job
 from camcli.runs.outputs import Drawing, OutputKind
+from tests.support.command import Run
 from tests.support.files import make_photo, manifest
 from tests.support.networks import GapNet
 
-Run = Callable[..., Result]
 NET = ("--model", "tests.support.networks:GapNet")
 
 

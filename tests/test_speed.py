@@ -35,15 +35,8 @@ def test_results_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         make_photo(tmp_path / "in" / f"{i}.jpg", 60 + 30 * i, 70)
     for name in ("", "1"):
         monkeypatch.setenv(DISABLED, name)
-        arguments = (
-            "explain",
-            tmp_path / "in",
-            "--model",
-            "mini",
-            "--output",
-            tmp_path / f"out{name}",
-        )
-        python("-m", "camcli", *map(str, arguments))
+        command = ("-m", "camcli", "explain", tmp_path / "in", "--model", "mini", "--output")
+        python(*map(str, (*command, tmp_path / f"out{name}")))
     found = files(tmp_path / "out")
     assert len(found) == 7
     assert files(tmp_path / "out1") == found

@@ -1,4 +1,4 @@
-"""Nothing of a caller's model is changed, and everything a caller may do with it still works."""
+"""Forward passes leave the model unchanged, build no graph in the trunk, and guide every ReLU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from camcli.errors import CamcliWarning, MethodError, ModelError
 from tests.support.networks import GapNet
 
 
-def state(module: nn.Module) -> list[object]:
+def state_of(module: nn.Module) -> list[object]:
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return [
         *(
@@ -32,7 +32,7 @@ def state(module: nn.Module) -> list[object]:
 
 
 @pytest.fixture
-def odd(gap_net: GapNet) -> GapNet:
+def mixed(gap_net: GapNet) -> GapNet:
     """A model in a mixed state: training, one part in evaluation, one parameter frozen."""
     gap_net.train()
     gap_net.last.eval()
@@ -41,10 +41,10 @@ def odd(gap_net: GapNet) -> GapNet:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_model_is_unchanged(name: str, odd: GapNet, images: Tensor) -> None:
-    before, inputs = state(odd), images.clone()
-    explain(odd, images, name)
-    assert state(odd) == before
+def test_the_model_is_unchanged(name: str, mixed: GapNet, images: Tensor) -> None:
+    before, inputs = state_of(mixed), images.clone()
+    explain(mixed, images, name)
+    assert state_of(mixed) == before
     assert torch.equal(images, inputs)
     assert not images.requires_grad
 
@@ -54,32 +54,32 @@ def test_model_is_unchanged(name: str, odd: GapNet, images: Tensor) -> None:
     [(name, where) for name in METHODS for where in ("forward", "score") if name != "cam"]
     + [("cam", "forward")],
 )
-def test_model_is_unchanged_after_an_exception(
-    name: str, where: str, odd: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
+def test_the_model_is_unchanged_after_an_exception(
+    name: str, where: str, mixed: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = state(odd)
+    before = state_of(mixed)
 
     def broken(*_: object) -> Tensor:
         raise RuntimeError("injected")
 
     if where == "forward":
-        monkeypatch.setattr(odd.fc, "forward", broken)
+        monkeypatch.setattr(mixed.fc, "forward", broken)
     with pytest.raises(RuntimeError, match="injected"):
-        explain(odd, images, name, 0 if where == "forward" else broken)
-    assert state(odd) == before
+        explain(mixed, images, name, 0 if where == "forward" else broken)
+    assert state_of(mixed) == before
 
 
 @pytest.mark.parametrize("name", ["cam", "gradcam++softmax"])
-def test_methods_that_explain_classes_only(name: str, odd: GapNet, images: Tensor) -> None:
-    before = state(odd)
+def test_methods_of_classes_refuse_functions(name: str, mixed: GapNet, images: Tensor) -> None:
+    before = state_of(mixed)
     with pytest.raises(MethodError, match="explains a class, not a function"):
-        explain(odd, images, name, lambda output: output.sum(1))
-    assert state(odd) == before
+        explain(mixed, images, name, lambda output: output.sum(1))
+    assert state_of(mixed) == before
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_works_frozen_and_without_gradients(
+def test_frozen_parameters_and_disabled_gradients_do_not_matter(
     name: str, context: Callable[[], torch.no_grad], gap_net: GapNet, images: Tensor
 ) -> None:
     expected = explain(gap_net, images, name, window=Window(8, 8)).maps
@@ -91,7 +91,7 @@ def test_works_frozen_and_without_gradients(
 
 
 @pytest.mark.parametrize("layer", ["trunk.0", "last.0"])
-def test_an_in_place_relu_behind_the_layer_does_no_harm(
+def test_an_in_place_relu_after_the_layer_does_not_change_maps(
     layer: str, gap_net: GapNet, images: Tensor
 ) -> None:
     safe = copy.deepcopy(gap_net)
@@ -99,15 +99,12 @@ def test_an_in_place_relu_behind_the_layer_does_no_harm(
         if isinstance(part, nn.ReLU):
             part.inplace = False
     methods = ["gradcam", "gradcam++", "guided"]
-    for found, expected in zip(
-        explain(gap_net, images, methods, 1, layer=layer),
-        explain(safe, images, methods, 1, layer=layer),
-        strict=True,
-    ):
+    pair = (explain(net, images, methods, 1, layer=layer) for net in (gap_net, safe))
+    for found, expected in zip(*pair, strict=True):
         assert torch.equal(found.maps, expected.maps), found.method
 
 
-def test_results_carry_no_graph(gap_net: GapNet, images: Tensor) -> None:
+def test_results_have_no_graph(gap_net: GapNet, images: Tensor) -> None:
     for shown in explain(gap_net, images, list(METHODS), 1):
         for value in (shown.maps, shown.scores, shown.classes, shown.probabilities):
             assert value is not None
@@ -163,7 +160,7 @@ class Functional(nn.Module):
         lambda x: x.clamp_min_(0),
     ],
 )
-def test_guided_backprop_knows_every_relu(
+def test_guided_backprop_guides_every_form_of_relu(
     relu: Callable[[Tensor], Tensor], gap_net: GapNet, images: Tensor
 ) -> None:
     expected = explain(gap_net, images, "guided-backprop", 1).maps
@@ -171,16 +168,15 @@ def test_guided_backprop_knows_every_relu(
     assert torch.equal(found, expected)
     plain = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(gap_net(plain)[:, 1].sum(), plain)
-    assert not torch.allclose(found, gradient), "guided is not the plain gradient"
+    assert not torch.allclose(found, gradient), "differs from the plain gradient"
 
 
 @pytest.mark.parametrize(
     "bounds", [{"max": 5.0}, {"min": 0, "max": 5.0}, {"min": 0.1}, {"min": torch.zeros(1, 1, 1, 1)}]
 )
-def test_a_clamp_that_is_no_relu_is_left_alone(
+def test_clamps_with_other_bounds_are_not_guided(
     bounds: dict[str, float], gap_net: GapNet, images: Tensor
 ) -> None:
-    """Also one with a tensor for a bound, which is not asked whether it is zero everywhere."""
     net = Functional(gap_net, lambda x: x.clamp(**bounds).relu())
     with borrowed(net):
         run = Pass(Watch(net, ("second",), guided=True), (images,))
@@ -204,8 +200,8 @@ def test_guided_backprop_refuses_a_network_without_relu(name: str, images: Tenso
         explain(net, images, name)
 
 
-def test_relus_that_no_gradient_passes_do_not_count(images: Tensor) -> None:
-    """As in a Swin V2, whose only ReLUs make biases that are the same for every image."""
+def test_relus_outside_the_path_of_the_gradient_are_not_counted(images: Tensor) -> None:
+    """The only ReLUs of Swin V2 compute biases, which are the same for every image."""
 
     class Biased(GapNet):
         def __init__(self) -> None:
@@ -225,7 +221,7 @@ def test_guided_backprop_warns_of_other_activations(gap_net: GapNet, images: Ten
         explain(gap_net, images, "guided-backprop")
 
 
-def test_plain_gradients_stay_plain_beside_guided_ones(gap_net: GapNet, images: Tensor) -> None:
+def test_guided_methods_do_not_change_plain_gradients(gap_net: GapNet, images: Tensor) -> None:
     alone = explain(gap_net, images, "gradcam", 2, layer="trunk").maps
     together = explain(gap_net, images, ["guided", "gradcam"], 2, layer="trunk")[1].maps
     torch.testing.assert_close(together, alone, rtol=1e-12, atol=0)
@@ -242,7 +238,7 @@ def test_plain_gradients_stay_plain_beside_guided_ones(gap_net: GapNet, images: 
     ],
 )
 def test_layers_that_cannot_be_targeted(layer: str, message: str, images: Tensor) -> None:
-    class Odd(GapNet):
+    class Unusual(GapNet):
         def __init__(self) -> None:
             super().__init__()
             self.unused, self.twice = nn.Identity(), nn.Identity()
@@ -253,10 +249,12 @@ def test_layers_that_cannot_be_targeted(layer: str, message: str, images: Tensor
             return super().forward(self.twice(self.twice(x)))
 
     with pytest.raises(ModelError, match=message):
-        explain(Odd().double(), images, "gradcam", 0, layer=layer)
+        explain(Unusual().double(), images, "gradcam", 0, layer=layer)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(40, 4), (8, 9), (-8, 1), (8, -1)])
-def test_windows_that_do_not_fit(size: int, stride: int, gap_net: GapNet, images: Tensor) -> None:
+def test_windows_larger_than_the_image_or_not_positive(
+    size: int, stride: int, gap_net: GapNet, images: Tensor
+) -> None:
     with pytest.raises(CamcliError, match=r"expected 1 <= stride <= window <= 26"):
         explain(gap_net, images, "occlusion", window=Window(size, stride))

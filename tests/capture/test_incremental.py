@@ -1,9 +1,8 @@
-"""Occlusion on patches: the same maps as of whole images, and only where that is sure."""
+"""Occlusion on patches gives the maps of whole images, and applies only where that is certain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from camcli import explain
 from camcli.capture import perturbed
 from camcli.capture.incremental import planning, run
 from camcli.capture.incremental.planning import Plan
-from camcli.capture.incremental.regions import Slide, Span
+from camcli.capture.incremental.regions import Span
 from camcli.capture.windows import Window
 from camcli.models.fold_batchnorm import fold_batchnorm
 from camcli.models.graph import operations
@@ -31,21 +30,21 @@ Both = Callable[..., tuple[Tensor, Tensor, Plan | None]]
 
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Both:
-    """Maps of whole images and of patches, in units of the score, and the latter's plan.
+    """Return the maps of whole images and of patches, divided by the score, and the plan.
 
-    Patches are taken for free here, so that every network runs on them as far as it is local.
+    Patches cost nothing here, so that a network runs on them as far as its operations are local.
     """
     monkeypatch.setattr(planning, "_TRAFFIC", 1e-6)
 
     def maps(net: nn.Module, images: Tensor, window: Window, target: Any = 1) -> Any:
         plans: list[Plan | None] = []
 
-        def noted(*args: Any) -> Plan | None:
+        def recorded(*args: Any) -> Plan | None:
             plans.append(run.find_plan(*args))
             return plans[-1]
 
         found = []
-        for find_plan in (lambda *_: None, noted):
+        for find_plan in (lambda *_: None, recorded):
             monkeypatch.setattr(perturbed, "find_plan", find_plan)
             shown = explain(net, images, "occlusion", target, window=window)
             found.append(shown.maps / shown.scores.abs().max())
@@ -54,19 +53,19 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Both:
     return maps
 
 
-def made(name: str) -> nn.Module:
+def build(name: str) -> nn.Module:
     google = {"transform_input": True, "aux_logits": True, "init_weights": False}
     options = google if name in ("googlenet", "inception_v3") else {}
     if name == "convnext":  # two stages are enough
         blocks = [CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 1)]
         return with_weights(zoo.ConvNeXt(blocks, num_classes=7, layer_scale=0.5))
     net = zoo.get_model(name, weights=None, num_classes=7, **options)
-    if name.startswith("vgg"):  # half a gigabyte less
+    if name.startswith("vgg"):  # the original head has half a gigabyte of weights
         net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, 7)
     return with_weights(net)
 
 
-def drawn(*shape: int) -> Tensor:
+def random_images(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).double()
 
 
@@ -82,29 +81,29 @@ NETWORKS = {
     "shufflenet_v2_x1_0": "stage2_",
     "efficientnet_b0": "features_1_",
 }
-"""Networks, and an operation's name that must be among those on patches."""
+"""Networks, each with the name of an operation that must run on patches."""
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(name: str, both: Both) -> None:
+def test_maps_of_torchvision_networks(name: str, both: Both) -> None:
     size = {"inception_v3": 80, "convnext": 96}.get(name, 48)
     window = Window(size // 6, size // 6)
-    plain, patched, plan = both(made(name), drawn(1, 3, size, size + 9), window)
+    whole, patched, plan = both(build(name), random_images(1, 3, size, size + 9), window)
     assert plan is not None
     assert any(node.name.startswith(NETWORKS[name]) for node in plan.head)
-    torch.testing.assert_close(patched, plain, rtol=0, atol=1e-10)
+    torch.testing.assert_close(patched, whole, rtol=0, atol=1e-10)
 
 
-def test_where_patches_stop_paying() -> None:
-    """For what the method is meant for, real sizes: three quarters into VGG, half into ResNet."""
+def test_the_plan_ends_where_patches_are_slower() -> None:
+    """At 224 pixels, patches are used in three quarters of VGG and half of ResNet."""
     rows = Span(first := torch.arange(0, 193, 16), first + 32, 224)
     for name, inside, outside in (
         ("vgg11", "features_11", "classifier"),
         ("resnet18", "layer2_0_conv2", "layer4_1_conv2"),
     ):
-        network = operations(made(name).float())
+        network = operations(build(name).float())
         assert network is not None
-        plan = planning.make_plan(network, drawn(1, 3, 224, 224).float(), (rows, rows), 0.1)
+        plan = planning.make_plan(network, random_images(1, 3, 224, 224).float(), (rows, rows), 0.1)
         assert plan is not None
         names = {node.name for node in plan.head}
         assert inside in names
@@ -112,7 +111,7 @@ def test_where_patches_stop_paying() -> None:
 
 
 class Branches(nn.Module):
-    """Every kind of operation that may run on patches, at odd sizes."""
+    """A network of every kind of operation that may run on patches."""
 
     def __init__(self, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> None:
         super().__init__()
@@ -146,7 +145,7 @@ class Branches(nn.Module):
     step=st.integers(1, 9),
     sides=st.tuples(st.integers(17, 40), st.integers(17, 40)),
 )
-def test_geometry(
+def test_maps_for_every_geometry_of_kernels_and_windows(
     both: Both,
     kernel: int,
     stride: int,
@@ -158,51 +157,26 @@ def test_geometry(
     sides: tuple[int, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run, "_agrees", lambda *_: True)  # nothing is caught by it
+    monkeypatch.setattr(
+        run, "_agrees", lambda *_: True
+    )  # disables the check that would hide errors
     torch.manual_seed(kernel)
     net = with_weights(Branches(kernel, stride, padding, dilation, ceil))
     window = Window(size, min(step, size) if size < 4 else max(2, min(step, size)), 64)
-    plain, patched, _ = both(net, drawn(2, 3, *sides), window)
-    torch.testing.assert_close(patched, plain, rtol=0, atol=1e-9)
+    whole, patched, _ = both(net, random_images(2, 3, *sides), window)
+    torch.testing.assert_close(patched, whole, rtol=0, atol=1e-9)
 
 
 def test_every_kind_of_operation_runs_on_patches(both: Both) -> None:
     net = with_weights(Branches(3, 1, 1, 1, ceil=True))
-    plain, patched, plan = both(net, drawn(2, 3, 60, 50), Window(5, 3))
+    whole, patched, plan = both(net, random_images(2, 3, 60, 50), Window(5, 3))
     assert plan is not None
     assert list(plan.head)[-1].name.startswith(("add", "relu", "permute"))
-    torch.testing.assert_close(patched, plain, rtol=0, atol=1e-9)
+    torch.testing.assert_close(patched, whole, rtol=0, atol=1e-9)
 
 
-slides = st.builds(
-    Slide, st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.integers(1, 3)
-)
-
-
-@settings(deadline=None)
-@given(slides, st.integers(1, 20), st.integers(1, 20), st.integers(1, 12))
-def test_places_that_change(slide: Slide, first: int, length: int, extent: int) -> None:
-    """Those of the output, and no others, that see a changed place of the input."""
-    side = first + length + 5
-    span = Span(torch.tensor([first]), torch.tensor([first + length]), side)
-    found = span.after(slide, extent)
-    changed = [
-        place
-        for place in range(extent)
-        if any(
-            first <= place * slide.stride - slide.padding + tap * slide.dilation < first + length
-            for tap in range(slide.kernel)
-        )
-    ]
-    inside = range(int(found.first), int(found.end))
-    assert set(changed) <= set(inside)
-    if slide.reach == slide.kernel - 1 >= slide.stride - 1:  # no gaps between what is seen
-        assert list(inside) == changed
-    assert 0 <= int(found.start) <= int(found.start) + found.length <= extent
-
-
-class Odd(nn.Module):
-    """A small network with something about it that patches cannot be used for."""
+class Between(nn.Module):
+    """A network with an operation between its two convolutions."""
 
     def __init__(self, act: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -214,67 +188,72 @@ class Odd(nn.Module):
         return self.fc(self.last(self.act(self.conv(x))).mean((2, 3)))
 
 
-ODD: dict[str, Callable[[Tensor], Tensor]] = {
+UNSUPPORTED: dict[str, Callable[[Tensor], Tensor]] = {
     "depends on values": lambda x: x if x.mean() > 0 else -x,
     "written to": lambda x: x.mul_(2),
-    "written to, and read again": lambda x: F.relu(x, inplace=True) + x,
+    "written to and read again": lambda x: F.relu(x, inplace=True) + x,
     "one image at a time": lambda x: torch.stack([x[i] for i in range(len(x))]),
 }
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_plain_where_patches_would_not_be_sure(name: str, both: Both) -> None:
-    plain, found, plan = both(with_weights(Odd(ODD[name])), drawn(1, 3, 32, 32), Window(4, 3))
-    assert torch.equal(plain, found)
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_unsupported_operations_have_no_plan(name: str, both: Both) -> None:
+    whole, patched, plan = both(
+        with_weights(Between(UNSUPPORTED[name])), random_images(1, 3, 32, 32), Window(4, 3)
+    )
+    assert torch.equal(whole, patched)
     assert plan is None
 
 
-class Placed(nn.Module):
-    """A number of its own for each of 28 columns."""
+class ColumnBias(nn.Module):
+    """Adds another bias to each of 28 columns."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.places = nn.Parameter(torch.linspace(0, 1, 28))
+        self.bias = nn.Parameter(torch.linspace(0, 1, 28))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.places
+        return x + self.bias
 
 
 NOT_LOCAL: dict[str, Callable[[Tensor], Tensor]] = {
-    "parameters of places": Placed(),
+    "bias of columns": ColumnBias(),
     "mean over space": lambda x: x - x.mean((2, 3), keepdim=True),
     "position embedding": lambda x: x + torch.linspace(0, 1, x.shape[3], dtype=x.dtype),
     "flipped": lambda x: x.flip(3),
     "shifted": lambda x: x[:, :, 1:],
-    "turned": lambda x: x.reshape(x.shape[0], x.shape[2], x.shape[3], -1).permute(0, 3, 1, 2),
+    "reshaped": lambda x: x.reshape(x.shape[0], x.shape[2], x.shape[3], -1).permute(0, 3, 1, 2),
     "normalised over columns": lambda x: F.layer_norm(x, x.shape[-1:]),
-    "counted": lambda x: x * x.shape[2],
+    "scaled by the height": lambda x: x * x.shape[2],
     "softmax": lambda x: x.softmax(3),
 }
 
 
 @pytest.mark.parametrize("name", NOT_LOCAL)
-def test_patches_stop_before_what_sees_more(
+def test_patches_end_before_operations_that_are_not_local(
     name: str, both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Known from the operation itself, before a window is held against the network."""
     monkeypatch.setattr(run, "_agrees", lambda *_: True)
-    plain, found, plan = both(with_weights(Odd(NOT_LOCAL[name])), drawn(1, 3, 32, 30), Window(4, 3))
-    torch.testing.assert_close(found, plain, rtol=0, atol=1e-10)
+    whole, patched, plan = both(
+        with_weights(Between(NOT_LOCAL[name])), random_images(1, 3, 32, 30), Window(4, 3)
+    )
+    torch.testing.assert_close(patched, whole, rtol=0, atol=1e-10)
     assert plan is None or [node.name for node in plan.head] == ["x", "conv"]
 
 
-def test_a_vision_transformer_runs_plain(both: Both) -> None:
+def test_a_vision_transformer_has_no_plan(both: Both) -> None:
     net = zoo.VisionTransformer(32, 8, 1, 2, 16, 16, num_classes=3).double()
     nn.init.normal_(net.heads.head.weight)
-    plain, found, plan = both(net, drawn(1, 3, 32, 32), Window(4, 4))
+    whole, patched, plan = both(net, random_images(1, 3, 32, 32), Window(4, 4))
     assert plan is None
-    assert torch.equal(plain, found)
+    assert torch.equal(whole, patched)
 
 
 @pytest.mark.parametrize("what", ["hook", "function"])
-def test_hooks_and_functions_see_whole_runs(what: str, both: Both, gap_net: nn.Module) -> None:
-    images, window = drawn(1, 3, 40, 40), Window(5, 3)
+def test_hooks_and_functions_as_target_need_whole_images(
+    what: str, both: Both, gap_net: nn.Module
+) -> None:
+    images, window = random_images(1, 3, 40, 40), Window(5, 3)
     assert both(gap_net, images, window)[2] is not None
     if what == "hook":
         gap_net.get_submodule("trunk").register_forward_hook(lambda *_: None)
@@ -282,34 +261,12 @@ def test_hooks_and_functions_see_whole_runs(what: str, both: Both, gap_net: nn.M
     assert both(gap_net, images, window, target)[2] is None
 
 
-def test_tracing_leaves_a_network_as_it_was(gap_net: nn.Module) -> None:
-    before = {name: dict(vars(part)) for name, part in gap_net.named_modules()}
-    network = operations(gap_net)
-    assert network is not None
-    assert {name: vars(part) for name, part in gap_net.named_modules()} == before
-    shared = zip(gap_net.parameters(), network.module.parameters(), strict=True)
-    assert all(own is traced for own, traced in shared)
-
-
-def test_other_threads_run_while_one_traces(gap_net: nn.Module) -> None:
-    images = drawn(1, 3, 30, 26)
-    expected = gap_net(images)
-
-    class Waiting(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            with ThreadPoolExecutor(1) as pool:
-                assert torch.equal(pool.submit(gap_net, images).result(), expected)
-            return x.relu()
-
-    assert operations(Waiting()) is not None
-
-
-def test_folded_normalisations_are_supported(both: Both, images: Tensor) -> None:
+def test_folded_batch_norms_are_supported(both: Both, images: Tensor) -> None:
     net = with_weights(
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
     )
     net = fold_batchnorm(Model(net)).module
-    whole, patches, plan = both(net, images, Window(8, 4))
+    whole, patched, plan = both(net, images, Window(8, 4))
     assert plan is not None
     assert [node.target for node in plan.head] == ["input", "0", "2"]
-    torch.testing.assert_close(patches, whole, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(patched, whole, rtol=1e-9, atol=1e-12)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from PIL import Image
 from torch import Tensor, nn
 
@@ -16,16 +14,17 @@ import camcli
 from camcli.capture.readers import Reader, detected, segmented
 from camcli.errors import MethodError, TargetError
 from camcli.images.geometry import Crop
-from camcli.images.preprocess import preprocess
+from camcli.images.preprocess import Preset, preprocess
 from camcli.models.families import model_names
 from camcli.models.load import load
 from camcli.models.model import Model
+from tests.support.command import Run, refused
 from tests.support.files import make_photo, manifest
 
 SEGMENTERS, DETECTORS = model_names("segmentation"), model_names("detection")
 
 
-def _dense() -> Tensor:
+def dense_scores() -> Tensor:
     """Scores (2,4,5,6) of 4 classes; the second image is background everywhere."""
     dense = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0)).double()
     dense[0, 0] += 1
@@ -34,8 +33,8 @@ def _dense() -> Tensor:
 
 
 @pytest.mark.parametrize("region", [None, (1, 2, 4, 5)])
-def test_segmented_against_a_slow_reference(region: tuple[int, ...] | None) -> None:
-    dense = _dense()
+def test_segmented_equals_a_slow_reference(region: tuple[int, ...] | None) -> None:
+    dense = dense_scores()
     regions = None if region is None else torch.tensor([region, region])
     reading = segmented({"out": dense}, regions)
     x0, y0, x1, y1 = region or (0, 0, 6, 5)
@@ -55,21 +54,23 @@ def test_segmented_against_a_slow_reference(region: tuple[int, ...] | None) -> N
         means = [m / max(1, s) for m, s in zip(mass, seen, strict=True)]
         assert reading.probabilities[n].tolist() == pytest.approx(means)
         assert reading.ranking[n, 1:].tolist() == area[1:]
-    assert reading.ranking[1].argmax() == 0, "background is best where there is nothing else"
+    assert reading.ranking[1].argmax() == 0, "the second image is background only"
     background = (dense[0, :, y0:y1, x0:x1].argmax(0) == 0).sum()
-    assert background >= reading.ranking[0].max(), "it is the largest part of the first image"
+    assert background >= reading.ranking[0].max(), (
+        "background is the largest area, but another class ranks first"
+    )
     assert reading.ranking[0].argmax() != 0
 
 
-def test_the_score_of_a_segmented_class_is_differentiated_where_it_is_seen() -> None:
-    dense = _dense().requires_grad_()
+def test_the_gradient_of_a_segmented_class_is_in_its_region_only() -> None:
+    dense = dense_scores().requires_grad_()
     (gradient,) = torch.autograd.grad(segmented(dense).logits[:, 2].sum(), dense)
     expected = torch.zeros_like(dense)
     expected[:, 2] = (dense.argmax(1) == 2).to(dense)
     assert torch.equal(gradient, expected)
 
 
-def test_detected_takes_each_classes_best_box() -> None:
+def test_detected_takes_the_best_box_of_each_class() -> None:
     scores = torch.tensor([0.9, 0.5, 0.7, 0.2], requires_grad=True)
     boxes = torch.arange(16.0).view(4, 4)
     found = {"scores": scores, "labels": torch.tensor([2, 1, 2, 3]), "boxes": boxes}
@@ -83,11 +84,11 @@ def test_detected_takes_each_classes_best_box() -> None:
     (gradient,) = torch.autograd.grad(reading.logits[:, 2].sum(), scores)
     assert gradient.tolist() == [1, 0, 0, 0]
     (gradient,) = torch.autograd.grad(detected([nothing], 4).logits.sum(), scores)
-    assert not gradient.any(), "an image without boxes has a graph, and no gradient"
+    assert not gradient.any(), "an image without boxes has a graph and a gradient of zero"
 
 
-def _small(name: str) -> Model:
-    """A network with random weights that sees boxes in noise, five at most."""
+def small_network(name: str) -> Model:
+    """Return a network with random weights that finds up to five boxes in noise."""
     model = load(name, "none")
     module = model.module
     for part in (module, getattr(module, "roi_heads", None)):
@@ -101,7 +102,7 @@ def _small(name: str) -> Model:
 
 @pytest.mark.parametrize("name", [*SEGMENTERS, *DETECTORS])
 def test_every_network_has_a_map(name: str) -> None:
-    model = _small(name)
+    model = small_network(name)
     images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     for shown in camcli.explain(model, images, ["gradcam", "gradcam++"]):
         assert shown.maps.isfinite().all()
@@ -111,10 +112,10 @@ def test_every_network_has_a_map(name: str) -> None:
         assert (shown.probabilities <= 1.0001).all()
         assert (shown.boxes is not None) == (name in DETECTORS)
     (frozen,) = {p.requires_grad for p in model.module.parameters()}
-    assert frozen, "the parameters are as they were"
+    assert frozen, "the parameters are unchanged"
 
 
-def test_gradcam_of_a_segmentation_network_against_autograd() -> None:
+def test_gradcam_of_a_segmentation_network_equals_autograd() -> None:
     torch.manual_seed(0)
     trunk, head = nn.Conv2d(3, 4, 3), nn.Sequential(nn.ReLU(), nn.Conv2d(4, 3, 1))
     net = nn.Sequential(trunk, head).double()
@@ -143,19 +144,19 @@ def test_each_image_of_a_batch_has_its_own_region() -> None:
         assert one.maps.any()
 
 
-def test_a_region_is_for_segmentation() -> None:
+def test_a_region_needs_a_segmentation_network() -> None:
     with pytest.raises(TargetError, match="a region is for segmentation networks; this is a class"):
         Reader(regions=torch.zeros(1, 4))
 
 
-def test_a_softmax_over_classes_is_for_classification() -> None:
+def test_softmax_methods_need_a_classification_network() -> None:
     model = Model(nn.Sequential(nn.Conv2d(3, 3, 3)), task="segmentation")
     with pytest.raises(MethodError, match="is for classification networks; this is a segmentation"):
         camcli.explain(model, torch.rand(1, 3, 9, 9), "gradcam++softmax", 1, layer="0")
 
 
-def test_a_detector_neither_resizes_nor_pads_what_it_is_given() -> None:
-    """Only then do its maps lie on the image exactly."""
+def test_a_detector_neither_resizes_nor_pads_its_input() -> None:
+    """Otherwise its maps would be shifted against the image."""
     model = load("fasterrcnn_mobilenet_v3_large_fpn", "none")
     for height, width in ((600, 800), (300, 1400), (1400, 300), (40, 40)):
         given, crop = preprocess(np.zeros((height, width, 3), np.uint8), model.preset)
@@ -166,19 +167,17 @@ def test_a_detector_neither_resizes_nor_pads_what_it_is_given() -> None:
         assert 0.9 < (given.shape[1] / given.shape[2]) / (height / width) < 1.1
 
 
-def test_boxes_go_there_and_back() -> None:
+def test_boxes_are_converted_to_the_input_and_back() -> None:
     crop = Crop(10, 20, 110, 70)
     inward = crop.to_input((10, 20, 60, 45), (200, 200))
     assert inward == (0, 0, 100, 100)
     assert crop.to_original(inward, (200, 200)) == (10, 20, 60, 45)
 
 
-def test_grey_is_the_mean_colour_in_the_networks_own_units() -> None:
+def test_occlusion_covers_with_the_mean_colour_after_the_presets_normalisation() -> None:
     class Brightness(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x.mean((1, 2, 3)), -x.mean((1, 2, 3))], 1)
-
-    from camcli.images.preprocess import Preset
 
     grey = torch.tensor(Preset.mean).view(1, 3, 1, 1).expand(1, 3, 14, 14)
     for preset, image in (
@@ -186,14 +185,13 @@ def test_grey_is_the_mean_colour_in_the_networks_own_units() -> None:
         (Preset(), torch.zeros(1, 3, 14, 14)),
     ):
         shown = camcli.explain(Model(Brightness(), preset=preset), image.clone(), "occlusion", 0)
-        assert shown.maps.abs().max() < 1e-6, "a grey square on a grey image changes nothing"
+        assert shown.maps.abs().max() < 1e-6, "a grey square on a grey image"
 
 
-def test_the_command_draws_the_box_and_takes_a_region(
-    run: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_the_command_draws_the_box_and_takes_a_region(run: Run, tmp_path: Path) -> None:
     photo = make_photo(tmp_path / "in" / "a.jpg", 160, 120)
-    none = ("--weights", "none", "--output", tmp_path / "out", "--overwrite", "--device", "cpu")
+    none = ("--weights", "none", "--device", "cpu", "--overwrite", "--quiet")
+    none += ("--output", str(tmp_path / "out"))
     model = ("--model", "ssdlite320_mobilenet_v3_large")
     assert run("explain", photo, *model, *none).exit_code == 0
     (row,) = manifest(tmp_path / "out")
@@ -203,13 +201,11 @@ def test_the_command_draws_the_box_and_takes_a_region(
     with Image.open(tmp_path / "out" / row["overlay"]) as overlay:
         edge = np.asarray(overlay)[(y0 + y1) // 2, max(0, x0 - 1) : x0 + 2]
     assert (edge == 255).all(1).any()
-    refused = run("explain", photo, *model, *none, "--region", "0,0,50,50")
-    assert refused.exit_code == 2
-    assert b"a region is for segmentation networks; this is a detection one" in refused.stderr_bytes
+    message = refused(run("explain", photo, *model, *none, "--region", "0,0,50,50"))
+    assert "a region is for segmentation networks; this is a detection one" in message
     for bad in ("0,0,50", "50,0,0,50", "a,b,c,d"):
-        refused = run("explain", photo, *model, *none, "--region", bad)
-        assert refused.exit_code == 2
-        assert b"expected x0,y0,x1,y1 with x0 < x1 and y0 < y1" in refused.stderr_bytes
+        message = refused(run("explain", photo, *model, *none, "--region", bad))
+        assert "expected x0,y0,x1,y1 with x0 < x1 and y0 < y1" in message
     model = ("--model", "lraspp_mobilenet_v3_large", "--target", "cat", "--save", "map")
     scores = []
     for region in ((), ("--region", "0,0,80,120"), ("--region", "80,0,160,120")):

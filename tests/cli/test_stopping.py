@@ -8,19 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
 
 from camcli.runs import worker
+from tests.support.command import TINY, Run, stderr
 from tests.support.files import SAMPLES, make_photo, manifest
-
-Run = Callable[..., Result]
-TINY = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu")
 
 
 def test_fail_fast_stops_at_the_first_error(run: Run, tmp_path: Path) -> None:
@@ -58,7 +54,7 @@ def test_a_signal_keeps_the_rows_and_sets_the_exit_code(
     found = run(*arguments)
     assert found.exit_code == code
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "the handler is restored"
-    assert found.stderr_bytes.decode().endswith(f"\n{last}\n")
+    assert stderr(found).endswith(f"\n{last}\n")
     rows = manifest(tmp_path / "out")
     assert [row["image"] for row in rows] == [f"{i}.jpg" for i in range(4)]
     assert not list((tmp_path / "out").glob(".camcli*"))

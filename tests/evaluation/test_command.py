@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from PIL import Image
 
 from camcli.evaluation import evidence
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.registry import METRICS
 from camcli.models.model import Model
+from tests.support.command import Run, line_of, stderr, stdout
 from tests.support.evaluation import BLOBS, TINY
 from tests.support.files import SHARED
 
-Run = Callable[..., Result]
 QUICK = ("--window", 60, "--min-confidence", 0, "--sanity-steps", 3)
 
 
@@ -32,14 +31,13 @@ def test_the_table_and_the_files_agree(
     out = tmp_path / "out"
     found = run("evaluate", photos, *TINY, *QUICK, *methods, "--metric", "all", "--output", out)
     assert (found.exit_code, found.stderr_bytes) == (0, b"")
-    lines = found.stdout_bytes.decode().splitlines()
+    text = stdout(found)
     rows = ["gradcam++", "guided-backprop", *BASELINES]
-    assert lines[0].split() == ["metric", "better", "images", *rows]
+    assert line_of(text, "metric").split() == ["metric", "better", "images", *rows]
     names = [name for name, metric in METRICS.items() if metric.place != "annotation"]
-    assert [line.split()[0] for line in lines[1 : 1 + len(names)]] == names
+    assert re.findall(r"(?m)^(\S+)(?: %)? +(?:lower|higher) ", text) == names
     conditions = "Measured with target pred, fit preset, masking black, normalize max"
-    assert lines[-1].startswith(conditions)
-    assert "insertion-fill blur" in lines[-1]
+    assert "insertion-fill blur" in line_of(text, conditions)
     record = json.loads((out / "metrics.json").read_text())
     assert record["methods"] == rows[:2]
     assert (record["images"], record["failed"]) == (5, [])
@@ -48,16 +46,16 @@ def test_the_table_and_the_files_agree(
     assert all(list(one["rows"]) == rows for one in record["metrics"].values())
     drop = record["metrics"]["average-drop"]
     mean = drop["rows"]["gradcam++"]["mean"]
-    shown = lines[1].split("5       ")[1]
+    shown = line_of(text, "average-drop").split("5       ")[1]
     assert shown.startswith(f"{mean:.1f} [")
-    markdown = (out / "table.md").read_text().splitlines()
-    assert markdown[0].startswith("|  | `average-drop` % (lower) | `increase` % (higher) |")
+    table, matrix, notes = (out / "table.md").read_text().split("\n\n")
+    assert table.startswith("|  | `average-drop` % (lower) | `increase` % (higher) |")
     titled = ["`gradcam++`", "`guided-backprop`", "random", "centre"]
-    assert [line.split(" | ")[0] for line in markdown[2:6]] == [f"| {row}" for row in titled]
-    assert markdown[7] == f"| win % against | {' | '.join(titled)} |"
-    assert markdown[14] == "- 5 images; `grid` 0"
-    assert [line.removeprefix("- ") for line in markdown[15:]] == lines[-len(markdown[15:]) :]
-    assert markdown[2].split(" | ")[1] == shown.split("  ")[0].strip()
+    assert re.findall(r"(?m)^\| ([`\w][^|]*) \|", table) == titled
+    assert matrix.startswith(f"| win % against | {' | '.join(titled)} |\n")
+    assert notes.startswith("- 5 images; `grid` 0\n- ")
+    assert text.endswith(notes.partition("\n- ")[2].replace("\n- ", "\n"))
+    assert line_of(table, "| `gradcam++`").split(" | ")[1] == shown.split("  ")[0].strip()
     table_rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
     assert [row["image"] for row in table_rows[::4]] == [f"{i}.png" for i in range(5)]
     of_row = [float(r["average-drop"]) for r in table_rows if r["method"] == "gradcam++"]
@@ -93,7 +91,7 @@ def test_an_unreadable_image_is_one_line_and_the_others_are_measured(
     (photos / "2.png").write_bytes(b"nothing")
     found = run("evaluate", photos, *TINY, "--metric", "complexity", "--json")
     assert found.exit_code == 1
-    (line,) = found.stderr_bytes.decode().splitlines()
+    (line,) = stderr(found).splitlines()
     assert line == f"Error: {photos}/2.png: not an image that Pillow can read"
     record = json.loads(found.stdout_bytes)
     assert record["images"] == 4
@@ -104,9 +102,8 @@ def test_an_unreadable_image_is_one_line_and_the_others_are_measured(
 def test_no_readable_image_is_exit_code_1(run: Run, tmp_path: Path) -> None:
     found = run("evaluate", tmp_path / "gone.png", *TINY)
     assert found.exit_code == 1, "as for explain"
-    assert found.stderr_bytes.decode().splitlines()[-1] == (
-        "Error: no image could be measured; 1 of 1 images failed"
-    )
+    message = "\nError: no image could be measured; 1 of 1 images failed\n"
+    assert stderr(found).endswith(message)
     assert found.stdout_bytes == b""
 
 
@@ -128,7 +125,7 @@ def test_paths_that_do_not_exist_do_not_count_for_the_limit(run: Run, photos: Pa
     options = (*TINY, "--metric", "complexity", "--limit", 2, "--json")
     found = run("evaluate", photos / "gone.png", photos, photos / "lost.png", *options)
     assert found.exit_code == 1
-    assert [line.rsplit("/", 1)[1] for line in found.stderr_bytes.decode().splitlines()] == [
+    assert [line.rsplit("/", 1)[1] for line in stderr(found).splitlines()] == [
         "gone.png: No such file or directory",
         "lost.png: No such file or directory",
     ]
@@ -154,7 +151,7 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     found = run("evaluate", photos, *TINY, *options)
     assert found.exit_code == 2
-    (line,) = found.stderr_bytes.decode().splitlines()
+    (line,) = stderr(found).splitlines()
     assert line.startswith("Error: ")
     assert message in line
 
@@ -273,9 +270,8 @@ def test_the_last_line_names_the_options_that_decide(run: Run, photos: Path) -> 
     metrics = ("--metric", "complexity", "--metric", "grid")
     options = ("--method", "occlusion", "--window", 60, "--target", 2, "--layer", "trunk")
     found = run("evaluate", photos, *TINY, *metrics, *options)
-    last = found.stdout_bytes.decode().splitlines()[-1]
-    assert last.startswith("Measured with target 2, grid with target pred, layer trunk, fit preset")
-    assert "window 60" in last
+    conditions = "Measured with target 2, grid with target pred, layer trunk, fit preset"
+    assert "window 60" in line_of(stdout(found), conditions)
 
 
 def test_real_maps_beat_the_baselines(real: list[str], run: Run) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from PIL import Image
 
 from camcli.errors import CamcliWarning, MethodError
@@ -22,10 +20,9 @@ from camcli.evaluation.registry import METRICS
 from camcli.evaluation.run import _grid_scores
 from camcli.evaluation.scores import BatchScores
 from camcli.models.model import Model
+from tests.support.command import Run, stdout
 from tests.support.evaluation import COLOURS, TINY, Colours
 from tests.support.networks import GapNet
-
-Run = Callable[..., Result]
 
 
 def test_a_pool_makes_grids_of_different_classes_and_has_a_limit() -> None:
@@ -150,7 +147,7 @@ def test_a_remark_says_why_there_is_no_grid(photos: Path, run: Run) -> None:
     assert found.exit_code == 0
     assert (
         "grid needs 4 images of different classes, each predicted with a probability of at least 1 "
-        "(--min-confidence)" in found.stdout_bytes.decode().splitlines()
+        "(--min-confidence)" in stdout(found).splitlines()
     )
 
 

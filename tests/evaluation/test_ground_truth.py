@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from PIL import Image
 
 from camcli.errors import AnnotationError
@@ -23,11 +23,11 @@ from camcli.images.geometry import Crop, MapArray
 from camcli.models.model import Model
 from camcli.render.boxes import largest_box
 from camcli.render.draw import place_map
+from tests.support.command import Run, line_of, stderr, stdout
 from tests.support.evaluation import BLOBS, BOXES, SIZES
 from tests.support.files import manifest
 from tests.support.networks import GapNet
 
-Run = Callable[..., Result]
 Options = tuple[object, ...]
 
 MEASURES: dict[str, Callable[[MapArray, list[Object], float], float]] = {
@@ -93,8 +93,8 @@ def test_skipped_photos_are_counted_by_reason(
     (tmp_path / "boxes.csv").write_text("\n".join([*kept, "e.png,red,1,1,2,2"]))
     found = run(*command)
     assert found.exit_code == 1, "e.png cannot be read"
-    lines = found.stdout_bytes.decode().splitlines()
-    assert lines[1].split()[:3] == ["pointing", "higher", "1"]
+    assert re.search(r"(?m)^pointing +higher +1 ", stdout(found))
+    lines = stdout(found).splitlines()
     assert {
         "1 of 5 images skipped: no object of the explained class (--target annotated explains a "
         "class that they have)",
@@ -119,11 +119,11 @@ def test_without_any_measured_photo_the_exit_code_says_whether_one_failed(
     command = ("evaluate", annotated, *BLOBS, *ground_truth, "--target", 3)
     found = run(*command)
     assert (found.exit_code, found.stdout_bytes) == (1, b"")
-    assert "no image could be measured; 2 of 5 images" in found.stderr_bytes.decode()
+    assert "no image could be measured; 2 of 5 images" in stderr(found)
     (annotated / "e.png").unlink()
     found = run(*command)
     assert found.exit_code == 2
-    assert "no image could be measured; 2 of 4 images" in found.stderr_bytes.decode()
+    assert "no image could be measured; 2 of 4 images" in stderr(found)
 
 
 def test_target_annotated_is_the_best_annotated_class(
@@ -154,8 +154,8 @@ def test_min_objects_leaves_out_classes_with_fewer(
     reasons = {row["image"]: row["reason"] for row in record["skipped"]}
     assert reasons["b.png"] == "fewer objects of the class than --min-objects"
     assert [*reasons] == ["b.png", "c.png", "d.png"]
-    lines = run(*command, "--target", 2).stdout_bytes.decode().splitlines()
-    assert "min-objects 2, fit preset" in lines[-1]
+    found = run(*command, "--target", 2)
+    assert "min-objects 2, fit preset" in line_of(stdout(found), "Measured with")
     blue = run(*command, "--target", 4)
     assert blue.exit_code == 2, "each photo has one blue object"
     assert b"2 of 4 images skipped: fewer objects of the class" in blue.stderr_bytes
@@ -235,7 +235,7 @@ def test_photos_that_share_an_annotation_are_refused(
     Image.new("RGB", (90, 70)).save(annotated / "a.png")
     found = run("evaluate", annotated, other, *BLOBS, *ground_truth)
     assert found.exit_code == 2
-    (line,) = found.stderr_bytes.decode().splitlines()
+    (line,) = stderr(found).splitlines()
     assert f"'{annotated}/a.png' and '{other}/a.webp' would have the same annotations" in line
 
 
@@ -246,7 +246,7 @@ def test_a_wrong_annotation_is_one_line_and_the_others_are_measured(
     (tmp_path / "boxes.csv").write_text(lines + "b.png,red,1,1,much,2\n")
     found = run("evaluate", annotated, *BLOBS, *ground_truth, "--json")
     assert found.exit_code == 1
-    (line,) = found.stderr_bytes.decode().splitlines()
+    (line,) = stderr(found).splitlines()
     assert "boxes.csv, line 8: expected image,class,x0,y0,x1,y1" in line
     record = json.loads(found.stdout_bytes)
     assert record["images"] == 1
@@ -275,6 +275,6 @@ def test_wrong_usage_is_one_line(
     monkeypatch.chdir(tmp_path)
     found = run("evaluate", annotated, *BLOBS, *options)
     assert found.exit_code == 2
-    (line,) = found.stderr_bytes.decode().splitlines()
+    (line,) = stderr(found).splitlines()
     assert line.startswith("Error: ")
     assert message in line

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 import camcli
-from camcli.engine.explain import class_and_probability
-from camcli.errors import TargetError
 from camcli.evaluation import evidence as evidence_module
 from camcli.evaluation import metrics
 from camcli.evaluation.baselines import BASELINES
@@ -106,18 +104,6 @@ def test_occlusion_explains_the_explained_class_and_runs_once(
     assert both.occlusion_map is both.maps["occlusion"]
 
 
-def test_class_and_probability_without_an_explanation(batch: BatchEvidence) -> None:
-    runner = batch.runner
-    classes, probability = class_and_probability(runner.model, batch.images, runner.target)
-    assert torch.equal(classes, batch.classes)
-    assert torch.allclose(probability, batch.probability)
-
-
-def test_a_function_as_target_has_no_class() -> None:
-    with pytest.raises(TypeError, match="expected a class"):
-        class_and_probability(GapNet(), torch.randn(1, 3, 16, 16), lambda output: output[:, 0])
-
-
 def test_equal_probabilities_are_draws() -> None:
     own = torch.tensor([0.5, 0.5])
     others = torch.tensor([[0.5, 0.4], [0.7, 0.5]])
@@ -174,18 +160,3 @@ def test_every_option_changes_its_metric(gap_net: GapNet, images: Tensor) -> Non
         ("occlusion-correlation", {"stride": 3}),
     ):
         assert np.abs(values(name) - values(name, **options)).max() > 1e-6, (name, options)
-
-
-def test_a_class_for_each_image_as_target(gap_net: GapNet, images: Tensor) -> None:
-    classes = torch.tensor([4, 0, 2])
-    together = camcli.explain(gap_net, images, ["cam", "gradcam"], [classes])
-    for shown in together:
-        assert shown.classes is not None
-        assert shown.classes.tolist() == [4, 0, 2]
-        for i, label in enumerate(classes.tolist()):
-            alone = camcli.explain(gap_net, images[i : i + 1], shown.method, label)
-            assert torch.allclose(shown.maps[i], alone.maps[0])
-    with pytest.raises(TargetError, match="2 classes as target for 3 images"):
-        camcli.explain(gap_net, images, target=classes[:2])
-    with pytest.raises(TargetError, match="from 0 to 4"):
-        camcli.explain(gap_net, images, target=classes + 1)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from torch import Tensor
 
 from camcli.evaluation import registry
@@ -26,9 +25,9 @@ from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import EVIDENCE, METRICS, Alarm, Curve, Matrix, register
 from camcli.images.decode import decode
 from camcli.images.geometry import MapArray
+from tests.support.command import Run, line_of, stdout
 from tests.support.evaluation import BLOBS, COLOURS, TINY
 
-Run = Callable[..., Result]
 ROWS = ("gradcam", "random", "centre")
 
 
@@ -67,7 +66,7 @@ def test_a_metric_is_in_the_table_and_in_every_file(
     out, steps = tmp_path / "out", ("--sanity-steps", 1, "--window", 60)
     found = run("evaluate", photos, *TINY, *steps, "--limit", 1, *options, "--output", out)
     assert found.exit_code == 0
-    (line,) = (x for x in found.stdout_bytes.decode().splitlines() if x.startswith("toy"))
+    (line,) = (x for x in stdout(found).splitlines() if x.startswith("toy"))
     assert line.split()[:4] == ["toy", "%", "lower", "1"]
     record = json.loads((out / "metrics.json").read_text())["metrics"]["toy"]
     assert (record["unit"], record["better"], record["source"]) == (
@@ -126,13 +125,14 @@ def test_a_metric_with_a_matrix_has_one_in_every_table(
     add(lead, trace=Matrix("masked_probability", "other_masked_probabilities"))
     out = tmp_path / "out"
     found = run("evaluate", photos, *TINY, "--metric", "toy", "--output", out)
-    lines = found.stdout_bytes.decode().splitlines()
-    assert lines[2].split() == ["toy", "against", *ROWS]
-    assert [line.split()[0] for line in lines[3:6]] == list(ROWS)
+    _, _, printed = stdout(found).partition("\ntoy against")
+    header, *values = printed.splitlines()
+    assert header.split() == list(ROWS)
+    assert [line.split()[0] for line in values if line.startswith(ROWS)] == list(ROWS)
     matrix = json.loads((out / "metrics.json").read_text())["matrices"]["toy"]
     assert matrix["random"]["random"] is None
     assert matrix["random"]["centre"] == pytest.approx(-matrix["centre"]["random"])
-    assert f"{matrix['random']['centre']:.3f}" == lines[4].split()[-1]
+    assert f"{matrix['random']['centre']:.3f}" == line_of(printed, "random").split()[-1]
     assert "| toy against | `gradcam` | random | centre |" in (out / "table.md").read_text()
     assert not (out / "toy.png").exists()
 
@@ -150,9 +150,9 @@ def test_a_metric_of_grids_is_measured_on_grids(
     assert record["metrics"]["toy"]["rows"]["gradcam"]["mean"] == 1.5
     (remark,) = json.loads(run(*command, 1).stdout_bytes)["remarks"]
     assert remark.startswith("toy needs 4 images of different classes")
-    lines = run(*command[:-2], "--target", 2).stdout_bytes.decode().splitlines()
-    assert "toy with target pred" in lines[-1]
-    assert "min-confidence 0.99, grid-image-size full" in lines[-1]
+    conditions = line_of(stdout(run(*command[:-2], "--target", 2)), "Measured with")
+    assert "toy with target pred" in conditions
+    assert "min-confidence 0.99, grid-image-size full" in conditions
 
 
 def test_a_metric_of_annotations_needs_boxes(
@@ -194,7 +194,7 @@ def test_a_metric_of_randomized_weights_keeps_the_batch_norms(
     monkeypatch.setattr("camcli.models.fold_batchnorm.fold_batchnorm", None)  # must not be called
     found = run("evaluate", photos, *TINY, "--metric", "toy", "--sanity-steps", 2)
     assert found.exit_code == 0
-    assert "sanity-steps 2" in found.stdout_bytes.decode().splitlines()[-1]
+    assert "sanity-steps 2" in line_of(stdout(found), "Measured with")
 
 
 def test_registering_refuses_fields_that_do_not_fit_the_function() -> None:

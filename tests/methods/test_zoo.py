@@ -1,7 +1,7 @@
 """Every method on every network of torchvision gives a map of the right shape or a MethodError.
 
-The networks are listed by torchvision, so those of a new version are tested too. They are complete,
-with small images and with random weights that are drawn once and scaled for each layer.
+torchvision lists the networks, so networks of a new version are tested too. Images are small, and
+random weights are drawn once and scaled for each layer.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def test_every_method(name: str, one_channel: None, numbers: list[Tensor]) -> No
         assert shown.maps.shape == (2, *([3] if method.image else []), *shape), method.name
         assert shown.maps.isfinite().all(), method.name
         assert shown.scores.isfinite().all(), method.name
-    # In a deep random network all tokens are alike, and all may lower the score. The maps of most
-    # methods are then empty, but not those of all.
+    # The tokens of a deep random network are nearly equal, and all of them may lower the score. The
+    # maps of most methods are then empty, but not of every method.
     assert any(shown.maps.any() for shown in found if METHODS[shown.method].at_layer)
 
     for method in METHODS.values():

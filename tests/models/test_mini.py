@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 
 import camcli
 from camcli.methods.registry import METHODS
@@ -18,6 +16,7 @@ from camcli.models.load import load
 from camcli.models.model import Model
 from camcli.training.data import Dataset, read_dataset, relabel, split
 from camcli.training.train import accuracy
+from tests.support.command import Run, stderr
 from tests.support.files import SAMPLES, SHARED, manifest
 
 CPU = torch.device("cpu")
@@ -34,7 +33,7 @@ def mini() -> Model:
     return load("mini")
 
 
-def test_it_is_the_default_and_small(mini: Model) -> None:
+def test_it_is_the_default_and_below_5_mb(mini: Model) -> None:
     assert camcli.load().weights_hash == mini.weights_hash
     assert mini.class_names == CLASSES
     assert sum(file.stat().st_size for file in MINI.iterdir()) <= 5_000_000
@@ -49,12 +48,12 @@ def test_every_method_applies(method: str, mini: Model) -> None:
     assert min(shown.maps.shape[-2:]) >= 7
 
 
-def test_sample_photos(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_sample_photos(run: Run, tmp_path: Path) -> None:
     found = run("explain", SAMPLES, "--save", "map", "--output", tmp_path)
     assert found.exit_code == 0
-    said = {Path(row["image"]).stem: row["class_name"] for row in manifest(tmp_path)}
-    assert {name: said[name] for name in PHOTOS} == PHOTOS
-    assert said["cat_dog"] in ("cat", "dog")
+    predicted = {Path(row["image"]).stem: row["class_name"] for row in manifest(tmp_path)}
+    assert {name: predicted[name] for name in PHOTOS} == PHOTOS
+    assert predicted["cat_dog"] in ("cat", "dog")
 
 
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "cam", "occlusion"])
@@ -68,11 +67,11 @@ def test_heat_is_on_the_target_animal(method: str, mini: Model) -> None:
     assert left[0] > 0.55 > 0.45 > left[1]
 
 
-def test_a_note_names_the_default_model(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_note_names_the_default_model(run: Run, tmp_path: Path) -> None:
     arguments = ("explain", SAMPLES / "cat.jpg", "--save", "map", "--output", tmp_path)
-    (note, _) = run(*arguments).stderr_bytes.decode().splitlines()
+    (note, _) = stderr(run(*arguments)).splitlines()
     assert note.startswith("Note: mini, the bundled model, knows 10 classes; --model resnet50")
-    assert run(*arguments, "--model", "mini").stderr_bytes.decode().startswith("1 image")
+    assert stderr(run(*arguments, "--model", "mini")).startswith("1 image")
     assert run(*arguments, "--quiet").stderr_bytes == b""
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 import pytest
 import torch
-from click.testing import Result
 
 from camcli import load
 from camcli.cli import camcli
@@ -20,10 +19,9 @@ from camcli.models.load import load_for_training, outline
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions
 from camcli.models.sources import SOURCES, NetworkSource, find_source, register_source
+from tests.support.command import Run
 from tests.support.files import make_photo, manifest
 from tests.support.networks import GapNet
-
-Run = Callable[..., Result]
 
 
 def build(name: str, class_names: Sequence[str], seed: int = 0) -> Model:

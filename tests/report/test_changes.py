@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from camcli.report.changes import CHECK_FILE
-from tests.support.report import MAP, Run, make_output_folder, read_page, stderr
+from tests.support.command import Run, stderr
+from tests.support.report import MAP, make_output_folder, read_page
 
 
 @pytest.fixture

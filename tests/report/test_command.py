@@ -11,17 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.report import (
-    HOSTILE_CLASS,
-    HOSTILE_NAME,
-    MAP,
-    ODD_NAME,
-    PageParser,
-    Run,
-    read_page,
-    stderr,
-    stdout,
-)
+from tests.support.command import Run, stderr, stdout
+from tests.support.report import HOSTILE_CLASS, HOSTILE_NAME, MAP, ODD_NAME, PageParser, read_page
 
 
 def test_summary_line(run: Run, folder: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.report import HOSTILE_NAME, Run, make_evaluation, read_page, stderr
+from tests.support.command import Run, stderr
+from tests.support.report import HOSTILE_NAME, make_evaluation, read_page
 
 
 def test_table_and_plots(run: Run, folder: Path, tmp_path: Path) -> None:

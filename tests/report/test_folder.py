@@ -10,7 +10,8 @@ import pytest
 
 from camcli.report.folder import SavedResult, read_output_folder
 from camcli.runs.outputs import OUTPUTS
-from tests.support.report import Run, read_page, stderr, stdout, write_manifest
+from tests.support.command import Run, stderr, stdout
+from tests.support.report import read_page, write_manifest
 
 ROW = {"image": "a.jpg", "method": "m", "target": "t", "status": "ok"}
 NO_ROW = "'{}' has no manifest.jsonl with a row in it: expected a folder that camcli explain wrote"

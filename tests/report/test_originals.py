@@ -11,8 +11,9 @@ from PIL import Image
 from camcli.errors import ImageError
 from camcli.images.decode import decode, thumbnail
 from camcli.report import originals
+from tests.support.command import Run, stderr
 from tests.support.files import make_photo
-from tests.support.report import Run, read_page, stderr, write_manifest
+from tests.support.report import read_page, write_manifest
 
 
 def test_a_nearby_file_with_other_bytes_is_not_shown(

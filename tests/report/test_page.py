@@ -13,7 +13,8 @@ import pytest
 
 from camcli.report.page import SCRIPTS, script_json
 from camcli.report.page_data import relative_url
-from tests.support.report import Run, read_page
+from tests.support.command import Run
+from tests.support.report import read_page
 
 
 def test_names_are_never_markup(run: Run, folder: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camcli import Model
-from camcli.errors import MethodError, OutputError
+from camcli.errors import OutputError
 from camcli.images.decode import decode
 from camcli.images.find import find
 from camcli.images.geometry import Crop
@@ -46,8 +46,10 @@ class Colours(nn.Module):
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    """A photo of 240 x 120 pixels with a large dark and a small bright red patch. The network sees
-    the square in its centre."""
+    """A photo of 240 x 120 pixels with a large dark and a small bright red patch.
+
+    The network receives the square in its centre.
+    """
     pixels = np.zeros((120, 240, 3), np.uint8)
     pixels[30:75, 75:105, 0] = 128
     pixels[90:105, 150:165, 0] = 255
@@ -134,15 +136,8 @@ def test_no_boxes_unless_requested(job: Job) -> None:
     assert not list(job.output.glob("*.boxes.png"))
 
 
-def test_a_job_refuses_boxes_of_images(job: Job) -> None:
-    images = replace(job, methods=("gradcam", "guided"))
-    with pytest.raises(MethodError, match="'guided' gives images, and only maps have boxes"):
-        images.check()
-    replace(images, saves=("overlay",)).check()
-
-
 @pytest.mark.parametrize("rule", [BoxRule("all"), BoxRule(threshold=0.4)])
-def test_a_folder_has_one_kind_of_boxes(job: Job, rule: BoxRule) -> None:
+def test_boxes_of_another_rule_need_overwrite(job: Job, rule: BoxRule) -> None:
     before = rows(job)
     again = changed(job, boxes=rule, skip_existing=True)
     with pytest.raises(OutputError, match="holds results of another run"):

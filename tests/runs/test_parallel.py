@@ -1,4 +1,4 @@
-"""Batches side by side: the same results in the same order, and no thread left behind."""
+"""Batches in parallel threads: the same results in the same order, and no thread remains."""
 
 from __future__ import annotations
 
@@ -16,30 +16,27 @@ import torch
 from torch import Tensor, nn
 
 from camcli import Model, explain, load, speed
-from camcli.images.find import find
-from camcli.images.preprocess import Preset
 from camcli.runs import parallel, pipeline
 from camcli.runs.job import Job
-from camcli.runs.options import InputOptions
 from camcli.runs.parallel import copy_sharing_weights, map_parallel
-from tests.support.files import make_photo, manifest
-from tests.support.jobs import changed
+from tests.support.files import manifest
+from tests.support.jobs import changed, make_job, with_network
 from tests.support.networks import GapNet
 
 
 @pytest.fixture(autouse=True)
 def four_threads() -> Iterator[None]:
-    """torch's, so that there are some to share out."""
+    """Let torch have four threads, and check that a run gives them back."""
     torch.set_num_threads(4)
     yield
     with ThreadPoolExecutor(1) as another:
         share = another.submit(torch.get_num_threads).result()
-    assert (torch.get_num_threads(), share) == (4, 4), "given back"
+    assert (torch.get_num_threads(), share) == (4, 4)
     torch.set_num_threads(1)
 
 
 class Doubler:
-    """A worker that notes its threads, and holds up those beside it until they are at work too."""
+    """A worker that records its threads, and waits at a barrier until the others run too."""
 
     def __init__(self, together: threading.Barrier | None = None) -> None:
         self.together = together
@@ -54,7 +51,7 @@ class Doubler:
         return 2 * x
 
 
-def test_in_order_at_once_each_in_its_thread_with_its_share() -> None:
+def test_each_worker_runs_in_one_thread_with_its_share_of_torchs_threads() -> None:
     together = threading.Barrier(2)
     workers = [Doubler(together), Doubler(together)]
     assert list(map_parallel(workers, range(12))) == list(range(0, 24, 2))
@@ -65,14 +62,14 @@ def test_in_order_at_once_each_in_its_thread_with_its_share() -> None:
     assert threading.get_ident() not in {thread for of_one in threads for thread, _ in of_one}
 
 
-def test_an_error_comes_in_its_turn() -> None:
+def test_an_error_is_raised_in_the_order_of_items() -> None:
     found = map_parallel([Doubler(), Doubler()], range(11, 20))
     assert [next(found), next(found)] == [22, 24]
     with pytest.raises(ValueError, match="thirteen"):
         next(found)
 
 
-def test_items_are_taken_as_they_are_needed() -> None:
+def test_one_more_item_than_workers_is_taken() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -83,11 +80,11 @@ def test_items_are_taken_as_they_are_needed() -> None:
     with closing(map_parallel([Doubler(), Doubler()], items())) as found:
         for number in range(3):
             assert next(found) == 2 * number
-            assert len(taken) == number + 3, "one for each worker, and one at hand"
+            assert len(taken) == number + 3, "one for each worker, and one queued"
 
 
 class Patient:
-    """A worker that waits for `release`, and notes the items that it began and finished."""
+    """A worker that waits for `release`, and records the items that it began and finished."""
 
     def __init__(self) -> None:
         self.started, self.release = threading.Event(), threading.Event()
@@ -106,7 +103,7 @@ class Patient:
         return x
 
 
-def test_a_caller_that_stops_interrupts_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_the_iterator_interrupts_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CAMCLI_NO_SPEEDUPS", raising=False)
     workers = [Patient(), Patient()]
     with closing(map_parallel(workers, [0, 1, 2, 3])) as found:
@@ -167,7 +164,7 @@ def test_an_interruption_does_not_wait_for_the_last_item(
     assert worker.finished == []
 
 
-def test_a_copy_shares_the_weights_and_has_its_own_network() -> None:
+def test_a_twin_shares_the_weights_but_not_the_modules() -> None:
     model = load("squeezenet1_1", "none")
     other = copy_sharing_weights(model)
     assert other is not None
@@ -197,9 +194,9 @@ class Locked(GapNet):
 
 
 class Threads(GapNet):
-    """A network whose copies record which threads run them, in one set.
+    """A network whose copies record in one set which threads run them.
 
-    The first thread beside the main one waits for a second, so that both have work.
+    The first thread other than the main one waits for a second, so that both have work.
     """
 
     seen: set[tuple[int, int]] = set()  # noqa: RUF012 - shared by all copies
@@ -207,10 +204,10 @@ class Threads(GapNet):
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.add((threading.get_ident(), torch.get_num_threads()))
-        beside = {thread for thread, _ in self.seen} - {threading.main_thread().ident}
-        if len(beside) > 1:
+        others = {thread for thread, _ in self.seen} - {threading.main_thread().ident}
+        if len(others) > 1:
             self.second.set()
-        elif beside:
+        elif others:
             self.second.wait(20)
         return super().forward(x)
 
@@ -218,43 +215,32 @@ class Threads(GapNet):
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """Thirteen photos of two shapes, one of them damaged, for batches of four."""
-    torch.manual_seed(0)
-    for i in range(13):
-        make_photo(tmp_path / "in" / f"{i:02}.jpg", 60 + 10 * (i % 2), 50)
-    (tmp_path / "in" / "10.jpg").write_bytes(b"")
-    model = Model(Threads(), preset=Preset(40, 32), num_classes=5)
+    photos = {f"{i:02}.jpg": (60 + 10 * (i % 2), 50) for i in range(13)} | {"10.jpg": None}
     Threads.seen.clear()
     Threads.second.clear()
-    images = find([str(tmp_path / "in")])
-    methods, targets = ("gradcam++", "guided", "occlusion"), ("pred", "2")
-    return Job(
-        images,
-        model,
-        methods,
-        targets,
-        tmp_path / "out",
-        inputs=InputOptions(batch_size=4, fit="full"),
-    )
+    methods = ("gradcam++", "guided", "occlusion")
+    job = make_job(tmp_path, photos, methods=methods, targets=("pred", "2"))
+    return with_network(changed(job, batch_size=4, fit="full"), Threads())
 
 
-def shown(job: Job) -> list[tuple[str, np.ndarray | None]]:
+def maps_of(job: Job) -> list[tuple[str, np.ndarray | None]]:
     list(pipeline.run(job))
+    rows = manifest(job.output)
     return [
-        (row["image"], np.load(job.output / row["map"]) if row["map"] else None)
-        for row in manifest(job.output)
+        (row["image"], np.load(job.output / row["map"]) if row["map"] else None) for row in rows
     ]
 
 
-def test_a_run_side_by_side_gives_what_a_run_alone_does(job: Job, tmp_path: Path) -> None:
-    several = shown(job)
+def test_a_parallel_run_equals_a_run_with_one_thread(job: Job, tmp_path: Path) -> None:
+    several = maps_of(job)
     net = job.model.module
     assert isinstance(net, Threads)
-    here = (threading.get_ident(), 4)  # where the layer was found, and for an image left over
+    here = (threading.get_ident(), 4)  # finds the layer, and runs the last image
     assert here in net.seen
     assert len(net.seen - {here}) == 2
     assert {share for _, share in net.seen - {here}} == {2}
     torch.set_num_threads(1)
-    alone = shown(replace(job, output=tmp_path / "alone"))
+    alone = maps_of(replace(job, output=tmp_path / "alone"))
     torch.set_num_threads(4)
     assert [name for name, _ in several] == [name for name, _ in alone]
     for (_, values), (_, expected) in zip(several, alone, strict=True):
@@ -265,7 +251,7 @@ def test_a_run_side_by_side_gives_what_a_run_alone_does(job: Job, tmp_path: Path
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 1}, {"sources": 1}, {"net": Locked}])
-def test_where_one_stream_is_all_it_has_every_thread(job: Job, change: dict[str, object]) -> None:
+def test_a_single_stream_has_every_thread(job: Job, change: dict[str, object]) -> None:
     net = Locked() if "net" in change else job.model.module
     if "sources" in change:
         change = {"sources": job.sources[:1]}
@@ -278,7 +264,7 @@ def test_where_one_stream_is_all_it_has_every_thread(job: Job, change: dict[str,
         assert net.seen == {(threading.get_ident(), 4)}
 
 
-def test_stopping_a_run_stops_its_streams(job: Job) -> None:
+def test_stopping_a_run_ends_its_threads(job: Job) -> None:
     before = {*threading.enumerate()}
     run = pipeline.run(job)
     next(run)
@@ -288,7 +274,7 @@ def test_stopping_a_run_stops_its_streams(job: Job) -> None:
     assert all((job.output / row["map"]).is_file() for row in recorded)
 
 
-def test_the_callers_network_is_as_it_was(job: Job) -> None:
+def test_the_given_network_is_unchanged(job: Job) -> None:
     net = job.model.module.train()
     list(pipeline.run(job))
     assert all(part.training for part in net.modules())
@@ -296,5 +282,5 @@ def test_the_callers_network_is_as_it_was(job: Job) -> None:
     assert not any(part._forward_hooks for part in net.modules())
 
 
-def test_a_network_that_cannot_be_copied() -> None:
+def test_a_network_that_cannot_be_copied_has_no_twin() -> None:
     assert copy_sharing_weights(Model(nn.Sequential(Locked()))) is None

@@ -1,4 +1,4 @@
-"""The Ray engine: what a folder holds is what one process would have written, whatever is lost."""
+"""Runs by Ray write the same bytes as one process, also after workers are lost."""
 
 from __future__ import annotations
 
@@ -9,38 +9,32 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from click.testing import Result
 from torch import Tensor, nn
 
-from camcli import Model
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, MethodError
 from camcli.images.decode import STDIN
-from camcli.images.find import Source, find
-from camcli.images.preprocess import Preset
+from camcli.images.find import Source
 from camcli.render.draw import Style
 from camcli.runs import cluster, pipeline
 from camcli.runs import ray as executor
 from camcli.runs.job import Job
-from camcli.runs.options import InputOptions
 from tests.support.benchmark import run_benchmark
+from tests.support.command import Run, refused, stderr
 from tests.support.files import files, make_photo, manifest
-from tests.support.jobs import changed
+from tests.support.jobs import changed, make_job, with_network
 from tests.support.networks import OUT_OF_MEMORY, GapNet, LimitedMemory
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[None]:
-    """A cluster of two cores on this machine, for all tests here."""
+    """A cluster of two cores on this machine."""
     module = pytest.importorskip("ray", reason="needs Ray: pip install 'camcli[ray]'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -60,11 +54,12 @@ def ray() -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Unlucky(GapNet):
-    """Has its process killed, or interrupts another, at one of the batches it is given."""
+class Killing(GapNet):
+    """A network that kills its process at batch `at`, or interrupts the process `driver`."""
 
     def __init__(self, folder: Path, at: int, driver: int | None = None) -> None:
         super().__init__()
+        folder.mkdir()
         self.folder, self.at, self.driver = folder, at, driver
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,43 +75,33 @@ class Unlucky(GapNet):
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """Twenty photos of two shapes in folders, one of them damaged, in batches of three."""
-    torch.manual_seed(0)
-    for i in range(20):
-        make_photo(tmp_path / "in" / f"sub{i % 2}" / f"{i:02}.jpg", 60 + 15 * (i % 2), 50)
-    (tmp_path / "in" / "sub0" / "04.jpg").write_text("no image")
-    return Job(
-        sources=find([str(tmp_path / "in")]),
-        model=Model(GapNet(), preset=Preset(40, 32), num_classes=5),
-        methods=("gradcam++", "guided"),
-        targets=("pred", "2"),
-        output=tmp_path / "out",
-        inputs=InputOptions(fit="full", batch_size=3, workers=2),
-    )
+    photos = {f"sub{i % 2}/{i:02}.jpg": (60 + 15 * (i % 2), 50) for i in range(20)}
+    options: dict[str, Any] = {"methods": ("gradcam++", "guided"), "targets": ("pred", "2")}
+    options |= {"fit": "full", "batch_size": 3, "workers": 2}
+    return make_job(tmp_path, photos | {"sub0/04.jpg": None}, **options)
 
 
-def there(job: Job, actors: int = 1) -> list[list[dict[str, Any]]]:
-    """Run by actors; the rows as they came."""
+def run_by_ray(job: Job, actors: int = 1) -> list[list[dict[str, Any]]]:
+    """Run a job by actors and return the rows of each image in the order received."""
     return list(pipeline.run(*executor.ray_executor(job, "cpu", actors)))
 
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-def test_the_same_bytes_though_an_actor_is_killed(job: Job, ray: None, tmp_path: Path) -> None:
-    """In the middle of a unit, with a file half written; into a folder of other settings."""
+def test_a_killed_actor_does_not_change_the_bytes(job: Job, ray: None, tmp_path: Path) -> None:
+    """It leaves a temporary file, and the folder has results of other settings."""
     yielded = list(pipeline.run(job))
-    (tmp_path / "state").mkdir()
-    module = Unlucky(tmp_path / "state", at=4)
-    module.load_state_dict(job.model.module.state_dict())
+    network = Killing(tmp_path / "state", at=4)
     output = tmp_path / "ray"
     other = replace(job, style=Style("jet"), saves=("map", "panel"), output=output)
     list(pipeline.run(other))
     half = output / f".camcli-{job.owner}-ab.tmp"
     (tmp_path / "state" / "unfinished").write_text(str(half))
-    unlucky = changed(job, model=replace(job.model, module=module), output=output, overwrite=True)
+    killed = changed(with_network(job, network), output=output, overwrite=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "UNIT_BATCHES", 2)
-        assert there(unlucky, 2) == yielded
-    assert files(output) == files(tmp_path / "out"), "nothing twice, nothing lost, nothing left"
+        assert run_by_ray(killed, 2) == yielded
+    assert files(output) == files(tmp_path / "out")
     record = json.loads((output / "run.json").read_text())
     assert (record["executor"]["name"], record["executor"]["actors"]) == ("ray", 2)
     processes = {file.name.split("-")[2] for file in (tmp_path / "state").glob("seen-*")}
@@ -125,16 +110,14 @@ def test_the_same_bytes_though_an_actor_is_killed(job: Job, ray: None, tmp_path:
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-def test_an_interruption_keeps_what_is_done(job: Job, ray: None, tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_its_results(job: Job, ray: None, tmp_path: Path) -> None:
     list(pipeline.run(job))
-    (tmp_path / "state").mkdir()
-    module = Unlucky(tmp_path / "state", at=9, driver=os.getpid())
-    module.load_state_dict(job.model.module.state_dict())
+    network = Killing(tmp_path / "state", at=9, driver=os.getpid())
     output = tmp_path / "ray"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "REPORT_BATCHES", 1)
         with pytest.raises(KeyboardInterrupt):
-            there(replace(job, model=replace(job.model, module=module), output=output))
+            run_by_ray(replace(with_network(job, network), output=output))
     rows, whole = manifest(output), manifest(tmp_path / "out")
     assert 0 < len(rows) < len(whole)
     assert rows == whole[: len(rows)]
@@ -145,8 +128,10 @@ def test_an_interruption_keeps_what_is_done(job: Job, ray: None, tmp_path: Path)
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-def test_from_the_command_line(ray: None, run: Run, tmp_path: Path) -> None:
-    """On a store, in a shard, with a bad image: the codes and lines of one process."""
+def test_the_command_prints_and_writes_the_same_as_one_process(
+    ray: None, run: Run, tmp_path: Path
+) -> None:
+    """A shard with a damaged image is read from a store."""
     for i in range(5):
         make_photo(tmp_path / "in" / f"{i}.jpg")
     (tmp_path / "in" / "2.jpg").write_text("no image")
@@ -155,18 +140,17 @@ def test_from_the_command_line(ray: None, run: Run, tmp_path: Path) -> None:
     local = run(*arguments, tmp_path / "local")
     found = run(*arguments, f"{url}/ray", "--executor", "ray", "--num-actors", 3)
     assert (found.exit_code, local.exit_code) == (1, 1), found.stderr_bytes
-    warned, *told = found.stderr_bytes.decode().splitlines()
-    assert warned == "Warning: the cluster has room for 2 of 3 actors now"
-    expected = local.stderr_bytes.decode().replace(f"{tmp_path}/local", f"{url}/ray")
-    assert told == expected.splitlines()
+    warning, *lines = stderr(found).splitlines()
+    assert warning == "Warning: the cluster has room for 2 of 3 actors now"
+    assert lines == stderr(local).replace(f"{tmp_path}/local", f"{url}/ray").splitlines()
     for name in ("local", "ray"):
         (tmp_path / name / "shards" / "1-of-2.run.json").unlink()
     assert files(tmp_path / "ray") == files(tmp_path / "local")
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Actors in this process, which say what they would from afar."""
+def local_actors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Actors that run in this process."""
     pytest.importorskip("pyarrow", reason="needs the extra camcli[ray]")
     stand_in = SimpleNamespace(
         __version__="0",
@@ -176,30 +160,29 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     )
     for module in (cluster, executor):
         monkeypatch.setattr(module, "import_ray", lambda: stand_in)
-    monkeypatch.setattr(executor, "_reports", reports_here)
+    monkeypatch.setattr(executor, "_reports", local_reports)
     monkeypatch.setattr(executor, "UNIT_BATCHES", 3)
     monkeypatch.setattr(executor, "REPORT_BATCHES", 2)
     monkeypatch.chdir(tmp_path)
 
 
-def reports_here(
-    job: Job, units: list[Any], crew: cluster.ActorPool
+def local_reports(
+    job: Job, units: list[Any], pool: cluster.ActorPool
 ) -> Iterator[executor.ActorReport]:
-    actor = executor.Explainer(pickle.dumps(job), crew, os.getcwd())
+    actor = executor.Explainer(pickle.dumps(job), pool, os.getcwd())
     for unit in units:
-        for told in actor({"unit": unit["unit"].to_pylist()}):
-            yield from pickle.loads(told["reports"][0])  # noqa: S301 - our own
+        for batch in actor({"unit": unit["unit"].to_pylist()}):
+            yield from pickle.loads(batch["reports"][0])  # noqa: S301 - our own
 
 
 @pytest.mark.bench
-def test_the_benchmark_runs(here: None, tmp_path: Path) -> None:
+def test_the_benchmark_runs(local_actors: None, tmp_path: Path) -> None:
     run_benchmark(tmp_path, ["cluster"])
 
 
-def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
-    """Nothing is made twice, and what is lacking is, also where a run is stopped once more."""
+def test_existing_results_are_kept(job: Job, local_actors: None, tmp_path: Path) -> None:
     list(pipeline.run(replace(job, output=tmp_path / "whole")))
-    there(job)
+    run_by_ray(job)
     whole = files(tmp_path / "whole")
     assert files(job.output) == whole
     kept, lost = job.output / "sub0" / "00.guided.npy", job.output / "sub1" / "17.guided.2.png"
@@ -210,58 +193,55 @@ def test_what_is_done_is_kept(job: Job, here: None, tmp_path: Path) -> None:
     stopped.close()
     assert [row["image"] for row in manifest(job.output)] == [
         row["image"] for row in manifest(tmp_path / "whole") if row["status"] != "error"
-    ], "rows of what it did not come to stay, to be held against the files by the next run"
-    there(changed(job, skip_existing=True))
+    ], "a stopped run keeps the rows of images that it did not reach"
+    run_by_ray(changed(job, skip_existing=True))
     assert files(job.output) == whole
     assert kept.stat().st_mtime_ns == before
 
 
-def test_a_run_that_an_actor_refuses_leaves_what_was_there(job: Job, here: None) -> None:
+def test_a_run_refused_by_an_actor_keeps_earlier_results(job: Job, local_actors: None) -> None:
     list(pipeline.run(job))
     before = files(job.output)
-    no_relu = changed(job, model=replace(job.model, module=GapNet(act=nn.SiLU)), overwrite=True)
+    no_relu = changed(with_network(job, GapNet(act=nn.SiLU)), overwrite=True)
     with pytest.raises(MethodError, match="needs ReLUs"):
-        there(no_relu)
+        run_by_ray(no_relu)
     assert files(job.output) == before
 
 
-def test_results_of_other_settings_are_replaced(job: Job, here: None, tmp_path: Path) -> None:
-    """What this run writes is not taken for what the other left."""
+def test_results_of_other_settings_are_replaced(
+    job: Job, local_actors: None, tmp_path: Path
+) -> None:
     list(pipeline.run(replace(job, saves=("map", "panel"))))
     other = replace(job, style=Style("jet"), methods=("gradcam++",), sources=job.sources[:12])
     list(pipeline.run(replace(other, output=tmp_path / "fresh")))
-    there(changed(other, overwrite=True))
+    run_by_ray(changed(other, overwrite=True))
     assert files(job.output) == files(tmp_path / "fresh")
 
 
-def test_warnings_come_home(job: Job, here: None) -> None:
-    """Those of the run, once for a unit; the results are as if there had been memory."""
-    hungry = changed(
-        job, model=replace(job.model, module=LimitedMemory(1, OUT_OF_MEMORY[0])), fit="squash"
-    )
+def test_warnings_of_actors_are_shown(job: Job, local_actors: None) -> None:
+    limited = changed(with_network(job, LimitedMemory(1, OUT_OF_MEMORY[0])), fit="squash")
     with pytest.warns(CamcliWarning, match=r"out of memory with \d images at once: going on"):
-        rows = there(hungry)
-    assert len(rows) == 20
+        assert len(run_by_ray(limited)) == 20
 
 
 @pytest.mark.parametrize("lost", [0, 7, 19])
-def test_rows_that_are_lost_or_come_twice_stop_the_run(
-    job: Job, here: None, lost: int, monkeypatch: pytest.MonkeyPatch
+def test_lost_rows_stop_the_run(
+    job: Job, local_actors: None, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mangled(*given: Any) -> Iterator[executor.ActorReport]:
-        items = [*reports_here(*given)]
+    def incomplete(*given: Any) -> Iterator[executor.ActorReport]:
+        items = [*local_reports(*given)]
         yield from items[:lost] + items[lost + 1 :]
 
-    monkeypatch.setattr(executor, "_reports", mangled)
+    monkeypatch.setattr(executor, "_reports", incomplete)
     with pytest.raises(
         ClusterError, match=r"Ray gave (image \d+ where \d+ was next|19 of 20 images)"
     ):
-        there(job)
+        run_by_ray(job)
     assert len(manifest(job.output)) == lost * 4 if lost else not (job.output / "run.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("nodes", "device", "actors", "crew"),
+    ("nodes", "device", "actors", "pool"),
     [
         ([(2, 0)], "auto", None, (2, 1, "cpu")),
         ([(2, 0)], "auto", 1, (1, 2, "cpu")),
@@ -271,13 +251,13 @@ def test_rows_that_are_lost_or_come_twice_stop_the_run(
         ([(8, 0), (4, 0)], "cpu", 1, (1, 8, "cpu")),
     ],
 )
-def test_crews(
-    nodes: list[tuple[int, int]], device: str, actors: int | None, crew: tuple[object, ...]
+def test_the_pool_for_a_cluster(
+    nodes: list[tuple[int, int]], device: str, actors: int | None, pool: tuple[object, ...]
 ) -> None:
-    assert cluster.size_pool(nodes, device, actors) == cluster.ActorPool(*crew)  # type: ignore[arg-type]
+    assert cluster.size_pool(nodes, device, actors) == cluster.ActorPool(*pool)  # type: ignore[arg-type]
 
 
-def test_what_a_cluster_lacks() -> None:
+def test_devices_and_actors_that_a_cluster_does_not_have() -> None:
     with pytest.raises(CamcliError, match="--device cuda: the cluster has no GPU"):
         cluster.size_pool([(2, 0)], "cuda", None)
     with pytest.raises(
@@ -299,22 +279,22 @@ def test_what_a_cluster_lacks() -> None:
         ),
     ],
 )
-def test_wrong_usage(arguments: list[object], message: str, run: Run, photo: Path) -> None:
+def test_wrong_usage_is_one_line(
+    arguments: list[object], message: str, run: Run, photo: Path
+) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install 'camcli[ray]'")
     found = run("explain", photo, "--model", "mini", *arguments, "--output", photo.parent / "out")
-    assert found.exit_code == 2
-    assert message in found.stderr_bytes.decode()
-    assert found.stderr_bytes.count(b"\n") == 1
+    assert message in refused(found)
 
 
-def test_without_the_extra(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_extra_is_named(
+    run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    found = run("explain", photo, "--model", "mini", "--executor", "ray")
-    assert found.exit_code == 2
-    line = "Error: --executor ray needs Ray, which is not installed: pip install 'camcli[ray]'\n"
-    assert found.stderr_bytes.decode() == line
+    line = refused(run("explain", photo, "--model", "mini", "--executor", "ray"))
+    assert line == "--executor ray needs Ray, which is not installed: pip install 'camcli[ray]'"
 
 
-def test_standard_input_is_for_one_process(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_refused(job: Job) -> None:
     with pytest.raises(CamcliError, match="standard input cannot be read by --executor ray"):
         executor.ray_executor(replace(job, sources=[Source(STDIN, Path("stdin"))]))

@@ -1,4 +1,4 @@
-"""Runs that go on: what is trusted, what is made again, and folders of other runs."""
+"""Resumed runs: which results are kept or made again, and folders of other runs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from torch import nn
 
 from camcli import Model
 from camcli.capture.windows import Window
 from camcli.errors import OutputError
-from camcli.images.find import find
 from camcli.images.preprocess import Preset
 from camcli.render.draw import Style
 from camcli.runs import job as jobs
 from camcli.runs import pipeline, resume, save, worker
 from camcli.runs.job import Job
-from camcli.runs.options import InputOptions
+from tests.support.command import TINY, Run
 from tests.support.files import files, make_photo, manifest
-from tests.support.jobs import changed
+from tests.support.jobs import changed, make_job
 from tests.support.networks import GapNet
 from tests.support.waiting import wait_until
 
-Run = Callable[..., Result]
 DEAD = 2**22 + 1
 """Above Linux's largest process id."""
 
@@ -42,22 +40,13 @@ DEAD = 2**22 + 1
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """Eight photos of two shapes, one of them damaged, in batches of three."""
-    torch.manual_seed(0)
-    for i in range(8):
-        make_photo(tmp_path / "in" / f"{i}.jpg", 60 + 15 * (i % 2), 50)
-    (tmp_path / "in" / "4.jpg").write_text("no image")
-    return Job(
-        sources=find([str(tmp_path / "in")]),
-        model=Model(GapNet(), preset=Preset(40, 32), num_classes=5),
-        methods=("gradcam++", "guided"),
-        targets=("pred", "2"),
-        output=tmp_path / "out",
-        inputs=InputOptions(fit="full", batch_size=3, workers=2),
-    )
+    photos = {f"{i}.jpg": (60 + 15 * (i % 2), 50) for i in range(8)} | {"4.jpg": None}
+    options: dict[str, Any] = {"methods": ("gradcam++", "guided"), "targets": ("pred", "2")}
+    return make_job(tmp_path, photos, **options, fit="full", batch_size=3, workers=2)
 
 
 def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run; the names of the files that were written."""
+    """Run a job and return the names, without endings, of the files that it wrote."""
     written: list[str] = []
     write = save.write
 
@@ -71,7 +60,7 @@ def made(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sorted({name.partition(".")[0] for name in written} - {"run"})
 
 
-def test_what_is_done_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_results_are_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     list(pipeline.run(job))
     before = files(job.output)
     again = changed(job, skip_existing=True)
@@ -82,14 +71,14 @@ def test_what_is_done_is_kept(job: Job, monkeypatch: pytest.MonkeyPatch) -> None
     assert made(again, monkeypatch) == ["1", "6"]
     assert files(job.output) == before
     job.sources[7].path.write_bytes(job.sources[0].path.read_bytes())
-    assert made(again, monkeypatch) == ["7"], "another input under the same name"
+    assert made(again, monkeypatch) == ["7"], "the input changed"
     assert made(replace(again, methods=("gradcam++", "guided", "cam")), monkeypatch) == [
         *"0123567"
-    ], "a method more"
+    ], "a method was added"
 
 
 @pytest.mark.parametrize("saves", [("heatmap",), ("panel",), ("boxes",), ("panel", "boxes")])
-def test_pictures_alone_are_kept_and_removed_too(
+def test_results_without_a_map_are_kept_and_replaced(
     saves: tuple[str, ...], job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = replace(job, methods=("gradcam",), saves=saves)
@@ -108,10 +97,8 @@ def test_pictures_alone_are_kept_and_removed_too(
     assert {Path(name).suffix for name in files(job.output)} == {".npy", ".jsonl"}
 
 
-def test_a_picture_that_no_row_names_is_made_again(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may be of a run before, and show an image that there no longer is."""
+def test_a_file_that_no_row_names_is_made_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may show an earlier image of the same name."""
     job = replace(job, methods=("gradcam",), targets=("pred",))
     list(pipeline.run(replace(job, saves=("panel",))))
     stale = (job.output / "3.gradcam.panel.png").read_bytes()
@@ -121,7 +108,7 @@ def test_a_picture_that_no_row_names_is_made_again(
     assert (job.output / "3.gradcam.panel.png").read_bytes() != stale
 
 
-def test_a_damaged_image_is_tried_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_image_is_tried_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     list(pipeline.run(job))
     make_photo(job.sources[4].path)
     assert made(changed(job, skip_existing=True), monkeypatch) == ["4"]
@@ -170,7 +157,9 @@ def test_other_methods_batches_and_workers_may_share_a_folder(job: Job) -> None:
     assert (job.output / "0.guided.npy").exists()
 
 
-def test_a_new_version_makes_all_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_another_version_are_made_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     list(pipeline.run(job))
     monkeypatch.setattr(jobs, "__version__", "99")
     list(pipeline.run(changed(job, skip_existing=True, output=job.output)))
@@ -182,8 +171,8 @@ def test_a_new_version_makes_all_again(job: Job, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_a_killed_run_left_is_finished_to_the_same_bytes(job: Job, seed: int) -> None:
-    """Its journal cut anywhere, files missing, and unfinished ones lying about."""
+def test_a_killed_run_is_finished_to_the_same_bytes(job: Job, seed: int) -> None:
+    """The journal is cut at a random byte, files are missing and temporary files are left."""
     list(pipeline.run(job))
     whole, chance = files(job.output), random.Random(seed)
     text = whole["manifest.jsonl"]
@@ -191,8 +180,8 @@ def test_whatever_a_killed_run_left_is_finished_to_the_same_bytes(job: Job, seed
     (job.output / "run.json").unlink()
     cut = chance.randrange(len(text))
     (job.output / f".camcli-{DEAD}.manifest.jsonl").write_bytes(text[:cut])
-    (job.output / f".camcli-{DEAD}-1.tmp").write_bytes(b"half")
-    (job.output / f".camcli-{os.getpid()}-1.tmp").write_bytes(b"of a run that is alive")
+    (job.output / f".camcli-{DEAD}-1.tmp").write_bytes(b"unfinished")
+    (job.output / f".camcli-{os.getpid()}-1.tmp").write_bytes(b"of a running process")
     for name in chance.sample(sorted(whole), chance.randrange(4)):
         (job.output / name).unlink(missing_ok=True)
     list(pipeline.run(changed(job, skip_existing=True, workers=chance.randint(1, 3))))
@@ -201,7 +190,7 @@ def test_whatever_a_killed_run_left_is_finished_to_the_same_bytes(job: Job, seed
 
 
 @pytest.mark.parametrize("images", [0, 1, 4])
-def test_going_on_and_stopping_again_loses_nothing(job: Job, images: int) -> None:
+def test_a_resumed_run_that_is_stopped_loses_no_rows(job: Job, images: int) -> None:
     list(pipeline.run(job))
     whole = files(job.output)
     (job.output / "0.guided.npy").unlink()
@@ -217,7 +206,7 @@ def test_going_on_and_stopping_again_loses_nothing(job: Job, images: int) -> Non
     assert files(job.output) == whole
 
 
-def test_a_manifest_cannot_name_files_elsewhere(job: Job, tmp_path: Path) -> None:
+def test_a_manifest_cannot_name_files_outside_its_folder(job: Job, tmp_path: Path) -> None:
     list(pipeline.run(job))
     (tmp_path / "precious.npy").touch()
     row = manifest(job.output)[0] | {"map": "../precious.npy", "digest": "other-"}
@@ -237,18 +226,18 @@ def test_old_manifests_without_digests_are_replaced(job: Job) -> None:
     assert all(row["digest"] for row in manifest(job.output))
 
 
-def test_batches_do_not_depend_on_where_a_run_goes_on(
+def test_a_resumed_run_has_the_batches_of_a_whole_run(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The network sees the same batches: last digits depend on their size on real networks."""
+    """The last digits of a real network's results depend on the batch size."""
     seen: list[list[float]] = []
     explain = worker.explain
 
-    def watching(model: Model, inputs: torch.Tensor, *more: object, **options: object) -> object:
+    def recorded(model: Model, inputs: torch.Tensor, *more: object, **options: object) -> object:
         seen.append(inputs.sum((1, 2, 3)).tolist())
         return explain(model, inputs, *more, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(worker, "explain", watching)
+    monkeypatch.setattr(worker, "explain", recorded)
     make_photo(job.sources[4].path, 60, 50)
     list(pipeline.run(job))
     first, seen[:] = list(seen), []
@@ -260,16 +249,16 @@ def test_batches_do_not_depend_on_where_a_run_goes_on(
 
 
 def has_written(process: subprocess.Popen[bytes], folder: Path, count: int) -> bool:
-    """Return whether a run has written so many maps, or has ended."""
+    """Return whether a run has written `count` maps or has ended."""
     return process.poll() is not None or len(list(folder.glob("*.npy"))) >= count
 
 
 def test_a_killed_process_is_finished_to_the_same_bytes(tmp_path: Path, run: Run) -> None:
-    """SIGKILL at two random moments of a real run, the second of which goes on from the first."""
+    """SIGKILL stops a run and then the run that resumes it, each at a random moment."""
     for i in range(16):
         make_photo(tmp_path / "in" / f"{i:02}.jpg", 300 + i % 3, 250)
-    arguments = ["explain", str(tmp_path / "in"), "--model", "squeezenet1_1", "--weights", "none"]
-    arguments += ["--device", "cpu", "--batch-size", "4", "--skip-existing", "--output"]
+    arguments = ["explain", str(tmp_path / "in"), *TINY]
+    arguments += ["--batch-size", "4", "--skip-existing", "--output"]
     assert run(*arguments, tmp_path / "whole").exit_code == 0
     killed, chance = tmp_path / "killed", random.Random()
     for until in (chance.randint(1, 9), chance.randint(10, 14)):
@@ -278,7 +267,7 @@ def test_a_killed_process_is_finished_to_the_same_bytes(tmp_path: Path, run: Run
         with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
             wait_until(partial(has_written, process, killed, until))
             process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "killed before it was done"
+        assert process.wait() == -signal.SIGKILL, "killed before it ended"
         for file in killed.glob("*.npy"):
             assert np.load(file).size
     assert run(*arguments, killed).exit_code == 0

@@ -1,50 +1,33 @@
-"""Runs on remote stores read and write what they would in local folders."""
+"""Runs on remote stores read and write the same bytes as on local folders."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from click.testing import Result
 
-from camcli import Model
 from camcli.errors import OutputError
 from camcli.images.find import Source, find
-from camcli.images.preprocess import Preset
 from camcli.images.store import RemotePath
 from camcli.runs import manifest, pipeline, save
 from camcli.runs.files import path_inside, prepare
 from camcli.runs.job import Job
 from camcli.runs.merge import merge
-from camcli.runs.options import InputOptions
 from camcli.runs.shards import shard_of
+from tests.support.command import TINY, Run
 from tests.support.files import files, make_photo
-from tests.support.jobs import changed
-from tests.support.networks import GapNet
+from tests.support.jobs import changed, make_job
 from tests.support.stores import stored, upload
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """Six photos in folders and a damaged one, in batches of three."""
-    torch.manual_seed(0)
     names = ("z.png", "a b.jpg", "sub/x.jpg", "sub/deep/y.jpg", "sub-1/w.jpg", "ü%20.jpg")
-    for i, name in enumerate(names):
-        make_photo(tmp_path / "in" / name, 60 + i, 50)
-    (tmp_path / "in" / "bad.jpg").write_text("not an image")
-    return Job(
-        sources=find([str(tmp_path / "in")]),
-        model=Model(GapNet(), preset=Preset(40, 32), num_classes=5),
-        methods=("gradcam",),
-        targets=("pred",),
-        output=tmp_path / "out",
-        saves=("map",),
-        inputs=InputOptions(batch_size=3, workers=2),
-    )
+    photos = {name: (60 + i, 50) for i, name in enumerate(names)} | {"bad.jpg": None}
+    return make_job(tmp_path, photos, saves=("map",), batch_size=3, workers=2)
 
 
 def test_a_run_on_a_store_writes_the_same_bytes(
@@ -72,7 +55,7 @@ def test_a_run_on_a_store_writes_the_same_bytes(
 
 
 @pytest.mark.parametrize("local", [True, False])
-def test_stopped_runs_and_shards(
+def test_stopped_runs_are_resumed_and_shards_merge(
     job: Job, local: bool, store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next run reads the parts of a journal, and a finished run removes them."""
@@ -99,7 +82,7 @@ def test_stopped_runs_and_shards(
     assert whole == (tmp_path / "out" / "manifest.jsonl").read_bytes()
 
 
-def test_refused_outputs_on_stores(job: Job, store: RemotePath, tmp_path: Path) -> None:
+def test_outputs_on_stores_that_are_refused(job: Job, store: RemotePath, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="lie outside of its folder"):
         path_inside(store, "../x")
     (tmp_path / "file").touch()
@@ -111,14 +94,13 @@ def test_refused_outputs_on_stores(job: Job, store: RemotePath, tmp_path: Path) 
         list(pipeline.run(over))
 
 
-def test_the_command_takes_urls(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_the_command_takes_urls(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
     photo = make_photo(tmp_path / "in" / "a.jpg")
     url = f"file://{tmp_path}"
-    tiny = ("--model", "squeezenet1_1", "--weights", "none", "--device", "cpu")
-    found = run("explain", f"{url}/in", *tiny, "--output", f"{url}/out")
+    found = run("explain", f"{url}/in", *TINY, "--output", f"{url}/out")
     assert found.exit_code == 0, found.stderr_bytes
     assert f"{url}/out/a.gradcam.png".encode() in found.stdout_bytes
-    assert run("explain", photo, *tiny, "--output", tmp_path / "local").exit_code == 0
+    assert run("explain", photo, *TINY, "--output", tmp_path / "local").exit_code == 0
     assert files(tmp_path / "out") == files(tmp_path / "local")
     assert not [name for name in os.listdir(tmp_path / "out") if name.endswith(".tmp")]

@@ -5,25 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from click.testing import Result
 from PIL import Image
 
+from tests.support.command import Run, stderr, stdout
 from tests.support.snapshots import PEAK, contents, write_output
-
-Run = Callable[..., Result]
 
 
 def test_table_and_exit_code(run: Run, pair: tuple[Path, Path]) -> None:
     found = run("check", *pair)
     assert (found.exit_code, found.stderr_bytes) == (3, b"")
-    header, *changed, summary = found.stdout_bytes.decode().splitlines()
+    header, *changed, summary = stdout(found).splitlines()
     assert header.split() == [
         "image",
         "method",
@@ -107,7 +104,7 @@ def test_update_replaces_the_baseline(run: Run, pair: tuple[Path, Path]) -> None
     new, old = pair
     found = run("check", new, old, "--update")
     assert found.exit_code == 0
-    assert found.stdout_bytes.decode().endswith(f"{old} updated from {new}\n")
+    assert stdout(found).endswith(f"{old} updated from {new}\n")
     assert contents(old) == contents(new)
     assert run("check", new, old).exit_code == 0
 
@@ -116,7 +113,7 @@ def test_update_creates_a_baseline(run: Run, pair: tuple[Path, Path], tmp_path: 
     new, made = pair[0], tmp_path / "made"
     found = run("check", new, made, "--update")
     expected = f"{made} created from {new}\n"
-    assert (found.exit_code, found.stdout_bytes.decode()) == (0, expected)
+    assert (found.exit_code, stdout(found)) == (0, expected)
     assert contents(made) == contents(new)
 
 
@@ -138,7 +135,7 @@ def test_wrong_usage_gives_a_one_line_error(
 ) -> None:
     monkeypatch.chdir(pair[0].parent)
     found = run("check", "new", *arguments)
-    error = found.stderr_bytes.decode()
+    error = stderr(found)
     assert found.exit_code == 2
     assert len(error.splitlines()) == 1
     assert message in error

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 ZOO = (
     *("resnet18", "resnet50", "vgg16", "alexnet", "squeezenet1_0", "squeezenet1_1"),
     *("densenet121", "googlenet", "mobilenet_v2", "shufflenet_v2_x1_0"),
 )
+NO_CAM = {"vgg16", "alexnet"}
+"""Networks of ZOO without global average pooling before one linear layer."""
 
 
 class GapNet(nn.Module):
@@ -77,3 +82,12 @@ def with_weights(net: nn.Module) -> nn.Module:
             part.running_mean.normal_(0, 0.1, generator=generator)
             part.running_var.uniform_(0.5, 1.5, generator=generator)
     return net.double().eval()
+
+
+def save_weights(state: dict[str, Any], file: Path) -> Path:
+    """Write a state dict in the format that the ending says; `.old` is a pickle without a zip."""
+    if file.suffix == ".safetensors":
+        save_file(state, file)
+    else:
+        torch.save(state, file, _use_new_zipfile_serialization=file.suffix != ".old")
+    return file

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from click.testing import Result
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,8 +17,6 @@ from camcli.render import draw
 from camcli.runs import resume
 from tests.support.files import make_photo
 
-Run = Callable[..., Result]
-"""The `run` fixture: runs a command line."""
 HOSTILE_NAME = "<img src=x onerror=window.hit=1>.jpg"
 ODD_NAME = "sub/a#b%41 é.jpg"
 HOSTILE_CLASS = "</script><script>window.hit=1</script>"
@@ -169,11 +165,3 @@ class PageParser(HTMLParser):
 def read_page(folder: Path) -> PageParser:
     """Parse `report.html` in a folder."""
     return PageParser((folder / "report.html").read_text())
-
-
-def stdout(found: Result) -> str:
-    return found.stdout_bytes.decode()
-
-
-def stderr(found: Result) -> str:
-    return (found.stderr_bytes or b"").decode()

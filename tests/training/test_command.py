@@ -6,20 +6,17 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import Result
 from safetensors.torch import load_file
 
 from camcli.cli.train import train
 from camcli.models.torchvision_networks import initialise_torchvision
 from camcli.training.distillation import TRAINABLE_METHODS
+from tests.support.command import Run, stderr
 from tests.support.training import COLOURS, write_model_folder
-
-Run = Callable[..., Result]
 
 
 def test_trained_folder_is_a_model_for_explain(folder: Path, tmp_path: Path, run: Run) -> None:
@@ -107,7 +104,7 @@ def test_unusable_input_gives_a_one_line_error(
 ) -> None:
     given = [fill(argument, paths) for argument in arguments]
     found = run("train", *given, "--device", "cpu", "--output", paths["tmp"] / "out")
-    error = found.stderr_bytes.decode()
+    error = stderr(found)
     assert found.exit_code == 2
     assert message in error
     assert len(error.splitlines()) == 1

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.support.command import Run, stderr, stdout
 from tests.support.files import make_photo
-from tests.support.report import Run, stderr, stdout
 
 
 def test_a_figure_of_two_models(run: Run, tmp_path: Path) -> None:
