@@ -35,6 +35,9 @@ COMMANDS = (
 DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
+_SETTINGS = {"auto_envvar_prefix": "CAMCLI", "show_default": True}
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for."""
 
@@ -49,7 +52,7 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "CAMCLI"})
+@click.group(cls=LazyGroup, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
     """Where did the network look? Heatmaps for image networks."""

@@ -14,12 +14,10 @@ from click.core import ParameterSource
 
 from camcli.cli import DONE
 from camcli.cli.options import (
-    Corners,
-    Name,
     ShowOptions,
-    Text,
     box_options,
     drawing_options,
+    flag,
     input_options,
     layer_option,
     method_option,
@@ -30,9 +28,11 @@ from camcli.cli.options import (
     run_options,
     show_options,
     target_option,
+    texts_option,
     window_options,
 )
-from camcli.cli.progress import checked_preview, line_of, shown
+from camcli.cli.progress import checked_preview, shown
+from camcli.cli.types import COUNT, Corners, Name
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find
 from camcli.images.select import filter_sources, read_list
@@ -99,20 +99,8 @@ selection_options = record(
         help="Also explain the paths listed in a file, or in standard input for -: one per line, "
         "or separated by NULs.",
     ),
-    click.option(
-        "--include",
-        multiple=True,
-        type=Text(),
-        metavar="GLOB",
-        help="Only images that match; repeatable.",
-    ),
-    click.option(
-        "--exclude",
-        multiple=True,
-        type=Text(),
-        metavar="GLOB",
-        help="No images that match; repeatable.",
-    ),
+    texts_option("--include", "GLOB", "Only images that match; repeatable."),
+    texts_option("--exclude", "GLOB", "No images that match; repeatable."),
     recursive_option,
     click.option(
         "--shard",
@@ -127,7 +115,6 @@ executor_options = record(
     click.option(
         "--executor",
         default="local",
-        show_default=True,
         type=Name("executor", ("local", "ray")),
         help="Run in this process, or on the actors of a Ray cluster.",
     ),
@@ -138,7 +125,7 @@ executor_options = record(
     ),
     click.option(
         "--num-actors",
-        type=click.IntRange(1),
+        type=COUNT,
         metavar="N",
         help="Actors that share the cluster.  [default: one per GPU, or one per core]",
     ),
@@ -157,7 +144,7 @@ executor_options = record(
 @input_options
 @selection_options
 @executor_options
-@click.option("--dry-run", is_flag=True, help="Print the files that would be written, and stop.")
+@flag("--dry-run", "Print the files that would be written, and stop.")
 @run_options
 @show_options
 def explain(
@@ -183,7 +170,7 @@ def explain(
     if executor.name == "local":
         if executor != ExecutorOptions():
             raise CamcliError("--ray-address and --num-actors are for --executor ray")
-        return shown(job(), show, _line)
+        return shown(job(), show)
     return _on_cluster(job, executor, options["model"], inputs, show)
 
 
@@ -235,7 +222,7 @@ def _on_cluster(
     local = job(model=replace(model, device="cpu"))
     with connected(executor.address):
         there, actors = ray_executor(local, str(model.device), executor.actors, workers)
-        return shown(there, show, _line, executor=actors)
+        return shown(there, show, executor=actors)
 
 
 def _job(
@@ -271,9 +258,3 @@ def _note(network: Model) -> str:
         f"mini, the bundled model, knows {len(network.class_names or ())} classes; "
         f"--model resnet50 and others know ImageNet's 1000, and download their weights."
     )
-
-
-def _line(row: dict[str, Any], output: AnyPath) -> str:
-    """Return a result as a line: the image, what was explained, and the file to look at."""
-    boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
-    return line_of(row, row["class_name"] or f"class {row['class_index']}", output, boxes)

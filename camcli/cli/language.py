@@ -61,7 +61,6 @@ language_options: Callable[[Callable[..., Any]], Callable[..., Any]] = stack(
 def explain_texts(
     skill: str,
     query_of: Callable[[LanguageModel], Query],
-    line: Callable[[dict[str, Any], AnyPath], str],
     paths: tuple[str, ...],
     *,
     model: str | None,
@@ -89,4 +88,4 @@ def explain_texts(
         *(sources, query.model, output, explained, drawing, inputs, options),
         targets=query.targets,
     )
-    return shown(job, show, line)
+    return shown(job, show)

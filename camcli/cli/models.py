@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from camcli.cli import DONE
+from camcli.cli.options import flag
 from camcli.runs.files import to_json
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ _TITLES = ("model", "family", "input", "map", "params", "weights", "layer", "all
 
 @click.command()
 @click.argument("filter", default="", metavar="[FILTER]")
-@click.option("--json", is_flag=True, help="Print one line of JSON for each network.")
-@click.option("--markdown", is_flag=True, help="Print a table with one network of each family.")
+@flag("--json", "Print one line of JSON for each network.")
+@flag("--markdown", "Print a table with one network of each family.")
 def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its name in --help
     """List the networks whose name contains FILTER, or matches it as a glob.
 
