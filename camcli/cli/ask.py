@@ -1,4 +1,4 @@
-"""`camcli ask`: answer a question about images, and show where the network saw the answers."""
+"""`camcli ask`: answer a question about images, and explain the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`camcli caption`: caption images, and show where the network saw the caption and its words."""
+"""`camcli caption`: caption images, and explain the caption and its words."""
 
 from __future__ import annotations
 

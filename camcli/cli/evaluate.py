@@ -178,7 +178,7 @@ def _measured(study: Study, quiet: bool) -> Scores:
 def _show(scores: Scores, output: Path | None, json: bool) -> None:
     from camcli.evaluation.export import metrics_record
     from camcli.evaluation.summary import Summary, left_out
-    from camcli.evaluation.table import text_table
+    from camcli.evaluation.table import terminal_table
 
     if not scores.classes:
         message = "; ".join(["no image could be measured", *left_out(scores)])
@@ -192,7 +192,7 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
         click.echo(to_json(record), nl=False)
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo(text_table(summary, width), nl=False)
+        click.echo(terminal_table(summary, width), nl=False)
     if output:
         _write_files(summary, record, output)
 

@@ -1,4 +1,4 @@
-"""`camcli explain`: images in, overlays and raw maps out."""
+"""`camcli explain`: write overlays and raw maps of images."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images to explain, beside PATHS."""
+    """The choice of images in addition to PATHS."""
 
     from_file: str | None = None
     include: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class ExecutorOptions:
-    """Where a run takes place."""
+    """The executor of a run: this process, or a Ray cluster."""
 
     name: str = "local"
     address: str | None = None
@@ -166,7 +166,7 @@ def explain(
     if dry_run:
         return _print_names(sources, output, explained, drawing)
     show = checked_preview(show, drawing.saves)
-    job = partial(_job, sources, output, explained, drawing, inputs, shard, show, **options)
+    job = partial(_make_job, sources, output, explained, drawing, inputs, shard, show, **options)
     if executor.name == "local":
         if executor != ExecutorOptions():
             raise CamcliError("--ray-address and --num-actors are for --executor ray")
@@ -177,7 +177,7 @@ def explain(
 def _selected(
     paths: Sequence[str], selection: Selection, output: AnyPath, batch_size: int
 ) -> tuple[list[Source], Shard | None]:
-    """Return the images to explain, and the shard that they are. Raises CamcliError."""
+    """Return the images to explain and their shard, if there is one. Raises CamcliError."""
     listed = selection.from_file
     if not paths and not listed:
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
@@ -188,14 +188,14 @@ def _selected(
         raise CamcliError(f"no images in {', '.join(paths) or listed}: nothing to do")
     if selection.shard is None:
         return sources, None
-    check_stems(sources)  # of all images, since shards may share a folder
+    check_stems(sources)  # before sharding, since shards may share a folder
     return shard_of(sources, selection.shard, batch_size)
 
 
 def _print_names(
     sources: Sequence[Source], output: AnyPath, explained: ExplainOptions, drawing: DrawingOptions
 ) -> int:
-    """Print the files that a run would write, without loading a model."""
+    """Print the names of the files that a run would write. No model is loaded."""
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)
@@ -225,7 +225,7 @@ def _on_cluster(
         return shown(there, show, executor=actors)
 
 
-def _job(
+def _make_job(
     sources: Sequence[Source],
     output: AnyPath,
     explained: ExplainOptions,
@@ -249,7 +249,7 @@ def _job(
 
 
 def _note(network: Model) -> str:
-    """Return what a user should know about a network before they believe its maps."""
+    """Return a caution about the network, or an empty string."""
     if network.weights.startswith("none"):
         return f"{network.name} with weights {network.weights} is untrained."
     if click.get_current_context().get_parameter_source("model") is not ParameterSource.DEFAULT:

@@ -1,4 +1,4 @@
-"""`camcli figure`: the maps of one image by several methods and models, for a paper."""
+"""`camcli figure`: draw the maps of one image by several methods and models for a paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`camcli layers`: the layers of a network that can be explained."""
+"""`camcli layers`: list the layers of a network that have maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`camcli models`: the networks that can be named, and the methods that apply to each."""
+"""`camcli models`: list the networks and the methods that apply to each."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _print_summary(job: Job, counts: Counter[str], files: Sequence[str]) -> None
 
 
 def _show_classes(job: Job) -> None:
-    """Print the most probable classes of the only image as bars, if the network has classes."""
+    """Print the most probable classes of a single image as bars, if the network has classes."""
     from camcli.runs.job import Loaded
     from camcli.runs.pipeline import load_image
     from camcli.runs.worker import best_classes

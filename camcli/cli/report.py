@@ -1,4 +1,4 @@
-"""`camcli report`: an output folder as one HTML page."""
+"""`camcli report`: write an output folder as one HTML page."""
 
 from __future__ import annotations
 

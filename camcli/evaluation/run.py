@@ -31,10 +31,9 @@ from camcli.evaluation.ground_truth import (
     Annotation,
     explained_classes,
 )
-from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.registry import METRICS, Metric
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Failure, Floats, Skipped
-from camcli.evaluation.study import Study
+from camcli.evaluation.study import MethodRunner, Study
 from camcli.images.find import Source
 from camcli.runs.batches import (
     BatchLimit,
@@ -75,7 +74,7 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
     on_grids = [metric for metric in metrics if metric.place == "grid"]
     on_images = [metric for metric in metrics if metric.place != "grid"]
     pools: dict[torch.Size, TilePool] = defaultdict(TilePool)
-    batch_size, runner = study.inputs.batch_size, _runner(study)
+    batch_size, runner = study.inputs.batch_size, study.runner()
     limit = BatchLimit[Sample](batch_size)
 
     def measure(batch: list[Sample]) -> tuple[BatchScores, list[Tile]]:
@@ -103,17 +102,6 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
 
 def _samples(window: Iterable[ReadResult]) -> list[Sample]:
     return [item for item in window if isinstance(item, Sample)]
-
-
-def _runner(study: Study) -> MethodRunner:
-    return MethodRunner(
-        model=study.model,
-        methods=study.methods,
-        protocol=study.protocol,
-        target=study.target,
-        layer=study.layer,
-        batch_size=study.inputs.batch_size,
-    )
 
 
 def _with_target_layer(runner: MethodRunner, images: Tensor) -> MethodRunner:

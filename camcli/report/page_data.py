@@ -15,10 +15,9 @@ from camcli.errors import CamcliError
 from camcli.methods.registry import METHODS
 from camcli.render.draw import DIM, Style
 from camcli.report.changes import Change, change_of
-from camcli.report.contents import Report
+from camcli.report.contents import Contents
 from camcli.report.evaluation import Evaluation, metric_values
-from camcli.report.folder import OutputFolder, SavedResult
-from camcli.report.json_values import number_or_none, text_or_none
+from camcli.report.folder import OutputFolder, SavedResult, number_or_none, text_or_none
 from camcli.report.maps import PackedMap, pack_map
 from camcli.report.originals import Original
 from camcli.snapshots.tables import VERDICTS
@@ -30,7 +29,7 @@ BROWSER_FORMATS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".avif")
 """The endings of the image files that browsers can show."""
 
 
-def page_data(report: Report) -> Data:
+def page_data(report: Contents) -> Data:
     """Return everything that the page shows: the run, its images and their results."""
     run, style = report.folder.run, _style(report.folder.run)
     return {
@@ -48,7 +47,7 @@ def page_data(report: Report) -> Data:
         ],
         "images": [_image_data(report, original) for original in report.originals],
         "evaluation": _evaluation_data(report.evaluation),
-        "check": _check_data(report.changes),
+        "check": _changes_data(report.changes),
     }
 
 
@@ -88,7 +87,7 @@ def _style(run: Mapping[str, Any]) -> Style:
         return default
 
 
-def _image_data(report: Report, original: Original) -> Data:
+def _image_data(report: Contents, original: Original) -> Data:
     file, thumbnail = original.file, original.thumbnail
     shown = file and thumbnail and file.suffix.lower() in BROWSER_FORMATS
     results = report.folder.images[original.name]
@@ -102,7 +101,7 @@ def _image_data(report: Report, original: Original) -> Data:
     )
 
 
-def _result_data(report: Report, result: SavedResult, siblings: Sequence[SavedResult]) -> Data:
+def _result_data(report: Contents, result: SavedResult, siblings: Sequence[SavedResult]) -> Data:
     change = change_of(result, report.changes_by_image.get(result.image, ()))
     packed, note = _packed_map(result, report.max_cells)
     crop, method = result.crop, METHODS.get(result.method)
@@ -151,7 +150,7 @@ def _class_name(result: SavedResult) -> str | None:
     return f"class {result.class_index}"
 
 
-def _change_data(report: Report, change: Change) -> Data:
+def _change_data(report: Contents, change: Change) -> Data:
     return _without_empty(
         verdict=change.verdict,
         reasons=change.reasons,
@@ -173,7 +172,7 @@ def _evaluation_data(found: Evaluation | None) -> Data | None:
     }
 
 
-def _check_data(changes: Sequence[Change]) -> Data | None:
+def _changes_data(changes: Sequence[Change]) -> Data | None:
     """Return how many results have each verdict, and what only the baseline has."""
     if not changes:
         return None

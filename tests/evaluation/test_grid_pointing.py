@@ -16,11 +16,11 @@ from PIL import Image
 from camcli.errors import CamcliWarning, MethodError
 from camcli.evaluation.evidence import BatchEvidence
 from camcli.evaluation.grid_pointing import WAITING_LIMIT, Tile, TilePool, compose
-from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import METRICS
 from camcli.evaluation.run import _grid_scores
 from camcli.evaluation.scores import BatchScores
+from camcli.evaluation.study import MethodRunner
 from camcli.models.model import Model
 from tests.support.evaluation import COLOURS, TINY, Colours
 from tests.support.networks import GapNet

@@ -29,11 +29,15 @@ from camcli.report.figure.layout import (
     SMALL_SIZE,
     PrintOptions,
     SheetLayout,
+    format_number,
     label_lines,
     lay_out,
+    line_height,
+    shorten,
+    text_width,
+    wrap,
 )
 from camcli.report.figure.sheet import EmptyCell, MapCell, Sheet
-from camcli.report.figure.text import format_number, line_height, shorten, text_width, wrap
 
 SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
