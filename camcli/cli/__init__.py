@@ -39,7 +39,7 @@ COMMANDS = (
 DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
-_SETTINGS = {"auto_envvar_prefix": "CAMCLI", "show_default": True}
+_CONTEXT = {"auto_envvar_prefix": "CAMCLI", "show_default": True}
 
 
 class LazyGroup(click.Group):
@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings=_SETTINGS)
+@click.group(cls=LazyGroup, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
     """Where did the network look? Heatmaps for image networks."""

@@ -11,7 +11,7 @@ import click
 
 from camcli.cli import DIFFERS, DONE
 from camcli.cli.options import field_option, flag
-from camcli.cli.types import FILE, FOLDER, PATH
+from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH
 from camcli.runs.files import to_json, write
 from camcli.runs.manifest import MANIFEST
 from camcli.snapshots import tables
@@ -26,8 +26,8 @@ _tolerance = partial(field_option, Tolerance)
 
 
 @click.command(no_args_is_help=True)
-@click.argument("new", type=PATH)
-@click.argument("baseline", type=PATH)
+@click.argument("new", type=ANY_PATH)
+@click.argument("baseline", type=ANY_PATH)
 @_tolerance(
     "rtol",
     None,
@@ -45,10 +45,10 @@ _tolerance = partial(field_option, Tolerance)
     "Largest allowed shift of the hottest point, as a share of the map's longer side.",
 )
 @flag("--json", "Print one line of JSON per comparison.")
-@click.option("--junit", type=FILE, metavar="FILE", help="Write a JUnit report.")
+@click.option("--junit", type=FILE_PATH, metavar="FILE", help="Write a JUnit report.")
 @click.option(
     "--diff",
-    type=FOLDER,
+    type=FOLDER_PATH,
     metavar="DIR",
     help="Write a picture of each changed map: baseline, new, signed difference.",
 )

@@ -16,7 +16,7 @@ from camcli.cli.options import (
     stack,
     window_options,
 )
-from camcli.cli.types import COUNT, FILE, FOLDER, Name, Real
+from camcli.cli.types import FILE_PATH, FOLDER_PATH, POSITIVE, Name, Real
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.evaluation.protocol import (
     FILLS,
@@ -49,13 +49,13 @@ evaluate_options = stack(
     ),
     click.option(
         "--class-map",
-        type=FILE,
+        type=FILE_PATH,
         metavar="FILE",
         help="The model's classes for each label of the annotations.  [default: by name]",
     ),
     click.option(
         "--min-objects",
-        type=COUNT,
+        type=POSITIVE,
         default=1,
         metavar="N",
         help="With --boxes, leave out the classes with fewer objects in an image.",
@@ -75,7 +75,7 @@ evaluate_options = stack(
     ),
     click.option(
         "--limit",
-        type=COUNT,
+        type=POSITIVE,
         metavar="N",
         help="Measure at most N of the images, drawn at random.",
     ),
@@ -100,7 +100,7 @@ evaluate_options = stack(
     _protocol(
         "deletion_fill", Name("fill", FILLS), "The replacement for pixels that deletion removes."
     ),
-    _protocol("curve_steps", COUNT, "Steps of the insertion and deletion curves."),
+    _protocol("curve_steps", POSITIVE, "Steps of the insertion and deletion curves."),
     _protocol(
         "road_noise",
         Real(0),
@@ -117,12 +117,12 @@ evaluate_options = stack(
         Name("size", GRID_IMAGE_SIZES),
         "Size of the images in a grid: full, or half for networks with a fixed input size.",
     ),
-    _protocol("sanity_steps", COUNT, "Steps in which the sanity check randomizes the weights."),
+    _protocol("sanity_steps", POSITIVE, "Steps in which the sanity check randomizes the weights."),
     window_options,
     _protocol("seed", click.IntRange(0, 2**63 - 1), "Seed of everything random."),
     click.option(
         "--output",
-        type=FOLDER,
+        type=FOLDER_PATH,
         metavar="DIR",
         help="Write metrics.json, scores.csv, table.md and plots to a folder.",
     ),

@@ -32,7 +32,7 @@ from camcli.cli.options import (
     window_options,
 )
 from camcli.cli.progress import checked_preview, shown
-from camcli.cli.types import COUNT, Corners, Name
+from camcli.cli.types import POSITIVE, Corners, Name
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find
 from camcli.images.select import filter_sources, read_list
@@ -125,7 +125,7 @@ executor_options = record(
     ),
     click.option(
         "--num-actors",
-        type=COUNT,
+        type=POSITIVE,
         metavar="N",
         help="Actors that share the cluster.  [default: one per GPU, or one per core]",
     ),

@@ -20,7 +20,7 @@ from camcli.cli.options import (
     target_option,
     window_options,
 )
-from camcli.cli.types import FILE, Name
+from camcli.cli.types import FILE_PATH, Name
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, decode
 from camcli.report.figure.sheet import FIRST_MODEL_METHODS, OTHER_MODEL_METHODS, SCALE_SCOPES
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     "-o",
-    type=FILE,
+    type=FILE_PATH,
     default="figure.png",
     metavar="FILE",
     help="The file to write: .png, .jpg, .pdf or .svg.",

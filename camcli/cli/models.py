@@ -44,11 +44,11 @@ def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its 
     if not json:
         click.echo(_COLUMNS.format(*_TITLES))
     for entry in map(describe_network, names):
-        click.echo(to_json(asdict(entry)) if json else _row(entry), nl=not json)
+        click.echo(to_json(asdict(entry)) if json else _entry_line(entry), nl=not json)
     return DONE
 
 
-def _row(entry: NetworkEntry) -> str:
+def _entry_line(entry: NetworkEntry) -> str:
     from camcli.methods.registry import METHODS
 
     return _COLUMNS.format(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from camcli.cli.types import COUNT, Location, Name, Names, Texts
+from camcli.cli.types import POSITIVE, Location, Name, Names, Texts
 from camcli.images.decode import MAX_PIXELS
 from camcli.images.preprocess import FITS
 from camcli.methods.registry import METHODS
@@ -164,10 +164,10 @@ input_options = record(
     InputOptions,
     "inputs",
     fit_option,
-    field_option(InputOptions, "batch_size", COUNT, "Images per batch."),
+    field_option(InputOptions, "batch_size", POSITIVE, "Images per batch."),
     click.option(
         "--workers",
-        type=COUNT,
+        type=POSITIVE,
         metavar="N",
         help="Threads that read, and threads that write.  [default: one per core]",
     ),

@@ -12,7 +12,7 @@ import click
 from camcli.cli import DONE
 from camcli.cli.options import flag
 from camcli.cli.progress import progress_bar, summary_line
-from camcli.cli.types import COUNT, FILE, FOLDER, PATH
+from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH, POSITIVE
 from camcli.runs.files import write
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ PAGE = "report.html"
 
 
 @click.command(no_args_is_help=True)
-@click.argument("folder", metavar="DIR", type=PATH)
+@click.argument("folder", metavar="DIR", type=ANY_PATH)
 @click.option(
     "--images",
     multiple=True,
@@ -33,19 +33,19 @@ PAGE = "report.html"
 )
 @click.option(
     "--evaluation",
-    type=FOLDER,
+    type=FOLDER_PATH,
     metavar="DIR",
     help="A folder written by camcli evaluate --output.  [default: DIR, if it has metrics.json]",
 )
 @click.option(
     "--check",
-    type=FILE,
+    type=FILE_PATH,
     metavar="FILE",
     help="The output of camcli check --json.  [default: DIR/check.jsonl, if it exists]",
 )
 @click.option(
     "--output",
-    type=FILE,
+    type=FILE_PATH,
     metavar="FILE",
     help=f"The page to write.  [default: DIR/{PAGE}]",
 )
@@ -59,7 +59,7 @@ PAGE = "report.html"
 )
 @click.option(
     "--workers",
-    type=COUNT,
+    type=POSITIVE,
     metavar="N",
     help="Threads that read images.  [default: one per core]",
 )

@@ -12,7 +12,7 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import ModelOption, device_option, field_option
-from camcli.cli.types import COUNT, PATH, Name
+from camcli.cli.types import ANY_PATH, POSITIVE, Name
 from camcli.errors import TrainingError
 from camcli.methods.registry import METHODS
 from camcli.runs.files import to_json
@@ -26,7 +26,7 @@ _recipe_option = partial(field_option, Recipe)
 
 
 @click.command(no_args_is_help=True)
-@click.argument("data", nargs=-1, required=True, type=PATH)
+@click.argument("data", nargs=-1, required=True, type=ANY_PATH)
 @click.option(
     "--val",
     multiple=True,
@@ -38,7 +38,7 @@ _recipe_option = partial(field_option, Recipe)
 @click.option(
     "--test",
     multiple=True,
-    type=PATH,
+    type=ANY_PATH,
     metavar="PATH",
     help="A folder or zip to evaluate the finished model on; repeatable.",
 )
@@ -84,7 +84,7 @@ _recipe_option = partial(field_option, Recipe)
 @click.option(
     "--epochs",
     default=10,
-    type=COUNT,
+    type=POSITIVE,
     help="Epochs at each size that --image-size gives without a number of epochs.",
 )
 @_recipe_option("batch_size", click.IntRange(2), "Images per step.")
@@ -106,7 +106,7 @@ _recipe_option = partial(field_option, Recipe)
 @_recipe_option("seed", click.IntRange(0), "Seed of all random numbers.")
 @click.option(
     "--output",
-    type=PATH,
+    type=ANY_PATH,
     default="camcli-model",
     metavar="DIR",
     help="The output folder; a run with the same options resumes from its checkpoint.",

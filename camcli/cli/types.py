@@ -12,10 +12,10 @@ import click
 from camcli.errors import unknown
 from camcli.images.store import AnyPath, parse_path
 
-COUNT = click.IntRange(1)
-PATH = click.Path(path_type=Path)
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+POSITIVE = click.IntRange(1)
+ANY_PATH = click.Path(path_type=Path)
+FILE_PATH = click.Path(path_type=Path, dir_okay=False)
+FOLDER_PATH = click.Path(path_type=Path, file_okay=False)
 
 
 class Name(click.Choice[str]):

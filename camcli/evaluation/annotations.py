@@ -62,7 +62,7 @@ def yolo(folder: Path) -> AnnotationReader:
 
 def _yolo_object(line: str, shape: Shape, where: str) -> Object:
     label, *fields = line.split()
-    values = _numbers(fields)
+    values = _finite_numbers(fields)
     is_outline = len(fields) >= 6 and len(fields) % 2 == 0
     relative = all(-0.01 <= value <= 1.01 for value in values)
     if not values or not relative or not (is_outline or len(fields) == 4):
@@ -87,7 +87,9 @@ def voc(folder: Path) -> AnnotationReader:
     def read(name: Path, shape: Shape) -> tuple[Object, ...]:
         file = _find_file(folder, name, ".xml")
         root = _parse_xml(file)
-        stated = _numbers([root.findtext(f"size/{side}", "0") for side in ("height", "width")])
+        stated = _finite_numbers(
+            [root.findtext(f"size/{side}", "0") for side in ("height", "width")]
+        )
         if stated and all(stated):  # some tools write zeros
             _expect_shape((int(stated[0]), int(stated[1])), shape, name, file)
         return tuple(_voc_object(found, shape, file) for found in root.iterfind("object"))
@@ -97,7 +99,7 @@ def voc(folder: Path) -> AnnotationReader:
 
 def _voc_object(found: ElementTree.Element, shape: Shape, file: Path) -> Object:
     label = (found.findtext("name") or "").strip()
-    sides = _numbers(
+    sides = _finite_numbers(
         [found.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
     )
     if not label or not sides:
@@ -159,7 +161,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _csv_object(row: Mapping[str, str | None], shape: Shape, where: str) -> Object:
     label = (row["class"] or "").strip()
-    sides = _numbers([row[side] or "" for side in _FIELDS[2:]])
+    sides = _finite_numbers([row[side] or "" for side in _FIELDS[2:]])
     if not label or not sides:
         raise AnnotationError(f"{where}: expected {','.join(_FIELDS)}, with numbers for the box")
     x0, y0, x1, y1 = sides
@@ -249,7 +251,7 @@ def _bytes_of(file: Path) -> bytes:
         raise AnnotationError(f"{file}: {error.strerror}") from None
 
 
-def _numbers(fields: Iterable[str]) -> list[float]:
+def _finite_numbers(fields: Iterable[str]) -> list[float]:
     """Return the fields as finite numbers, or an empty list if any field is not one."""
     try:
         values = [float(field) for field in fields]
