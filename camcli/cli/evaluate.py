@@ -160,7 +160,6 @@ def _chosen_metrics(names: Sequence[str], *, annotated: bool) -> tuple[str, ...]
 
 
 def _measured(study: Study, quiet: bool) -> Scores:
-    """Measure all images with a progress bar, and print a line for each that fails."""
     from camcli.evaluation.run import run_study
     from camcli.evaluation.scores import BatchScores, Failure, Scores
 

@@ -195,7 +195,6 @@ def _selected(
 def _print_names(
     sources: Sequence[Source], output: AnyPath, explained: ExplainOptions, drawing: DrawingOptions
 ) -> int:
-    """Print the names of the files that a run would write. No model is loaded."""
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)

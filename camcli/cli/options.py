@@ -58,8 +58,6 @@ def record(
 
 
 def _parameters(options: Iterable[Callable[[Any], Any]]) -> list[str]:
-    """Return the names of the parameters that options pass to a command."""
-
     def nothing() -> None:
         pass
 

@@ -79,8 +79,7 @@ def report(
     maps over their images and the methods side by side.
     """
     from camcli.report.contents import ReportOptions, collect
-    from camcli.report.page import render_page
-    from camcli.report.page_data import page_data
+    from camcli.report.page import page_data, render_page
 
     def progress(originals: Iterator[Original], total: int) -> Iterator[Original]:
         with progress_bar(total, quiet) as bar:

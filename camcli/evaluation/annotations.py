@@ -146,7 +146,6 @@ def csv_table(file: Path) -> AnnotationReader:
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a table with their line numbers."""
     rows = csv.DictReader(read_lines(file), skipinitialspace=True)
     try:
         if missing := [name for name in _FIELDS if name not in (rows.fieldnames or ())]:
@@ -212,7 +211,6 @@ ANNOTATION_FORMATS: Mapping[str, Callable[[Path], AnnotationReader]] = MappingPr
 
 
 def _expect_folder(folder: Path) -> None:
-    """Raise AnnotationError if the folder does not exist."""
     if not folder.is_dir():
         raise AnnotationError(f"'{folder}': expected a folder of annotations")
 
@@ -244,7 +242,6 @@ def read_lines(file: Path) -> list[str]:
 
 
 def _bytes_of(file: Path) -> bytes:
-    """Read a file. Raises AnnotationError."""
     try:
         return file.read_bytes()
     except OSError as error:

@@ -243,7 +243,6 @@ class MapEvidence:
 
     @cached_property
     def _masked_images(self) -> Tensor:
-        """The images multiplied by `mask` (N,3,H,W)."""
         hidden = self.batch.fill(self.batch.runner.protocol.masking)
         return perturbation.blend(self.batch.images, self.mask, hidden)
 

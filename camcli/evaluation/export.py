@@ -80,7 +80,6 @@ def scores_csv(scores: Scores) -> bytes:
 
 
 def _options(study: Study) -> dict[str, Any]:
-    """Return the options by the names of the command line."""
     model, truth = study.model, study.truth
     return {
         "model": model.name,

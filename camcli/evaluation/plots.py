@@ -82,7 +82,6 @@ def plot_names() -> list[str]:
 
 
 def _curves(summary: Summary, metric: Metric, curves: Floats) -> Pixels:
-    """Draw the mean curves (M,S) of a metric."""
     trace, rows = metric.trace, summary.scores.study.rows
     assert isinstance(trace, Curve)
     canvas = _blank(640, 400)

@@ -160,12 +160,10 @@ def _with_classes(
 
 
 def _annotations(batch: Iterable[Sample]) -> list[Annotation]:
-    """Return the annotations of all images of a batch; none in a run without ground truth."""
     return [sample.annotation for sample in batch if sample.annotation]
 
 
 def _batch_evidence(runner: MethodRunner, images: Tensor, batch: Sequence[Sample]) -> BatchEvidence:
-    """Return a batch's evidence, for the classes that ground truth selected, if there is any."""
     labels = [sample.label for sample in batch if sample.label is not None]
     runner = replace(runner, target=torch.tensor(labels)) if labels else runner
     numbers = [sample.number for sample in batch]
@@ -223,7 +221,6 @@ def _on_host(rows: Iterable[Tensor]) -> Floats:
 
 
 def _confident(runner: MethodRunner, images: Tensor, batch: Sequence[Sample]) -> Iterator[Tile]:
-    """Yield the images that are predicted with enough confidence for a grid."""
     classes, probability = class_and_probability(runner.model, images)
     predicted, confidence = classes.tolist(), probability.tolist()
     for sample, image, label, share in zip(batch, images, predicted, confidence, strict=True):

@@ -92,7 +92,6 @@ class Summary:
 
     @property
     def _of_other_class(self) -> int:
-        """The number of images that are skipped because they have no object of their class."""
         return sum(skipped.reason == OTHER_CLASS for skipped in self.scores.skipped.values())
 
     @cached_property

@@ -63,7 +63,6 @@ def conditions(scores: Scores) -> str:
 
 
 def _notes(summary: Summary) -> Iterator[str]:
-    """Yield the meaning of the marks, the remarks, and the conditions."""
     marks = {one.verdict for column in summary.estimates.values() for one in column.values()}
     baselines = " or ".join(BASELINES)
     if "fails" in marks:

@@ -5,7 +5,7 @@ page opened from a disk may not read the files beside it. Overlays and originals
 are gone, the page still shows every map over its thumbnail.
 
 Read `folder`, `originals`, `maps`, `evaluation` and `changes` (read from files), `contents` (all
-together), `page_data` (for the script), `page` (the HTML), and the scripts in the order of
-`page.SCRIPTS`. `figure/` draws figures for papers; nothing else needs torch. May import evaluation,
-snapshots, training, runs and below.
+together), `page` (the data and the HTML), and the scripts in the order of `page.SCRIPTS`. `figure/`
+draws figures for papers; nothing else needs torch. May import evaluation, snapshots, training, runs
+and below.
 """

@@ -97,7 +97,6 @@ def read_output_folder(folder: Path) -> OutputFolder:
 
 
 def _read_run(folder: Path) -> Row:
-    """Return the run record, or an empty one if it cannot be read."""
     try:
         found = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError):

@@ -136,7 +136,6 @@ def _widths(sheet: Sheet, columns: int, options: PrintOptions) -> tuple[int, Siz
 
 
 def _longest_label(sheet: Sheet, length: float) -> int:
-    """Return the largest number of lines of a row's label."""
     firsts = map(sheet.first_map, range(len(sheet.columns[0].cells)))
     return max((len(label_lines(cell, length)) for cell in firsts if cell), default=0)
 

@@ -13,8 +13,7 @@ from camcli.images.geometry import Crop
 from camcli.report.contents import Contents
 from camcli.report.folder import OutputFolder, SavedResult
 from camcli.report.originals import Original
-from camcli.report.page import render_page
-from camcli.report.page_data import page_data
+from camcli.report.page import page_data, render_page
 from tests.support.browser import (
     DOWN,
     END,
