@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
-    """Where did the network look? Heatmaps for image networks."""
+    """Explain image networks with heatmaps: where did the network look?"""
     keep_freed_memory()
 
 

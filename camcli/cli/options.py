@@ -276,7 +276,7 @@ quiet_option = flag("--quiet", "Print errors only.")
 
 @dataclass(frozen=True)
 class ShowOptions:
-    """What a run prints."""
+    """The options that decide what a run prints."""
 
     fail_fast: bool = False
     json: bool = False

@@ -31,7 +31,8 @@ def class_finder(
             "a file with lines such as 'dog: 151-268'"
         )
     found: dict[str, set[int]] = defaultdict(set)
-    for label, index in _parse_class_map(file, names, count) if file else _by_name(names):
+    by_name = ((name, index) for index, name in enumerate(names or ()))
+    for label, index in _parse_class_map(file, names, count) if file else by_name:
         found[folded(label)].add(index)
 
     def classes_of(label: str) -> frozenset[int]:
@@ -43,10 +44,6 @@ def class_finder(
         return frozenset(found.get(folded(label), ()))
 
     return classes_of
-
-
-def _by_name(names: Sequence[str] | None) -> Iterator[tuple[str, int]]:
-    return ((name, index) for index, name in enumerate(names or ()))
 
 
 def _parse_class_map(
