@@ -64,7 +64,7 @@ def shown(job: Job, show: ShowOptions, executor: Executor | None = None) -> int:
     bar = progress_bar(len(job.sources), show.quiet)
     with bar as progress, closing(run(job, executor)) as images:
         for rows in images:
-            counts.update(row["status"] for row in rows)
+            counts.update({row["status"] for row in rows})  # of images, not of results
             progress.clear()
             _print_rows(rows, job.output, show)
             files += [
