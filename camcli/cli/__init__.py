@@ -1,4 +1,8 @@
-"""The command line: parse, call, echo, exit code. Commands load when they are used."""
+"""The command line: parse options, call the library, print results, return an exit code.
+
+Each command is a module, which is imported when the command is used. Read `types` and `options`,
+`progress` and `terminal`, then `explain`; `language` is shared by `ask` and `caption`.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +34,16 @@ COMMANDS = (
     "report",
     "train",
 )
-"""Each is a module of this package with a command of its own name."""
+"""The commands. Each is a module of this package that defines a command of the same name."""
 
 DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
+_CONTEXT = {"auto_envvar_prefix": "CAMCLI", "show_default": True}
+
+
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group that imports a command when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -49,20 +56,20 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"auto_envvar_prefix": "CAMCLI"})
+@click.group(cls=LazyGroup, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
-    """Where did the network look? Heatmaps for image networks."""
+    """Explain image networks with heatmaps: where did the network look?"""
     keep_freed_memory()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit; anything a user can cause is one line on stderr."""
+    """Run the command line and exit. Every error that a user can cause is one line on stderr."""
     warnings.simplefilter("once", CamcliWarning)
-    # Pillow's remarks on metadata say nothing to a user. Here, for all the threads that read:
-    # what one of them put aside for a while, others would lose their own warnings by.
+    # Pillow's warnings about metadata do not help a user. The filter is set once for all threads,
+    # since changing it for a while in one thread would drop the warnings of the others.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    warnings.showwarning = _show_warning  # type: ignore[assignment] # the rest is passed on
+    warnings.showwarning = _show_warning  # type: ignore[assignment] # other arguments are passed on
     skip_last_collection()
     with _terminable():
         code = _exit_code(arguments)
@@ -70,14 +77,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class Terminated(BaseException):
-    """SIGTERM came: like an interruption, so that what is done is recorded."""
+    """Raised by SIGTERM. Handled like an interruption, so that finished results are recorded."""
 
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM raises Terminated; what it did before is put back, for who runs us in a process."""
+    """Raise Terminated on SIGTERM within the context, and restore the former handler after it."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # where signals cannot be caught
+        yield  # only the main thread can set a handler
         return
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -105,7 +112,7 @@ def _exit_code(arguments: list[str] | None) -> int:
     except CamcliError as error:
         click.echo(f"Error: {error}", err=True)
         return WRONG_USAGE
-    except OSError as error:  # of what is written to: a full disk, an output folder that went away
+    except OSError as error:  # of the output: a full disk, or a folder that was removed
         click.echo(f"Error: {error}", err=True)
         return SOME_FAILED
     except (click.Abort, KeyboardInterrupt):

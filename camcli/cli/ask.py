@@ -1,4 +1,4 @@
-"""`camcli ask`: answer a question about images, and show where the network saw the answers."""
+"""`camcli ask`: answer a question about images, and explain the answers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli.language import explain_texts, language_options
-from camcli.cli.options import Text
-from camcli.cli.progress import line_of
+from camcli.cli.options import texts_option
 from camcli.errors import CamcliError
-from camcli.images.store import AnyPath
 
 if TYPE_CHECKING:
     from camcli.engine.language.load import LanguageModel
@@ -21,18 +19,11 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("paths", nargs=-1)
 @click.argument("question")
-@click.option(
-    "--answer",
-    multiple=True,
-    type=Text(),
-    metavar="TEXT",
-    help="Explain this answer instead of the best one; repeatable.",
-)
+@texts_option("--answer", "TEXT", "Explain this answer instead of the best one; repeatable.")
 @click.option(
     "--top",
     type=click.IntRange(1, 50),
     default=5,
-    show_default=True,
     metavar="K",
     help="Print the network's K best answers.",
 )
@@ -51,9 +42,4 @@ def ask(
 
         return prompts.question(language, question, answer, top)
 
-    return explain_texts("ask", query, _line, paths, **options)
-
-
-def _line(row: dict[str, Any], output: AnyPath) -> str:
-    answers = "  ".join(f"{text} {probability:.1%}" for text, probability in row["answers"])
-    return f"{line_of(row, row['class_name'], output)}\n    {answers}"
+    return explain_texts("ask", query, paths, **options)

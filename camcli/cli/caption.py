@@ -1,4 +1,4 @@
-"""`camcli caption`: caption images, and show where the network saw the caption and its words."""
+"""`camcli caption`: caption images, and explain the caption and its words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli.language import explain_texts, language_options
-from camcli.cli.progress import line_of
-from camcli.images.store import AnyPath
+from camcli.cli.options import flag
 
 if TYPE_CHECKING:
     from camcli.engine.language.load import LanguageModel
@@ -18,11 +17,9 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("paths", nargs=-1)
 @click.option(
-    "--text",
-    metavar="CAPTION",
-    help="Explain this caption instead of the network's own.",
+    "--text", metavar="CAPTION", help="Explain this caption instead of the network's own."
 )
-@click.option("--per-word", is_flag=True, help="Also explain each word, as a strip of pictures.")
+@flag("--per-word", "Also explain each word, as a strip of pictures.")
 @language_options
 def caption(paths: tuple[str, ...], *, text: str | None, per_word: bool, **options: Any) -> int:
     """Caption each image in PATHS, and write where the caption was seen."""
@@ -32,11 +29,4 @@ def caption(paths: tuple[str, ...], *, text: str | None, per_word: bool, **optio
 
         return prompts.caption(language, text, words=per_word)
 
-    return explain_texts("caption", query, _line, paths, **options)
-
-
-def _line(row: dict[str, Any], output: AnyPath) -> str:
-    line = line_of(row, row["class_name"], output)
-    if words := row.get("words"):
-        line += "\n    " + "  ".join(f"{word} {probability:.1%}" for word, probability in words)
-    return line
+    return explain_texts("caption", query, paths, **options)

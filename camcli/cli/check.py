@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
 from camcli.cli import DIFFERS, DONE
+from camcli.cli.options import field_option, flag
+from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH
 from camcli.runs.files import to_json, write
 from camcli.runs.manifest import MANIFEST
 from camcli.snapshots import tables
@@ -19,50 +22,37 @@ from camcli.snapshots.measures import Tolerance
 Pictures: TypeAlias = dict[Comparison, Path]
 """The path of the picture of each comparison that has one."""
 
-_DEFAULT = Tolerance()
+_tolerance = partial(field_option, Tolerance)
 
 
 @click.command(no_args_is_help=True)
-@click.argument("new", type=click.Path(path_type=Path))
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.option(
-    "--rtol",
-    default=_DEFAULT.rtol,
-    show_default=True,
-    help="Largest allowed difference, as a share of the baseline map's largest absolute value.",
+@click.argument("new", type=ANY_PATH)
+@click.argument("baseline", type=ANY_PATH)
+@_tolerance(
+    "rtol",
+    None,
+    "Largest allowed difference, as a share of the baseline map's largest absolute value.",
 )
-@click.option(
-    "--atol",
-    default=_DEFAULT.atol,
-    show_default=True,
-    help="Absolute difference allowed in addition, in the map's unit; for maps close to zero.",
+@_tolerance(
+    "atol",
+    None,
+    "Absolute difference allowed in addition, in the map's unit; for maps close to zero.",
 )
-@click.option(
-    "--min-correlation",
-    default=_DEFAULT.min_correlation,
-    show_default=True,
-    help="Smallest allowed Pearson correlation of two maps.",
+@_tolerance("min_correlation", None, "Smallest allowed Pearson correlation of two maps.")
+@_tolerance(
+    "max_shift",
+    None,
+    "Largest allowed shift of the hottest point, as a share of the map's longer side.",
 )
-@click.option(
-    "--max-shift",
-    default=_DEFAULT.max_shift,
-    show_default=True,
-    help="Largest allowed shift of the hottest point, as a share of the map's longer side.",
-)
-@click.option("--json", is_flag=True, help="Print one line of JSON per comparison.")
-@click.option(
-    "--junit",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a JUnit report.",
-)
+@flag("--json", "Print one line of JSON per comparison.")
+@click.option("--junit", type=FILE_PATH, metavar="FILE", help="Write a JUnit report.")
 @click.option(
     "--diff",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     metavar="DIR",
     help="Write a picture of each changed map: baseline, new, signed difference.",
 )
-@click.option("--update", is_flag=True, help="Replace the content of BASELINE by that of NEW.")
+@flag("--update", "Replace the content of BASELINE by that of NEW.")
 def check(
     new: Path,
     baseline: Path,

@@ -15,6 +15,7 @@ import click
 
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.evaluate_options import evaluate_options
+from camcli.cli.progress import echo_error, progress_bar
 from camcli.errors import CamcliError, OutputError
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import METRICS, default_metrics
@@ -132,7 +133,7 @@ def _study(
     if class_map and not boxes:
         raise CamcliError("--class-map without --boxes: expected both")
     network = load_model(model)
-    metrics = _metrics(metric, annotated=bool(boxes))
+    metrics = _chosen_metrics(metric, annotated=bool(boxes))
     path = None if layer == "auto" else find_layer(network.module, layer)
     if not any(METRICS[name].randomizes for name in metrics):  # which needs the original layers
         network = fold_batchnorm(network, [path])
@@ -149,7 +150,7 @@ def _study(
     )
 
 
-def _metrics(names: Sequence[str], *, annotated: bool) -> tuple[str, ...]:
+def _chosen_metrics(names: Sequence[str], *, annotated: bool) -> tuple[str, ...]:
     """Return the metrics to measure; `all` are those that do not lack annotations."""
     if "all" in names:
         return tuple(
@@ -159,20 +160,16 @@ def _metrics(names: Sequence[str], *, annotated: bool) -> tuple[str, ...]:
 
 
 def _measured(study: Study, quiet: bool) -> Scores:
-    """Measure all images with a progress bar, and print a line for each that fails."""
-    from tqdm import tqdm  # here, so that --help stays quick
-
     from camcli.evaluation.run import run_study
     from camcli.evaluation.scores import BatchScores, Failure, Scores
 
     scores = Scores(study)
-    hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=len(study.sources), unit="image", leave=False, disable=hidden) as progress:
+    with progress_bar(len(study.sources), quiet) as progress:
         for result in run_study(study):
             scores.add(result)
             if isinstance(result, Failure):
                 progress.clear()
-                click.echo("Error: " + str(result.error).replace("\n", "\\n"), err=True)
+                echo_error(result.error)
             progress.update(len(result.classes) if isinstance(result, BatchScores) else 1)
     return scores
 
@@ -180,7 +177,7 @@ def _measured(study: Study, quiet: bool) -> Scores:
 def _show(scores: Scores, output: Path | None, json: bool) -> None:
     from camcli.evaluation.export import metrics_record
     from camcli.evaluation.summary import Summary, left_out
-    from camcli.evaluation.table import text_table
+    from camcli.evaluation.table import terminal_table
 
     if not scores.classes:
         message = "; ".join(["no image could be measured", *left_out(scores)])
@@ -194,12 +191,12 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
         click.echo(to_json(record), nl=False)
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo(text_table(summary, width), nl=False)
+        click.echo(terminal_table(summary, width), nl=False)
     if output:
-        _write(summary, record, output)
+        _write_files(summary, record, output)
 
 
-def _write(summary: Summary, record: dict[str, Any], output: Path) -> None:
+def _write_files(summary: Summary, record: dict[str, Any], output: Path) -> None:
     from camcli.evaluation.export import scores_csv
     from camcli.evaluation.plots import plot_names, plots
     from camcli.evaluation.table import markdown_table

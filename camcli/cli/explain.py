@@ -1,4 +1,4 @@
-"""`camcli explain`: images in, overlays and raw maps out."""
+"""`camcli explain`: write overlays and raw maps of images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from click.core import ParameterSource
 
 from camcli.cli import DONE
 from camcli.cli.options import (
-    Corners,
-    Name,
     ShowOptions,
-    Text,
     box_options,
     drawing_options,
+    flag,
     input_options,
     layer_option,
     method_option,
@@ -30,9 +28,11 @@ from camcli.cli.options import (
     run_options,
     show_options,
     target_option,
+    texts_option,
     window_options,
 )
-from camcli.cli.progress import checked_preview, line_of, shown
+from camcli.cli.progress import checked_preview, shown
+from camcli.cli.types import POSITIVE, Corners, Name
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find
 from camcli.images.select import filter_sources, read_list
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images to explain, beside PATHS."""
+    """The choice of images in addition to PATHS."""
 
     from_file: str | None = None
     include: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class ExecutorOptions:
-    """Where a run takes place."""
+    """The executor of a run: this process, or a Ray cluster."""
 
     name: str = "local"
     address: str | None = None
@@ -99,20 +99,8 @@ selection_options = record(
         help="Also explain the paths listed in a file, or in standard input for -: one per line, "
         "or separated by NULs.",
     ),
-    click.option(
-        "--include",
-        multiple=True,
-        type=Text(),
-        metavar="GLOB",
-        help="Only images that match; repeatable.",
-    ),
-    click.option(
-        "--exclude",
-        multiple=True,
-        type=Text(),
-        metavar="GLOB",
-        help="No images that match; repeatable.",
-    ),
+    texts_option("--include", "GLOB", "Only images that match; repeatable."),
+    texts_option("--exclude", "GLOB", "No images that match; repeatable."),
     recursive_option,
     click.option(
         "--shard",
@@ -127,7 +115,6 @@ executor_options = record(
     click.option(
         "--executor",
         default="local",
-        show_default=True,
         type=Name("executor", ("local", "ray")),
         help="Run in this process, or on the actors of a Ray cluster.",
     ),
@@ -138,7 +125,7 @@ executor_options = record(
     ),
     click.option(
         "--num-actors",
-        type=click.IntRange(1),
+        type=POSITIVE,
         metavar="N",
         help="Actors that share the cluster.  [default: one per GPU, or one per core]",
     ),
@@ -157,7 +144,7 @@ executor_options = record(
 @input_options
 @selection_options
 @executor_options
-@click.option("--dry-run", is_flag=True, help="Print the files that would be written, and stop.")
+@flag("--dry-run", "Print the files that would be written, and stop.")
 @run_options
 @show_options
 def explain(
@@ -179,18 +166,18 @@ def explain(
     if dry_run:
         return _print_names(sources, output, explained, drawing)
     show = checked_preview(show, drawing.saves)
-    job = partial(_job, sources, output, explained, drawing, inputs, shard, show, **options)
+    job = partial(_make_job, sources, output, explained, drawing, inputs, shard, show, **options)
     if executor.name == "local":
         if executor != ExecutorOptions():
             raise CamcliError("--ray-address and --num-actors are for --executor ray")
-        return shown(job(), show, _line)
+        return shown(job(), show)
     return _on_cluster(job, executor, options["model"], inputs, show)
 
 
 def _selected(
     paths: Sequence[str], selection: Selection, output: AnyPath, batch_size: int
 ) -> tuple[list[Source], Shard | None]:
-    """Return the images to explain, and the shard that they are. Raises CamcliError."""
+    """Return the images to explain and their shard, if there is one. Raises CamcliError."""
     listed = selection.from_file
     if not paths and not listed:
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
@@ -201,14 +188,13 @@ def _selected(
         raise CamcliError(f"no images in {', '.join(paths) or listed}: nothing to do")
     if selection.shard is None:
         return sources, None
-    check_stems(sources)  # of all images, since shards may share a folder
+    check_stems(sources)  # before sharding, since shards may share a folder
     return shard_of(sources, selection.shard, batch_size)
 
 
 def _print_names(
     sources: Sequence[Source], output: AnyPath, explained: ExplainOptions, drawing: DrawingOptions
 ) -> int:
-    """Print the files that a run would write, without loading a model."""
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)
@@ -235,10 +221,10 @@ def _on_cluster(
     local = job(model=replace(model, device="cpu"))
     with connected(executor.address):
         there, actors = ray_executor(local, str(model.device), executor.actors, workers)
-        return shown(there, show, _line, executor=actors)
+        return shown(there, show, executor=actors)
 
 
-def _job(
+def _make_job(
     sources: Sequence[Source],
     output: AnyPath,
     explained: ExplainOptions,
@@ -262,7 +248,7 @@ def _job(
 
 
 def _note(network: Model) -> str:
-    """Return what a user should know about a network before they believe its maps."""
+    """Return a caution about the network, or an empty string."""
     if network.weights.startswith("none"):
         return f"{network.name} with weights {network.weights} is untrained."
     if click.get_current_context().get_parameter_source("model") is not ParameterSource.DEFAULT:
@@ -271,9 +257,3 @@ def _note(network: Model) -> str:
         f"mini, the bundled model, knows {len(network.class_names or ())} classes; "
         f"--model resnet50 and others know ImageNet's 1000, and download their weights."
     )
-
-
-def _line(row: dict[str, Any], output: AnyPath) -> str:
-    """Return a result as a line: the image, what was explained, and the file to look at."""
-    boxes = "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
-    return line_of(row, row["class_name"] or f"class {row['class_index']}", output, boxes)

@@ -1,4 +1,4 @@
-"""`camcli figure`: the maps of one image by several methods and models, for a paper."""
+"""`camcli figure`: draw the maps of one image by several methods and models for a paper."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import (
-    Name,
     fit_option,
     max_pixels_option,
+    method_option,
     models_options,
+    quiet_option,
     style_options,
     target_option,
     window_options,
 )
+from camcli.cli.types import FILE_PATH, Name
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, decode
-from camcli.methods.registry import METHODS
 from camcli.report.figure.sheet import FIRST_MODEL_METHODS, OTHER_MODEL_METHODS, SCALE_SCOPES
 from camcli.runs.files import prepare, write
 
@@ -35,18 +36,15 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("image", type=click.Path(path_type=Path, allow_dash=True))
 @models_options
-@click.option(
-    "--method",
-    multiple=True,
-    type=Name("method", list(METHODS)),
-    help=f"A column; repeatable.  [default: {', '.join(FIRST_MODEL_METHODS)} of the first model, "
+@method_option(
+    None,
+    f"A column; repeatable.  [default: {', '.join(FIRST_MODEL_METHODS)} of the first model, "
     f"{', '.join(OTHER_MODEL_METHODS)} of the others]",
 )
 @target_option
 @click.option(
     "--scale",
     default="image",
-    show_default=True,
     type=Name("scale", SCALE_SCOPES),
     help="The maps of a method that share a colour scale: none (image), those of a row, or all.",
 )
@@ -58,7 +56,6 @@ if TYPE_CHECKING:
     "--width",
     type=click.FloatRange(1, 50),
     default=7.0,
-    show_default=True,
     metavar="INCHES",
     help="The figure's width; 7 inches are two columns of most papers.",
 )
@@ -66,19 +63,17 @@ if TYPE_CHECKING:
     "--dpi",
     type=click.IntRange(50, 1200),
     default=300,
-    show_default=True,
     help="Pixels per inch; in PDF and SVG files, those of the photos.",
 )
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     default="figure.png",
-    show_default=True,
     metavar="FILE",
     help="The file to write: .png, .jpg, .pdf or .svg.",
 )
-@click.option("--quiet", is_flag=True, help="Print errors only.")
+@quiet_option
 def figure(image: Path, *, output: Path, max_pixels: int, quiet: bool, **options: Any) -> int:
     """Draw IMAGE and its maps side by side: a row for each target, a column for each method.
 

@@ -1,4 +1,4 @@
-"""Options and the run that `camcli ask` and `camcli caption` share."""
+"""The options and the run of `camcli ask` and `camcli caption`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,6 @@ language_options: Callable[[Callable[..., Any]], Callable[..., Any]] = stack(
 def explain_texts(
     skill: str,
     query_of: Callable[[LanguageModel], Query],
-    line: Callable[[dict[str, Any], AnyPath], str],
     paths: tuple[str, ...],
     *,
     model: str | None,
@@ -74,7 +73,7 @@ def explain_texts(
     options: RunOptions,
     show: ShowOptions,
 ) -> int:
-    """Explain what a model with this skill says about the images of PATHS; return the exit code."""
+    """Explain the texts of a query for the images in PATHS, and return the exit code."""
     if not paths:
         raise CamcliError("no PATHS: expected files, folders, globs or -")
     if not (sources := find(paths, recursive=recursive, skip=output)):
@@ -89,4 +88,4 @@ def explain_texts(
         *(sources, query.model, output, explained, drawing, inputs, options),
         targets=query.targets,
     )
-    return shown(job, show, line)
+    return shown(job, show)

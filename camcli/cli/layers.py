@@ -1,4 +1,4 @@
-"""`camcli layers`: the layers of a network that can be explained."""
+"""`camcli layers`: list the layers of a network that have maps."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import asdict
 import click
 
 from camcli.cli import DONE
+from camcli.cli.options import flag
 from camcli.runs.files import to_json
 
 
 @click.command(no_args_is_help=True)
 @click.argument("model")
-@click.option("--json", is_flag=True, help="Print one line of JSON for each layer.")
+@flag("--json", "Print one line of JSON for each layer.")
 def layers(model: str, json: bool) -> int:
     """List the layers of MODEL that --layer takes, with the shape of their map.
 

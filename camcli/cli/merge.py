@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from camcli.cli import DONE
-from camcli.cli.options import Location
+from camcli.cli.types import Location
 from camcli.errors import CamcliError
 from camcli.images.store import AnyPath
 

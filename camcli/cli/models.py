@@ -1,4 +1,4 @@
-"""`camcli models`: the networks that can be named, and the methods that apply to each."""
+"""`camcli models`: list the networks and the methods that apply to each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from camcli.cli import DONE
+from camcli.cli.options import flag
 from camcli.runs.files import to_json
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ _TITLES = ("model", "family", "input", "map", "params", "weights", "layer", "all
 
 @click.command()
 @click.argument("filter", default="", metavar="[FILTER]")
-@click.option("--json", is_flag=True, help="Print one line of JSON for each network.")
-@click.option("--markdown", is_flag=True, help="Print a table with one network of each family.")
+@flag("--json", "Print one line of JSON for each network.")
+@flag("--markdown", "Print a table with one network of each family.")
 def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its name in --help
     """List the networks whose name contains FILTER, or matches it as a glob.
 
@@ -43,11 +44,11 @@ def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its 
     if not json:
         click.echo(_COLUMNS.format(*_TITLES))
     for entry in map(describe_network, names):
-        click.echo(to_json(asdict(entry)) if json else _row(entry), nl=not json)
+        click.echo(to_json(asdict(entry)) if json else _entry_line(entry), nl=not json)
     return DONE
 
 
-def _row(entry: NetworkEntry) -> str:
+def _entry_line(entry: NetworkEntry) -> str:
     from camcli.methods.registry import METHODS
 
     return _COLUMNS.format(

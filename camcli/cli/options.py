@@ -1,19 +1,17 @@
-"""Options, option types and records of options that commands share."""
+"""Options and records of options that commands share. The command line shows every default."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import click
 
-from camcli.errors import unknown
+from camcli.cli.types import POSITIVE, Location, Name, Names, Texts
 from camcli.images.decode import MAX_PIXELS
 from camcli.images.preprocess import FITS
-from camcli.images.store import AnyPath, parse_path
 from camcli.methods.registry import METHODS
 from camcli.models.options import ModelOptions
 from camcli.models.sources import SOURCES, describe, trainable_sources
@@ -22,82 +20,6 @@ from camcli.runs.options import DrawingOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Name(click.Choice[str]):
-    """One of the names in a registry, read when it is used; other names get the nearest ones."""
-
-    envvar_list_splitter = ","
-
-    def __init__(self, what: str, choices: Iterable[str], *more: str) -> None:
-        self.what = what
-        self.registry = choices
-        self.more = more
-        self.case_sensitive = True
-
-    @property
-    def choices(self) -> tuple[str, ...]:  # type: ignore[override] # click stores a copy
-        """The names in the registry now, and the names beside it."""
-        return (*self.registry, *self.more)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value not in self.choices:
-            self.fail(unknown(self.what, value, self.choices), param, ctx)
-        return value
-
-
-class Text(click.types.StringParamType):
-    """Any text; in an environment variable, commas separate several."""
-
-    envvar_list_splitter = ","
-
-
-class Names(Name):
-    """Several names in one value, separated by commas, as a tuple."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(
-            dict.fromkeys(super(Names, self).convert(p.strip(), param, ctx) for p in parts)
-        )
-
-
-class Corners(click.types.StringParamType):
-    """A rectangle as x0,y0,x1,y1 with an area above zero."""
-
-    name = "corners"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            x0, y0, x1, y1 = map(float, value.split(","))
-        except ValueError:
-            x0, y0, x1, y1 = 0.0, 0.0, 0.0, 0.0
-        if not (0 <= x0 < x1 and 0 <= y0 < y1):
-            self.fail(f"'{value}': expected x0,y0,x1,y1 with x0 < x1 and y0 < y1", param, ctx)
-        return x0, y0, x1, y1
-
-
-class Real(click.FloatRange):
-    """A finite number in a range. FloatRange alone accepts `nan`."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = super().convert(value, param, ctx)
-        if not math.isfinite(found):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return found
-
-
-class Location(click.ParamType[AnyPath]):
-    """A path, or the URL of a store."""
-
-    name = "location"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return parse_path(value) if isinstance(value, str) else value
 
 
 def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -136,8 +58,6 @@ def record(
 
 
 def _parameters(options: Iterable[Callable[[Any], Any]]) -> list[str]:
-    """Return the names of the parameters that options pass to a command."""
-
     def nothing() -> None:
         pass
 
@@ -145,18 +65,34 @@ def _parameters(options: Iterable[Callable[[Any], Any]]) -> list[str]:
     return [str(option.name) for option in vars(nothing)["__click_params__"]]
 
 
+def field_option(
+    options: type, field: str, kind: click.ParamType[Any] | None, text: str, **more: Any
+) -> Callable[[Command], Command]:
+    """Return the option of a record's field, with the field's name and default."""
+    name, default = f"--{field.replace('_', '-')}", getattr(options, field)
+    return click.option(name, type=kind, default=default, help=text, **more)
+
+
+def texts_option(
+    name: str, metavar: str, text: str, *default: str, cls: type[click.Option] = click.Option
+) -> Callable[[Command], Command]:
+    """Return an option that takes any text and may be given several times."""
+    more: dict[str, Any] = {"cls": cls, "default": default or None, "metavar": metavar}
+    return click.option(name, multiple=True, type=Texts(), help=text, **more)
+
+
+def flag(name: str, text: str) -> Callable[[Command], Command]:
+    """Return an option that takes no value."""
+    return click.option(name, is_flag=True, help=text)
+
+
 device_option = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="D",
-    help="auto, cpu, cuda, cuda:N or mps.",
+    "--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps."
 )
 
 precision_option = click.option(
     "--precision",
     default="fp32",
-    show_default=True,
     type=Name("precision", ("fp32", "bf16", "fp16")),
     help="Number format of the network; bf16 and fp16 are faster where the hardware has them.",
 )
@@ -184,17 +120,8 @@ _LABELS = "Class names for a custom head: text with one a line, or a JSON list"
 model_options = record(
     ModelOptions,
     "model",
-    click.option(
-        "--model",
-        cls=ModelOption,
-        default="mini",
-        show_default=True,
-        metavar="NAME",
-        help="{sources}.",
-    ),
-    click.option(
-        "--weights", default="DEFAULT", show_default=True, metavar="W", help=f"{_WEIGHTS}."
-    ),
+    click.option("--model", cls=ModelOption, default="mini", metavar="NAME", help="{sources}."),
+    click.option("--weights", default="DEFAULT", metavar="W", help=f"{_WEIGHTS}."),
     click.option("--labels", metavar="FILE", help=f"{_LABELS}."),
     device_option,
     precision_option,
@@ -203,65 +130,42 @@ model_options = record(
 """The network, as `model`."""
 
 models_options = stack(
-    click.option(
-        "--model",
-        cls=ModelOption,
-        multiple=True,
-        default=["mini"],
-        type=Text(),
-        metavar="NAME",
-        help="{sources}; repeatable.  [default: mini]",
+    texts_option("--model", "NAME", "{sources}; repeatable.", "mini", cls=ModelOption),
+    texts_option(
+        "--weights", "W", f"{_WEIGHTS}; of several models, one for all or one for each.", "DEFAULT"
     ),
-    click.option(
-        "--weights",
-        multiple=True,
-        default=["DEFAULT"],
-        type=Text(),
-        metavar="W",
-        help=f"{_WEIGHTS}; of several models, one for all or one for each.  [default: DEFAULT]",
-    ),
-    click.option(
-        "--labels", multiple=True, type=Text(), metavar="FILE", help=f"{_LABELS}; likewise."
-    ),
+    texts_option("--labels", "FILE", f"{_LABELS}; likewise."),
     device_option,
     precision_option,
 )
 """The same for several models."""
 
-fit_option = click.option(
-    "--fit",
-    default="preset",
-    show_default=True,
-    type=Name("fit", FITS),
-    help="How an image becomes the network's input: resized and cropped as the weights' own "
+fit_option = field_option(
+    InputOptions,
+    "fit",
+    Name("fit", FITS),
+    "How an image becomes the network's input: resized and cropped as the weights' own "
     "preprocessing does, the whole image squashed, or the whole image in its own shape.",
 )
-max_pixels_option = click.option(
-    "--max-pixels",
-    type=click.IntRange(1, MAX_PIXELS),
-    default=MAX_PIXELS,
-    show_default=True,
+max_pixels_option = field_option(
+    InputOptions,
+    "max_pixels",
+    click.IntRange(1, MAX_PIXELS),
+    "Refuse larger images before they are decoded.",
     metavar="N",
-    help="Refuse larger images before they are decoded.",
 )
 recursive_option = click.option(
-    "--recursive/--no-recursive", default=True, show_default=True, help="Search subfolders too."
+    "--recursive/--no-recursive", default=True, help="Search subfolders too."
 )
 
 input_options = record(
     InputOptions,
     "inputs",
     fit_option,
-    click.option(
-        "--batch-size",
-        type=click.IntRange(1),
-        default=16,
-        show_default=True,
-        help="Images per batch.",
-    ),
+    field_option(InputOptions, "batch_size", POSITIVE, "Images per batch."),
     click.option(
         "--workers",
-        type=click.IntRange(1),
+        type=POSITIVE,
         metavar="N",
         help="Threads that read, and threads that write.  [default: one per core]",
     ),
@@ -269,28 +173,24 @@ input_options = record(
 )
 """How images are read, as `inputs`."""
 
-target_option = click.option(
+target_option = texts_option(
     "--target",
-    multiple=True,
-    default=["pred"],
-    type=Text(),
-    metavar="T",
-    help="What to explain; repeatable: pred (the best class), topK (the K-th best class), a class "
+    "T",
+    "What to explain; repeatable: pred (the best class), topK (the K-th best class), a class "
     "index or a class name. Before a class, finer: contrasts it with similar classes, and not: "
-    "shows the evidence against it.  [default: pred]",
+    "shows the evidence against it.",
+    "pred",
 )
 
 style_options = stack(
-    click.option(
-        "--colormap",
-        default="auto",
-        show_default=True,
+    field_option(
+        DrawingOptions,
+        "colormap",
+        None,
+        "auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
         metavar="NAME",
-        help="auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
     ),
-    click.option(
-        "--alpha", default=0.5, show_default=True, metavar="A", help="Opacity of the heat, 0 to 1."
-    ),
+    field_option(DrawingOptions, "alpha", None, "Opacity of the heat, 0 to 1.", metavar="A"),
 )
 
 window_options = stack(
@@ -309,32 +209,25 @@ window_options = stack(
 )
 
 
-def method_option(default: str = "gradcam") -> Callable[[Command], Command]:
+def method_option(
+    default: str | None = "gradcam", text: str = "How to explain; repeatable."
+) -> Callable[[Command], Command]:
     """Return --method with a default."""
-    return click.option(
-        "--method",
-        multiple=True,
-        default=[default],
-        type=Name("method", METHODS),
-        help=f"How to explain; repeatable.  [default: {default}]",
-    )
+    more: dict[str, Any] = {"default": default and [default], "type": Name("method", METHODS)}
+    return click.option("--method", multiple=True, help=text, **more)
 
 
-layer_option = click.option(
+layer_option = texts_option(
     "--layer",
-    multiple=True,
-    default=["auto"],
-    type=Text(),
-    metavar="L",
-    help="The target layer; repeatable: auto, or a dotted path such as layer3.2.conv1."
-    "  [default: auto]",
+    "L",
+    "The target layer; repeatable: auto, or a dotted path such as layer3.2.conv1.",
+    "auto",
 )
 
 output_option = click.option(
     "--output",
     type=Location(),
     default="camcli-out",
-    show_default=True,
     metavar="DIR",
     help="The output folder, or a URL on a store (s3://...).",
 )
@@ -342,19 +235,17 @@ output_option = click.option(
 save_option = click.option(
     "--save",
     default="overlay,map",
-    show_default=True,
     metavar="KINDS",
     type=Names("output", OUTPUTS),
     help=f"Files to write, separated by commas: {', '.join(OUTPUTS)}.",
 )
 
 box_options = stack(
-    click.option(
-        "--boxes",
-        default=BOXES[0],
-        show_default=True,
-        type=Name("choice of boxes", BOXES),
-        help="Boxes that --save boxes draws: around the map's largest region, or around all.",
+    field_option(
+        DrawingOptions,
+        "boxes",
+        Name("choice of boxes", BOXES),
+        "Boxes that --save boxes draws: around the map's largest region, or around all.",
     ),
     click.option(
         "--box-threshold",
@@ -374,21 +265,18 @@ def drawing_options(*more: Callable[[Command], Command]) -> Callable[[Command], 
 run_options = record(
     RunOptions,
     "options",
-    click.option(
-        "--skip-existing",
-        is_flag=True,
-        help="Keep results that an earlier run made in the same way.",
-    ),
-    click.option(
-        "--overwrite", is_flag=True, help="Replace results in DIR that have other settings."
-    ),
+    flag("--skip-existing", "Keep results that an earlier run made in the same way."),
+    flag("--overwrite", "Replace results in DIR that have other settings."),
 )
 """How results of earlier runs are treated, as `options`."""
 
 
-@dataclasses.dataclass(frozen=True)
+quiet_option = flag("--quiet", "Print errors only.")
+
+
+@dataclass(frozen=True)
 class ShowOptions:
-    """What a run prints."""
+    """The options that decide what a run prints."""
 
     fail_fast: bool = False
     json: bool = False
@@ -399,11 +287,9 @@ class ShowOptions:
 show_options = record(
     ShowOptions,
     "show",
-    click.option("--fail-fast", is_flag=True, help="Stop at the first image that fails."),
-    click.option("--json", is_flag=True, help="Print each manifest row when it is done."),
-    click.option(
-        "--preview", is_flag=True, help="Draw the overlays in the terminal, on standard error."
-    ),
-    click.option("--quiet", is_flag=True, help="Print errors only."),
+    flag("--fail-fast", "Stop at the first image that fails."),
+    flag("--json", "Print each manifest row when it is done."),
+    flag("--preview", "Draw the overlays in the terminal, on standard error."),
+    quiet_option,
 )
 """What a run prints, as `show`."""

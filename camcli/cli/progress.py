@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -21,14 +21,16 @@ from camcli.runs.files import to_json
 from camcli.runs.outputs import first_file, named_files
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from camcli.runs.job import Job
     from camcli.runs.pipeline import Executor
 
 
 def checked_preview(show: ShowOptions, saves: Sequence[str]) -> ShowOptions:
-    """Return the options without a preview where the terminal cannot show one, after a note.
+    """Return the options, without a preview if the terminal cannot show one, and print a note.
 
-    Raises CamcliError where the preview's file is not saved.
+    Raises CamcliError if the overlay is not saved.
     """
     if not show.preview:
         return show
@@ -40,27 +42,31 @@ def checked_preview(show: ShowOptions, saves: Sequence[str]) -> ShowOptions:
     return replace(show, preview=not refused)
 
 
-def shown(
-    job: Job,
-    show: ShowOptions,
-    line: Callable[[dict[str, Any], AnyPath], str],
-    *,
-    executor: Executor | None = None,
-) -> int:
-    """Run a job, print its rows as JSON or each as a `line`, and return the exit code."""
+def progress_bar(images: int, quiet: bool) -> tqdm[NoReturn]:
+    """Return a progress bar on standard error, hidden where that is not a terminal."""
     from tqdm import tqdm  # not at the top: --help stays quick
 
+    hidden = quiet or not sys.stderr.isatty()
+    return tqdm(total=images, unit="image", leave=False, disable=hidden)
+
+
+def echo_error(error: object) -> None:
+    """Print an error in one line on standard error."""
+    click.echo("Error: " + str(error).replace("\n", "\\n"), err=True)
+
+
+def shown(job: Job, show: ShowOptions, executor: Executor | None = None) -> int:
+    """Run a job, print its rows as JSON or as text, and return the exit code."""
     from camcli.runs.pipeline import run
 
     counts: Counter[str] = Counter()
     files: list[str] = []
-    hidden = show.quiet or not sys.stderr.isatty()
-    bar = tqdm(total=len(job.sources), unit="image", leave=False, disable=hidden)
+    bar = progress_bar(len(job.sources), show.quiet)
     with bar as progress, closing(run(job, executor)) as images:
         for rows in images:
-            counts.update({row["status"] for row in rows})
+            counts.update({row["status"] for row in rows})  # of images, not of results
             progress.clear()
-            _print_rows(rows, job.output, show, line)
+            _print_rows(rows, job.output, show)
             files += [
                 name for row in rows for name in named_files(row).values() if len(job.sources) == 1
             ]
@@ -72,48 +78,55 @@ def shown(
     return SOME_FAILED if counts["error"] else DONE
 
 
-def line_of(row: dict[str, Any], what: str, output: AnyPath, more: str = "") -> str:
-    """Return a result as a line: the image, the method, what was explained, the file to look at."""
-    file = first_file(row)
-    where = f"  {output / file}" if file else ""
-    empty = "  (empty: the map is zero everywhere)" if row["status"] == "empty" else ""
-    return f"{row['image']}  {row['method']}  {what} ({row['probability']:.1%}){where}{more}{empty}"
+def summary_line(numbers: Mapping[str, int], output: object, counts: Mapping[str, int]) -> str:
+    """Return the numbers of things by noun, the output, and the counts of failures in one line.
+
+    `counts` are by the status of a manifest row.
+    """
+    words = {"error": "failed", "empty": "with an empty map"}
+    done = ", ".join(f"{n} {noun}" if n == 1 else f"{n} {noun}s" for noun, n in numbers.items())
+    bad = ", ".join(f"{counts[one]} {word}" for one, word in words.items() if counts[one])
+    return f"{done} -> {output}" + (f" ({bad})" if bad else "")
 
 
-def _print_rows(
-    rows: Sequence[dict[str, Any]],
-    output: AnyPath,
-    show: ShowOptions,
-    line: Callable[[dict[str, Any], AnyPath], str],
-) -> None:
+def _line(row: dict[str, Any], output: AnyPath) -> str:
+    """Return a result as text: image, method, class or text, file, and the network's own texts."""
+    file, name = first_file(row), row["class_name"] or f"class {row['class_index']}"
+    line = f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%})"
+    line += f"  {output / file}" if file else ""
+    line += "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
+    if row["status"] == "empty":
+        line += "  (empty: the map is zero everywhere)"
+    if texts := row.get("answers") or row.get("words"):
+        line += "\n    " + "  ".join(f"{text} {probability:.1%}" for text, probability in texts)
+    return line
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], output: AnyPath, show: ShowOptions) -> None:
     for error in dict.fromkeys(row["error"] for row in rows if row["error"]):
-        click.echo("Error: " + error.replace("\n", "\\n"), err=True)
+        echo_error(error)
     for row in rows:
         if show.json:
             click.echo(to_json(row), nl=False)
         elif not show.quiet and not row["error"]:
-            click.echo(line(row, output))
+            click.echo(_line(row, output))
         if show.preview and row["overlay"]:
-            click.echo(_picture(output / row["overlay"]), nl=False, err=True)
+            pixels, size = decode(output / row["overlay"]), terminal.size_of(sys.stderr)
+            drawn = terminal.picture(pixels, terminal.protocol(os.environ), size)
+            click.echo(drawn, nl=False, err=True)
 
 
 def _print_summary(job: Job, counts: Counter[str], files: Sequence[str]) -> None:
     alone = len(job.sources) == 1 and sys.stderr.isatty() and not counts["error"]
     if alone:
         _show_classes(job)
-    click.echo(_summary(len(job.sources), counts, job.output), err=True)
+    click.echo(summary_line({"image": len(job.sources)}, job.output, counts), err=True)
     for file in files if alone else ():
         click.echo(f"  {file}", err=True)
 
 
-def _picture(file: AnyPath) -> str:
-    """Return a picture as text for the terminal behind standard error."""
-    size = terminal.size_of(sys.stderr)
-    return terminal.picture(decode(file), terminal.protocol(os.environ), size)
-
-
 def _show_classes(job: Job) -> None:
-    """Print the most probable classes of the only image as bars, if the network has classes."""
+    """Print the most probable classes of a single image as bars, if the network has classes."""
     from camcli.runs.job import Loaded
     from camcli.runs.pipeline import load_image
     from camcli.runs.worker import best_classes
@@ -128,12 +141,3 @@ def _show_classes(job: Job) -> None:
     width, blocks = terminal.size_of(sys.stderr)[0], terminal.has_blocks(sys.stderr)
     for bar in terminal.bars(shares, width, blocks=blocks) if shares else ():
         click.echo(bar, err=True)
-
-
-def _summary(images: int, counts: Counter[str], output: AnyPath) -> str:
-    words = {"error": "failed", "empty": "with an empty map"}
-    marks = ", ".join(
-        f"{counts[status]} {word}" for status, word in words.items() if counts[status]
-    )
-    noun = "image" if images == 1 else "images"
-    return f"{images} {noun} -> {output}" + (f" ({marks})" if marks else "")

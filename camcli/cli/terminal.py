@@ -1,7 +1,7 @@
-"""Pictures and bars for people at a terminal, as text. Needs NumPy and Pillow alone.
+"""Pictures and bars as text for a terminal, with NumPy and Pillow.
 
-A picture is drawn by the terminal's own graphics where it says that it has them, and otherwise with
-half blocks, each of which is two pixels of any colour.
+A picture is drawn with the terminal's graphics protocol if it has one, and otherwise with half
+blocks, each of which shows two pixels of any colour.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from camcli.images.geometry import Pixels
 
 HALF = "\N{UPPER HALF BLOCK}"
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-"""Blocks that are so many eighths wide."""
+"""Blocks by width: a space, then one to eight eighths of a column."""
 WIDEST = 80
-"""The most columns that a picture takes."""
+"""The largest width of a picture, in columns."""
 _BELOW = 10
-"""Rows that are left for what is said below a picture."""
+"""Rows that are left for the text below a picture."""
 _CELL = (10, 20)
-"""Pixels of a place for one letter, about; half as wide as high in any font."""
+"""Width and height of a character in pixels, approximately. Fonts are half as wide as high."""
 _CHUNK = 4096
-"""The most characters that kitty takes at once."""
+"""The largest number of characters that kitty accepts at once."""
 
 
 def refusal(stream: TextIO, environ: Mapping[str, str]) -> str:
-    """Why no picture can be drawn on a stream; empty where it can."""
+    """Return why no picture can be drawn on a stream, or an empty string if one can."""
     if not stream.isatty():
         return "standard error is no terminal"
     if environ.get("NO_COLOR"):
@@ -45,7 +45,7 @@ def refusal(stream: TextIO, environ: Mapping[str, str]) -> str:
 
 
 def has_blocks(stream: TextIO) -> bool:
-    """Whether blocks can be written to a stream."""
+    """Return whether a stream can encode the block characters."""
     try:
         (HALF + EIGHTHS).encode(stream.encoding or "ascii")
     except UnicodeEncodeError:
@@ -54,9 +54,11 @@ def has_blocks(stream: TextIO) -> bool:
 
 
 def protocol(environ: Mapping[str, str]) -> str:
-    """How a terminal shows pictures: `kitty` or `sixel` where it says so, otherwise `blocks`."""
+    """Return the graphics protocol of a terminal: `kitty`, `sixel`, or `blocks` without either."""
     term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
-    if "TMUX" in environ or term.startswith(("tmux", "screen")):  # pass on neither as it comes
+    if "TMUX" in environ or term.startswith(
+        ("tmux", "screen")
+    ):  # these do not pass graphics on unchanged
         return "blocks"
     in_kitty = "KITTY_WINDOW_ID" in environ and term.startswith("xterm")
     if in_kitty or term in ("xterm-kitty", "xterm-ghostty"):
@@ -67,7 +69,7 @@ def protocol(environ: Mapping[str, str]) -> str:
 
 
 def size_of(stream: TextIO) -> tuple[int, int]:
-    """Columns and rows of the terminal behind a stream."""
+    """Return the columns and rows of the terminal behind a stream."""
     try:
         return os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
@@ -75,7 +77,7 @@ def size_of(stream: TextIO) -> tuple[int, int]:
 
 
 def picture(pixels: Pixels, how: str, size: tuple[int, int]) -> str:
-    """An image in a terminal of `size` columns and rows by a `protocol`, ending with its lines."""
+    """Return an image (H,W,3) as text for a terminal of `size` (columns, rows), by a `protocol`."""
     columns, rows = _within(pixels, min(size[0], WIDEST), max(8, size[1] - _BELOW))
     if how == "blocks":
         return "\n".join(_half_blocks(_resized(pixels, columns, 2 * rows))) + "\n"
@@ -84,7 +86,7 @@ def picture(pixels: Pixels, how: str, size: tuple[int, int]) -> str:
 
 
 def bars(shares: Sequence[tuple[str, float]], width: int, *, blocks: bool = True) -> list[str]:
-    """A line with a bar for each name and its share from 0 to 1, at most `width` columns wide."""
+    """Return a line with a bar for each name and share (0 to 1), at most `width` columns wide."""
     longest = min(max(len(name) for name, _ in shares), max(8, width // 3))
     room = max(4, min(40, width - longest - 12))
     return [
@@ -105,7 +107,7 @@ def _bar(share: float, room: int, blocks: bool) -> str:
 
 
 def _within(pixels: Pixels, columns: int, rows: int) -> tuple[int, int]:
-    """The columns and rows of an image in its own shape, within these."""
+    """Return the columns and rows of an image that keeps its shape within the given limits."""
     high, wide = pixels.shape[:2]
     scale = min(columns / wide, 2 * rows / high)
     return max(1, round(wide * scale)), max(1, round(high * scale / 2))
@@ -117,7 +119,7 @@ def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def _half_blocks(pixels: Pixels) -> Iterator[str]:
-    """A line for every two rows of an image (2 R,W,3); colours are named where they change."""
+    """Yield a line for every two rows of an image (2 R,W,3). Colours are set where they change."""
     for upper, lower in zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True):
         line, last = "", None
         for above, below in zip(upper, lower, strict=True):
@@ -130,7 +132,7 @@ def _half_blocks(pixels: Pixels) -> Iterator[str]:
 
 
 def _kitty(pixels: Pixels, columns: int, rows: int) -> str:
-    """A PNG for so many columns and rows; `q=2`: nothing is answered."""
+    """Return a PNG for the given columns and rows. `q=2` suppresses the terminal's answer."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     text = base64.b64encode(file.getvalue()).decode()
@@ -143,7 +145,7 @@ def _kitty(pixels: Pixels, columns: int, rows: int) -> str:
 
 
 def _sixel(pixels: Pixels, colours: int = 128) -> str:
-    """Bands of six rows, in each a line of sixels for every colour in it."""
+    """Return bands of six rows, each with a line of sixels for every colour in it."""
     image = Image.fromarray(pixels).quantize(colours)
     palette = np.asarray(image.getpalette()).reshape(-1, 3)
     indices, (height, width) = np.asarray(image), pixels.shape[:2]
@@ -157,7 +159,7 @@ def _sixel(pixels: Pixels, colours: int = 128) -> str:
 
 
 def _colours_of(band: Pixels) -> Iterator[str]:
-    """For each colour in a band of up to six rows, its sixels, equal ones counted."""
+    """Yield the sixels of each colour in a band of up to six rows, run-length encoded."""
     bits = 1 << np.arange(len(band))[:, None]
     for colour in np.unique(band):
         codes = 63 + ((band == colour) * bits).sum(0)

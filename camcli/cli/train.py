@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from camcli.cli import DONE
-from camcli.cli.options import ModelOption, Name, device_option
+from camcli.cli.options import ModelOption, device_option, field_option
+from camcli.cli.types import ANY_PATH, POSITIVE, Name
 from camcli.errors import TrainingError
 from camcli.methods.registry import METHODS
 from camcli.runs.files import to_json
@@ -20,20 +22,23 @@ if TYPE_CHECKING:
     from camcli.training.data import Splits
 
 
+_recipe_option = partial(field_option, Recipe)
+
+
 @click.command(no_args_is_help=True)
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=ANY_PATH)
 @click.option(
     "--val",
     multiple=True,
     default=["0.1"],
     metavar="SHARE|PATH",
     help="Validation images: a share of each DATA, at most about 1000 images of it, or another "
-    "folder or zip; repeatable.  [default: 0.1]",
+    "folder or zip; repeatable.",
 )
 @click.option(
     "--test",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="PATH",
     help="A folder or zip to evaluate the finished model on; repeatable.",
 )
@@ -41,17 +46,15 @@ if TYPE_CHECKING:
     "--model",
     cls=ModelOption,
     default="squeezenet1_1",
-    show_default=True,
     metavar="NAME",
     help="The classification network to train: {trainable}.",
 )
-@click.option(
-    "--weights",
-    default=Recipe.weights,
-    show_default=True,
-    metavar="W",
-    help="The initial weights: DEFAULT or another torchvision name, a file, the folder of an "
+@_recipe_option(
+    "weights",
+    None,
+    "The initial weights: DEFAULT or another torchvision name, a file, the folder of an "
     "earlier run, or none (random).",
+    metavar="W",
 )
 @click.option(
     "--teacher",
@@ -61,86 +64,50 @@ if TYPE_CHECKING:
 @click.option(
     "--teacher-weights",
     default="DEFAULT",
-    show_default=True,
     metavar="FILE",
     help="The teacher's weights; its classes must be those of DATA.",
 )
-@click.option(
-    "--explain-method",
-    default=Recipe.explain_method,
-    show_default=True,
-    type=Name("method", [name for name, method in METHODS.items() if method.trainable]),
-    help="The method whose maps are compared between student and teacher.",
+@_recipe_option(
+    "explain_method",
+    Name("method", [name for name, method in METHODS.items() if method.trainable]),
+    "The method whose maps are compared between student and teacher.",
 )
-@click.option(
-    "--alpha",
-    default=Recipe.alpha,
-    show_default=True,
-    type=click.FloatRange(0),
-    help="Weight of the explanation loss, the distance of the two maps.",
+@_recipe_option(
+    "alpha", click.FloatRange(0), "Weight of the explanation loss, the distance of the two maps."
 )
-@click.option(
-    "--kd-weight",
-    default=Recipe.kd_weight,
-    show_default=True,
-    type=click.FloatRange(0),
-    help="Weight of the loss on the teacher's scores; 0 turns it off.",
+@_recipe_option(
+    "kd_weight", click.FloatRange(0), "Weight of the loss on the teacher's scores; 0 turns it off."
 )
-@click.option(
-    "--kd-temperature",
-    default=Recipe.kd_temperature,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="Temperature of the softmax of that loss.",
+@_recipe_option(
+    "kd_temperature", click.FloatRange(0, min_open=True), "Temperature of the softmax of that loss."
 )
 @click.option(
     "--epochs",
     default=10,
-    show_default=True,
-    type=click.IntRange(1),
+    type=POSITIVE,
     help="Epochs at each size that --image-size gives without a number of epochs.",
 )
-@click.option(
-    "--batch-size",
-    default=Recipe.batch_size,
-    show_default=True,
-    type=click.IntRange(2),
-    help="Images per step.",
-)
-@click.option(
-    "--lr",
-    default=Recipe.lr,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="The maximum learning rate of the one-cycle schedule.",
+@_recipe_option("batch_size", click.IntRange(2), "Images per step.")
+@_recipe_option(
+    "lr", click.FloatRange(0, min_open=True), "The maximum learning rate of the one-cycle schedule."
 )
 @click.option(
     "--image-size",
     default="128",
-    show_default=True,
     metavar="PX[:EPOCHS],...",
     help="The input size, or several to train at in turn, such as 64:10,128:4.",
 )
-@click.option(
-    "--precision",
-    default=Recipe.precision,
-    show_default=True,
-    type=Name("precision", ("fp32", "bf16")),
-    help="The precision of the forward pass; bf16 is faster on hardware that supports it.",
+@_recipe_option(
+    "precision",
+    Name("precision", ("fp32", "bf16")),
+    "The precision of the forward pass; bf16 is faster on hardware that supports it.",
 )
 @device_option
-@click.option(
-    "--seed",
-    default=Recipe.seed,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Seed of all random numbers.",
-)
+@_recipe_option("seed", click.IntRange(0), "Seed of all random numbers.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     default="camcli-model",
-    show_default=True,
     metavar="DIR",
     help="The output folder; a run with the same options resumes from its checkpoint.",
 )
@@ -152,13 +119,15 @@ def train(
     test: tuple[Path, ...],
     teacher: str | None,
     teacher_weights: str,
+    image_size: str,
+    epochs: int,
     **options: Any,
 ) -> int:
     """Train a classifier on DATA: folders or zips of <class>/<image> files.
 
     Prints one line of JSON per epoch. The output folder is a model for camcli explain --model DIR.
     """
-    recipe = _recipe(**options)
+    recipe = Recipe(phases=_phases(image_size, epochs), **options)
     from tqdm import tqdm  # not at the top, so that --help stays fast
 
     from camcli.models.load import load, pick_device
@@ -178,10 +147,6 @@ def train(
             bar.clear()
             click.echo(to_json(record), nl=False)
     return DONE
-
-
-def _recipe(*, image_size: str, epochs: int, **settings: Any) -> Recipe:
-    return Recipe(phases=_phases(image_size, epochs), **settings)
 
 
 def _phases(sizes: str, epochs: int) -> tuple[Phase, ...]:

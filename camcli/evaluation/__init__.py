@@ -1,11 +1,10 @@
 """Metrics of heatmaps, with and without annotations, and their summary over many images.
 
 Reading order: `registry` (the rows), `metrics` and `localisation` (the functions), `protocol` (the
-options), `baselines`; `method_runner`, `evidence` and `grid_pointing` (what a metric is computed
-from), with `perturbation`, `imputation`, `randomization` and `correlation`; `annotations`,
-`class_map` and `ground_truth`; `study`, `run` and `scores`; `intervals`, `summary`, `table`,
-`plots` and `export`. The room may import runs, engine, capture, models, render, methods and images.
-Importing it registers every metric and does not import torch.
+options), `baselines`, `study`; `evidence` and `grid_pointing` (what a metric is computed from),
+with `perturbation`, `imputation`, `randomization` and `correlation`; `annotations`, `class_map` and
+`ground_truth`; `run` and `scores`; `intervals`, `summary`, `table`, `plots`, `export`. May import
+runs and below. Importing it registers every metric and does not import torch.
 """
 
 from camcli.evaluation import localisation, metrics  # noqa: F401 - both register their metrics

@@ -7,8 +7,9 @@ EXIF orientation applied. A file that states another image size is an error.
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -19,15 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.errors import AnnotationError, NotAnnotatedError, one_line
-from camcli.evaluation.annotation_files import (
-    bytes_of,
-    expect_folder,
-    expect_shape,
-    find_file,
-    lines_of,
-    numbers,
-    shorten,
-)
 from camcli.evaluation.objects import Object, Shape, clip_box, mask_box, polygon_mask
 from camcli.images.decode import DECODE_ERRORS
 
@@ -58,11 +50,11 @@ def yolo(folder: Path) -> AnnotationReader:
     A line is `class cx cy w h` or an outline `class x1 y1 x2 y2 x3 y3 ...`, relative to the image's
     size. An empty file means no objects.
     """
-    expect_folder(folder)
+    _expect_folder(folder)
 
     def read(name: Path, shape: Shape) -> tuple[Object, ...]:
-        file = find_file(folder, name, ".polygons.txt", ".boxes.txt", ".txt")
-        lines = ((n, line) for n, line in enumerate(lines_of(file), 1) if line.strip())
+        file = _find_file(folder, name, ".polygons.txt", ".boxes.txt", ".txt")
+        lines = ((n, line) for n, line in enumerate(read_lines(file), 1) if line.strip())
         return tuple(_yolo_object(line, shape, f"{file}, line {n}") for n, line in lines)
 
     return read
@@ -70,13 +62,14 @@ def yolo(folder: Path) -> AnnotationReader:
 
 def _yolo_object(line: str, shape: Shape, where: str) -> Object:
     label, *fields = line.split()
-    values = numbers(fields)
+    values = _finite_numbers(fields)
     is_outline = len(fields) >= 6 and len(fields) % 2 == 0
     relative = all(-0.01 <= value <= 1.01 for value in values)
     if not values or not relative or not (is_outline or len(fields) == 4):
+        excerpt = line if len(line) <= 40 else f"{line[:40]}..."
         raise AnnotationError(
-            f"{where}: '{shorten(line)}': expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 "
-            "..., relative to the image (0 to 1)"
+            f"{where}: '{excerpt}': expected class cx cy w h, or class x1 y1 x2 y2 x3 y3 ..., "
+            "relative to the image (0 to 1)"
         )
     height, width = shape
     if is_outline:
@@ -89,14 +82,16 @@ def _yolo_object(line: str, shape: Shape, where: str) -> Object:
 
 def voc(folder: Path) -> AnnotationReader:
     """Read `<name>.xml` of Pascal VOC, where pixels count from 1 and boxes include both ends."""
-    expect_folder(folder)
+    _expect_folder(folder)
 
     def read(name: Path, shape: Shape) -> tuple[Object, ...]:
-        file = find_file(folder, name, ".xml")
-        root = _xml(file)
-        stated = numbers([root.findtext(f"size/{side}", "0") for side in ("height", "width")])
+        file = _find_file(folder, name, ".xml")
+        root = _parse_xml(file)
+        stated = _finite_numbers(
+            [root.findtext(f"size/{side}", "0") for side in ("height", "width")]
+        )
         if stated and all(stated):  # some tools write zeros
-            expect_shape((int(stated[0]), int(stated[1])), shape, name, file)
+            _expect_shape((int(stated[0]), int(stated[1])), shape, name, file)
         return tuple(_voc_object(found, shape, file) for found in root.iterfind("object"))
 
     return read
@@ -104,7 +99,7 @@ def voc(folder: Path) -> AnnotationReader:
 
 def _voc_object(found: ElementTree.Element, shape: Shape, file: Path) -> Object:
     label = (found.findtext("name") or "").strip()
-    sides = numbers(
+    sides = _finite_numbers(
         [found.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
     )
     if not label or not sides:
@@ -116,8 +111,8 @@ def _voc_object(found: ElementTree.Element, shape: Shape, file: Path) -> Object:
     return Object(label, box, difficult=found.findtext("difficult", "0").strip() == "1")
 
 
-def _xml(file: Path) -> ElementTree.Element:
-    data = bytes_of(file)
+def _parse_xml(file: Path) -> ElementTree.Element:
+    data = _bytes_of(file)
     # Entities may expand without bound or name other files. They are declared in a DTD only. UTF-16
     # is the one encoding the parser accepts in which the DTD would be spelt with other bytes.
     if b"<!DOCTYPE" in data or b"\0" in data:
@@ -128,7 +123,7 @@ def _xml(file: Path) -> ElementTree.Element:
         raise AnnotationError(f"{file}: not XML ({one_line(error)})") from None
 
 
-_COLUMNS = ("image", "class", "x0", "y0", "x1", "y1")
+_FIELDS = ("image", "class", "x0", "y0", "x1", "y1")
 
 
 def csv_table(file: Path) -> AnnotationReader:
@@ -151,12 +146,11 @@ def csv_table(file: Path) -> AnnotationReader:
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a table with their line numbers."""
-    rows = csv.DictReader(lines_of(file), skipinitialspace=True)
+    rows = csv.DictReader(read_lines(file), skipinitialspace=True)
     try:
-        if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
+        if missing := [name for name in _FIELDS if name not in (rows.fieldnames or ())]:
             raise AnnotationError(
-                f"{file}: no column '{missing[0]}': expected a first line with {','.join(_COLUMNS)}"
+                f"{file}: no column '{missing[0]}': expected a first line with {','.join(_FIELDS)}"
             )
         for row in rows:
             yield rows.line_num, row
@@ -166,9 +160,9 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _csv_object(row: Mapping[str, str | None], shape: Shape, where: str) -> Object:
     label = (row["class"] or "").strip()
-    sides = numbers([row[side] or "" for side in _COLUMNS[2:]])
+    sides = _finite_numbers([row[side] or "" for side in _FIELDS[2:]])
     if not label or not sides:
-        raise AnnotationError(f"{where}: expected {','.join(_COLUMNS)}, with numbers for the box")
+        raise AnnotationError(f"{where}: expected {','.join(_FIELDS)}, with numbers for the box")
     x0, y0, x1, y1 = sides
     return Object(label, clip_box((x0, y0, x1, y1), shape, where))
 
@@ -183,10 +177,10 @@ def masks(folder: Path) -> AnnotationReader:
     As in Pascal VOC's SegmentationClass, 0 is the background and 255 is void. All pixels of a class
     are one object.
     """
-    expect_folder(folder)
+    _expect_folder(folder)
 
     def read(name: Path, shape: Shape) -> tuple[Object, ...]:
-        values = _mask_values(name, find_file(folder, name, ".png"), shape)
+        values = _mask_values(name, _find_file(folder, name, ".png"), shape)
         labels = [label for label in np.unique(values).tolist() if label not in (0, VOID)]
         found = {str(label): values == label for label in labels}
         return tuple(Object(label, mask_box(mask), mask) for label, mask in found.items())
@@ -197,7 +191,7 @@ def masks(folder: Path) -> AnnotationReader:
 def _mask_values(name: Path, file: Path, shape: Shape) -> NDArray[np.integer]:
     try:
         with Image.open(file) as image:
-            expect_shape((image.height, image.width), shape, name, file)
+            _expect_shape((image.height, image.width), shape, name, file)
             if image.mode not in ("1", "L", "P", "I;16", "I"):
                 raise AnnotationError(
                     f"{file}: a mask in {image.mode}: expected a grey or palette image of indices"
@@ -214,3 +208,50 @@ ANNOTATION_FORMATS: Mapping[str, Callable[[Path], AnnotationReader]] = MappingPr
     {"yolo": yolo, "voc": voc, "csv": csv_table, "masks": masks}
 )
 """The formats by name, each a function from a path to a reader."""
+
+
+def _expect_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise AnnotationError(f"'{folder}': expected a folder of annotations")
+
+
+def _expect_shape(stated: Shape, shape: Shape, name: Path, file: Path) -> None:
+    """Raise AnnotationError if the file is for an image of another size."""
+    if stated != shape:
+        raise AnnotationError(
+            f"{file}: size {stated[1]} x {stated[0]}, expected {shape[1]} x {shape[0]}, the "
+            f"upright size of {name}"
+        )
+
+
+def _find_file(folder: Path, name: Path, *endings: str) -> Path:
+    """Return the first file that exists for the image `name`. Raises NotAnnotatedError."""
+    files = [folder / name.with_suffix(ending) for ending in endings]
+    for file in files:
+        if file.is_file():
+            return file
+    raise NotAnnotatedError(f"{name}: no {' or '.join(map(str, files))}")
+
+
+def read_lines(file: Path) -> list[str]:
+    """Read the lines of a text file. Raises AnnotationError."""
+    try:
+        return _bytes_of(file).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise AnnotationError(f"{file}: expected text in UTF-8") from None
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise AnnotationError(f"{file}: {error.strerror}") from None
+
+
+def _finite_numbers(fields: Iterable[str]) -> list[float]:
+    """Return the fields as finite numbers, or an empty list if any field is not one."""
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        return []
+    return values if all(map(math.isfinite, values)) else []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from camcli.capture.targets import ClassTarget, folded, parse_target
 from camcli.errors import AnnotationError, TargetError
-from camcli.evaluation.annotation_files import lines_of
+from camcli.evaluation.annotations import read_lines
 
 
 def class_finder(
@@ -31,7 +31,8 @@ def class_finder(
             "a file with lines such as 'dog: 151-268'"
         )
     found: dict[str, set[int]] = defaultdict(set)
-    for label, index in _parsed(file, names, count) if file else _by_name(names):
+    by_name = ((name, index) for index, name in enumerate(names or ()))
+    for label, index in _parse_class_map(file, names, count) if file else by_name:
         found[folded(label)].add(index)
 
     def classes_of(label: str) -> frozenset[int]:
@@ -45,14 +46,10 @@ def class_finder(
     return classes_of
 
 
-def _by_name(names: Sequence[str] | None) -> Iterator[tuple[str, int]]:
-    return ((name, index) for index, name in enumerate(names or ()))
-
-
-def _parsed(
+def _parse_class_map(
     file: Path, names: Sequence[str] | None, count: int | None
 ) -> Iterator[tuple[str, int]]:
-    for number, line in enumerate(lines_of(file), 1):
+    for number, line in enumerate(read_lines(file), 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue

@@ -21,9 +21,9 @@ from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.correlation import pearson, ranks
 from camcli.evaluation.ground_truth import Annotation
 from camcli.evaluation.imputation import impute
-from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.objects import Object
 from camcli.evaluation.randomization import cascading_randomization
+from camcli.evaluation.study import MethodRunner
 from camcli.images.geometry import MapArray
 from camcli.render import draw
 from camcli.render.boxes import BOX_THRESHOLD, BOX_THRESHOLDS
@@ -163,8 +163,8 @@ class BatchEvidence:
 class MapEvidence:
     """The evidence of one method's or baseline's maps of a batch.
 
-    The public properties are named as in EVIDENCE. Those of an annotation have a value for each of
-    the N images.
+    The public properties are named as in METRIC_EVIDENCE. Those of an annotation have a value for
+    each of the N images.
     """
 
     def __init__(self, batch: BatchEvidence, row: str) -> None:
@@ -243,7 +243,6 @@ class MapEvidence:
 
     @cached_property
     def _masked_images(self) -> Tensor:
-        """The images multiplied by `mask` (N,3,H,W)."""
         hidden = self.batch.fill(self.batch.runner.protocol.masking)
         return perturbation.blend(self.batch.images, self.mask, hidden)
 

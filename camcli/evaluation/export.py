@@ -39,11 +39,11 @@ def metrics_record(summary: Summary) -> dict[str, Any]:
                 "source": METRICS[name].source,
                 "rows": {row: _without_nan(asdict(one)) for row, one in column.items()},
                 "by_class": summary.class_means.get(name),
-                "top1": summary.top1.get(name),
             }
             for name, column in summary.estimates.items()
         },
-        "matrices": summary.matrices,
+        **{name: summary.matrices.get(name) for name, one in METRICS.items() if one.has_matrix},
+        **{one.top1: summary.top1.get(name) for name, one in METRICS.items() if one.top1},
         "curves": {
             name: {
                 row: [*map(finite, points)]
@@ -80,7 +80,6 @@ def scores_csv(scores: Scores) -> bytes:
 
 
 def _options(study: Study) -> dict[str, Any]:
-    """Return the options by the names of the command line."""
     model, truth = study.model, study.truth
     return {
         "model": model.name,
@@ -96,7 +95,7 @@ def _options(study: Study) -> dict[str, Any]:
         "fit": study.inputs.fit,
         "batch_size": study.inputs.batch_size,
         "methods": list(study.methods),
-        "baselines": list(BASELINES),
+        "controls": list(BASELINES),
         "interval": {"level": LEVEL, "resamples": RESAMPLES},
         "protocol": asdict(study.protocol),
     }

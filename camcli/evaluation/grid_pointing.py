@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from camcli.evaluation import perturbation
-from camcli.evaluation.method_runner import MethodRunner
+from camcli.evaluation.study import MethodRunner
 
 WAITING_LIMIT = 16
 """How many images of a class wait for a grid at most."""
@@ -64,7 +64,7 @@ def compose(grids: Sequence[Sequence[Tile]], image_size: str) -> Tensor:
 
 @dataclass(frozen=True)
 class GridEvidence:
-    """The evidence of one method's maps of grids. The fields are named as in EVIDENCE."""
+    """The evidence of one method's maps of grids. The fields are named as in METRIC_EVIDENCE."""
 
     grid_map: Tensor
     grid_cell: Tensor

@@ -79,7 +79,6 @@ def _resampled(count: int, seed: int) -> list[NDArray[np.uint8]]:
 
 
 def _estimate(metric: Metric, row: int, values: Floats, seed: int) -> Estimate:
-    """Return the estimate for one row of a metric's values (M,n)."""
     own = values[row, np.isfinite(values[row])]
     mean = float(own.mean()) if own.size else float("nan")
     ((low, high),) = bootstrap(own[None], seed).tolist()

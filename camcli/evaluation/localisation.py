@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from camcli.evaluation.registry import register
+from camcli.evaluation.registry import GRAD_CAM_PP, register_metric
 from camcli.images.geometry import Box, MapArray
 from camcli.render.boxes import BOX_THRESHOLD, largest_box
 
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 _TIE = 1e-6
 """The largest difference that resizing makes between equal values."""
 
-_GRAD_CAM_PP = "Chattopadhay et al. 2018, arXiv:1710.11063"
-_register = partial(register, better="higher", default=True)
+_register = partial(register_metric, better="higher", default=True)
 
 
 @_register("pointing", source="Zhang et al. 2018, arXiv:1608.00507", class_mean=True)
@@ -69,7 +68,7 @@ def loc(photo_map: MapArray, objects: Sequence[Object], delta: float = 0.0) -> f
     return float((above & boxed).sum() / ((above | boxed).sum() or 1))
 
 
-@_register("loc-0", source=_GRAD_CAM_PP)
+@_register("loc-0", source=GRAD_CAM_PP)
 def loc_0(photo_map: MapArray, objects: Sequence[Object]) -> float:
     """Loc(0): the map's area in the boxes, relative to the boxes and its area outside.
 
@@ -78,7 +77,7 @@ def loc_0(photo_map: MapArray, objects: Sequence[Object]) -> float:
     return loc(photo_map, objects, 0.0)
 
 
-@_register("loc-0.25", source=_GRAD_CAM_PP)
+@_register("loc-0.25", source=GRAD_CAM_PP)
 def loc_25(photo_map: MapArray, objects: Sequence[Object]) -> float:
     """Loc(0.25): the same for the area above a quarter of the map's maximum.
 
@@ -87,7 +86,7 @@ def loc_25(photo_map: MapArray, objects: Sequence[Object]) -> float:
     return loc(photo_map, objects, 0.25)
 
 
-@_register("loc-0.5", source=_GRAD_CAM_PP)
+@_register("loc-0.5", source=GRAD_CAM_PP)
 def loc_50(photo_map: MapArray, objects: Sequence[Object]) -> float:
     """Loc(0.5): the same for the area above half of the map's maximum.
 
@@ -109,7 +108,7 @@ def best_iou(
     return max((iou(box, one.box) for one in objects), default=0.0) if box else 0.0
 
 
-@_register("localised", source="Russakovsky et al. 2015, arXiv:1409.0575", top1=True)
+@_register("localised", source="Russakovsky et al. 2015, arXiv:1409.0575", top1="top1")
 def localised(
     photo_map: MapArray,
     objects: Sequence[Object],
@@ -151,15 +150,15 @@ def covered_share(photo_map: MapArray, objects: Sequence[Object], box_threshold:
 def iou(one: Box, other: Box) -> float:
     """Compute the intersection of two boxes divided by their union, 0 to 1."""
     x0, y0, x1, y1 = (*map(max, one[:2], other[:2]), *map(min, one[2:], other[2:]))
-    shared = _area((x0, y0, x1, y1))
-    return shared / (_area(one) + _area(other) - shared or 1)
+    shared = _box_area((x0, y0, x1, y1))
+    return shared / (_box_area(one) + _box_area(other) - shared or 1)
 
 
 def region(objects: Iterable[Object], shape: tuple[int, ...]) -> Mask:
     """Return the pixels (H,W) of any of the objects: of their masks, or else of their boxes."""
     found = np.zeros(shape, bool)
     for one in objects:
-        found |= _inside(one.box, shape) if one.mask is None else one.mask
+        found |= _box_mask(one.box, shape) if one.mask is None else one.mask
     return found
 
 
@@ -167,11 +166,11 @@ def _boxed(objects: Iterable[Object], shape: tuple[int, ...]) -> Mask:
     return region([replace(one, mask=None) for one in objects], shape)
 
 
-def _inside(box: Box, shape: tuple[int, ...]) -> Mask:
+def _box_mask(box: Box, shape: tuple[int, ...]) -> Mask:
     y, x = (np.arange(side) + 0.5 for side in shape)
     x0, y0, x1, y1 = box
     return np.outer((y >= y0) & (y < y1), (x >= x0) & (x < x1))
 
 
-def _area(box: Box) -> float:
+def _box_area(box: Box) -> float:
     return max(0, box[2] - box[0]) * max(0, box[3] - box[1])

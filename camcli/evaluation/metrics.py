@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camcli.evaluation.correlation import pearson, spearman
-from camcli.evaluation.registry import Alarm, Curve, Matrix, register
+from camcli.evaluation.registry import GRAD_CAM_PP, Alarm, Curve, Matrix, register_metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,13 +18,12 @@ TIE = 1e-4
 """The relative difference below which two probabilities count as equal. Summation in another order
 changes float32 scores by about 1e-5."""
 
-_GRAD_CAM_PP = "Chattopadhay et al. 2018, arXiv:1710.11063"
 _RISE = "Petsiuk et al. 2018 (RISE), arXiv:1806.07421"
 _ROAD = "Rong et al. 2022, arXiv:2202.00449"
 _ADCC = "Poppi et al. 2021 (ADCC), arXiv:2104.10252"
 
 
-@register("average-drop", better="lower", source=_GRAD_CAM_PP, percent=True, default=True)
+@register_metric("average-drop", better="lower", source=GRAD_CAM_PP, percent=True, default=True)
 def average_drop(probability: Tensor, masked_probability: Tensor) -> Tensor:
     """Average Drop: the share of the class probability that is lost on the masked image.
 
@@ -34,7 +33,7 @@ def average_drop(probability: Tensor, masked_probability: Tensor) -> Tensor:
     return 100 * (probability - masked_probability).clamp(min=0) / probability
 
 
-@register("increase", better="higher", source=_GRAD_CAM_PP, percent=True, default=True)
+@register_metric("increase", better="higher", source=GRAD_CAM_PP, percent=True, default=True)
 def increase(probability: Tensor, masked_probability: Tensor) -> Tensor:
     """Increase in Confidence: how often the class probability is higher on the masked image.
 
@@ -45,10 +44,10 @@ def increase(probability: Tensor, masked_probability: Tensor) -> Tensor:
     return _nan_like(risen, masked_probability)
 
 
-@register(
+@register_metric(
     "win",
     better="higher",
-    source=_GRAD_CAM_PP,
+    source=GRAD_CAM_PP,
     percent=True,
     trace=Matrix("masked_probability", "other_masked_probabilities"),
 )
@@ -65,7 +64,7 @@ def win(masked_probability: Tensor, other_masked_probabilities: Tensor) -> Tenso
     return _nan_like(100 * ((1 + won - lost) / 2).mean(0), own + others.sum(0))
 
 
-@register(
+@register_metric(
     "insertion",
     better="higher",
     source=_RISE,
@@ -77,10 +76,10 @@ def insertion(insertion_curve: Tensor) -> Tensor:
 
     By the trapezoid rule, over shares of pixels from 0 to 1. (N,S) -> (N,), 0 to 1
     """
-    return _area(insertion_curve)
+    return _area_under(insertion_curve)
 
 
-@register(
+@register_metric(
     "deletion",
     better="lower",
     source=_RISE,
@@ -92,10 +91,10 @@ def deletion(deletion_curve: Tensor) -> Tensor:
 
     By the trapezoid rule, over shares of pixels from 0 to 1. (N,S) -> (N,), 0 to 1
     """
-    return _area(deletion_curve)
+    return _area_under(deletion_curve)
 
 
-@register(
+@register_metric(
     "road",
     better="lower",
     source=_ROAD,
@@ -111,7 +110,7 @@ def road(road_morf: Tensor) -> Tensor:
     return road_morf.mean(1)
 
 
-@register(
+@register_metric(
     "road-least",
     better="higher",
     source=_ROAD,
@@ -125,7 +124,7 @@ def road_least(road_lerf: Tensor) -> Tensor:
     return road_lerf.mean(1)
 
 
-@register("grid", better="higher", source="Rao et al. 2022, arXiv:2205.10435")
+@register_metric("grid", better="higher", source="Rao et al. 2022, arXiv:2205.10435")
 def grid(grid_map: Tensor, grid_cell: Tensor) -> Tensor:
     """Grid pointing: the share of the map of a 2x2 grid of images that lies on the class's image.
 
@@ -141,7 +140,7 @@ def grid(grid_map: Tensor, grid_cell: Tensor) -> Tensor:
     return pointed
 
 
-@register(
+@register_metric(
     "occlusion-correlation", better="higher", source="Selvaraju et al. 2017, arXiv:1610.02391"
 )
 def occlusion_correlation(raw_map: Tensor, occlusion_map: Tensor) -> Tensor:
@@ -153,7 +152,7 @@ def occlusion_correlation(raw_map: Tensor, occlusion_map: Tensor) -> Tensor:
     return spearman(raw_map, occlusion_map)
 
 
-@register("complexity", better="lower", source=_ADCC, percent=True, compared=False)
+@register_metric("complexity", better="lower", source=_ADCC, percent=True, compared=False)
 def complexity(mask: Tensor) -> Tensor:
     """Complexity: the mean of the map in [0, 1], its L1 norm divided by the number of pixels.
 
@@ -162,7 +161,7 @@ def complexity(mask: Tensor) -> Tensor:
     return 100 * mask.mean((1, 2))
 
 
-@register("coherency", better="higher", source=_ADCC, percent=True, compared=False)
+@register_metric("coherency", better="higher", source=_ADCC, percent=True, compared=False)
 def coherency(mask: Tensor, mask_of_masked: Tensor) -> Tensor:
     """Coherency: the correlation of the map with the map of the masked image.
 
@@ -172,7 +171,7 @@ def coherency(mask: Tensor, mask_of_masked: Tensor) -> Tensor:
     return (50 * (pearson(mask, mask_of_masked) + 1)).nan_to_num(0.0)
 
 
-@register(
+@register_metric(
     "sanity",
     better="lower",
     source="Adebayo et al. 2018, arXiv:1810.03292",
@@ -205,7 +204,7 @@ def _nan_like(values: Tensor, evidence: Tensor) -> Tensor:
     return values.where(evidence.isfinite(), float("nan"))
 
 
-def _area(curve: Tensor) -> Tensor:
+def _area_under(curve: Tensor) -> Tensor:
     """Integrate curves (N,S) over evenly spaced points from 0 to 1 by the trapezoid rule."""
     ends = (curve[:, 0] + curve[:, -1]) / 2
     return (curve.sum(1) - ends) / (curve.shape[1] - 1)

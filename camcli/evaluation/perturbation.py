@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d, interpolate
 from camcli.images.preprocess import Preset
 
 
-def sum_colours(maps: Tensor, sign: str) -> Tensor:
+def sum_gradients(maps: Tensor, sign: str) -> Tensor:
     """Sum images of signed gradients (N,3,H,W) over the colours, (N,H,W). Maps (N,h,w) stay.
 
     `sign` is `abs` for absolute values, or `positive` for the positive part.

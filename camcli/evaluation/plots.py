@@ -82,7 +82,6 @@ def plot_names() -> list[str]:
 
 
 def _curves(summary: Summary, metric: Metric, curves: Floats) -> Pixels:
-    """Draw the mean curves (M,S) of a metric."""
     trace, rows = metric.trace, summary.scores.study.rows
     assert isinstance(trace, Curve)
     canvas = _blank(640, 400)
@@ -97,8 +96,8 @@ def _curves(summary: Summary, metric: Metric, curves: Floats) -> Pixels:
     for i, (curve, colour) in enumerate(zip(curves, _colours(rows), strict=True)):
         points = panel.place(np.nan_to_num(np.stack([x, curve], axis=1)))
         thickness = _SCALE if rows[i] in BASELINES else 2 * _SCALE
-        for part in _parts(points, np.isfinite(curve)):
-            _line(canvas, part, colour, thickness, dashed=_dashed(i, rows))
+        for part in _split(points, np.isfinite(curve)):
+            _draw_line(canvas, part, colour, thickness, dashed=_dashed(i, rows))
     images = f"{len(summary.scores.classes)} images"
     title = f"{metric.name}: {trace.y}, {images} ({metric.better} is better)"
     _text(canvas, title, (16, 24), 0.48)
@@ -107,14 +106,14 @@ def _curves(summary: Summary, metric: Metric, curves: Floats) -> Pixels:
     return canvas
 
 
-def _parts(points: NDArray[np.int32], defined: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+def _split(points: NDArray[np.int32], defined: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     """Split points (P,2) at those that are not defined, and leave these out."""
     inner = np.flatnonzero(np.diff(defined)) + 1
     pieces = zip(np.split(points, inner), np.split(defined, inner), strict=True)
     return [piece for piece, known in pieces if known[0]]
 
 
-def _line(
+def _draw_line(
     canvas: Pixels, points: NDArray[np.int32], colour: Colour, thickness: int, *, dashed: bool
 ) -> None:
     """Draw a line through points (P,2) in pixels of the picture, or a dot for a single point."""
@@ -205,7 +204,7 @@ def _legend(canvas: Pixels, rows: Sequence[str], corner: tuple[int, int]) -> Non
     x, y = corner
     for i, (row, colour) in enumerate(zip(rows, _colours(rows), strict=True)):
         ends = np.array([[x, y + 20 * i], [x + 20, y + 20 * i]], np.int32) * _SCALE
-        _line(canvas, ends, colour, 3 * _SCALE, dashed=_dashed(i, rows))
+        _draw_line(canvas, ends, colour, 3 * _SCALE, dashed=_dashed(i, rows))
         _text(canvas, row, (x + 26, y + 20 * i + 4))
 
 

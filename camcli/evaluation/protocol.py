@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from camcli.evaluation.registry import EVIDENCE
+from camcli.evaluation.registry import METRIC_EVIDENCE
 
 MASKINGS = ("black", "mean")
 """The colour that a masked pixel fades to: black, or the mean colour."""
@@ -45,5 +45,7 @@ class Protocol:
 
     def deciding(self, evidence: Iterable[str]) -> dict[str, Any]:
         """Return the options that decide the named evidence, in the order of the fields."""
-        options = {"gradient_sign", "seed"}.union(*(EVIDENCE[name].options for name in evidence))
+        options = {"gradient_sign", "seed"}.union(
+            *(METRIC_EVIDENCE[name].options for name in evidence)
+        )
         return {field: value for field, value in asdict(self).items() if field in options}

@@ -18,13 +18,15 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
+GRAD_CAM_PP = "Chattopadhay et al. 2018, arXiv:1710.11063"
+"""The paper that metrics of several files are from."""
 EvidencePlace: TypeAlias = Literal["image", "grid", "annotation"]
 """A batch of images, grids of images, or one annotated photo, of which evidence is taken."""
 
 
 @dataclass(frozen=True)
-class EvidenceKind:
-    """A row of EVIDENCE: something that a metric may ask for by naming a parameter after it.
+class MetricEvidence:
+    """A row of METRIC_EVIDENCE: something that a metric may ask for by naming a parameter after it.
 
     `shape` is that of a batch, or of a single photo for evidence of an annotation. `options` are
     the fields of Protocol that decide it. `randomizes` is True if taking it replaces the network's
@@ -41,35 +43,35 @@ class EvidenceKind:
 
 _MASKING = ("masking", "normalize")
 _INSERTION, _DELETION = ("insertion_fill", "curve_steps"), ("deletion_fill", "curve_steps")
-_ROAD = ("road_noise",)
+_NOISE = ("road_noise",)
 _GRID = ("min_confidence", "grid_image_size")
 
 _KINDS = (
-    EvidenceKind("mask", "N H W", "the map in [0, 1] at input size", ("normalize",)),
-    EvidenceKind("raw_map", "N H W", "the unscaled map at input size, possibly signed"),
-    EvidenceKind("probability", "N", "Y, the class probability on the image"),
-    EvidenceKind("masked_probability", "N", "O, the same on the image times `mask`", _MASKING),
-    EvidenceKind("other_masked_probabilities", "R N", "the same of each other map", _MASKING),
-    EvidenceKind("mask_of_masked", "N H W", "`mask` for the image times `mask`", _MASKING),
-    EvidenceKind("insertion_curve", "N S", "Y while top pixels replace the fill", _INSERTION),
-    EvidenceKind("deletion_curve", "N S", "Y while the fill replaces top pixels", _DELETION),
-    EvidenceKind("road_morf", "N S", "1 while the class is predicted, top pixels first", _ROAD),
-    EvidenceKind("road_lerf", "N S", "1 while the class is predicted, top pixels last", _ROAD),
-    EvidenceKind("occlusion_map", "N H W", "the occlusion map", ("window", "stride")),
-    EvidenceKind(
+    MetricEvidence("mask", "N H W", "the map in [0, 1] at input size", ("normalize",)),
+    MetricEvidence("raw_map", "N H W", "the unscaled map at input size, possibly signed"),
+    MetricEvidence("probability", "N", "Y, the class probability on the image"),
+    MetricEvidence("masked_probability", "N", "O, the same on the image times `mask`", _MASKING),
+    MetricEvidence("other_masked_probabilities", "R N", "the same of each other map", _MASKING),
+    MetricEvidence("mask_of_masked", "N H W", "`mask` for the image times `mask`", _MASKING),
+    MetricEvidence("insertion_curve", "N S", "Y while top pixels replace the fill", _INSERTION),
+    MetricEvidence("deletion_curve", "N S", "Y while the fill replaces top pixels", _DELETION),
+    MetricEvidence("road_morf", "N S", "1 while the class is predicted, top pixels first", _NOISE),
+    MetricEvidence("road_lerf", "N S", "1 while the class is predicted, top pixels last", _NOISE),
+    MetricEvidence("occlusion_map", "N H W", "the occlusion map", ("window", "stride")),
+    MetricEvidence(
         "randomized_correlation",
         "N S",
         "rank correlation with the map of the network at each step of weight randomization",
         ("sanity_steps",),
         randomizes=True,
     ),
-    EvidenceKind("grid_map", "N 2H 2W", "raw map of a 2x2 grid for one image", _GRID, "grid"),
-    EvidenceKind("grid_cell", "N", "cell of that image: 0 1 above, 2 3 below", _GRID, "grid"),
-    EvidenceKind("photo_map", "H W", "the map in [0, 1] at photo size", place="annotation"),
-    EvidenceKind("objects", "", "the objects of the class, at least one", place="annotation"),
-    EvidenceKind("box_threshold", "", "least share of the maximum in a box", place="annotation"),
+    MetricEvidence("grid_map", "N 2H 2W", "raw map of a 2x2 grid for one image", _GRID, "grid"),
+    MetricEvidence("grid_cell", "N", "cell of that image: 0 1 above, 2 3 below", _GRID, "grid"),
+    MetricEvidence("photo_map", "H W", "the map in [0, 1] at photo size", place="annotation"),
+    MetricEvidence("objects", "", "the objects of the class, at least one", place="annotation"),
+    MetricEvidence("box_threshold", "", "least share of the maximum in a box", place="annotation"),
 )
-EVIDENCE = MappingProxyType({kind.name: kind for kind in _KINDS})
+METRIC_EVIDENCE = MappingProxyType({kind.name: kind for kind in _KINDS})
 """Evidence by name. Evidence of an annotation is taken for one photo at a time, since photos differ
 in size; all other evidence for a batch."""
 
@@ -117,8 +119,9 @@ class Metric:
     describes the metric in tables. `percent` is True if values are percentages. A `default` metric
     is measured if the user names none, one of annotations only if there are some. `compared` is
     False if a baseline may be perfect by construction. `trace` is evidence that is kept for each
-    image beside the value. `class_mean` adds the mean over classes of the means over images, and
-    `top1` the mean that counts images without an object of their class as 0.
+    image beside the value. `class_mean` adds the mean over classes of the means over images. `top1`
+    adds the mean that counts images without an object of their class as 0, and is its key in
+    metrics.json.
     """
 
     name: str
@@ -130,15 +133,16 @@ class Metric:
     compared: bool = True
     trace: Curve | Matrix | None = None
     class_mean: bool = False
-    top1: bool = False
+    top1: str | None = None
     alarm: Alarm | None = None
 
     def __post_init__(self) -> None:
-        if unknown := self.needs - EVIDENCE.keys():
+        if unknown := self.needs - METRIC_EVIDENCE.keys():
             raise ValueError(
-                f"metric {self.name!r} needs {sorted(unknown)}: expected names in {list(EVIDENCE)}"
+                f"metric {self.name!r} needs {sorted(unknown)}: expected names in "
+                f"{list(METRIC_EVIDENCE)}"
             )
-        if len(places := {EVIDENCE[name].place for name in self.needs}) != 1:
+        if len(places := {METRIC_EVIDENCE[name].place for name in self.needs}) != 1:
             raise ValueError(
                 f"metric {self.name!r} needs evidence of {sorted(places)}: expected one place"
             )
@@ -160,18 +164,25 @@ class Metric:
         """The names of the parameters, apart from those that have a default and no evidence."""
         parameters = inspect.signature(self.function).parameters.values()
         return frozenset(
-            one.name for one in parameters if one.default is one.empty or one.name in EVIDENCE
+            one.name
+            for one in parameters
+            if one.default is one.empty or one.name in METRIC_EVIDENCE
         )
 
     @property
     def place(self) -> EvidencePlace:
         """The place of its evidence."""
-        return EVIDENCE[min(self.needs)].place
+        return METRIC_EVIDENCE[min(self.needs)].place
+
+    @property
+    def has_matrix(self) -> bool:
+        """Whether it is computed for every pair of maps."""
+        return isinstance(self.trace, Matrix)
 
     @property
     def randomizes(self) -> bool:
         """Whether it replaces the network's weights for a while."""
-        return any(EVIDENCE[name].randomizes for name in self.needs)
+        return any(METRIC_EVIDENCE[name].randomizes for name in self.needs)
 
     @property
     def summary(self) -> str:
@@ -186,7 +197,7 @@ METRICS = MappingProxyType(_metrics)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def register(name: str, **fields: Any) -> Callable[[Function], Function]:
+def register_metric(name: str, **fields: Any) -> Callable[[Function], Function]:
     """Register the decorated function as a metric; `fields` are those of Metric.
 
     Raises ValueError if the name is taken or the fields do not fit the function.

@@ -31,10 +31,9 @@ from camcli.evaluation.ground_truth import (
     Annotation,
     explained_classes,
 )
-from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.registry import METRICS, Metric
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Failure, Floats, Skipped
-from camcli.evaluation.study import Study
+from camcli.evaluation.study import MethodRunner, Study
 from camcli.images.find import Source
 from camcli.runs.batches import (
     BatchLimit,
@@ -75,7 +74,7 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
     on_grids = [metric for metric in metrics if metric.place == "grid"]
     on_images = [metric for metric in metrics if metric.place != "grid"]
     pools: dict[torch.Size, TilePool] = defaultdict(TilePool)
-    batch_size, runner = study.inputs.batch_size, _runner(study)
+    batch_size, runner = study.inputs.batch_size, study.runner()
     limit = BatchLimit[Sample](batch_size)
 
     def measure(batch: list[Sample]) -> tuple[BatchScores, list[Tile]]:
@@ -103,17 +102,6 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
 
 def _samples(window: Iterable[ReadResult]) -> list[Sample]:
     return [item for item in window if isinstance(item, Sample)]
-
-
-def _runner(study: Study) -> MethodRunner:
-    return MethodRunner(
-        model=study.model,
-        methods=study.methods,
-        protocol=study.protocol,
-        target=study.target,
-        layer=study.layer,
-        batch_size=study.inputs.batch_size,
-    )
 
 
 def _with_target_layer(runner: MethodRunner, images: Tensor) -> MethodRunner:
@@ -172,12 +160,10 @@ def _with_classes(
 
 
 def _annotations(batch: Iterable[Sample]) -> list[Annotation]:
-    """Return the annotations of all images of a batch; none in a run without ground truth."""
     return [sample.annotation for sample in batch if sample.annotation]
 
 
 def _batch_evidence(runner: MethodRunner, images: Tensor, batch: Sequence[Sample]) -> BatchEvidence:
-    """Return a batch's evidence, for the classes that ground truth selected, if there is any."""
     labels = [sample.label for sample in batch if sample.label is not None]
     runner = replace(runner, target=torch.tensor(labels)) if labels else runner
     numbers = [sample.number for sample in batch]
@@ -235,7 +221,6 @@ def _on_host(rows: Iterable[Tensor]) -> Floats:
 
 
 def _confident(runner: MethodRunner, images: Tensor, batch: Sequence[Sample]) -> Iterator[Tile]:
-    """Yield the images that are predicted with enough confidence for a grid."""
     classes, probability = class_and_probability(runner.model, images)
     predicted, confidence = classes.tolist(), probability.tolist()
     for sample, image, label, share in zip(batch, images, predicted, confidence, strict=True):

@@ -1,13 +1,18 @@
-"""A study: everything that decides the result of an evaluation, with its checks."""
+"""A study: everything that decides the result of an evaluation, and the maps of its methods."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from camcli.capture.targets import ClassTarget, parse_target
-from camcli.engine.explain import pick_methods
+from camcli.capture.windows import Window
+from camcli.engine.explain import TargetLike, explain, pick_methods
+from camcli.engine.explanation import Explanation
 from camcli.errors import AnnotationError, MethodError, TargetError
+from camcli.evaluation import perturbation
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.ground_truth import ANNOTATED, GroundTruth
 from camcli.evaluation.protocol import Protocol
@@ -39,6 +44,11 @@ class Study:
     def rows(self) -> tuple[str, ...]:
         """The rows of the result: the methods, then the baselines."""
         return *self.methods, *BASELINES
+
+    def runner(self) -> MethodRunner:
+        """Return what computes the maps of a batch."""
+        size = self.inputs.batch_size
+        return MethodRunner(self.model, self.methods, self.protocol, self.target, self.layer, size)
 
     def check(self) -> None:
         """Raise CamcliError for methods, metrics and targets that no image can have."""
@@ -72,3 +82,38 @@ class Study:
             )
         if self.target == ANNOTATED:
             raise TargetError(f"target '{ANNOTATED}' needs annotations: expected --boxes")
+
+
+@dataclass(frozen=True)
+class MethodRunner:
+    """Everything that the batches of a run share."""
+
+    model: Model
+    methods: tuple[str, ...]
+    protocol: Protocol
+    target: TargetLike = "pred"
+    layer: str | None = None
+    batch_size: int = 16
+
+    @property
+    def window(self) -> Window:
+        """The window of the occlusion method."""
+        return Window(self.protocol.window, self.protocol.stride, self.batch_size)
+
+    def explain(
+        self, images: Tensor, methods: Sequence[str], target: TargetLike | Sequence[TargetLike]
+    ) -> list[Explanation]:
+        """Explain images (N,3,H,W) by these methods, in their order."""
+        return explain(
+            self.model, images, methods, target=target, layer=self.layer, window=self.window
+        )
+
+    def maps(
+        self, explanations: Sequence[Explanation], numbers: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Return the raw maps (N,h,w) of each method and baseline, by name."""
+        sign, seed = self.protocol.gradient_sign, self.protocol.seed
+        maps = {one.method: perturbation.sum_gradients(one.maps, sign) for one in explanations}
+        like = explanations[0].maps
+        baselines = {name: make(numbers, seed).to(like) for name, make in BASELINES.items()}
+        return maps | baselines

@@ -45,13 +45,13 @@ class Summary:
         return {
             name: {
                 row: {
-                    other: None if other == row else _pair(METRICS[name], own, theirs)
+                    other: None if other == row else _pair_mean(METRICS[name], own, theirs)
                     for other, theirs in zip(rows, trace, strict=True)
                 }
                 for row, own in zip(rows, trace, strict=True)
             }
             for name, trace in self.scores.traces.items()
-            if isinstance(METRICS[name].trace, Matrix)
+            if METRICS[name].has_matrix
         }
 
     @cached_property
@@ -92,7 +92,6 @@ class Summary:
 
     @property
     def _of_other_class(self) -> int:
-        """The number of images that are skipped because they have no object of their class."""
         return sum(skipped.reason == OTHER_CLASS for skipped in self.scores.skipped.values())
 
     @cached_property
@@ -160,7 +159,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _pair(metric: Metric, own: Floats, other: Floats) -> float | None:
+def _pair_mean(metric: Metric, own: Floats, other: Floats) -> float | None:
     """Return a metric's mean for one map and a single other one, from their traces (n,)."""
     assert isinstance(metric.trace, Matrix)
     evidence = {

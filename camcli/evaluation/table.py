@@ -15,14 +15,14 @@ from camcli.methods.registry import METHODS
 MARKS = {"fails": "!", "unsure": "~"}
 
 
-def text_table(summary: Summary, width: int | None = None) -> str:
+def terminal_table(summary: Summary, width: int | None = None) -> str:
     """Return a line for each metric, with a column for each row of the study, and notes.
 
     Columns that do not fit into `width` characters follow below the others.
     """
-    parts = [_aligned(_lines(summary), width, 3)]
+    parts = [_align(_lines(summary), width, 3)]
     for name, matrix in summary.matrices.items():
-        parts.append(_aligned(_matrix(name, matrix), width, 1))
+        parts.append(_align(_matrix(name, matrix), width, 1))
     return "\n".join([*parts, *_notes(summary)]) + "\n"
 
 
@@ -63,7 +63,6 @@ def conditions(scores: Scores) -> str:
 
 
 def _notes(summary: Summary) -> Iterator[str]:
-    """Yield the meaning of the marks, the remarks, and the conditions."""
     marks = {one.verdict for column in summary.estimates.values() for one in column.values()}
     baselines = " or ".join(BASELINES)
     if "fails" in marks:
@@ -79,7 +78,7 @@ def _lines(summary: Summary) -> Iterator[list[str]]:
     for name, column in summary.estimates.items():
         metric, of_rows = METRICS[name], list(column.values())
         cells = [_cell(one, metric.percent) for one in of_rows]
-        yield [_with_unit(name), metric.better, _images(of_rows), *cells]
+        yield [_with_unit(name), metric.better, _counts(of_rows), *cells]
 
 
 def _matrix(name: str, matrix: Mapping[str, Mapping[str, float | None]]) -> Iterator[list[str]]:
@@ -97,7 +96,7 @@ def _digits(percent: bool) -> int:
     return 1 if percent else 3
 
 
-def _images(column: Sequence[Estimate]) -> str:
+def _counts(column: Sequence[Estimate]) -> str:
     """Return the number of images, as a range if it differs between rows."""
     counts = [one.images for one in column]
     return "-".join(map(str, dict.fromkeys([min(counts), max(counts)])))
@@ -105,7 +104,7 @@ def _images(column: Sequence[Estimate]) -> str:
 
 def _image_counts(summary: Summary) -> str:
     """Return the number of images of most metrics, and those of the others."""
-    counts = {name: _images(list(column.values())) for name, column in summary.estimates.items()}
+    counts = {name: _counts(list(column.values())) for name, column in summary.estimates.items()}
     ((usual, _),) = Counter(counts.values()).most_common(1)
     others = [f"; `{name}` {count}" for name, count in counts.items() if count != usual]
     return f"{usual} images{''.join(others)}"
@@ -128,7 +127,7 @@ def _piped(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(text.strip() for text in line)} |\n" for line in ruled)
 
 
-def _aligned(lines: Iterator[list[str]], width: int | None, fixed: int) -> str:
+def _align(lines: Iterator[list[str]], width: int | None, fixed: int) -> str:
     """Align columns, in blocks of at most `width` characters that repeat the first `fixed` ones."""
     columns = [
         [text.ljust(max(map(len, column))) for text in column]

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from camcli.errors import CamcliError, one_line
-from camcli.report.folder import SavedResult
-from camcli.report.json_values import number_or_none, text_or_none
+from camcli.report.folder import SavedResult, number_or_none, text_or_none
 from camcli.snapshots.measures import Measures
 from camcli.snapshots.tables import VERDICTS
 

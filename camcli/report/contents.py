@@ -16,7 +16,7 @@ from camcli.report.folder import OutputFolder, read_output_folder
 from camcli.report.maps import cells_per_map
 from camcli.report.originals import Original, find_originals, thumbnail_side
 
-Progress: TypeAlias = Callable[[Iterator[Original], int], Iterator[Original]]
+ShowProgress: TypeAlias = Callable[[Iterator[Original], int], Iterator[Original]]
 """Wraps an iterator of a known length to show its progress."""
 
 
@@ -37,7 +37,7 @@ class ReportOptions:
 
 
 @dataclass(frozen=True)
-class Report:
+class Contents:
     """The contents of a page that will be written to `file`.
 
     Maps with more than `max_cells` cells are reduced.
@@ -87,7 +87,7 @@ class Report:
             yield "the evaluation used other weights than the maps"
 
 
-def collect(folder: Path, file: Path, options: ReportOptions, progress: Progress) -> Report:
+def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProgress) -> Contents:
     """Read everything that the report of an output folder shows. Raises CamcliError.
 
     Thumbnails and maps each get half of the size. `progress` shows how many originals are read.
@@ -96,7 +96,7 @@ def collect(folder: Path, file: Path, options: ReportOptions, progress: Progress
     side = thumbnail_side(len(found.images), budget)
     originals = find_originals(found, options.images, side, options.workers or os.cpu_count() or 1)
     shapes = [one.map_shape for one in found.results if len(one.map_shape) == 2]
-    return Report(
+    return Contents(
         folder=found,
         originals=list(progress(originals, len(found.images))),
         file=file,

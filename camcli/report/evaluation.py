@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError, one_line
 from camcli.images.find import EVALUATION_FILES
-from camcli.report.folder import SavedResult
-from camcli.report.json_values import number_or_none, text_or_none
+from camcli.report.folder import SavedResult, number_or_none, text_or_none
 from camcli.runs.files import path_inside
 
 METRICS_FILE, SCORES_FILE = EVALUATION_FILES
@@ -61,7 +60,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     try:
         record = json.loads((folder / METRICS_FILE).read_bytes())
         metrics = record["metrics"]
-        columns = (*map(str, record["methods"]), *map(str, record["baselines"]))
+        columns = (*map(str, record["methods"]), *map(str, record["controls"]))
         return Evaluation(
             summary=f"{record['model']}, {record['images']} images, target {record['target']}",
             columns=columns,

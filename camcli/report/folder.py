@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
-from camcli.report.json_values import (
-    file_name_or_none,
-    indices_or_empty,
-    list_or_empty,
-    number_or_none,
-    text_or_none,
-)
 from camcli.runs import resume
 from camcli.runs.files import path_inside
 from camcli.runs.manifest import MANIFEST, RUN, Row
@@ -102,7 +97,6 @@ def read_output_folder(folder: Path) -> OutputFolder:
 
 
 def _read_run(folder: Path) -> Row:
-    """Return the run record, or an empty one if it cannot be read."""
     try:
         found = json.loads((folder / RUN).read_bytes())
     except (OSError, ValueError):
@@ -143,3 +137,35 @@ def _result(folder: Path, row: Row) -> SavedResult:
             str(one.relative_to(folder)) for kind, one in named.items() if kind not in files
         ),
     )
+
+
+def number_or_none(value: Any) -> float | None:
+    """Return a finite number, or None for any other value."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and abs(value) <= sys.float_info.max else None
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return a non-empty string, or None for any other value."""
+    return value if isinstance(value, str) and value else None
+
+
+def file_name_or_none(value: Any) -> str | None:
+    """Return a string that can be a file name, or None for any other value."""
+    try:
+        encoded = os.fsencode(text_or_none(value) or "")
+    except UnicodeEncodeError:
+        return None
+    return value if encoded and b"\0" not in encoded and Path(value).name else None
+
+
+def list_or_empty(value: Any) -> list[Any]:
+    """Return a list, or an empty list for any other value."""
+    return value if isinstance(value, list) else []
+
+
+def indices_or_empty(value: Any) -> tuple[int, ...]:
+    """Return a list of non-negative integers as a tuple, or () for any other value."""
+    found = list_or_empty(value)
+    valid = (isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in found)
+    return tuple(found) if all(valid) else ()

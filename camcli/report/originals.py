@@ -134,7 +134,6 @@ def _contains(size: Size, crop: Crop | None) -> bool:
 
 
 def _picture_size(results: Sequence[SavedResult]) -> Size | None:
-    """Return the original's size, read from a saved picture of the same size."""
     for file in (one.files[one.picture] for one in results if one.picture):
         try:
             with Image.open(file) as picture:

@@ -11,16 +11,38 @@ import base64
 import hashlib
 import html
 import json
+import os
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import quote
 
+from camcli.errors import CamcliError
+from camcli.methods.registry import METHODS
+from camcli.render.draw import DIM, Style
+from camcli.report.changes import Change, change_of
+from camcli.report.contents import Contents
+from camcli.report.evaluation import Evaluation, metric_values
+from camcli.report.folder import OutputFolder, SavedResult, number_or_none, text_or_none
+from camcli.report.maps import PackedMap, pack_map
+from camcli.report.originals import Original
+from camcli.snapshots.tables import VERDICTS
+
+Data: TypeAlias = dict[str, Any]
 SCRIPTS = ("data.js", "colours.js", "picture.js", "gallery.js", "viewer.js", "main.js")
 """The files of the page's script, in the order in which they are joined."""
 _POLICY = (
     "default-src 'none'; img-src 'self' file: data:; script-src 'sha256-{script}'; "
     "style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
 )
+RUN_FIELDS = ("model", "weights", "layers", "fuse", "fit", "precision", "device", "region")
+"""The fields of the run record that the page shows. Times are left out: pages stay the same."""
+BROWSER_FORMATS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".avif")
+"""The endings of the image files that browsers can show."""
 
 
 def render_page(data: dict[str, Any]) -> bytes:
@@ -46,5 +68,166 @@ def script_json(value: Any) -> str:
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
+def page_data(report: Contents) -> Data:
+    """Return everything that the page shows: the run, its images and their results."""
+    run, style = report.folder.run, _style(report.folder.run)
+    return {
+        "title": report.title or _default_title(report.folder),
+        "run": _run_fields(run),
+        "notes": [*report.notes()],
+        "alpha": style.alpha,
+        "dim": DIM,
+        "colormaps": [
+            {
+                "table": _base64(style.table(signed).tobytes()),
+                "diverging": style.diverging(signed),
+            }
+            for signed in (False, True)
+        ],
+        "images": [_image_data(report, original) for original in report.originals],
+        "evaluation": _evaluation_data(report.evaluation),
+        "check": _changes_data(report.changes),
+    }
+
+
+def relative_url(file: Path, page_file: Path) -> str:
+    """Return the address of a file relative to the page, percent-encoded byte by byte."""
+    folder = os.path.realpath(page_file.parent)
+    target = os.path.join(os.path.realpath(file.parent), file.name)
+    try:
+        path = os.path.relpath(target, folder)
+    except ValueError:  # on another drive of Windows
+        return Path(target).as_uri()
+    return quote(os.fsencode(Path(path).as_posix()))
+
+
+def _default_title(folder: OutputFolder) -> str:
+    methods = list(dict.fromkeys(result.method for result in folder.results))
+    listed = f"{len(methods)} methods" if len(methods) > 3 else ", ".join(methods)
+    return f"{text_or_none(folder.run.get('model')) or 'camcli'}: {listed}"
+
+
+def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    values = ((name, run.get(name)) for name in RUN_FIELDS)
+    return [
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        for name, value in values
+        if value not in (None, "")
+    ]
+
+
+def _style(run: Mapping[str, Any]) -> Style:
+    default, alpha = Style(), number_or_none(run.get("alpha"))
+    colormap = text_or_none(run.get("colormap")) or default.colormap
+    try:
+        return Style(colormap, default.alpha if alpha is None else alpha)
+    except CamcliError:
+        return default
+
+
+def _image_data(report: Contents, original: Original) -> Data:
+    file, thumbnail = original.file, original.thumbnail
+    shown = file and thumbnail and file.suffix.lower() in BROWSER_FORMATS
+    results = report.folder.images[original.name]
+    return _without_empty(
+        name=original.name,
+        size=original.size,
+        thumbnail=thumbnail and f"data:image/webp;base64,{_base64(thumbnail)}",
+        original=relative_url(file, report.file) if file and shown else None,
+        note=original.note,
+        results=[_result_data(report, result, results) for result in results],
+    )
+
+
+def _result_data(report: Contents, result: SavedResult, siblings: Sequence[SavedResult]) -> Data:
+    change = change_of(result, report.changes_by_image.get(result.image, ()))
+    packed, note = _packed_map(result, report.max_cells)
+    crop, method = result.crop, METHODS.get(result.method)
+    notes = [*(f"{name} is missing" for name in result.missing), note]
+    return _without_empty(
+        method=result.method,
+        target=result.target,
+        layer=result.layer,
+        status=result.status,
+        error=result.error,
+        score=result.score,
+        probability=result.probability,
+        **{"class": _class_name(result)},
+        crop=(crop.x0, crop.y0, crop.x1, crop.y1) if crop else None,
+        boxes=result.boxes or None,
+        signed=method.signed if method else (result.map_min or 0) < 0,
+        map=packed and asdict(packed),
+        range=None if packed or result.map_min is None else (result.map_min, result.map_max),
+        files={kind: relative_url(one, report.file) for kind, one in result.files.items()} or None,
+        picture=result.picture,
+        note="; ".join(filter(None, notes)),
+        change=change and _change_data(report, change),
+        values=dict(metric_values(result, siblings, report.same_model_evaluation)) or None,
+    )
+
+
+def _packed_map(result: SavedResult, max_cells: int) -> tuple[PackedMap | None, str | None]:
+    if "map" not in result.files:
+        return None, None
+    try:
+        packed = pack_map(result.files["map"], max_cells)
+    except CamcliError as error:
+        return None, str(error)
+    if packed is None:
+        return None, "gradients of each pixel: shown as saved, values only in the .npy file"
+    if packed.shape != packed.saved_shape:
+        saved, shown = ("x".join(map(str, shape)) for shape in (packed.saved_shape, packed.shape))
+        return packed, f"map of {saved} cells, reduced to {shown} here"
+    return packed, None
+
+
+def _class_name(result: SavedResult) -> str | None:
+    if result.class_name or result.class_index is None:
+        return result.class_name
+    return f"class {result.class_index}"
+
+
+def _change_data(report: Contents, change: Change) -> Data:
+    return _without_empty(
+        verdict=change.verdict,
+        reasons=change.reasons,
+        measures=change.measures,
+        picture=change.picture and relative_url(change.picture, report.file),
+    )
+
+
+def _evaluation_data(found: Evaluation | None) -> Data | None:
+    if found is None:
+        return None
+    return {
+        "summary": found.summary,
+        "columns": found.columns,
+        "rows": [asdict(row) for row in found.rows],
+        "plots": [
+            (name, f"data:image/png;base64,{_base64(png)}") for name, png in found.plots.items()
+        ],
+    }
+
+
+def _changes_data(changes: Sequence[Change]) -> Data | None:
+    """Return how many results have each verdict, and what only the baseline has."""
+    if not changes:
+        return None
+    counts = Counter(change.verdict for change in changes)
+    missing = [change for change in changes if change.verdict == "missing"]
+    return {
+        "counts": {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]},
+        "missing": [f"{one.image}  {one.method}  {one.target}" for one in missing],
+    }
+
+
+def _without_empty(**values: Any) -> Data:
+    return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 def _sha256(source: str) -> str:
-    return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    return _base64(hashlib.sha256(source.encode()).digest())

@@ -15,8 +15,8 @@ from camcli.capture.hooks import borrowed, tapped
 from camcli.capture.windows import Window
 from camcli.engine.explain import Explanation
 from camcli.evaluation.evidence import BatchEvidence, MapEvidence
-from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.protocol import Protocol
+from camcli.evaluation.study import MethodRunner
 from camcli.models.fold_batchnorm import fold_batchnorm
 from camcli.models.precision import PRECISIONS
 from tests.bench.clock import Measurement, against

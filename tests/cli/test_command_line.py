@@ -88,7 +88,8 @@ def test_json_prints_the_manifest(run: Run, tmp_path: Path) -> None:
 def test_failed_images_are_reported(run: Run, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("x")
     missing = tmp_path / "missing.jpg"
-    found = run("explain", tmp_path / "text.jpg", photo, missing, *TINY, "--output", tmp_path / "o")
+    options = (*TINY, "--method", "gradcam", "--method", "xgradcam", "--output", tmp_path / "o")
+    found = run("explain", tmp_path / "text.jpg", photo, missing, *options)
     assert found.exit_code == 1
     errors = [line for line in stderr(found).splitlines() if line.startswith("Error")]
     assert errors == [

@@ -67,7 +67,9 @@ def test_the_table_and_the_files_agree(
             assert np.asarray(picture).std() > 5
     starts = [curves["deletion"][row][0] for row in rows]
     assert starts == pytest.approx([curves["insertion"][row][-1] for row in rows], abs=1e-6)
-    win = record["matrices"]["win"]
+    assert record["controls"] == [*BASELINES]
+    assert record["top1"] is None, "no annotations"
+    win = record["win"]
     for a in rows:
         for b in rows:
             shares = win[a][b], win[b][a]

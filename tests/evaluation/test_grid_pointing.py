@@ -14,11 +14,11 @@ from PIL import Image
 from camcli.errors import CamcliWarning, MethodError
 from camcli.evaluation.evidence import BatchEvidence
 from camcli.evaluation.grid_pointing import WAITING_LIMIT, Tile, TilePool, compose
-from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import METRICS
 from camcli.evaluation.run import _grid_scores
 from camcli.evaluation.scores import BatchScores
+from camcli.evaluation.study import MethodRunner
 from camcli.models.model import Model
 from tests.support.command import Run, stdout
 from tests.support.evaluation import COLOURS, TINY, Colours

@@ -15,9 +15,9 @@ from camcli.evaluation import metrics
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.evidence import BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, grid_evidence
-from camcli.evaluation.method_runner import MethodRunner
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import METRICS
+from camcli.evaluation.study import MethodRunner
 from camcli.models.model import Model
 from tests.support.metric_oracles import ORACLES, Array, SlowEvidence, bilinear
 from tests.support.networks import GapNet

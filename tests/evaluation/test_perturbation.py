@@ -24,8 +24,8 @@ def test_maps_are_normalized_to_0_and_1() -> None:
 
 def test_signed_gradients_are_summed_over_colours() -> None:
     gradients = torch.tensor([[[[-1.0]], [[2.0]], [[-3.0]]]])
-    assert perturbation.sum_colours(gradients, "abs").item() == 6
-    assert perturbation.sum_colours(gradients, "positive").item() == 2
+    assert perturbation.sum_gradients(gradients, "abs").item() == 6
+    assert perturbation.sum_gradients(gradients, "positive").item() == 2
 
 
 def test_fills_are_black_and_the_mean_colour(images: Tensor) -> None:

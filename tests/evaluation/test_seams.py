@@ -22,7 +22,14 @@ from camcli.evaluation.evidence import MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence
 from camcli.evaluation.objects import Object
 from camcli.evaluation.protocol import Protocol
-from camcli.evaluation.registry import EVIDENCE, METRICS, Alarm, Curve, Matrix, register
+from camcli.evaluation.registry import (
+    METRIC_EVIDENCE,
+    METRICS,
+    Alarm,
+    Curve,
+    Matrix,
+    register_metric,
+)
 from camcli.images.decode import decode
 from camcli.images.geometry import MapArray
 from tests.support.command import Run, line_of, stdout
@@ -36,7 +43,7 @@ def add(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Register a function as the metric `toy`, and load the command as a new process would."""
 
     def call(function: Callable[..., Any], **fields: Any) -> None:
-        register("toy", **{"better": "higher", "source": "Nobody 2020", **fields})(function)
+        register_metric("toy", **{"better": "higher", "source": "Nobody 2020", **fields})(function)
         for module in ("camcli.cli.evaluate", "camcli.cli.evaluate_options"):
             monkeypatch.delitem(sys.modules, module, raising=False)
 
@@ -129,7 +136,7 @@ def test_a_metric_with_a_matrix_has_one_in_every_table(
     header, *values = printed.splitlines()
     assert header.split() == list(ROWS)
     assert [line.split()[0] for line in values if line.startswith(ROWS)] == list(ROWS)
-    matrix = json.loads((out / "metrics.json").read_text())["matrices"]["toy"]
+    matrix = json.loads((out / "metrics.json").read_text())["toy"]
     assert matrix["random"]["random"] is None
     assert matrix["random"]["centre"] == pytest.approx(-matrix["centre"]["random"])
     assert f"{matrix['random']['centre']:.3f}" == line_of(printed, "random").split()[-1]
@@ -163,7 +170,7 @@ def test_a_metric_of_annotations_needs_boxes(
         assert photo_map.ndim == 2
         return len(objects)
 
-    add(count, default=True, class_mean=True, top1=True)
+    add(count, default=True, class_mean=True, top1="toy-top1")
     refused = run("evaluate", annotated, *BLOBS, "--metric", "toy")
     assert refused.stderr_bytes.startswith(b"Error: metric 'toy' needs annotations")
     assert "toy" not in run("evaluate", annotated, *BLOBS).stdout_bytes.decode()
@@ -172,7 +179,7 @@ def test_a_metric_of_annotations_needs_boxes(
     assert found["rows"]["gradcam"]["images"] == 2
     assert found["rows"]["gradcam"]["mean"] >= 1
     assert found["by_class"]["gradcam"] >= 1
-    assert found["top1"]["gradcam"] == found["rows"]["gradcam"]["mean"], "no photo was skipped"
+    assert record["toy-top1"]["gradcam"] == found["rows"]["gradcam"]["mean"], "no photo was skipped"
 
 
 def test_fields_of_the_row_decide_marks_and_remarks(
@@ -216,7 +223,7 @@ def test_registering_refuses_fields_that_do_not_fit_the_function() -> None:
         ("grid", plain, None, "'grid' is registered twice"),
     ):
         with pytest.raises(ValueError, match=message):
-            register(name, better="higher", source="here", trace=trace)(function)
+            register_metric(name, better="higher", source="here", trace=trace)(function)
     assert "toy" not in METRICS
 
 
@@ -230,16 +237,16 @@ def test_a_parameter_with_a_default_is_no_evidence(add: Callable[..., None]) -> 
 
 def test_every_kind_of_evidence_can_be_taken() -> None:
     grids = {field.name for field in dataclasses.fields(GridEvidence)}
-    for name, kind in EVIDENCE.items():
+    for name, kind in METRIC_EVIDENCE.items():
         taken = name in grids if kind.place == "grid" else hasattr(MapEvidence, name)
         assert taken, name
     asked = {name for metric in METRICS.values() for name in metric.needs}
-    assert asked == set(EVIDENCE), "each is used"
+    assert asked == set(METRIC_EVIDENCE), "each is used"
 
 
 def test_every_option_of_the_protocol_decides_some_evidence() -> None:
     options = {field.name for field in dataclasses.fields(Protocol)}
-    named = {option for kind in EVIDENCE.values() for option in kind.options}
+    named = {option for kind in METRIC_EVIDENCE.values() for option in kind.options}
     assert named == options - {"gradient_sign", "seed"}, "which decide all maps"
     assert Protocol().deciding(["road_morf"]) == {
         "gradient_sign": "abs", "road_noise": 0.01, "seed": 0}  # fmt: skip

@@ -10,7 +10,7 @@ from camcli.evaluation.export import metrics_record
 from camcli.evaluation.intervals import bootstrap, estimates
 from camcli.evaluation.plots import _round_ticks, plots
 from camcli.evaluation.summary import Summary
-from camcli.evaluation.table import text_table
+from camcli.evaluation.table import terminal_table
 from tests.support.command import line_of
 from tests.support.evaluation import scores_of
 
@@ -55,7 +55,7 @@ def test_each_row_is_the_mean_of_the_images_with_a_value() -> None:
     assert "insertion of guided: defined on 0 of 8 images" in summary.remarks
     curve = metrics_record(summary)["curves"]["sanity"]["cam"]
     assert curve == [1, None, 1], "a missing value is not 0"
-    assert line_of(text_table(summary), "sanity").split()[:3] == ["sanity", "lower", "2-8"]
+    assert line_of(terminal_table(summary), "sanity").split()[:3] == ["sanity", "lower", "2-8"]
     assert all(picture.startswith(b"\x89PNG") for picture in plots(summary).values())
 
 
@@ -78,7 +78,7 @@ def test_a_method_fails_the_sanity_check_above_the_limit() -> None:
 def test_columns_that_do_not_fit_follow_below() -> None:
     methods = ("cam", "gradcam", "gradcam++", "guided")
     summary = Summary(scores_of(methods, {"insertion": np.random.default_rng(0).random((6, 8))}))
-    whole, narrow = text_table(summary), text_table(summary, 90)
+    whole, narrow = terminal_table(summary), terminal_table(summary, 90)
     assert len(line_of(whole, "insertion")) > 90
     lines = [line for line in narrow.splitlines() if line.startswith(("metric", "insertion"))]
     assert max(map(len, lines)) <= 90
@@ -105,7 +105,9 @@ def test_bootstrap_intervals_have_the_width_of_theory() -> None:
 def test_the_table_explains_marks_and_prints_remarks() -> None:
     insertion = np.array([[0.1] * 4, [0.5] * 4, [0.2] * 4])
     sanity = np.array([[0.9] * 4, [1.0] * 4, [1.0] * 4])
-    text = text_table(Summary(scores_of(["guided"], {"insertion": insertion, "sanity": sanity})))
+    text = terminal_table(
+        Summary(scores_of(["guided"], {"insertion": insertion, "sanity": sanity}))
+    )
     assert "0.100 [0.100, 0.100]!" in text
     assert "! not better than a baseline (random or centre)" in text
     assert "guided fails the sanity check" in text

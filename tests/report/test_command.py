@@ -81,7 +81,7 @@ def test_open_shows_the_page_in_a_browser(
 
 def test_torch_is_not_imported() -> None:
     code = (
-        "import camcli.report.contents, camcli.report.page, camcli.report.page_data, sys; "
+        "import camcli.report.contents, camcli.report.page, camcli.report.page, sys; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

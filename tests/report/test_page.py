@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from camcli.report.page import SCRIPTS, script_json
-from camcli.report.page_data import relative_url
+from camcli.report.page import SCRIPTS, relative_url, script_json
 from tests.support.command import Run
 from tests.support.report import read_page
 

@@ -100,7 +100,7 @@ def make_evaluation(folder: Path, **record: Any) -> Path:
         "target": "pred",
         "layer": "auto",
         "methods": ["gradcam"],
-        "baselines": ["random", "centre"],
+        "controls": ["random", "centre"],
         "metrics": {
             "deletion": {"better": "lower", "unit": None, "source": "a paper", "rows": cells},
             "win": {"better": "higher", "unit": "percent", "source": "another", "rows": cells},

@@ -1,19 +1,26 @@
 """Lay out a comparison figure in whole pixels.
 
-A picture's pixels are then the page's pixels, and nothing is resampled twice.
+A picture's pixels are then the page's pixels, and nothing is resampled twice. Functions on text
+take lengths in inches and font sizes in points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Size
 from camcli.methods.registry import METHODS
 from camcli.render.draw import Style
 from camcli.report.figure.sheet import MapCell, Sheet
-from camcli.report.figure.text import line_height, shorten, words_fit, wrap
 
+POINT = 1 / 72
+"""A point in inches."""
+LINE_SPACING = 1.25
 MIN_WIDTH = 0.6
 """The smallest width of a picture, in inches. Below it, numbers and titles would overlap."""
 LABEL_SIZE = 7.0
@@ -129,7 +136,6 @@ def _widths(sheet: Sheet, columns: int, options: PrintOptions) -> tuple[int, Siz
 
 
 def _longest_label(sheet: Sheet, length: float) -> int:
-    """Return the largest number of lines of a row's label."""
     firsts = map(sheet.first_map, range(len(sheet.columns[0].cells)))
     return max((len(label_lines(cell, length)) for cell in firsts if cell), default=0)
 
@@ -138,3 +144,52 @@ def _has_captions(sheet: Sheet) -> bool:
     """Return whether there are maps of other models, which have classes of their own."""
     others = (column.cells for column in sheet.columns if column.model != sheet.models[0])
     return any(isinstance(cell, MapCell) for cells in others for cell in cells)
+
+
+def line_height(size: float) -> float:
+    """Return the height of a line of text."""
+    return size * LINE_SPACING * POINT
+
+
+def text_width(text: str, size: float) -> float:
+    """Return the width of a line of text."""
+    font = FontProperties(size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) * POINT
+
+
+def words_fit(texts: Sequence[str], width: float, size: float) -> bool:
+    """Return whether every single word is at most `width` wide."""
+    return all(text_width(word, size) <= width for text in texts for word in text.split())
+
+
+def wrap(text: str, width: float, size: float) -> list[str]:
+    """Return the lines of a text, each at most `width` wide unless it is one long word."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".strip()
+            if line and text_width(longer, size) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return lines
+
+
+def shorten(text: str, width: float, size: float, ending: str = "...") -> str:
+    """Return a line of text that is at most `width` wide, with an ending if it was cut."""
+    text = " ".join(text.split())
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + ending, size) > width:
+        text = text[:-1]
+    return text.rstrip() + ending
+
+
+def format_number(value: float) -> str:
+    """Return a positive number with two significant digits."""
+    if 1e-3 <= value < 1e4:
+        return f"{value:.2g}"
+    digits, _, power = f"{value:.1e}".partition("e")
+    return f"{digits}e{int(power)}".replace("-", "\N{MINUS SIGN}")

@@ -100,7 +100,6 @@ def _sheet_cells(
     targets: Sequence[str],
     options: SheetOptions,
 ) -> dict[tuple[str, str], SheetCell]:
-    """Return a cell for each method and target."""
     if not targets:
         return {}
     tensor, crop = preprocess(pixels, model.preset, options.fit)

@@ -29,11 +29,15 @@ from camcli.report.figure.layout import (
     SMALL_SIZE,
     PrintOptions,
     SheetLayout,
+    format_number,
     label_lines,
     lay_out,
+    line_height,
+    shorten,
+    text_width,
+    wrap,
 )
 from camcli.report.figure.sheet import EmptyCell, MapCell, Sheet
-from camcli.report.figure.text import format_number, line_height, shorten, text_width, wrap
 
 SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -114,7 +118,6 @@ def check_ending(file: Path) -> str:
 
 @contextlib.contextmanager
 def _one_glyph_warning() -> Iterator[None]:
-    """Replace matplotlib's warnings of missing glyphs by a single CamcliWarning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", "Glyph ")
         yield
@@ -124,7 +127,6 @@ def _one_glyph_warning() -> Iterator[None]:
 
 
 def _draw_titles(canvas: Canvas, sheet: Sheet) -> None:
-    """Draw the columns' titles, and the models' names above them if there are several."""
     layout, size = canvas.layout, canvas.layout.title_size
     width, baseline = layout.picture[0], 0.055 * layout.dpi
     for number, title in enumerate(layout.columns):
@@ -166,7 +168,6 @@ def _draw_label(canvas: Canvas, row: int, cell: MapCell) -> None:
 
 
 def _draw_caption(canvas: Canvas, cell: MapCell, x: float, y: float) -> None:
-    """Draw the class and its probability above a map."""
     width, dpi = canvas.layout.picture[0], canvas.layout.dpi
     probability = f" {cell.probability:.1%}"
     available = width / dpi - text_width(f"x{probability}", SMALL_SIZE)
@@ -186,7 +187,6 @@ def _map_picture(sheet: Sheet, photo: Pixels, cell: MapCell, style: Style) -> Pi
 
 
 def _draw_empty(canvas: Canvas, cell: EmptyCell, x: float, y: float) -> None:
-    """Draw an empty cell with as much of its reason as fits."""
     (width, height), dpi = canvas.layout.picture, canvas.layout.dpi
     canvas.image(_EMPTY, x, y, width, height)
     max_lines = max(1, int(height / dpi / line_height(SMALL_SIZE)) - 1)

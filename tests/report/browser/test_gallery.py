@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 
 from camcli.images.geometry import Crop
-from camcli.report.contents import Report
+from camcli.report.contents import Contents
 from camcli.report.folder import OutputFolder, SavedResult
 from camcli.report.originals import Original
-from camcli.report.page import render_page
-from camcli.report.page_data import page_data
+from camcli.report.page import page_data, render_page
 from tests.support.browser import (
     DOWN,
     END,
@@ -121,7 +120,9 @@ def test_ten_thousand_images(browser: Browser, tmp_path: Path) -> None:
     result = SavedResult("dog.jpg", "gradcam", "pred", "ok", crop=crop, files=files)
     original = Original("dog.jpg", (140, 105), None, thumbnail.getvalue())
     file = tmp_path / "report.html"
-    data = page_data(Report(OutputFolder(tmp_path, [result], {}), [original], file, max_cells=196))
+    data = page_data(
+        Contents(OutputFolder(tmp_path, [result], {}), [original], file, max_cells=196)
+    )
     (image,) = data["images"]
     data["images"] = [image | {"name": f"{number:05}.jpg"} for number in range(10_000)]
     file.write_bytes(render_page(data))

@@ -20,8 +20,7 @@ from camcli.report.figure.maps import SheetOptions, make_sheet
 from camcli.report.figure.sheet import Column, EmptyCell, MapCell, Sheet
 
 pytest.importorskip("matplotlib")
-from camcli.report.figure.layout import SMALL_SIZE, PrintOptions, lay_out
-from camcli.report.figure.text import format_number
+from camcli.report.figure.layout import SMALL_SIZE, PrintOptions, format_number, lay_out
 from camcli.report.figure.typesetting import (
     SAVE_OPTIONS,
     Canvas,

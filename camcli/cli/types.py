@@ -1,0 +1,97 @@
+"""Types of option values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from camcli.errors import unknown
+from camcli.images.store import AnyPath, parse_path
+
+POSITIVE = click.IntRange(1)
+ANY_PATH = click.Path(path_type=Path)
+FILE_PATH = click.Path(path_type=Path, dir_okay=False)
+FOLDER_PATH = click.Path(path_type=Path, file_okay=False)
+
+
+class Name(click.Choice[str]):
+    """A name in a registry, which is read when the option is used.
+
+    The error for another name suggests the nearest ones.
+    """
+
+    envvar_list_splitter = ","
+
+    def __init__(self, what: str, choices: Iterable[str], *more: str) -> None:
+        self.what = what
+        self.registry = choices
+        self.more = more
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override] # click stores a copy
+        """The names that the registry has now, and the additional ones."""
+        return (*self.registry, *self.more)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            self.fail(unknown(self.what, value, self.choices), param, ctx)
+        return value
+
+
+class Texts(click.types.StringParamType):
+    """Any text. In an environment variable, commas separate several texts."""
+
+    envvar_list_splitter = ","
+
+
+class Names(Name):
+    """A tuple of names, from one value in which commas separate them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(
+            dict.fromkeys(super(Names, self).convert(p.strip(), param, ctx) for p in parts)
+        )
+
+
+class Corners(click.types.StringParamType):
+    """A rectangle x0,y0,x1,y1 with a positive area."""
+
+    name = "corners"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            x0, y0, x1, y1 = map(float, value.split(","))
+        except ValueError:
+            x0, y0, x1, y1 = 0.0, 0.0, 0.0, 0.0
+        if not (0 <= x0 < x1 and 0 <= y0 < y1):
+            self.fail(f"'{value}': expected x0,y0,x1,y1 with x0 < x1 and y0 < y1", param, ctx)
+        return x0, y0, x1, y1
+
+
+class Real(click.FloatRange):
+    """A finite number in a range. FloatRange alone accepts `nan`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
+
+
+class Location(click.ParamType[AnyPath]):
+    """A path or the URL of a store."""
+
+    name = "location"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return parse_path(value) if isinstance(value, str) else value
