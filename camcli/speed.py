@@ -105,6 +105,25 @@ def interrupt(thread: threading.Thread) -> None:
         )
 
 
+@contextlib.contextmanager
+def quiet_interrupts() -> Iterator[None]:
+    """Suppress Python's report of an Interrupted that arrives in a destructor, where it is lost.
+
+    The thread then runs to the end of its batch.
+    """
+    hook = sys.unraisablehook
+
+    def report(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is not Interrupted:
+            hook(unraisable)
+
+    sys.unraisablehook = report
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+
+
 # Gain: explaining one photo took 17 % more processor time without it, `camcli --help` 8 %.
 def skip_last_collection() -> None:
     """Skip the garbage collection at the exit of the interpreter, which searches all of torch."""

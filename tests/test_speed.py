@@ -172,5 +172,22 @@ del one
 """
 
 
+def test_an_interrupt_that_is_lost_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fragile:
+        def __init__(self, error: type[BaseException]) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    reported: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda given: reported.append(given.exc_type))
+    with speed.quiet_interrupts():
+        Fragile(speed.Interrupted)
+        Fragile(ValueError)
+    Fragile(speed.Interrupted)
+    assert reported == [ValueError, speed.Interrupted]
+
+
 def test_there_is_no_garbage_collection_at_exit(enabled: bool) -> None:
     assert python("-c", CYCLE) == ("" if enabled else "collected\n")

@@ -20,7 +20,7 @@ from torch import nn
 
 from camcli.models.model import Model
 from camcli.runs.batches import In, Out
-from camcli.speed import Interrupted, interrupt
+from camcli.speed import Interrupted, interrupt, quiet_interrupts
 
 COUNT = 2
 """The number of workers, if torch has as many threads. More would need more memory."""
@@ -66,14 +66,15 @@ def map_parallel(
         while waiting:
             yield pop_result(waiting)
     finally:
-        if not all(future.done() for future in waiting):
+        with quiet_interrupts():
+            if not all(future.done() for future in waiting):
+                for thread in threads:
+                    interrupt(thread)
+            stopped.set()  # later, so that no thread ends before it is interrupted
+            for _ in threads:
+                inbox.put(None)
             for thread in threads:
-                interrupt(thread)
-        stopped.set()  # later, so that no thread ends before it is interrupted
-        for _ in threads:
-            inbox.put(None)
-        for thread in threads:
-            thread.join()
+                thread.join()
         torch.set_num_threads(every)
 
 
