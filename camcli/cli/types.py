@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from camcli.errors import unknown
-from camcli.images.store import AnyPath, parse_path
+from camcli.images.store import parse_path
 
 POSITIVE = click.IntRange(1)
 ANY_PATH = click.Path(path_type=Path)
@@ -88,7 +88,7 @@ class Real(click.FloatRange):
         return found
 
 
-class Location(click.ParamType[AnyPath]):
+class Location(click.types.StringParamType):
     """A path or the URL of a store."""
 
     name = "location"
