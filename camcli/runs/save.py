@@ -30,7 +30,6 @@ def write_results(job: Job, item: Explained) -> list[Row]:
 
 
 def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
-    box = loaded.crop.corners(result.box, loaded.size)
     facts: Row = {
         "class_index": result.class_index,
         "class_name": _explained_name(job, result),
@@ -39,7 +38,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
         "layer": result.layer,
         "map_shape": list(result.values.shape),
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
-        "box": box,
+        "box": loaded.crop.corners(result.box, loaded.size),
         "digest": loaded.digest,
     }
     row = partial(_manifest_row, loaded.source, result.wanted)
@@ -55,16 +54,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     if any(OUTPUTS[name].boxes for name in saves):
         placed = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
         boxes = [[*found] for found in job.boxes.find(placed, result.wanted.method)]
-    drawing = Drawing(
-        pixels=loaded.pixels,
-        values=result.values,
-        crop=loaded.crop,
-        style=job.style,
-        signed=METHODS[result.wanted.method].signed,
-        parts=result.text.words if result.text else (),
-        target_boxes=[box] if box else [],
-        map_boxes=boxes or [],
-    )
+    drawing = _drawing_of(job, loaded, result, boxes or [])
     try:
         for name, file in saves.items():
             write(path_inside(job.output, file), OUTPUTS[name].contents(drawing), job.owner)
@@ -77,6 +67,21 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
         **{OUTPUTS[name].field: file.as_posix() for name, file in saves.items()},
         boxes=boxes,
         status="ok" if result.values.any() else "empty",
+    )
+
+
+def _drawing_of(job: Job, loaded: Loaded, result: Result, boxes: list[list[int]]) -> Drawing:
+    """Return what the output rows draw; `boxes` are the boxes found in the map."""
+    box = loaded.crop.corners(result.box, loaded.size)
+    return Drawing(
+        pixels=loaded.pixels,
+        values=result.values,
+        crop=loaded.crop,
+        style=job.style,
+        signed=METHODS[result.wanted.method].signed,
+        parts=result.text.words if result.text else (),
+        target_boxes=[box] if box else [],
+        map_boxes=boxes,
     )
 
 
