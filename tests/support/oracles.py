@@ -65,49 +65,48 @@ def paper_gradcam(net: GapNet, images: Tensor) -> np.ndarray:
 
 
 def paper_gradcam_plusplus(net: GapNet, images: Tensor) -> np.ndarray:
-    """Evaluate equation 10 for Y = exp(S) with derivatives by autograd, one pixel at a time."""
+    """Evaluate equation 10 for Y = exp(S); exp(S) is a factor of all weights and is left out."""
     maps = []
     for image in images:
         acts, score = split(net, image[None])
         y = score.exp()
-        (first,) = torch.autograd.grad(y, acts, create_graph=True)
-        weights = []
-        for k in range(acts.shape[1]):
-            total, weight = acts[0, k].sum().item(), 0.0
-            for i, j in np.ndindex(*acts.shape[2:]):
-                d1 = first[0, k, i, j]
-                d2 = torch.autograd.grad(d1, acts, create_graph=True)[0][0, k, i, j]
-                d3 = torch.autograd.grad(d2, acts, retain_graph=True)[0][0, k, i, j]
-                denominator = (2 * d2 + total * d3).item()
-                alpha = d2.item() / denominator if denominator else 0.0
-                weight += alpha * max(d1.item(), 0)
-            weights.append(weight)
-        summed = sum(w * a for w, a in zip(weights, acts[0].detach().numpy(), strict=True))
-        maps.append(np.maximum(summed, 0) / y.item())  # exp(S), a factor of all weights
+        maps.append(equation_10(y, acts, alphas(y, acts, undefined=0.0)) / y.item())
     return np.stack(maps)
 
 
 def paper_gradcam_plusplus_softmax(net: GapNet, images: Tensor) -> np.ndarray:
-    """Evaluate equation 10 for Y = softmax(S) with derivatives by autograd, pixel by pixel."""
+    """Evaluate equation 10 for Y = softmax(S), divided by Y."""
     maps = []
     for image in images:
         acts = net.last(net.trunk(image[None])).detach().requires_grad_()
         y = net.fc(net.pool(acts).flatten(1)).softmax(1)[0, CLASS]
-        (first,) = torch.autograd.grad(y, acts, create_graph=True)
-        summed = np.zeros(acts.shape[2:])
-        for k in range(acts.shape[1]):
-            total, weight = acts[0, k].sum().item(), 0.0
-            for i, j in np.ndindex(*acts.shape[2:]):
-                d1 = first[0, k, i, j]
-                d2 = torch.autograd.grad(d1, acts, create_graph=True)[0][0, k, i, j]
-                d3 = torch.autograd.grad(d2, acts, retain_graph=True)[0][0, k, i, j]
-                denominator = (2 * d2 + total * d3).item()
-                alpha = d2.item() / denominator if denominator else 0.5
-                assert 0 <= alpha <= 1, "the clamp has no effect"
-                weight += alpha * max(d1.item(), 0)
-            summed += weight * acts[0, k].detach().numpy()
-        maps.append(np.maximum(summed, 0) / y.item())
+        found = alphas(y, acts, undefined=0.5)
+        assert ((found >= 0) & (found <= 1)).all(), "the clamp has no effect"
+        maps.append(equation_10(y, acts, found) / y.item())
     return np.stack(maps)
+
+
+def alphas(y: Tensor, acts: Tensor, undefined: float) -> np.ndarray:
+    """Return Grad-CAM++'s alpha (K,h,w), with derivatives by autograd, one pixel at a time."""
+    (first,) = torch.autograd.grad(y, acts, create_graph=True)
+    found = np.zeros(acts.shape[1:])
+    for k, i, j in np.ndindex(found.shape):
+        d1 = first[0, k, i, j]
+        d2 = torch.autograd.grad(d1, acts, create_graph=True)[0][0, k, i, j]
+        d3 = torch.autograd.grad(d2, acts, retain_graph=True)[0][0, k, i, j]
+        denominator = (2 * d2 + acts[0, k].sum() * d3).item()
+        found[k, i, j] = d2.item() / denominator if denominator else undefined
+    return found
+
+
+def equation_10(y: Tensor, acts: Tensor, alpha: np.ndarray) -> np.ndarray:
+    """Return Grad-CAM++'s map (h,w): activations weighted by alpha and the positive gradients."""
+    (first,) = torch.autograd.grad(y, acts, retain_graph=True)
+    summed = np.zeros(acts.shape[2:])
+    for k, values in enumerate(acts[0].detach().numpy()):
+        weight = sum((alpha[k] * np.maximum(first[0, k].detach().numpy(), 0)).flat)
+        summed += weight * values
+    return np.maximum(summed, 0)
 
 
 def paper_hirescam(net: GapNet, images: Tensor) -> np.ndarray:
