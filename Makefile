@@ -10,8 +10,8 @@ help: ## this list
 # The environment is updated when pyproject.toml has changed since it was made.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.installed ## set everything up and explain the sample images into camcli-out/
@@ -37,8 +37,8 @@ browser: ## install the browser for test-all, as root on Debian; its tests are s
 # The other libraries have their own environment, so that nothing else depends on their packages.
 .venv-bench/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --upgrade pip
-	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
+	.venv-bench/bin/python -m pip install --quiet --quiet --upgrade pip
+	.venv-bench/bin/python -m pip install --quiet --quiet --editable '.[bench]'
 	@touch $@
 
 bench: .venv-bench/.installed ## measure the speed, beside the forward pass and other libraries

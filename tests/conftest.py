@@ -14,7 +14,7 @@ from torch import Tensor
 
 from camcli import cli
 from camcli.images.store import RemotePath
-from tests.support.files import SHARED, make_photo
+from tests.support.files import make_photo
 from tests.support.networks import DeepHead, GapNet
 
 # For networks this small, a second thread costs more than it saves.
@@ -67,15 +67,6 @@ def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Result]:
         return Result(None, out, err, out + err, None, int(stopped.value.code), None)  # type: ignore
 
     return call
-
-
-@pytest.fixture
-def real() -> list[str]:
-    """Arguments for a network with real weights; skips the test where there are none."""
-    weights = SHARED / "weights" / "squeezenet1_0-imagenet.pth"
-    if not weights.exists():
-        pytest.skip(f"needs real weights: {weights.name} is not in {SHARED.name}/weights")
-    return ["--model", "squeezenet1_0", "--weights", str(weights)]
 
 
 @pytest.fixture

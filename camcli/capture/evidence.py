@@ -93,6 +93,11 @@ class TargetEvidence:
         return None if self.target.classes is None else self._of_class(self.run.probabilities)
 
     @property
+    def confidence(self) -> Tensor | None:
+        """The probability of the best class, (N,); None where the target is not a class."""
+        return None if self.target.classes is None else self.run.confidence
+
+    @property
     def box(self) -> Tensor | None:
         """The class's best box (N,4) in input pixels; None where the network gives no boxes."""
         boxes = getattr(self.run.reading, "boxes", None)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, cloned, tapped
 from camcli.capture.readers import Reader, Reading
-from camcli.capture.targets import logits
+from camcli.capture.targets import ClassTarget, logits
 from camcli.capture.windows import Window
 from camcli.models.head import Head
 from camcli.models.layouts import PLAIN, Layout
@@ -76,6 +76,12 @@ class Pass:
         if isinstance(self.reading, Reading):
             return self.reading.probabilities.detach()
         return logits(self.reading).detach().softmax(1)
+
+    @cached_property
+    def confidence(self) -> Tensor:
+        """The probability of the best class, (N,)."""
+        (best,) = ClassTarget("pred").resolve(self.reading)
+        return self.probabilities.gather(1, best.indices)[:, 0]
 
     @cached_property
     def coverage(self) -> tuple[Tensor, Tensor]:

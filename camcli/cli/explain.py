@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from camcli.cli import DONE
 from camcli.cli.options import (
@@ -44,7 +43,6 @@ from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, Ru
 from camcli.runs.shards import Shard, shard_of
 
 if TYPE_CHECKING:
-    from camcli.models.model import Model
     from camcli.runs.job import Job
 
 
@@ -241,19 +239,7 @@ def _make_job(
     from camcli.runs.job import make_job
 
     network = load_model(model)
-    if not show.quiet and (note := _note(network)):
-        click.echo(f"Note: {note}", err=True)
+    if not show.quiet and network.weights.startswith("none"):
+        click.echo(f"Note: {network.name} with weights {network.weights} is untrained.", err=True)
     job = make_job(*(sources, network, output, explained, drawing, inputs, options), shard=shard)
     return replace(job, model=fold_batchnorm(network, job.layers))
-
-
-def _note(network: Model) -> str:
-    """Return a caution about the network, or an empty string."""
-    if network.weights.startswith("none"):
-        return f"{network.name} with weights {network.weights} is untrained."
-    if click.get_current_context().get_parameter_source("model") is not ParameterSource.DEFAULT:
-        return ""
-    return (
-        f"mini, the bundled model, knows {len(network.class_names or ())} classes; "
-        f"--model resnet50 and others know ImageNet's 1000, and download their weights."
-    )

@@ -92,7 +92,8 @@ def summary_line(numbers: Mapping[str, int], output: object, counts: Mapping[str
 def _line(row: dict[str, Any], output: AnyPath) -> str:
     """Return a result as text: image, method, class or text, file, and the network's own texts."""
     file, name = first_file(row), row["class_name"] or f"class {row['class_index']}"
-    line = f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%})"
+    unsure = ", unsure" if row.get("unsure") else ""
+    line = f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%}{unsure})"
     line += f"  {output / file}" if file else ""
     line += "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
     if row["status"] == "empty":

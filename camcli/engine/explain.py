@@ -252,6 +252,7 @@ def _explain_layers(
             scores=scored.score,
             classes=scored.target.classes,
             probabilities=scored.probability,
+            confidences=scored.confidence,
             boxes=scored.box,
             texts=scored.target.texts,
         )

@@ -30,6 +30,8 @@ class Explanation:
     - `scores`: (N,), the pre-softmax scores that are explained.
     - `classes`: (N,), the class indices; None where the target is a function or a text.
     - `probabilities`: (N,), the probability of the class or text; None for a function.
+    - `confidences`: (N,), the probability of the best class, which may be another class; None where
+      the target is a function or a text.
     - `boxes`: (N,4), the classes' best boxes of a detection network, x0, y0, x1, y1 in input
       pixels; else None.
     - `texts`: the N texts of a language model; else None.
@@ -44,6 +46,7 @@ class Explanation:
     scores: Tensor
     classes: Tensor | None
     probabilities: Tensor | None
+    confidences: Tensor | None = None
     boxes: Tensor | None = None
     texts: tuple[ExplainedText, ...] | None = None
     photos: tuple[Photo, ...] = field(default=(), repr=False, compare=False)

@@ -10,9 +10,6 @@ from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
 from camcli.models.options import ModelOptions
 
-MINI = Path(__file__).parents[1] / "assets" / "mini"
-"""The bundled model, which needs no download; its README.md describes it."""
-
 CARD, WEIGHTS, LABELS = "model.json", "weights.safetensors", "labels.txt"
 """The files of a trained folder. The card holds architecture, preprocessing and accuracy."""
 

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camcli.errors import ModelError, unknown
-from camcli.models.folder import MINI, read_card, with_files
+from camcli.models.folder import read_card, with_files
 from camcli.models.options import ModelOptions
 
 if TYPE_CHECKING:
     from camcli.models.model import Model
+
+MINI = Path(__file__).parents[1] / "assets" / "mini" / "squeezenet1_0.safetensors"
+"""The bundled weights, in half precision; the README.md beside them describes them."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +113,26 @@ def _load_folder(options: ModelOptions) -> Model:
     return replace(model, name=folder.resolve().name, preset=preset)
 
 
+def _load_mini(options: ModelOptions) -> Model:
+    """Load torchvision's squeezenet1_0 with the bundled weights. Raises ModelError for others."""
+    if options.weights != "DEFAULT":
+        raise ModelError(
+            f"model 'mini' comes with its weights: to load '{options.weights}', "
+            f"give --model the name of the network"
+        )
+    options = replace(options, name="squeezenet1_0", weights=str(MINI))
+    return replace(_load_torchvision(options), name="mini")
+
+
+_load_torchvision = _lazy("torchvision_networks", "load_torchvision")
 _torchvision_names = _lazy("torchvision_networks", "torchvision_names")
 
 SOURCES: list[NetworkSource] = [
     NetworkSource(
         name="mini",
-        summary="mini, the bundled model of ten everyday classes",
+        summary="mini, the bundled SqueezeNet of ImageNet's 1000 classes",
         accepts=lambda name: name == "mini",
-        load=lambda options: _load_folder(replace(options, name=str(MINI))),
+        load=_load_mini,
         names=lambda: ["mini"],
         cached=lambda _: ["DEFAULT"],
     ),
@@ -125,7 +140,7 @@ SOURCES: list[NetworkSource] = [
         name="torchvision",
         summary="a torchvision model, as listed by camcli models",
         accepts=lambda name: name in _torchvision_names(),
-        load=_lazy("torchvision_networks", "load_torchvision"),
+        load=_load_torchvision,
         names=_torchvision_names,
         outline=_lazy("torchvision_networks", "outline_torchvision"),
         initialise=_lazy("torchvision_networks", "initialise_torchvision"),

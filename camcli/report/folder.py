@@ -43,6 +43,7 @@ class SavedResult:
     class_name: str | None = None
     score: float | None = None
     probability: float | None = None
+    unsure: bool = False
     map_min: float | None = None
     map_max: float | None = None
     map_shape: tuple[int, ...] = ()
@@ -125,6 +126,7 @@ def _result(folder: Path, row: Row) -> SavedResult:
         class_name=text_or_none(row.get("class_name")),
         score=number_or_none(row.get("score")),
         probability=number_or_none(row.get("probability")),
+        unsure=row.get("unsure") is True,
         map_min=number_or_none(row.get("map_min")),
         map_max=number_or_none(row.get("map_max")),
         class_index=next(iter(indices_or_empty([row.get("class_index")])), None),

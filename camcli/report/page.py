@@ -152,6 +152,7 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         error=result.error,
         score=result.score,
         probability=result.probability,
+        unsure=result.unsure or None,
         **{"class": _class_name(result)},
         crop=(crop.x0, crop.y0, crop.x1, crop.y1) if crop else None,
         boxes=result.boxes or None,

@@ -107,6 +107,7 @@ function titleOf(image, result) {
 function badgesOf(result) {
   const badges = [];
   if (result.status !== "ok") badges.push([result.status === "error" ? "failed" : "empty", result.status]);
+  if (result.unsure) badges.push(["unsure", "unsure"]);
   if (hasChanged(result)) badges.push([verdictOf(result), "changed"]);
   return badges.map(([text, kind]) => create("span", { className: `badge ${kind}`, textContent: text }));
 }

@@ -38,6 +38,9 @@ from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, Ru
 from camcli.runs.outputs import OUTPUTS
 from camcli.runs.shards import Shard
 
+UNSURE = 0.2
+"""A network is unsure of an image if the probability of its best class is below this."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -211,7 +214,8 @@ class Result:
     """One result for one image, on the host.
 
     `values` is a raw map (h,w), signed gradients (3,H,W), or one map for each word of `text`,
-    (W,h,w). A text has no class index.
+    (W,h,w). `confidence` is the probability of the image's best class. A text has no class index
+    and no confidence.
     """
 
     wanted: Wanted
@@ -220,8 +224,14 @@ class Result:
     score: float
     class_index: int | None
     probability: float | None
+    confidence: float | None
     box: Box | None = None
     text: ExplainedText | None = None
+
+    @property
+    def unsure(self) -> bool | None:
+        """Whether the network is unsure of the image; None if it names no class."""
+        return None if self.confidence is None else self.confidence < UNSURE
 
 
 Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing

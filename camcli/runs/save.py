@@ -35,6 +35,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
         "class_name": _explained_name(job, result),
         "score": result.score,
         "probability": result.probability,
+        "unsure": result.unsure,
         "layer": result.layer,
         "map_shape": list(result.values.shape),
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
@@ -45,7 +46,8 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     if not np.isfinite(result.values).all() or not np.isfinite(result.score):
         method = result.wanted.method
         error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
-        return row(**facts | {"score": None, "probability": None}, status="error", error=error)
+        unknown = dict.fromkeys(("score", "probability", "unsure"))
+        return row(**facts | unknown, status="error", error=error)
     facts |= _text_facts(result)
     saves = {
         name: name_of(loaded.source, result.wanted, name) for name in job.saves_of(result.wanted)
@@ -111,7 +113,7 @@ def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     kinds = sorted(OUTPUTS.values(), key=lambda kind: (kind.picture, kind.boxes))
     fields = (
         *("image", "method", "target", "class_index", "class_name", "score", "probability"),
-        *("layer", *(kind.field for kind in kinds)),
+        *("unsure", "layer", *(kind.field for kind in kinds)),
         *("map_shape", "map_min", "map_max", "crop", "box", "boxes"),
         *("status", "error", "digest"),
     )

@@ -106,13 +106,13 @@ def _results_by_image(
 
 def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     maps = shown.maps.float().contiguous().cpu().numpy()
-    columns = (shown.scores, shown.classes, shown.probabilities, shown.boxes)
+    columns = shown.scores, shown.classes, shown.probabilities, shown.confidences, shown.boxes
     nothing = [None] * len(maps)
     facts = zip(*(nothing if c is None else c.tolist() for c in columns), strict=True)
     texts = shown.texts or nothing
     return [
-        Result(wanted, shown.layer, _own_parts(values, text), score, label, probability, box, text)
-        for values, text, (score, label, probability, box) in zip(maps, texts, facts, strict=True)
+        Result(wanted, shown.layer, _own_parts(values, text), *known, text)
+        for values, text, known in zip(maps, texts, facts, strict=True)
     ]
 
 

@@ -276,13 +276,13 @@ def test_the_last_line_names_the_options_that_decide(run: Run, photos: Path) -> 
     assert "window 60" in line_of(stdout(found), conditions)
 
 
-def test_real_maps_beat_the_baselines(real: list[str], run: Run) -> None:
+def test_real_maps_beat_the_baselines(run: Run) -> None:
     """Grad-CAM of a real network on real photos by deletion; few steps suffice to show it."""
     photos = SHARED / "images" / "imagenet"
     if not photos.is_dir():
         pytest.skip(f"needs real photos: {SHARED.name}/images/imagenet is not there")
-    command = ("evaluate", photos, *real, "--limit", 8, "--metric", "deletion", "--curve-steps", 4)
-    found = run(*command, "--deletion-fill", "blur", "--json")
+    metric = ("--metric", "deletion", "--curve-steps", 4, "--deletion-fill", "blur")
+    found = run("evaluate", photos, *metric, "--limit", 8, "--json")
     assert found.exit_code == 0
     rows = json.loads(found.stdout_bytes)["metrics"]["deletion"]["rows"]
     assert rows["gradcam"]["mean"] < min(rows[baseline]["mean"] for baseline in BASELINES)

@@ -15,9 +15,13 @@ from tests.support.files import make_photo
 def test_a_figure_of_two_models(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     photo, file = make_photo(tmp_path / "photo.jpg"), tmp_path / "sub" / "fig.png"
-    second_model = ("--model", "mobilenet_v3_small", "--weights", "DEFAULT", "--weights", "none")
+    for name, first in (("one", "cat"), ("other", "cow")):
+        (tmp_path / f"{name}.txt").write_text("\n".join([first, *map(str, range(999))]))
     found = run(
-        *("figure", photo, "--model", "mini", *second_model, "--target", "cat", "--target", "top2"),
+        *("figure", photo, "--target", "cat", "--target", "top2"),
+        *("--model", "mini", "--labels", tmp_path / "one.txt", "--weights", "DEFAULT"),
+        *("--model", "mobilenet_v3_small", "--labels", tmp_path / "other.txt"),
+        *("--weights", "none"),
         *("--window", 60, "--stride", 60, "--dpi", 50, "--scale", "figure", "-o", file),
     )
     assert found.exit_code == 0, stderr(found)
@@ -41,7 +45,7 @@ def test_a_figure_of_two_models(run: Run, tmp_path: Path) -> None:
             "7 pictures side by side would be 0.19 in wide: give fewer methods or models, or a",
         ),
         (["--method", "gradcamm"], "unknown method 'gradcamm': did you mean 'gradcam'"),
-        (["--target", "cart"], "unknown target 'cart': did you mean 'cat'"),
+        (["--target", "tabi"], "unknown target 'tabi': did you mean 'tabby'"),
         (["--scale", "page"], "unknown scale 'page': did you mean 'image'"),
         (["--colormap", "jett"], "unknown colormap 'jett'"),
         (
