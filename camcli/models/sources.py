@@ -120,8 +120,9 @@ def _load_mini(options: ModelOptions) -> Model:
             f"model 'mini' comes with its weights: to load '{options.weights}', "
             f"give --model the name of the network"
         )
-    options = replace(options, name="squeezenet1_0", weights=str(MINI))
-    return replace(_load_torchvision(options), name="mini")
+    bundled = replace(options, name="squeezenet1_0", weights=str(MINI))
+    model: Model = _load_torchvision(bundled)
+    return replace(model, name="mini")
 
 
 _load_torchvision = _lazy("torchvision_networks", "load_torchvision")

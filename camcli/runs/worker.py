@@ -108,11 +108,12 @@ def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
     maps = shown.maps.float().contiguous().cpu().numpy()
     columns = shown.scores, shown.classes, shown.probabilities, shown.confidences, shown.boxes
     nothing = [None] * len(maps)
-    facts = zip(*(nothing if c is None else c.tolist() for c in columns), strict=True)
-    texts = shown.texts or nothing
+    facts = (nothing if column is None else column.tolist() for column in columns)
     return [
-        Result(wanted, shown.layer, _own_parts(values, text), *known, text)
-        for values, text, known in zip(maps, texts, facts, strict=True)
+        Result(wanted, shown.layer, _own_parts(values, text), score, label, share, best, box, text)
+        for values, text, score, label, share, best, box in zip(
+            maps, shown.texts or nothing, *facts, strict=True
+        )
     ]
 
 

@@ -24,15 +24,14 @@ from tests.support.jobs import changed
 def cluster(work: Workload) -> Iterator[Measurement]:
     """Compare the Ray executor with one actor with the local executor: time and memory.
 
-    The time starts after the first unit. mini has small photos, so that the work beside the network
-    has the largest share; other models have photos of ordinary size.
+    The time starts after the first unit. The section's own network is fast and has small photos, so
+    that the work beside the network has the largest share. Other networks have ordinary photos.
     """
     from camcli.runs.cluster import connected
     from camcli.runs.ray import UNIT_BATCHES, ray_executor
 
-    (name,) = work.of("mini")
-    small = name == "mini"
-    make, kind = (_thumbnails, "small photos") if small else (make_photos, "photos")
+    (name,) = work.of("shufflenet_v2_x0_5")
+    make, kind = (make_photos, "photos") if work.models else (_thumbnails, "small photos")
     start = min(UNIT_BATCHES * work.batch, work.many // 2)
     with tempfile.TemporaryDirectory() as made, connected(None):
         folder, few = Path(made), max(2, work.many // 4)

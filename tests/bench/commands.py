@@ -48,7 +48,7 @@ def startup(work: Workload) -> Iterator[Measurement]:
         explained = camcli("explain", next(SAMPLES.glob("*.jpg")), "--output", out)
         for base, name, arguments, goal in (
             ("import torch", "camcli --help", camcli("--help"), "<= 0.12"),
-            ("import torchvision.models", "one image with mini", explained, "<= 1.25"),
+            ("import torchvision.models", "one image with mini", explained, "<= 0.6"),
         ):
             contenders = {base: python(base), name: command(*arguments)}
             yield from against(base, contenders, work.repeats, ("start-up", ""), {name: goal})

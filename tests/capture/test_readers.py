@@ -110,6 +110,7 @@ def test_every_network_has_a_map(name: str) -> None:
         assert min(shown.maps.shape[1:]) >= 2
         assert (shown.probabilities >= 0).all()
         assert (shown.probabilities <= 1.0001).all()
+        assert torch.equal(shown.probabilities, shown.confidences), "the target is the best class"
         assert (shown.boxes is not None) == (name in DETECTORS)
     (frozen,) = {p.requires_grad for p in model.module.parameters()}
     assert frozen, "the parameters are unchanged"

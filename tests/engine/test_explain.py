@@ -36,7 +36,9 @@ def test_probabilities(gap_net: GapNet, images: Tensor) -> None:
     assert found.shape == (len(images), 5)
     torch.testing.assert_close(found.sum(1), torch.ones(len(images)).double())
     for k in range(5):
-        torch.testing.assert_close(found[:, k], explain(gap_net, images, target=k).probabilities)
+        shown = explain(gap_net, images, target=k)
+        torch.testing.assert_close(found[:, k], shown.probabilities)
+        torch.testing.assert_close(found.amax(1), shown.confidences)
     assert not found.requires_grad
     assert gap_net.training
 

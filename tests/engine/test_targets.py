@@ -137,6 +137,7 @@ def test_a_function_as_target(name: str, gap_net: GapNet, images: Tensor) -> Non
     torch.testing.assert_close(by_score.maps, by_class.maps, rtol=1e-10, atol=1e-14)
     assert by_score.classes is None
     assert by_score.probabilities is None
+    assert by_score.confidences is None
 
 
 def test_a_function_must_give_one_score_per_image(gap_net: GapNet, images: Tensor) -> None:

@@ -34,6 +34,7 @@ def test_the_page_holds_images_results_and_maps(run: Run, folder: Path) -> None:
     assert gradcam["probability"] == 0.9
     assert gradcam["files"] == {"overlay": "plain.gradcam.png", "map": "plain.gradcam.npy"}
     assert gradcam["picture"] == "overlay"
+    assert [one.get("unsure") for one in page.results(ODD_NAME)] == [True, True]
     values = np.frombuffer(base64.b64decode(gradcam["map"]["values"]), "<f4")
     assert np.array_equal(values.reshape(gradcam["map"]["shape"]), MAP)
     assert (gradcam["signed"], occlusion["signed"]) == (False, True)

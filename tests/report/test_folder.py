@@ -77,7 +77,7 @@ def test_invalid_values_are_left_out(run: Run, folder: Path) -> None:
     invalid = {
         **{"probability": float("inf"), "score": 10**400, "crop": [5, 5, 1, 1]},
         **{"boxes": [[1], 2], "class_index": "3", "class_name": 7, "map_shape": "big"},
-        **{"map": "x" * 300, "layer": 1},
+        **{"map": "x" * 300, "layer": 1, "unsure": "yes"},
     }
     write_manifest(folder, [ROW | invalid])
     assert run("report", folder).exit_code == 0

@@ -1,7 +1,14 @@
-"""Real runs: what must pass the default tolerance and what must not."""
+"""Real runs: what must pass the default tolerance and what must not.
+
+`python -m tests.snapshots.test_sensitivity` prints how many sample photos fail for noise on the
+weights of mini, for docs/check.md.
+"""
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +24,7 @@ from camcli.runs import pipeline
 from camcli.runs.job import Job
 from camcli.snapshots.compare import compare
 from camcli.snapshots.measures import Tolerance
-from tests.support.files import make_photo, manifest
+from tests.support.files import SAMPLES, make_photo, manifest
 from tests.support.jobs import changed
 from tests.support.networks import GapNet
 from tests.support.snapshots import write_rows
@@ -60,13 +67,31 @@ def test_other_batches_and_workers_pass(changes: dict[str, int], job: Job, tmp_p
     assert count_differing(job, tmp_path / "new", **changes) == 0
 
 
-def test_weights_with_noise_of_one_percent_fail(job: Job, tmp_path: Path) -> None:
-    module, generator = copy_network(job), torch.Generator().manual_seed(1)
+def with_noise(model: Model, noise: float, seed: int) -> Model:
+    """Return a copy of a model with relative Gaussian noise on its weights."""
+    module, generator = deepcopy(model.module), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in module.parameters():
-            weight.mul_(1 + 0.01 * torch.randn(weight.shape, generator=generator))
-    model = replace(job.model, module=module)
+            weight.mul_(1 + noise * torch.randn(weight.shape, generator=generator))
+    return replace(model, module=module)
+
+
+def test_weights_with_noise_of_one_percent_fail(job: Job, tmp_path: Path) -> None:
+    model = with_noise(job.model, 0.01, seed=1)
     assert count_differing(job, tmp_path / "new", model=model) >= 15
+
+
+def failing_photos(method: str, noise: float, seed: int) -> int:
+    """Count the sample photos whose map differs for noise on the weights of mini."""
+    with tempfile.TemporaryDirectory() as made:
+        model, folder = load(), Path(made)
+        sources = find([str(SAMPLES)])
+        job = Job(sources, model, (method,), ("pred",), folder / "base", saves=("map",))
+        return count_differing(job, folder / "new", model=with_noise(model, noise, seed))
+
+
+def test_noise_of_one_percent_fails_for_every_sample_photo() -> None:
+    assert failing_photos("gradcam", 0.01, seed=0) == len(find([str(SAMPLES)]))
 
 
 def test_one_step_of_training_fails(job: Job, tmp_path: Path) -> None:
@@ -109,3 +134,11 @@ def test_thread_count_and_batch_size_pass_for_a_large_network(tmp_path: Path) ->
         torch.set_num_threads(1)
     found = compare(tmp_path / "2", tmp_path / "1", Tolerance(rtol=1e-4))
     assert [one.verdict for one in found] == ["alike"] * 10
+
+
+if __name__ == "__main__":
+    photos = len(find([str(SAMPLES)]))
+    for method in ("gradcam", "gradcam++", "guided-backprop"):
+        for noise in (0.01, 0.001):
+            failing = [failing_photos(method, noise, seed) for seed in range(4)]
+            sys.stdout.write(f"{method}, noise {noise:.1%}: {failing} of {photos}\n")

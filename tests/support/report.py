@@ -52,6 +52,7 @@ def make_output_folder(top: Path) -> Path:
         for method, offset in (("gradcam", 0), ("occlusion", -40)):
             values = np.zeros_like(MAP) if is_empty else MAP + np.float32(offset)
             facts = {"image": name, "class_name": class_name, "probability": probability}
+            facts |= {"unsure": probability < 0.3}
             rows.append(_write_result(folder, photo, method, values, facts))
     for method in ("gradcam", "occlusion"):
         row = dict.fromkeys(rows[0]) | {"image": "broken.jpg", "method": method, "target": "pred"}

@@ -80,6 +80,7 @@ def test_caption_and_its_words(caption: Run, photos: Path, tmp_path: Path) -> No
     assert whole["score"] == pytest.approx(np.log(product), rel=1e-5)
     assert words["score"] == pytest.approx(whole["score"], rel=1e-5)
     assert whole["probability"] < product
+    assert whole["unsure"] is None, "a caption is no class"
     strip = decode(tmp_path / "out" / words["overlay"])
     assert strip.shape == (2 * (64 + 32), 5 * 120, 3)  # seven words, five in a row
     assert f"rings {words['words'][-1][1]:.1%}" in stdout(found)

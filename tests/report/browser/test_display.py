@@ -17,7 +17,7 @@ from tests.support.browser import (
     press,
     set_control,
 )
-from tests.support.report import HOSTILE_NAME
+from tests.support.report import HOSTILE_NAME, ODD_NAME
 
 
 def test_opacity(page: Browser) -> None:
@@ -53,6 +53,13 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, report_url: str) -> Non
     assert evaluate(browser, "document.documentElement.scrollWidth") <= 360
     open_image(browser, HOSTILE_NAME)
     assert evaluate(browser, "document.getElementById('viewer').scrollWidth") <= 360
+
+
+def test_a_badge_marks_what_the_network_is_unsure_of(page: Browser) -> None:
+    card = "document.querySelector(`[title='${arguments[0]}']`)"
+    badges = f"[...{card}.querySelectorAll('.badge')].map(badge => badge.innerText)"
+    assert evaluate(page, badges, ODD_NAME) == ["empty", "unsure", "+1"]
+    assert evaluate(page, badges, "plain.jpg") == ["+1"]
 
 
 def test_tables_and_notes(page: Browser) -> None:
