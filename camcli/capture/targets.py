@@ -1,7 +1,6 @@
 """Targets: the explained quantity, as one differentiable score for each image.
 
-A new kind of target is one subclass of `Target`. A new form of class target, written before a class
-as in `not:cat`, is one function in FORMS.
+A new kind of target is one subclass of `Target`.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import index
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, SupportsIndex
+from typing import Any, ClassVar, NamedTuple, SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor
 
+from camcli.capture.activations import SOFTMAX, VALUE
+from camcli.capture.forms import FORMS, class_itself
 from camcli.errors import TargetError, nearest
 from camcli.models.precision import at_least_float32
 
@@ -82,6 +83,10 @@ class Target:
         return None
 
 
+TargetLike: TypeAlias = str | SupportsIndex | Score | Target
+"""A target as a user gives it. A tensor (N,) holds a class index for each image."""
+
+
 @dataclass(frozen=True)
 class FunctionTarget(Target):
     """A function from the model's output to one score per image (N,)."""
@@ -123,38 +128,6 @@ class WeightedClasses(Target):
         return self.indices.shape[1] == 1 and bool((self.factors == 1).all())
 
 
-Form = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From scores (N,K) and classes (N,1) to indices (N,J) and factors (N,J) of WeightedClasses."""
-
-
-def _class_itself(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    return classes, torch.ones_like(classes, dtype=scores.dtype)
-
-
-def _opposite(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """`-S`: its Grad-CAM is the counterfactual explanation (arXiv:1610.02391, sec. 3.3)."""
-    return classes, -torch.ones_like(classes, dtype=scores.dtype)
-
-
-def _finer(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """`sum_i p_i (S - S_i) / sum_i p_i` over the three other classes with the closest scores.
-
-    p are the classes' probabilities, which are held fixed (Finer-CAM, arXiv:2501.11309).
-    """
-    if scores.shape[1] < 2:
-        raise TargetError("target 'finer' needs 2 classes; the model has 1")
-    distance = (scores - scores.gather(1, classes)).abs().scatter(1, classes, torch.inf)
-    near = distance.topk(min(3, scores.shape[1] - 1), largest=False).indices
-    shares = scores.gather(1, near).softmax(1)  # p_i / sum_i p_i, also where all p_i underflow
-    one = torch.ones_like(classes, dtype=scores.dtype)
-    return torch.cat([classes, near], 1), torch.cat([one, -shares], 1)
-
-
-FORMS: Mapping[str, Form] = MappingProxyType({"finer": _finer, "not": _opposite})
-"""Prefixes of a class, with a colon: the contrast to similar classes, and the evidence against the
-class."""
-
-
 @dataclass(frozen=True)
 class ClassTarget(Target):
     """The class of a rank (1 is the best), a fixed class, or a class for each image (N,).
@@ -171,7 +144,10 @@ class ClassTarget(Target):
     def resolve(self, output: Any) -> tuple[WeightedClasses]:
         scores = logits(output).detach()
         ranking: Tensor = getattr(output, "ranking", scores).detach()
-        form = FORMS[self.form] if self.form else _class_itself
+        form = FORMS[self.form] if self.form else class_itself
+        ranked = self.index is None and self.given is None
+        activation = getattr(output, "activation", SOFTMAX)
+        activation.check(self.spec, ranked=ranked, finer=self.form == "finer")
         return (WeightedClasses(self.spec, *form(scores, self._classes(ranking)[:, None])),)
 
     def _classes(self, ranking: Tensor) -> Tensor:
@@ -197,8 +173,30 @@ class ClassTarget(Target):
         return classes
 
 
+@dataclass(frozen=True)
+class ValueTarget(Target):
+    """The only value of a regression, times `sign`."""
+
+    spec: str
+    sign: int = 1
+
+    def resolve(self, output: Any) -> tuple[WeightedClasses]:
+        values, activation = logits(output).detach(), getattr(output, "activation", SOFTMAX)
+        if activation is not VALUE:
+            raise TargetError(
+                f"target '{self.spec}' is for a network of one value (--activation none), and this "
+                f"one gives {activation.meaning}: expected an index, a name, or pred for classes"
+            )
+        first = torch.zeros_like(values, dtype=torch.long)
+        return (WeightedClasses(self.spec, first, self.sign * torch.ones_like(values)),)
+
+
+VALUE_TARGETS: Mapping[str, int] = MappingProxyType({"score": 1, "+score": 1, "-score": -1})
+"""The targets of a regression with one value, and their signs."""
+
+
 def parse_target(
-    spec: str | SupportsIndex | Score | Target,
+    spec: TargetLike,
     names: Sequence[str] | None = None,
     count: int | None = None,
 ) -> Target:
@@ -206,7 +204,8 @@ def parse_target(
 
     `pred` is the best class of each image, `topK` the K-th best. A class index or class name is the
     same class for all images, and a tensor (N,) of indices is one class for each. A name in FORMS
-    and a colon may precede a class; alone, as in `not:`, they apply to `pred`. A function from the
+    and a colon may precede a class; alone, as in `not:`, they apply to `pred`. The names in
+    VALUE_TARGETS are the value of a regression, unless a class has this name. A function from the
     model's output to scores (N,) explains that score. Class names match as a whole, ignore case,
     and `_` matches a space. `names` are the model's class names and `count` their number; without
     `count` an index is checked against the model's output. Raises TargetError.
@@ -219,6 +218,8 @@ def parse_target(
         return FunctionTarget(getattr(spec, "__name__", "score"), spec)
     spec = spec.strip() if isinstance(spec, str) else str(index(spec))
     form, _, base = spec.partition(":")
+    if spec in VALUE_TARGETS and spec not in map(folded, names or ()):
+        return ValueTarget(spec, VALUE_TARGETS[spec])
     if form not in FORMS:
         return _class_target(spec, names, count)
     base = base.strip() or "pred"
@@ -246,13 +247,14 @@ def _class_target(spec: str, names: Sequence[str] | None, count: int | None) -> 
 def logits(output: Any) -> Tensor:
     """Return the class scores (N,K) in a model's output: itself, its `.logits` or first element.
 
-    Half precision is converted to float32. Raises TargetError where there are no class scores.
+    One score for each image (N,) becomes (N,1). Half precision is converted to float32. Raises
+    TargetError where there are no class scores.
     """
     scores = getattr(output, "logits", output)
     if isinstance(scores, tuple | list) and scores:
         scores = scores[0]
-    if isinstance(scores, Tensor) and scores.ndim == 2:
-        return at_least_float32(scores)
+    if isinstance(scores, Tensor) and scores.ndim in (1, 2):
+        return at_least_float32(scores if scores.ndim == 2 else scores[:, None])
     given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     raise TargetError(
         f"the model returns {given}, not class scores (N,K): give a function as the target"

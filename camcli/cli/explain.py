@@ -13,7 +13,6 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import (
-    ShowOptions,
     box_options,
     drawing_options,
     flag,
@@ -25,12 +24,12 @@ from camcli.cli.options import (
     record,
     recursive_option,
     run_options,
-    show_options,
     target_option,
     texts_option,
     window_options,
 )
 from camcli.cli.progress import checked_preview, shown
+from camcli.cli.show import ShowOptions, show_options
 from camcli.cli.types import POSITIVE, Corners, Name
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find

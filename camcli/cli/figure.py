@@ -111,13 +111,14 @@ def _load_models(
     labels: Sequence[str],
     device: str,
     precision: str,
+    activation: str,
     **_: Any,
 ) -> list[Model]:
     from camcli.models.load import load
 
     files, names = _per_model(weights, model, "--weights"), _per_model(labels, model, "--labels")
     return [
-        load(*given, labels=known, device=device, precision=precision)
+        load(*given, labels=known, device=device, precision=precision, activation=activation)
         for *given, known in zip(model, files, names, strict=True)
     ]
 

@@ -27,11 +27,13 @@ class Explanation:
       raw: unscaled, in the model's precision and at least float32. Maps fused from several layers
       are (N,H,W) in [0, 1]. A target with several parts, such as the words of a caption, has
       (N,P,h,w).
-    - `scores`: (N,), the pre-softmax scores that are explained.
-    - `classes`: (N,), the class indices; None where the target is a function or a text.
-    - `probabilities`: (N,), the probability of the class or text; None for a function.
+    - `scores`: (N,), the scores that are explained, before a softmax or sigmoid.
+    - `classes`: (N,), the class indices, or those of the values of a regression; None where the
+      target is a function or a text.
+    - `probabilities`: (N,), the probability of the class or text; None for a function, and for the
+      values of a regression.
     - `confidences`: (N,), the probability of the best class, which may be another class; None where
-      the target is a function or a text.
+      the target has no class with a probability.
     - `boxes`: (N,4), the classes' best boxes of a detection network, x0, y0, x1, y1 in input
       pixels; else None.
     - `texts`: the N texts of a language model; else None.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,8 @@ from camcli.models.model import Model
 
 Inputs: TypeAlias = Any
 """Tensor (N,3,H,W); a tuple, the model's arguments; or a PIL image, a path, or a list of these."""
+Region: TypeAlias = Tensor | Sequence[float]
+"""x0, y0, x1, y1 in input pixels, or one region for each image (N,4)."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,11 @@ def _prepared(model: Model, image: Any) -> tuple[Tensor, Photo]:
 
 def _pixels_of(given: Path | Image.Image) -> Pixels:
     return decode(given) if isinstance(given, Path) else to_rgb(given)
+
+
+def regions_of(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:
+    """Return a region for each image, (N,4), on the images' device."""
+    if region is None:
+        return None
+    images = next(x for x in inputs if isinstance(x, Tensor) and x.ndim)
+    return torch.as_tensor(region, device=images.device).float().expand(len(images), 4)

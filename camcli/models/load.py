@@ -25,6 +25,7 @@ def load(
     device: str | torch.device = "cpu",
     seed: int = 0,
     precision: str = "fp32",
+    activation: str = "auto",
 ) -> Model:
     """Load a network by name.
 
@@ -38,9 +39,14 @@ def load(
     `.pth` or `.safetensors` file (no code in it is run), a folder written by `camcli train`, or
     `none` for random weights from `seed`. The number of classes follows the weights. `labels` is
     a file of class names for a custom head: text with one per line, or a JSON list. `precision` is
-    one of PRECISIONS. Raises ModelError.
+    one of PRECISIONS.
+
+    `activation` says what the network's values are. `softmax`: scores of classes of which one is
+    true. `sigmoid`: the logit of class 1 against class 0, or one logit for each of several
+    independent labels. `none`: values without probabilities, as of a regression. `auto` is softmax
+    for several values; explaining one value then raises TargetError. Raises ModelError.
     """
-    return load_model(ModelOptions(name, str(weights), labels, device, seed, precision))
+    return load_model(ModelOptions(name, str(weights), labels, device, seed, precision, activation))
 
 
 def load_model(options: ModelOptions) -> Model:
@@ -48,7 +54,7 @@ def load_model(options: ModelOptions) -> Model:
     if options.precision not in PRECISIONS:
         raise ModelError(unknown("precision", options.precision, PRECISIONS))
     device = pick_device(options.device)
-    model = _load_from_source(options)
+    model = _with_activation(_load_from_source(options), options.activation)
     module = model.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     if options.precision != "fp32":
         if model.task == "detection":
@@ -113,6 +119,19 @@ def pick_device(name: str | torch.device) -> torch.device:
         reason = one_line(error)
         raise ModelError(f"device '{name}' is not available: {reason}") from None
     return device
+
+
+def _with_activation(model: Model, activation: str) -> Model:
+    """Return a model with its activation, and with two classes for a sigmoid of one logit."""
+    names, count = model.class_names, model.num_classes
+    if activation == "sigmoid" and count == 1:
+        count = 2
+    if names and len(names) != count is not None:
+        raise ModelError(
+            f"labels: {len(names)} names, {model.name} gives {count} value with activation "
+            f"{activation}: expected {count}, or --activation sigmoid for two classes by one logit"
+        )
+    return replace(model, activation=activation, num_classes=count)
 
 
 def _load_from_source(options: ModelOptions) -> Model:

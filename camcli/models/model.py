@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from camcli.errors import ModelError, unknown
 from camcli.images.preprocess import Preset
 from camcli.models.head import Head
+from camcli.models.options import ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Model:
 
     `weights` names their origin. `layer` is the automatic target layer and `head` the linear map
     that CAM reads; both are None where only a traced forward pass can find them. `task` is one of
-    `families.TASKS`.
+    `families.TASKS`. `activation` is one of `options.ACTIVATIONS`; `auto` is softmax for several
+    values. Raises ModelError for an activation that does not exist or does not fit the task.
     """
 
     module: nn.Module
@@ -30,6 +33,16 @@ class Model:
     head: Head | None = None
     weights_hash: str | None = None
     task: str = "classification"
+    activation: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ModelError(unknown("activation", self.activation, ACTIVATIONS))
+        if self.activation != "auto" and self.task != "classification":
+            raise ModelError(
+                f"activation {self.activation} is for networks that give values per image; "
+                f"{self.name} is a {self.task} network: expected auto"
+            )
 
     @property
     def device(self) -> torch.device:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import torch
 
 
+ACTIVATIONS = ("auto", "softmax", "sigmoid", "none")
+"""The activations that turn a network's values into probabilities; `none` for a regression."""
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """The name of a network, and how to load it; see `camcli.load` for the values."""
@@ -20,3 +24,4 @@ class ModelOptions:
     device: str | torch.device = "cpu"
     seed: int = 0
     precision: str = "fp32"
+    activation: str = "auto"

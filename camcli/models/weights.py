@@ -176,10 +176,11 @@ def _shape(value: Tensor) -> str:
 def read_labels(labels: str | Path, count: int | None) -> tuple[str, ...]:
     """Read class names from a JSON list or from a text file with one name per line.
 
-    Raises ModelError if the file is not readable or does not hold `count` names.
+    Raises ModelError if the file is not readable or does not hold `count` names. Two names for one
+    value are returned, too: `load_model` knows whether it is a logit of two classes.
     """
     names = _read_names(Path(labels))
-    if count is not None and len(names) != count:
+    if count is not None and len(names) != count and (len(names), count) != (2, 1):
         raise ModelError(f"labels '{labels}': {len(names)} names, the model has {count} classes")
     return names
 

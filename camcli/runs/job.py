@@ -230,7 +230,7 @@ class Result:
 
     @property
     def unsure(self) -> bool | None:
-        """Whether the network is unsure of the image; None if it names no class."""
+        """Whether the network is unsure of the image; None if no class has a probability."""
         return None if self.confidence is None else self.confidence < UNSURE
 
 
@@ -257,6 +257,7 @@ def record_of(job: Job) -> Row:
         "model": model.name,
         "weights": model.weights,
         "weights_hash": model.weights_hash,
+        "activation": model.activation,
         "precision": str(model.dtype).removeprefix("torch."),
         "layers": [layer or "auto" for layer in job.layers],
         "fuse": job.fuse,

@@ -8,14 +8,9 @@ import torch
 from torch import Tensor
 
 from camcli.capture.targets import ExplainedText
-from camcli.engine.explain import (
-    explain,
-    needs_target_layer,
-    pick_methods,
-    probabilities,
-    with_target_layer,
-)
+from camcli.engine.explain import explain, needs_target_layer, pick_methods, with_target_layer
 from camcli.engine.explanation import Explanation
+from camcli.engine.predict import probabilities
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
 from camcli.models.model import Model
@@ -75,10 +70,16 @@ def regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
 
 
 def best_classes(job: Job, loaded: Loaded, count: int) -> list[tuple[str, float]]:
-    """Return the most probable classes of an image by their names, with their probabilities."""
+    """Return the most probable classes of an image by their names, with their probabilities.
+
+    Returns none for a network without probabilities.
+    """
     model = job.model
     inputs = stacked([loaded], model)
-    found = probabilities(model, inputs, region=regions(job, [loaded]))[0]
+    shares = probabilities(model, inputs, region=regions(job, [loaded]))
+    if shares is None:
+        return []
+    found = shares[0]
     best = found.topk(min(count, len(found)))
     names = model.class_names or [f"class {i}" for i in range(len(found))]
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
