@@ -128,8 +128,8 @@ def _with_activation(model: Model, activation: str) -> Model:
         count = 2
     if names and len(names) != count is not None:
         raise ModelError(
-            f"labels: {len(names)} names, {model.name} gives {count} value with activation "
-            f"{activation}: expected {count}, or --activation sigmoid for two classes by one logit"
+            f"labels: {len(names)} names given, {count} expected for {model.name} with activation "
+            f"{activation}; two classes by one logit have activation sigmoid"
         )
     return replace(model, activation=activation, num_classes=count)
 
