@@ -5,11 +5,8 @@ A new kind of target is one subclass of `Target`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from operator import index
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, SupportsIndex, TypeAlias
 
 import torch
@@ -17,7 +14,7 @@ from torch import Tensor
 
 from camcli.capture.activations import SOFTMAX, VALUE
 from camcli.capture.forms import FORMS, class_itself
-from camcli.errors import TargetError, nearest
+from camcli.errors import TargetError
 from camcli.models.precision import at_least_float32
 
 Score = Callable[[Any], Tensor]
@@ -191,57 +188,35 @@ class ValueTarget(Target):
         return (WeightedClasses(self.spec, first, self.sign * torch.ones_like(values)),)
 
 
-VALUE_TARGETS: Mapping[str, int] = MappingProxyType({"score": 1, "+score": 1, "-score": -1})
-"""The targets of a regression with one value, and their signs."""
+@dataclass(frozen=True)
+class ClassesAbove(Target):
+    """Every class of an image with a probability above `threshold`, the most probable first.
 
-
-def parse_target(
-    spec: TargetLike,
-    names: Sequence[str] | None = None,
-    count: int | None = None,
-) -> Target:
-    """Return the target that a user gave; a Target is returned as it is.
-
-    `pred` is the best class of each image, `topK` the K-th best. A class index or class name is the
-    same class for all images, and a tensor (N,) of indices is one class for each. A name in FORMS
-    and a colon may precede a class; alone, as in `not:`, they apply to `pred`. The names in
-    VALUE_TARGETS are the value of a regression, unless a class has this name. A function from the
-    model's output to scores (N,) explains that score. Class names match as a whole, ignore case,
-    and `_` matches a space. `names` are the model's class names and `count` their number; without
-    `count` an index is checked against the model's output. Raises TargetError.
+    The parts for P classes are resolved, where P is the largest number of them in the batch, and at
+    least 1. `is_above` says which classes of an image are among them.
     """
-    if isinstance(spec, Target):
-        return spec
-    if isinstance(spec, Tensor) and spec.ndim == 1:
-        return ClassTarget("classes", given=spec)
-    if callable(spec):
-        return FunctionTarget(getattr(spec, "__name__", "score"), spec)
-    spec = spec.strip() if isinstance(spec, str) else str(index(spec))
-    form, _, base = spec.partition(":")
-    if spec in VALUE_TARGETS and spec not in map(folded, names or ()):
-        return ValueTarget(spec, VALUE_TARGETS[spec])
-    if form not in FORMS:
-        return _class_target(spec, names, count)
-    base = base.strip() or "pred"
-    if base.partition(":")[0] in FORMS:
-        raise TargetError(f"target '{spec}': expected one of {', '.join(FORMS)}, not both")
-    return replace(_class_target(base, names, count), spec=spec, form=form)
 
+    spec: str
+    threshold: float
+    several: ClassVar[bool] = True
 
-def _class_target(spec: str, names: Sequence[str] | None, count: int | None) -> ClassTarget:
-    if spec == "pred":
-        return ClassTarget(spec)
-    if match := re.fullmatch(r"top(\d+)", spec):
-        rank = int(match[1])
-        if rank < 1 or (count is not None and rank > count):
-            raise TargetError(f"target '{spec}': expected top1 to top{count or 'K'}")
-        return ClassTarget(spec, rank=rank)
-    if re.fullmatch(r"-?\d+", spec):
-        if int(spec) < 0 or (count is not None and int(spec) >= count):
-            upto = "" if count is None else f" to {count - 1}"
-            raise TargetError(f"target {spec}: expected a class index from 0{upto}")
-        return ClassTarget(spec, index=int(spec))
-    return ClassTarget(spec, index=_index_of(spec, names))
+    def resolve(self, output: Any) -> tuple[WeightedClasses, ...]:
+        scores, shares = logits(output).detach(), output.probabilities
+        if shares is None:
+            raise TargetError(
+                f"target '{self.spec}' does not apply to {output.activation.meaning}: they have no "
+                f"probabilities"
+            )
+        count = max(1, int(self.is_above(shares).sum(1).max()))
+        best = shares.topk(count, dim=1).indices
+        return tuple(
+            WeightedClasses(self.spec, one[:, None], torch.ones_like(scores[:, :1]))
+            for one in best.unbind(1)
+        )
+
+    def is_above(self, shares: Tensor) -> Tensor:
+        """Return whether probabilities are above the threshold."""
+        return shares > self.threshold
 
 
 def logits(output: Any) -> Tensor:
@@ -259,24 +234,3 @@ def logits(output: Any) -> Tensor:
     raise TargetError(
         f"the model returns {given}, not class scores (N,K): give a function as the target"
     )
-
-
-def _index_of(name: str, names: Sequence[str] | None) -> int:
-    if names is None:
-        raise TargetError(
-            f"target '{name}': this model has no class names; give an index or a labels file"
-        )
-    found = [i for i, known in enumerate(names) if folded(known) == folded(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise TargetError(
-            f"target '{name}' names {len(found)} classes: "
-            f"give one of the indices {', '.join(map(str, found))}"
-        )
-    raise TargetError(f"unknown target '{name}': did you mean {nearest(name, names)}?")
-
-
-def folded(name: str) -> str:
-    """Return a class name in the form in which names are compared: casefolded, spaces for `_`."""
-    return " ".join(name.replace("_", " ").casefold().split())

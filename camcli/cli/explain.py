@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -192,6 +193,8 @@ def _selected(
 def _print_names(
     sources: Sequence[Source], output: AnyPath, explained: ExplainOptions, drawing: DrawingOptions
 ) -> int:
+    if above := next((one for one in explained.targets if re.match("p *>", one)), None):
+        raise CamcliError(f"--dry-run: the files of target '{above}' depend on the images' classes")
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)

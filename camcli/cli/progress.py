@@ -103,6 +103,8 @@ def _line(row: dict[str, Any], output: AnyPath) -> str:
 
 def _explained(row: dict[str, Any]) -> str:
     """Return the explained class or text with its probability, or the target with its score."""
+    if row["score"] is None:
+        return f"no class with {row['target']}"
     if row["probability"] is None:
         return f"{row['class_name'] or row['target']} ({row['score']:.4g})"
     unsure = ", unsure" if row.get("unsure") else ""
@@ -135,7 +137,7 @@ def _print_summary(job: Job, counts: Counter[str], files: Sequence[str]) -> None
 
 def _show_classes(job: Job) -> None:
     """Print the most probable classes of a single image as bars, if the network has classes."""
-    from camcli.runs.job import Loaded
+    from camcli.runs.items import Loaded
     from camcli.runs.pipeline import load_image
     from camcli.runs.worker import best_classes
 

@@ -15,7 +15,8 @@ from camcli.capture.evidence import Evidence, Observation, TargetEvidence
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.readers import Reader, reader_of
-from camcli.capture.targets import Target, TargetLike, WeightedClasses, parse_target
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import ClassesAbove, Target, TargetLike, WeightedClasses
 from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
@@ -69,8 +70,9 @@ def explain(
       first image batch is explained; or, for a Model, a PIL image, a path, or a list of these.
     - `method`: one or several names in METHODS.
     - `target`: `pred`, `topK`, a class index, a class name, one of these after `finer:` or `not:`,
-      `score` or `-score` of a regression, a tensor (N,) with an index for each image, a function
-      from the model's output to one score per image (N,), or a `Target`.
+      `score` or `-score` of a regression, `p>T` for every class with a probability above T, a
+      tensor (N,) with an index for each image, a function from the model's output to one score per
+      image (N,), or a `Target`.
     - `layer`: one or several dotted paths. None finds the last feature map before the head.
     - `window`: the square of the occlusion method.
     - `fuse`: a name in FUSIONS, which makes one map of the maps of several layers.
@@ -179,14 +181,41 @@ def _explain_target(
     ]
     if not target.several:
         return each[0]
-    return [
-        replace(
-            parts[0],
-            maps=torch.stack([part.maps for part in parts], 1),  # (N,P,h,w) for P parts
-            scores=torch.stack([part.scores for part in parts]).sum(0),
-        )
-        for parts in zip(*each, strict=True)
-    ]
+    joined = [_join(parts) for parts in zip(*each, strict=True)]
+    if isinstance(target, ClassesAbove):
+        return [_only_above(target, shown) for shown in joined]
+    return joined
+
+
+def _join(parts: Sequence[Explanation]) -> Explanation:
+    """Return one explanation with the maps (N,P,h,w) of P parts.
+
+    Classes, their scores, probabilities and boxes become (N,P,...). The scores of texts are added.
+    """
+    first = parts[0]
+    names = ("maps", "scores", "classes", "probabilities", "boxes")
+    columns = {name: [getattr(part, name) for part in parts] for name in names}
+    stacked: dict[str, Any] = {
+        name: torch.stack(column, 1) for name, column in columns.items() if column[0] is not None
+    }
+    if first.classes is None:
+        return replace(first, maps=stacked["maps"], scores=stacked["scores"].sum(1))
+    return replace(first, **stacked)
+
+
+def _only_above(target: ClassesAbove, shown: Explanation) -> Explanation:
+    """Return an explanation without the parts of other images: class -1, NaN and a map of zeros."""
+    assert shown.classes is not None
+    assert shown.probabilities is not None
+    above = target.is_above(shown.probabilities)
+    nothing = torch.full_like(shown.scores, torch.nan)
+    return replace(
+        shown,
+        maps=shown.maps * above.view(*above.shape, *[1] * (shown.maps.ndim - 2)),
+        scores=shown.scores.where(above, nothing),
+        classes=shown.classes.where(above, -1),
+        probabilities=shown.probabilities.where(above, nothing.to(shown.probabilities)),
+    )
 
 
 def _explain_layers(

@@ -26,7 +26,9 @@ class Explanation:
     - `maps`: (N,h,w) at the layer's resolution, or (N,3,H,W) for methods that give images. They are
       raw: unscaled, in the model's precision and at least float32. Maps fused from several layers
       are (N,H,W) in [0, 1]. A target with several parts, such as the words of a caption, has
-      (N,P,h,w).
+      (N,P,h,w). With the target `p>T`, P is the largest number of classes above T in the batch, at
+      least 1. `maps`, `scores`, `classes`, `probabilities` and `boxes` are then (N,P,...), the best
+      class first. An image with fewer classes has the class -1, NaN and a map of zeros in the rest.
     - `scores`: (N,), the scores that are explained, before a softmax or sigmoid.
     - `classes`: (N,), the class indices, or those of the values of a regression; None where the
       target is a function or a text.
@@ -56,12 +58,15 @@ class Explanation:
     def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:
         """Draw the map over photo `i`, at the photo's size, as `camcli explain` does.
 
-        Raises ValueError where tensors were explained, and ImageError where a file is gone.
+        Raises ValueError where tensors were explained or the image has a map for each of several
+        classes, and ImageError where a file is gone.
         """
         from camcli.render import draw  # imports OpenCV, which explaining does not need
 
         if not self.photos:
             raise ValueError("no photo to draw on: explain paths or PIL images instead of tensors")
+        if self._has_parts:
+            raise ValueError(f"target '{self.target}' has several maps: explain a class to draw it")
         photo, values = self.photos[i], self.maps[i].float().cpu().numpy()
         style, signed = draw.Style(colormap, alpha), METHODS[self.method].signed
         drawn = draw.overlay(photo.pixels(), values, photo.crop, style, signed)
@@ -70,11 +75,16 @@ class Explanation:
             draw.draw_box(drawn, corners)
         return Image.fromarray(drawn)
 
+    @property
+    def _has_parts(self) -> bool:
+        """Whether there is a map for each of several classes."""
+        return self.classes is not None and self.classes.ndim > 1
+
     def _repr_png_(self) -> bytes | None:
         """Return the first overlays side by side as a PNG, for notebooks; None without photos."""
         from camcli.render import draw, panels
 
-        count = min(len(self.photos), _SHOWN)
+        count = 0 if self._has_parts else min(len(self.photos), _SHOWN)
         try:
             overlays = [self.overlay(i) for i in range(count)]
         except ImageError:  # a file is gone: the notebook shows the text instead

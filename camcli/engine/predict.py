@@ -10,7 +10,8 @@ from camcli.capture.evidence import Observation
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.readers import reader_of
-from camcli.capture.targets import TargetLike, parse_target
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import TargetLike
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
 from camcli.models.model import Model
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from camcli.capture.hooks import borrowed
 from camcli.capture.readers import reader_of
-from camcli.capture.targets import logits, parse_target
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import logits
 from camcli.errors import AnnotationError
 from camcli.evaluation.annotations import AnnotationReader, reader
 from camcli.evaluation.class_map import class_finder

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from camcli.capture.activations import gives_probabilities
-from camcli.capture.targets import ClassTarget, TargetLike, ValueTarget, parse_target
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import ClassTarget, TargetLike, ValueTarget
 from camcli.capture.windows import Window
 from camcli.engine.explain import explain, pick_methods
 from camcli.engine.explanation import Explanation

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from camcli.capture.forms import FORMS
-from camcli.capture.targets import parse_target
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import Target
 from camcli.capture.windows import Window
 from camcli.engine.explain import explain
 from camcli.engine.explanation import Explanation
@@ -86,12 +87,18 @@ def _split_targets(
     unknown: dict[str, EmptyCell] = {}
     for target in targets:
         try:
-            parse_target(target, model.class_names, model.num_classes)
+            parsed = parse_target(target, model.class_names, model.num_classes)
+            _check_one_map(parsed)
         except TargetError as error:
             if strict:
                 raise
             unknown[target] = EmptyCell(str(error))
     return [target for target in targets if target not in unknown], unknown
+
+
+def _check_one_map(target: Target) -> None:
+    if target.several:
+        raise TargetError(f"target '{target.spec}' has several maps: name a class for a row")
 
 
 def _sheet_cells(
