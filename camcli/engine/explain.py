@@ -21,7 +21,6 @@ from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, prepare_inputs
 from camcli.errors import MethodError, unknown
-from camcli.images.preprocess import Preset
 from camcli.methods import fusion
 from camcli.methods.registry import METHODS, Method
 from camcli.models.families import find_layer, layout_of, recorded_layer
@@ -194,7 +193,7 @@ def _explain(
         guided=any("relu" in method.requires for method in methods),
         window=window,
         reader=reader,
-        grey=(0.0,) if any(model.preset.mean) else Preset.mean,
+        grey=model.preset.mean_colour,
         layouts={path: layout_of(model.module, path) for path in tapped if path},
     )
     with borrowed(model.module):

@@ -87,6 +87,7 @@ def _options(study: Study) -> dict[str, Any]:
         "weights_hash": model.weights_hash,
         "precision": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
+        "preprocessing": {"from": model.preset_from, **asdict(model.preset)},
         "target": study.target,
         "boxes": truth and truth.boxes,
         "min_objects": study.min_objects if truth else None,

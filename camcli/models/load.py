@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from camcli.errors import ModelError, one_line, unknown
+from camcli.images.preprocess import Preset
 from camcli.models.folder import CARD, read_card, with_files
 from camcli.models.head import count_classes, replace_classifier
 from camcli.models.model import Model
-from camcli.models.options import ModelOptions
+from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.models.precision import PRECISIONS
+from camcli.models.preprocessing import with_preprocessing
 from camcli.models.sources import describe, find_source, trainable_sources
 
 
@@ -25,6 +27,7 @@ def load(
     device: str | torch.device = "cpu",
     seed: int = 0,
     precision: str = "fp32",
+    preset: Preset | None = None,
 ) -> Model:
     """Load a network by name.
 
@@ -38,17 +41,21 @@ def load(
     `.pth` or `.safetensors` file (no code in it is run), a folder written by `camcli train`, or
     `none` for random weights from `seed`. The number of classes follows the weights. `labels` is
     a file of class names for a custom head: text with one per line, or a JSON list. `precision` is
-    one of PRECISIONS. Raises ModelError.
+    one of PRECISIONS. `preset` is the preprocessing; None is that of the source. Raises ModelError.
     """
-    return load_model(ModelOptions(name, str(weights), labels, device, seed, precision))
+    model = load_model(ModelOptions(name, str(weights), labels, device, seed, precision))
+    return model if preset is None else replace(model, preset=preset, preset_from="given")
 
 
-def load_model(options: ModelOptions) -> Model:
+def load_model(
+    options: ModelOptions,
+    preprocessing: PreprocessOptions = PreprocessOptions(),  # noqa: B008 - frozen
+) -> Model:
     """Load the network of some options; see `load`. Raises ModelError."""
     if options.precision not in PRECISIONS:
         raise ModelError(unknown("precision", options.precision, PRECISIONS))
     device = pick_device(options.device)
-    model = _load_from_source(options)
+    model = with_preprocessing(_load_from_source(options), preprocessing)
     module = model.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     if options.precision != "fp32":
         if model.task == "detection":
@@ -121,4 +128,4 @@ def _load_from_source(options: ModelOptions) -> Model:
     if not (folder / CARD).is_file():
         return source.load(options)
     model = source.load(with_files(options, folder))
-    return replace(model, preset=read_card(folder)[1])
+    return replace(model, preset=read_card(folder)[1], preset_from="camcli train")

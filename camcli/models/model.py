@@ -15,15 +15,17 @@ from camcli.models.head import Head
 class Model:
     """A network in evaluation mode, with its own preprocessing.
 
-    `weights` names their origin. `layer` is the automatic target layer and `head` the linear map
-    that CAM reads; both are None where only a traced forward pass can find them. `task` is one of
-    `families.TASKS`.
+    `weights` names their origin, and `preset_from` that of the preprocessing: the library that
+    published it, `given` by options, or `assumed`. `layer` is the automatic target layer and `head`
+    the linear map that CAM reads; both are None where only a traced forward pass can find them.
+    `task` is one of `families.TASKS`.
     """
 
     module: nn.Module
     name: str = "custom"
     weights: str = "given"
     preset: Preset = field(default_factory=Preset)
+    preset_from: str = "assumed"
     class_names: tuple[str, ...] | None = None
     num_classes: int | None = None
     layer: str | None = None
