@@ -63,13 +63,10 @@ def decode_bands(source: AnyPath, channels: int, max_pixels: int = MAX_PIXELS) -
     if channels in (1, 3):
         return decode(source, max_pixels)
     with _open(source, max_pixels) as image:
-        pages = [ImageOps.exif_transpose(page) for page in ImageSequence.Iterator(image)]
-        found = [np.asarray(page) for page in pages if page.mode in _BANDS]
-    stacked = np.dstack(found) if len({page.shape[:2] for page in found}) == 1 else None
-    if stacked is None or stacked.shape[2] != channels:
-        bands = f"{len(pages)} pages" if len(pages) > 1 else f"{len(pages[0].getbands())} channels"
-        raise ImageError(f"{source}: it has {bands}, and the network takes {channels} channels")
-    return stacked
+        try:
+            return to_bands(image, channels)
+        except ImageError as error:
+            raise ImageError(f"{source}: {error}") from None
 
 
 _BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
@@ -120,6 +117,19 @@ def _open(source: AnyPath | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
 def to_rgb(image: Image.Image) -> Pixels:
     """Convert a Pillow image as `decode` does."""
     return np.asarray(_converted(ImageOps.exif_transpose(image)))
+
+
+def to_bands(image: Image.Image, channels: int) -> Pixels:
+    """Convert a Pillow image as `decode_bands` does. Raises ImageError."""
+    if channels in (1, 3):
+        return to_rgb(image)
+    pages = [ImageOps.exif_transpose(page) for page in ImageSequence.Iterator(image)]
+    found = [np.asarray(page) for page in pages if page.mode in _BANDS]
+    stacked = np.dstack(found) if len({page.shape[:2] for page in found}) == 1 else None
+    if stacked is None or stacked.shape[2] != channels:
+        bands = f"{len(pages)} pages" if len(pages) > 1 else f"{len(pages[0].getbands())} channels"
+        raise ImageError(f"it has {bands}, and the network takes {channels} channels")
+    return stacked
 
 
 def _converted(image: Image.Image) -> Image.Image:
