@@ -15,6 +15,7 @@ import click
 
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.evaluate_options import evaluate_options
+from camcli.cli.preprocessing import load_network
 from camcli.cli.progress import echo_error, progress_bar
 from camcli.errors import CamcliError, OutputError
 from camcli.evaluation.protocol import Protocol
@@ -22,7 +23,7 @@ from camcli.evaluation.registry import METRICS, default_metrics
 from camcli.images.decode import STDIN
 from camcli.images.find import EVALUATION_FILES, Source, find
 from camcli.images.store import canonical
-from camcli.models.options import ModelOptions
+from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.files import prepare, to_json, write
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def evaluate(
     if not sources:
         raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
     _check_names(sources, output, options["boxes"])
-    study = _study(sources, **options)
+    study = _study(sources, quiet, **options)
     study.check()
     if output:
         prepare(output)
@@ -114,8 +115,10 @@ def _check_names(sources: Sequence[Source], output: Path | None, boxes: str | No
 
 def _study(
     sources: Sequence[Source],
+    quiet: bool,
     *,
     model: ModelOptions,
+    preprocessing: PreprocessOptions,
     method: tuple[str, ...],
     metric: tuple[str, ...],
     boxes: str | None,
@@ -129,11 +132,10 @@ def _study(
     from camcli.evaluation.study import Study
     from camcli.models.families import find_layer
     from camcli.models.fold_batchnorm import fold_batchnorm
-    from camcli.models.load import load_model
 
     if class_map and not boxes:
         raise CamcliError("--class-map without --boxes: expected both")
-    network = load_model(model)
+    network = load_network(model, preprocessing, quiet=quiet)
     of_class = gives_probabilities(network.activation)
     metrics = _chosen_metrics(metric, annotated=bool(boxes), of_class=of_class)
     path = None if layer == "auto" else find_layer(network.module, layer)

@@ -16,6 +16,7 @@ from camcli.cli.options import (
     stack,
     window_options,
 )
+from camcli.cli.preprocessing import preprocess_options
 from camcli.cli.types import FILE_PATH, FOLDER_PATH, POSITIVE, Name, Real
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.evaluation.protocol import (
@@ -32,6 +33,7 @@ _protocol = partial(field_option, Protocol)
 
 evaluate_options = stack(
     model_options,
+    preprocess_options,
     method_option(text="Method to measure; repeatable."),
     click.option(
         "--metric",

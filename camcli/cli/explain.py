@@ -29,6 +29,7 @@ from camcli.cli.options import (
     texts_option,
     window_options,
 )
+from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.progress import checked_preview, shown
 from camcli.cli.show import ShowOptions, show_options
 from camcli.cli.types import POSITIVE, Corners, Name
@@ -37,7 +38,7 @@ from camcli.images.find import Source, find
 from camcli.images.select import filter_sources, read_list
 from camcli.images.store import AnyPath
 from camcli.methods.fusion import FUSIONS
-from camcli.models.options import ModelOptions
+from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.names import check_names, check_stems, every_result, name_of
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.shards import Shard, shard_of
@@ -140,6 +141,7 @@ executor_options = record(
 @output_option
 @drawing_options(box_options)
 @input_options
+@preprocess_options
 @selection_options
 @executor_options
 @flag("--dry-run", "Print the files that would be written, and stop.")
@@ -234,14 +236,12 @@ def _make_job(
     show: ShowOptions,
     *,
     model: ModelOptions,
+    preprocessing: PreprocessOptions,
     options: RunOptions,
 ) -> Job:
     from camcli.models.fold_batchnorm import fold_batchnorm
-    from camcli.models.load import load_model
     from camcli.runs.job import make_job
 
-    network = load_model(model)
-    if not show.quiet and network.weights.startswith("none"):
-        click.echo(f"Note: {network.name} with weights {network.weights} is untrained.", err=True)
+    network = load_network(model, preprocessing, quiet=show.quiet)
     job = make_job(*(sources, network, output, explained, drawing, inputs, options), shard=shard)
     return replace(job, model=fold_batchnorm(network, job.layers))

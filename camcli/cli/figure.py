@@ -20,9 +20,11 @@ from camcli.cli.options import (
     target_option,
     window_options,
 )
+from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.types import FILE_PATH, Name
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, decode
+from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.report.figure.sheet import FIRST_MODEL_METHODS, OTHER_MODEL_METHODS, SCALE_SCOPES
 from camcli.runs.files import prepare, write
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("image", type=click.Path(path_type=Path, allow_dash=True))
 @models_options
+@preprocess_options
 @method_option(
     None,
     f"A column; repeatable.  [default: {', '.join(FIRST_MODEL_METHODS)} of the first model, "
@@ -87,7 +90,7 @@ def figure(image: Path, *, output: Path, max_pixels: int, quiet: bool, **options
         raise CamcliError(f"'{output}' is the image itself and would be overwritten")
     prepare(output.parent)
     pixels = decode(image, max_pixels)
-    sheet = _make_sheet(pixels, _load_models(**options), **options)
+    sheet = _make_sheet(pixels, _load_models(quiet=quiet, **options), **options)
     write(output, typeset(sheet, ending, printing))
     click.echo(output)
     for reason in () if quiet else sheet.empty_reasons:
@@ -112,15 +115,16 @@ def _load_models(
     device: str,
     precision: str,
     activation: str,
+    preprocessing: PreprocessOptions,
+    quiet: bool,
     **_: Any,
 ) -> list[Model]:
-    from camcli.models.load import load
-
     files, names = _per_model(weights, model, "--weights"), _per_model(labels, model, "--labels")
-    return [
-        load(*given, labels=known, device=device, precision=precision, activation=activation)
-        for *given, known in zip(model, files, names, strict=True)
-    ]
+    options = (
+        ModelOptions(*given, device=device, precision=precision, activation=activation)
+        for given in zip(model, files, names, strict=True)
+    )
+    return [load_network(one, preprocessing, quiet=quiet) for one in options]
 
 
 def _make_sheet(

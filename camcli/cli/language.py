@@ -21,7 +21,7 @@ from camcli.cli.options import (
     window_options,
 )
 from camcli.cli.progress import checked_preview, shown
-from camcli.cli.show import ShowOptions
+from camcli.cli.show import ShowOptions, show_options
 from camcli.errors import CamcliError
 from camcli.images.find import find
 from camcli.images.store import AnyPath
@@ -53,6 +53,7 @@ language_options: Callable[[Callable[..., Any]], Callable[..., Any]] = stack(
     input_options,
     recursive_option,
     run_options,
+    show_options,
 )
 
 

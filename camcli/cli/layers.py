@@ -8,22 +8,25 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import flag
+from camcli.cli.preprocessing import preprocess_options
+from camcli.models.options import PreprocessOptions
 from camcli.runs.files import to_json
 
 
 @click.command(no_args_is_help=True)
 @click.argument("model")
+@preprocess_options
 @flag("--json", "Print one line of JSON for each layer.")
-def layers(model: str, json: bool) -> int:
+def layers(model: str, json: bool, preprocessing: PreprocessOptions) -> int:
     """List the layers of MODEL that --layer takes, with the shape of their map.
 
     MODEL is a name as for camcli explain. No weights are needed. The shape is channels x height x
-    width for the model's own input size. Naming a layer on which the score does not depend is an
-    error of camcli explain.
+    width for the model's own input size, or for the one that the options on preprocessing give.
+    Naming a layer on which the score does not depend is an error of camcli explain.
     """
     from camcli.engine.catalogue import list_layers
 
-    for layer in list_layers(model):
+    for layer in list_layers(model, preprocessing):
         if json:
             click.echo(to_json(asdict(layer)), nl=False)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,37 @@ class Corners(click.types.StringParamType):
         if not (0 <= x0 < x1 and 0 <= y0 < y1):
             self.fail(f"'{value}': expected x0,y0,x1,y1 with x0 < x1 and y0 < y1", param, ctx)
         return x0, y0, x1, y1
+
+
+class SidesType(click.types.StringParamType):
+    """A side in pixels, height and width as HxW, or `none`."""
+
+    name = "sides"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or value == "none":
+            return value
+        found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", value.strip())
+        if not found:
+            self.fail(f"'{value}': expected pixels, HxW or none", param, ctx)
+        return (int(found[1]), int(found[2])) if found[2] else int(found[1])
+
+
+class Reals(click.types.StringParamType):
+    """Finite numbers, separated by commas."""
+
+    name = "reals"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = tuple(map(float, value.split(",")))
+        except ValueError:
+            found = (math.nan,)
+        if not all(map(math.isfinite, found)):
+            self.fail(f"'{value}': expected numbers separated by commas", param, ctx)
+        return found
 
 
 class Real(click.FloatRange):

@@ -24,6 +24,8 @@ from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
 from camcli.models.load import outline
 from camcli.models.model import Model
+from camcli.models.options import PreprocessOptions
+from camcli.models.preprocessing import with_preprocessing
 from camcli.models.sources import SOURCES, find_source
 
 FACTS = Path(__file__).parents[1] / "assets" / "zoo.json"
@@ -115,7 +117,7 @@ def find_facts(name: str) -> NetworkFacts:
         task=model.task,
         layer=model.layer,
         map=None if target is None else target.map[1:],
-        input=_side(model),
+        input=model.preset.shape[0],
         parameters=sum(p.numel() for p in model.module.parameters()),
         head=model.head is not None,
         relus=rule.relus > 0,
@@ -136,12 +138,15 @@ def families_table(entries: Iterable[NetworkEntry]) -> str:
     return "\n".join(lines)
 
 
-def list_layers(name: str) -> list[Layer]:
+def list_layers(
+    name: str,
+    preprocessing: PreprocessOptions = PreprocessOptions(),  # noqa: B008 - frozen
+) -> list[Layer]:
     """Return the layers that can be explained, in the order in which they run.
 
     `name` is one that `camcli.load` takes. Raises ModelError.
     """
-    return list(_layers(outline(name)))
+    return list(_layers(with_preprocessing(outline(name), preprocessing)))
 
 
 def _family(name: str) -> str:
@@ -159,18 +164,12 @@ def _layers(model: Model) -> Iterator[Layer]:
 
 def _run_once(model: Model) -> None:
     # GuidedReLU counts the activations that a gradient to the image passes.
-    side = _side(model)
-    image = torch.zeros(
-        1, 3, side, side, dtype=model.dtype, device=model.device, requires_grad=True
-    )
+    shape = 1, model.preset.channels, *model.preset.shape
+    image = torch.zeros(shape, dtype=model.dtype, device=model.device, requires_grad=True)
     # A detector's boxes depend on values, and its maps on its backbone alone.
     whole = model.module.backbone if model.task == "detection" else model.module
     assert isinstance(whole, nn.Module)
     whole(image)
-
-
-def _side(model: Model) -> int:
-    return model.preset.crop or model.preset.resize
 
 
 def _applicable(facts: NetworkFacts) -> Iterator[str]:

@@ -22,10 +22,9 @@ from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
 from camcli.errors import MethodError, unknown
-from camcli.images.preprocess import Preset
 from camcli.methods import fusion
 from camcli.methods.registry import METHODS, Method
-from camcli.models.families import find_layer, layout_of, recorded_layer
+from camcli.models.families import Layer, find_layer, layout_of, recorded_layer
 from camcli.models.model import Model
 
 
@@ -35,7 +34,7 @@ def explain(
     inputs: Inputs,
     method: str = ...,
     target: TargetLike = ...,
-    layer: str | None = ...,
+    layer: Layer | None = ...,
     *,
     window: Window = ...,
     region: Region | None = ...,
@@ -46,7 +45,7 @@ def explain(
     inputs: Inputs,
     method: str | Sequence[str] = ...,
     target: TargetLike | Sequence[TargetLike] = ...,
-    layer: str | Sequence[str | None] | None = ...,
+    layer: Layer | Sequence[Layer | None] | None = ...,
     *,
     window: Window = ...,
     fuse: str | None = ...,
@@ -57,7 +56,7 @@ def explain(
     inputs: Inputs,
     method: str | Sequence[str] = "gradcam",
     target: TargetLike | Sequence[TargetLike] = "pred",
-    layer: str | Sequence[str | None] | None = None,
+    layer: Layer | Sequence[Layer | None] | None = None,
     *,
     window: Window = Window(),  # noqa: B008 - frozen
     fuse: str | None = None,
@@ -73,7 +72,7 @@ def explain(
       `score` or `-score` of a regression, `p>T` for every class with a probability above T, a
       tensor (N,) with an index for each image, a function from the model's output to one score per
       image (N,), or a `Target`.
-    - `layer`: one or several dotted paths. None finds the last feature map before the head.
+    - `layer`: one or several layers. None finds the last feature map before the head.
     - `window`: the square of the occlusion method.
     - `fuse`: a name in FUSIONS, which makes one map of the maps of several layers.
     - `region`: for a segmentation network, x0, y0, x1, y1 in input pixels, one for all images or
@@ -91,11 +90,11 @@ def explain(
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
     batch, photos = prepare_inputs(model, inputs)
-    one_layer = layer is None or isinstance(layer, str)
-    layers: list[str | None] = [layer] if one_layer else list(layer)  # type: ignore[list-item, arg-type]
+    one_layer = layer is None or isinstance(layer, Layer)
+    layers: list[Any] = [layer] if one_layer else list(layer)  # type: ignore[arg-type]
     reader = reader_of(model, regions_of(region, batch))
     found = _explain(model, batch, pick_methods(methods), parsed, layers, window, fuse, reader)
-    found = [replace(shown, photos=photos) for shown in found] if photos else found
+    found = [replace(shown, photos=photos, class_names=model.class_names) for shown in found]
     return found[0] if single and one_layer and isinstance(method, str) else found
 
 
@@ -121,7 +120,7 @@ def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
     return replace(model, layer=layer, head=head)
 
 
-def needs_target_layer(methods: Sequence[Method], layers: Sequence[str | None]) -> bool:
+def needs_target_layer(methods: Sequence[Method], layers: Sequence[Layer | None]) -> bool:
     """Return whether these methods need the automatic layer, or the head that CAM reads."""
     automatic = None in layers and any(method.at_layer for method in methods)
     return automatic or any("head" in method.requires for method in methods)
@@ -132,7 +131,7 @@ def _explain(
     inputs: tuple[Any, ...],
     methods: Sequence[Method],
     targets: Sequence[Target],
-    layers: Sequence[str | None],
+    layers: Sequence[Layer | None],
     window: Window,
     fuse: str | None,
     reader: Reader,
@@ -153,7 +152,7 @@ def _explain(
         guided=any("relu" in method.requires for method in methods),
         window=window,
         reader=reader,
-        grey=(0.0,) if any(model.preset.mean) else Preset.mean,
+        grey=model.preset.mean_colour,
         layouts={path: layout_of(model.module, path) for path in tapped if path},
     )
     with borrowed(model.module):

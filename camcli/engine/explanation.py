@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,7 +20,12 @@ _SHOWN = 6
 """The most overlays that a notebook shows for one explanation."""
 
 
-@dataclass(frozen=True)
+def _exists(index: int) -> bool:
+    """Return whether a class index is that of a class: -1 stands for none."""
+    return index >= 0
+
+
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """The maps of a batch for one method and one target.
 
@@ -39,8 +47,9 @@ class Explanation:
     - `boxes`: (N,4), the classes' best boxes of a detection network, x0, y0, x1, y1 in input
       pixels; else None.
     - `texts`: the N texts of a language model; else None.
-    - `photos`: the images behind the maps, if paths or PIL images were given. A notebook shows
-      their overlays.
+    - `photos`: the images behind the maps, if no tensors were given. A notebook shows their
+      overlays.
+    - `class_names`: the model's class names, if it has any.
     """
 
     method: str
@@ -54,6 +63,44 @@ class Explanation:
     boxes: Tensor | None = None
     texts: tuple[ExplainedText, ...] | None = None
     photos: tuple[Photo, ...] = field(default=(), repr=False, compare=False)
+    class_names: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The explained classes or texts by name, one for each image; None for a function.
+
+        A class without a name is `class` and its index, and a value of a regression the target. The
+        classes of the target `p>T` are joined by commas.
+        """
+        if self.texts is not None:
+            return tuple(text.text for text in self.texts)
+        if self.classes is None:
+            return None
+        by_image = self.classes.view(len(self.classes), -1).tolist()
+        return tuple(", ".join(map(self._name, filter(_exists, indices))) for indices in by_image)
+
+    def _name(self, index: int) -> str:
+        unnamed = self.target if self.probabilities is None else f"class {index}"
+        return self.class_names[index] if self.class_names else unnamed
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.maps.shape[1:]))
+        shown = [*(self.names or ())][:_SHOWN]
+        more = ["..."] if len(self.maps) > len(shown) and shown else []
+        parts = [self.method, self.target, self.layer, f"{len(self.maps)} maps of {shape}"]
+        listed = ", ".join(filter(None, parts))
+        return f"Explanation({listed}{': ' if shown else ''}{', '.join([*shown, *more])})"
+
+    def save(self, file: str | PathLike[str], i: int = 0, **style: Any) -> None:
+        """Write image `i` to a file: its raw map as `.npy`, or else its overlay as a picture.
+
+        `style` are the arguments of `overlay`. Raises ValueError as `overlay` does, and for an
+        ending that Pillow does not know.
+        """
+        if Path(file).suffix == ".npy":
+            np.save(file, self.maps[i].float().cpu().numpy())
+        else:
+            self.overlay(i, **style).save(file)
 
     def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:
         """Draw the map over photo `i`, at the photo's size, as `camcli explain` does.

@@ -1,4 +1,4 @@
-"""Inputs of `explain`: tensors, arguments, paths or PIL images, as a model's arguments."""
+"""Inputs of `explain`: tensors, arguments, paths, PIL images or arrays, as a model's arguments."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from camcli.errors import ImageError
-from camcli.images.decode import decode, to_rgb
+from camcli.images.decode import decode, decode_bands, to_bands, to_rgb
 from camcli.images.geometry import Crop, Pixels, Size
 from camcli.images.preprocess import preprocess
 from camcli.models.model import Model
 
 Inputs: TypeAlias = Any
-"""Tensor (N,3,H,W); a tuple, the model's arguments; or a PIL image, a path, or a list of these."""
+"""Tensor (N,C,H,W); a tuple, the model's arguments; or a PIL image, an array (H,W,3) of uint8, a
+path, or a list of these."""
 Region: TypeAlias = Tensor | Sequence[float]
 """x0, y0, x1, y1 in input pixels, or one region for each image (N,4)."""
+
+Given: TypeAlias = Path | Image.Image | Pixels
+"""An image as it was given."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Photo:
     again for each drawing, since the pixels of many photos would take too much memory.
     """
 
-    given: Path | Image.Image
+    given: Given
     crop: Crop
     size: Size
     seen: Size
@@ -54,7 +59,7 @@ def prepare_inputs(model: Model, inputs: Inputs) -> tuple[tuple[Any, ...], tuple
         return tuple(x.to(model.device) if isinstance(x, Tensor) else x for x in inputs), ()
     if isinstance(inputs, Tensor):
         if inputs.ndim != 4 or not len(inputs):
-            raise ValueError(f"expected images (N,3,H,W), got a tensor {tuple(inputs.shape)}")
+            raise ValueError(f"expected images (N,C,H,W), got a tensor {tuple(inputs.shape)}")
         return (inputs.to(model.device),), ()
     images = inputs if isinstance(inputs, list) else [inputs]
     if not images:
@@ -64,17 +69,41 @@ def prepare_inputs(model: Model, inputs: Inputs) -> tuple[tuple[Any, ...], tuple
 
 
 def _prepared(model: Model, image: Any) -> tuple[Tensor, Photo]:
-    if not isinstance(image, str | PathLike | Image.Image):
-        raise TypeError(f"expected a tensor, a PIL image or a path, got {type(image).__name__}")
-    given = image if isinstance(image, Image.Image) else Path(image)
+    given = _checked(image)
+    tensor, crop = preprocess(_bands_of(given, model.preset.channels), model.preset)
     pixels = _pixels_of(given)
-    tensor, crop = preprocess(pixels, model.preset)
     size, seen = (pixels.shape[1], pixels.shape[0]), (tensor.shape[2], tensor.shape[1])
     return tensor, Photo(given, crop, size, seen)
 
 
-def _pixels_of(given: Path | Image.Image) -> Pixels:
+def _checked(image: Any) -> Given:
+    """Return an image in one of the types of Given. Raises ValueError and TypeError."""
+    if isinstance(image, Image.Image):
+        return image
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.dtype != np.uint8:
+            given = f"{tuple(image.shape)} of {image.dtype}"
+            raise ValueError(f"expected an array (H,W,3) of uint8, got {given}")
+        return image
+    if not isinstance(image, str | PathLike):
+        expected = "a tensor, an array, a PIL image or a path"
+        raise TypeError(f"expected {expected}, got {type(image).__name__}")
+    return Path(image)
+
+
+def _pixels_of(given: Given) -> Pixels:
+    """Return an image as RGB, (H,W,3). An array of one or more other channels is shown in grey."""
+    if isinstance(given, np.ndarray):
+        grey = given.mean(axis=2, keepdims=True).astype(np.uint8)
+        return given if given.shape[2] == 3 else np.repeat(grey, 3, axis=2)
     return decode(given) if isinstance(given, Path) else to_rgb(given)
+
+
+def _bands_of(given: Given, channels: int) -> Pixels:
+    """Return an image (H,W,C) for a network of a number of input channels."""
+    if isinstance(given, np.ndarray):
+        return given
+    return decode_bands(given, channels) if isinstance(given, Path) else to_bands(given, channels)
 
 
 def regions_of(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:

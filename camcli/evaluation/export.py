@@ -88,6 +88,7 @@ def _options(study: Study) -> dict[str, Any]:
         "activation": model.activation,
         "precision": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
+        "preprocessing": {"from": model.preset_from, **asdict(model.preset)},
         "target": study.target,
         "boxes": truth and truth.boxes,
         "min_objects": study.min_objects if truth else None,

@@ -62,11 +62,11 @@ def fill(images: Tensor, preset: Preset, name: str) -> Tensor:
     """
     if name == "blur":
         return blurred(images)
-    mean, std = (images.new_tensor(values)[:, None, None] for values in (preset.mean, preset.std))
     if name == "black":
-        return (-mean / std).expand_as(images)
-    grey = mean.new_tensor(Preset.mean)[:, None, None]
-    return ((grey if not any(preset.mean) else mean) - mean).div(std).expand_as(images)
+        colour = [-mean / std for mean, std in zip(preset.mean, preset.std, strict=True)]
+    else:
+        colour = [*preset.mean_colour]
+    return images.new_tensor(colour)[:, None, None].expand_as(images)
 
 
 def blurred(images: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import Pixels, Size
@@ -52,6 +52,25 @@ def decode(source: AnyPath | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
     """
     with _open(source, max_pixels) as image:
         return to_rgb(image)
+
+
+def decode_bands(source: AnyPath, channels: int, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read an image file for a network of a number of input channels, as (H,W,C), upright.
+
+    One and three channels are read as RGB, as `decode` does. Other numbers are the bands of the
+    file, such as RGBA or CMYK, or its grey pages. Raises ImageError if the file has another number.
+    """
+    if channels in (1, 3):
+        return decode(source, max_pixels)
+    with _open(source, max_pixels) as image:
+        try:
+            return to_bands(image, channels)
+        except ImageError as error:
+            raise ImageError(f"{source}: {error}") from None
+
+
+_BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
+"""The modes of Pillow whose bands are channels of 8 bits."""
 
 
 def thumbnail(file: Path, longest: int) -> tuple[Pixels, Size]:
@@ -98,6 +117,19 @@ def _open(source: AnyPath | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
 def to_rgb(image: Image.Image) -> Pixels:
     """Convert a Pillow image as `decode` does."""
     return np.asarray(_converted(ImageOps.exif_transpose(image)))
+
+
+def to_bands(image: Image.Image, channels: int) -> Pixels:
+    """Convert a Pillow image as `decode_bands` does. Raises ImageError."""
+    if channels in (1, 3):
+        return to_rgb(image)
+    pages = [ImageOps.exif_transpose(page) for page in ImageSequence.Iterator(image)]
+    found = [np.asarray(page) for page in pages if page.mode in _BANDS]
+    stacked = np.dstack(found) if len({page.shape[:2] for page in found}) == 1 else None
+    if stacked is None or stacked.shape[2] != channels:
+        bands = f"{len(pages)} pages" if len(pages) > 1 else f"{len(pages[0].getbands())} channels"
+        raise ImageError(f"it has {bands}, and the network takes {channels} channels")
+    return stacked
 
 
 def _converted(image: Image.Image) -> Image.Image:

@@ -3,75 +3,169 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from camcli.images.geometry import Crop, Pixels, Size
+from camcli.errors import ImageError
+from camcli.images.geometry import Box, Crop, Pixels, Size
+
+Sides: TypeAlias = int | tuple[int, int]
+"""One side in pixels, or height and width."""
 
 FITS = ("preset", "squash", "full")
 """The ways of fitting an image into a network's input; `preprocess` describes them."""
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+"""The filters of Pillow, which smooth when they reduce an image."""
+
 
 @dataclass(frozen=True)
 class Preset:
-    """The preprocessing of a model: resize the shorter side, crop the centre, scale, normalise.
+    """The preprocessing of a model, in the terms of torchvision's transforms.
 
-    If `crop` is None, the whole image is kept. Its longer side is then limited to `longest` pixels
-    and both sides are rounded to multiples of `multiple`. With `squash`, the whole image is resized
-    to a square of `crop` pixels.
+    - `resize`: the shorter side after resizing, or height and width; None keeps the size.
+    - `crop`: the side of the square in the centre that is kept, or its height and width. If it is
+      None, the whole image is kept. Its longer side is then limited to `longest` pixels and both
+      sides are rounded to multiples of `multiple`, unless `resize` gives height and width.
+    - `mean`, `std`: subtracted from and divided into values between 0 and 1, one for each channel
+      of the network's input.
+    - `interpolation`: one of INTERPOLATIONS.
+
+    Raises ValueError for values that fit no image.
     """
 
-    resize: int = 256
-    crop: int | None = 224
+    resize: Sides | None = 256
+    crop: Sides | None = 224
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    bicubic: bool = False
+    interpolation: str = "bilinear"
     multiple: int = 1
     longest: int | None = None
-    squash: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError(
+                f"mean has {len(self.mean)} values and std {len(self.std)}: expected one for each "
+                f"channel"
+            )
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std {self.std}: expected values above 0")
+        if self.interpolation not in INTERPOLATIONS:
+            known = ", ".join(INTERPOLATIONS)
+            raise ValueError(f"interpolation '{self.interpolation}': expected one of {known}")
+        resize, crop = (_pair(sides) for sides in (self.resize, self.crop))
+        if min(*(resize or (1,)), *(crop or (1,))) < 1:
+            raise ValueError(f"resize {self.resize} and crop {self.crop}: expected at least 1")
+        if resize and crop and (crop[0] > resize[0] or crop[1] > resize[1]):
+            given, room = sides_text(self.crop), sides_text(self.resize)
+            raise ValueError(
+                f"crop {given} is larger than resize {room}: expected another crop, too"
+            )
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of the network's input."""
+        return len(self.mean)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the network's input; 224 where they follow from the image alone."""
+        return _pair(self.crop) or _pair(self.resize) or (224, 224)
+
+    @property
+    def mean_colour(self) -> tuple[float, ...]:
+        """The mean colour of photos in the input's units, (C,): 0 where it is subtracted.
+
+        Where nothing is subtracted, it is ImageNet's mean, or the mean of that for other channels.
+        """
+        photos = Preset.mean if self.channels == 3 else (sum(Preset.mean) / 3,) * self.channels
+        mean = self.mean if any(self.mean) else photos
+        return tuple((m - own) / std for m, own, std in zip(mean, self.mean, self.std, strict=True))
+
+
+def sides_text(sides: Sides | None) -> str:
+    """Return sides as text: `224`, `224x320` (height and width), or `none`."""
+    return "x".join(map(str, sides)) if isinstance(sides, tuple) else str(sides or "none")
+
+
+def _pair(sides: Sides | None) -> tuple[int, int] | None:
+    return (sides, sides) if isinstance(sides, int) else sides
 
 
 def preprocess(pixels: Pixels, preset: Preset, fit: str = "preset") -> tuple[Any, Crop]:
-    """Return the network's input (3,H,W), float32, and the crop of the image that it shows.
+    """Return the network's input (C,H,W), float32, and the crop of the image that it shows.
 
-    The fit `preset` resizes the shorter side and crops the centre, as torchvision's presets do.
-    `squash` resizes the whole image to the square of the preset. `full` keeps the whole image and
-    its aspect ratio and resizes the shorter side to the crop of the preset. Values are scaled and
-    normalised as by torchvision's ImageClassification.
+    `pixels` are (H,W,C). For one channel they may also be RGB, and their luminance (ITU-R BT.601)
+    is taken. The fit `preset` resizes and crops as the preset tells. `squash` resizes the whole
+    image to the input of the preset. `full` keeps the whole image and its aspect ratio and resizes
+    the shorter side to that of the preset's input. Values are scaled and normalised as by
+    torchvision's ImageClassification. Raises ImageError if the image is smaller than the crop or
+    has another number of channels.
     """
     import torch  # imported here, so that `camcli --help` can list FITS without it
 
-    small, crop = _fit(pixels, preset, fit)
+    small, crop = _fit(_with_channels(pixels, preset.channels), preset, fit)
     scaled = torch.from_numpy(small.transpose(2, 0, 1).astype(np.float32)).div_(255)
     mean, std = (torch.tensor(values)[:, None, None] for values in (preset.mean, preset.std))
     return scaled.sub_(mean).div_(std), crop
 
 
+def _with_channels(pixels: Pixels, channels: int) -> Pixels:
+    given = pixels.shape[2]
+    if given == channels:
+        return pixels
+    if (given, channels) == (3, 1):
+        return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+    raise ImageError(f"the image has {given} channels, and the network takes {channels}")
+
+
 def _fit(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
     height, width = pixels.shape[:2]
-    filter_ = Image.Resampling.BICUBIC if preset.bicubic else Image.Resampling.BILINEAR
-    image, whole = Image.fromarray(pixels), Crop(0, 0, width, height)
-    square = preset.crop or preset.resize
-    if fit == "squash" or (fit == "preset" and preset.squash):
-        return np.asarray(image.resize((square, square), filter_)), whole
-    shorter = preset.resize if fit == "preset" else square
+    filter_, whole = Image.Resampling[preset.interpolation.upper()], Crop(0, 0, width, height)
+    if fit == "squash":
+        return _resized(pixels, preset.shape[::-1], filter_), whole
+    sides = min(preset.shape) if fit == "full" else preset.resize
+    size, crop = _size_after(sides, (width, height)), _pair(preset.crop)
+    if fit == "preset" and crop:
+        return _centre(pixels, size, crop, filter_)
+    if not isinstance(sides, tuple):
+        size = _limited(size, preset)
+    return _resized(pixels, size, filter_), whole
+
+
+def _size_after(sides: Sides | None, size: Size) -> Size:
+    """Return the size of an image after it is resized to `sides`."""
+    if sides is None:
+        return size
+    if isinstance(sides, tuple):
+        return sides[1], sides[0]
     # torchvision rounds the longer side down.
-    size_x, size_y = (max(shorter, shorter * n // min(height, width)) for n in (width, height))
-    size = size_x, size_y
-    if preset.crop is None or fit == "full":
-        return np.asarray(image.resize(_limited(size, preset), filter_)), whole
-    return _centre(image, size, preset.crop, filter_)
+    width, height = (max(sides, sides * n // min(size)) for n in size)
+    return width, height
+
+
+def _resized(
+    pixels: Pixels, size: Size, filter_: Image.Resampling, box: Box | None = None
+) -> Pixels:
+    """Resize an image (H,W,C), or its part in a box, to a size. Pillow has no images of C bands."""
+    if pixels.shape[2] == 3:
+        return np.asarray(Image.fromarray(pixels).resize(size, filter_, box=box))
+    bands = (Image.fromarray(band) for band in np.moveaxis(pixels, 2, 0))
+    return np.stack([np.asarray(band.resize(size, filter_, box=box)) for band in bands], axis=-1)
 
 
 def _centre(
-    image: Image.Image, size: Size, crop: int, filter_: Image.Resampling
+    pixels: Pixels, size: Size, crop: tuple[int, int], filter_: Image.Resampling
 ) -> tuple[Pixels, Crop]:
-    """Resize an image to `size` and return the square of `crop` pixels in its centre."""
+    """Resize an image to `size` and return its centre of `crop` (height and width) pixels."""
+    (height, width), (rows, columns) = pixels.shape[:2], crop
+    if columns > size[0] or rows > size[1]:
+        raise ImageError(f"{size[0]}x{size[1]} pixels: smaller than the crop of {columns}x{rows}")
     # torchvision rounds the corner of the crop to even.
-    left, top = (round((side - crop) / 2.0) for side in size)
-    scale_x, scale_y = image.width / size[0], image.height / size[1]
+    left, top = round((size[0] - columns) / 2.0), round((size[1] - rows) / 2.0)
+    scale_x, scale_y = width / size[0], height / size[1]
     # torchvision resizes the whole image and crops it afterwards. A long thin image would become
     # huge, so only its crop is resized, with a margin for the support of the filter.
     elongated = max(size) > 8 * min(size)
@@ -79,12 +173,13 @@ def _centre(
         4 + int(4 / scale) if elongated else max(size) for scale in (scale_x, scale_y)
     )
     x0, y0 = max(0, left - margin_x), max(0, top - margin_y)
-    x1, y1 = min(size[0], left + crop + margin_x), min(size[1], top + crop + margin_y)
-    right, bottom = min(image.width, x1 * scale_x), min(image.height, y1 * scale_y)
-    box = (x0 * scale_x, y0 * scale_y, right, bottom)
-    part = np.asarray(image.resize((x1 - x0, y1 - y0), filter_, box=box))
-    seen = Crop(left, top, left + crop, top + crop).resized(scale_x, scale_y)
-    return part[top - y0 : top - y0 + crop, left - x0 : left - x0 + crop], seen
+    x1, y1 = min(size[0], left + columns + margin_x), min(size[1], top + rows + margin_y)
+    right, bottom = min(width, x1 * scale_x), min(height, y1 * scale_y)
+    part = _resized(
+        pixels, (x1 - x0, y1 - y0), filter_, (x0 * scale_x, y0 * scale_y, right, bottom)
+    )
+    seen = Crop(left, top, left + columns, top + rows).resized(scale_x, scale_y)
+    return part[top - y0 : top - y0 + rows, left - x0 : left - x0 + columns], seen
 
 
 def _limited(size: Size, preset: Preset) -> Size:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from camcli.errors import ModelError, one_line
+from camcli.images.preprocess import Preset
 from camcli.models.head import count_classes, replace_classifier
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions
@@ -50,7 +51,17 @@ def load_factory(options: ModelOptions) -> Model:
             fit(module, state, weights, name)
     count = count_classes(module)
     names = None if options.labels is None else read_labels(options.labels, count)
-    return Model(module, name, used, class_names=names, num_classes=count, weights_hash=digest)
+    preset, preset_from = preset_for(module)
+    return Model(
+        module=module,
+        name=name,
+        weights=used,
+        preset=preset,
+        preset_from=preset_from,
+        class_names=names,
+        num_classes=count,
+        weights_hash=digest,
+    )
 
 
 def initialise_factory(name: str, class_names: Sequence[str], seed: int = 0) -> Model:
@@ -102,3 +113,18 @@ def call_factory(name: str, factory: Factory, num_classes: int | None = None) ->
     if num_classes is not None and count_classes(module) not in (None, num_classes):
         replace_classifier(module, num_classes)
     return module
+
+
+def preset_for(module: nn.Module) -> tuple[Preset, str]:
+    """Return the preprocessing of a factory's network, and where it is from.
+
+    It is the network's own attribute `preset`. Otherwise that of most of torchvision's networks is
+    assumed. A network whose first convolution takes another number of channels than three gets
+    values between 0 and 1.
+    """
+    if isinstance(preset := getattr(module, "preset", None), Preset):
+        return preset, "the network"
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None or first.in_channels == 3:
+        return Preset(), "assumed"
+    return Preset(mean=(0.0,) * first.in_channels, std=(1.0,) * first.in_channels), "assumed"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -212,8 +212,20 @@ def layout_of(module: nn.Module, path: str) -> Layout:
     return PLAIN
 
 
-def find_layer(module: nn.Module, path: str) -> str:
-    """Return the full path of a layer by the path that a user gave. Raises ModelError."""
+Layer: TypeAlias = str | nn.Module
+"""A layer by its dotted path, or the module itself."""
+
+
+def find_layer(module: nn.Module, path: Layer) -> str:
+    """Return the full path of a layer that a user gave, by its path or as a part of the network.
+
+    Raises ModelError.
+    """
+    if isinstance(path, nn.Module):
+        for name, part in module.named_modules():
+            if part is path:
+                return str(name)
+        raise ModelError(f"layer {type(path).__name__}: it is not a part of this network")
     with suppress(AttributeError, IndexError):
         if path:
             return resolve_path(module, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
 from camcli.models.options import ModelOptions
+from camcli.models.preprocessing import PRESET_FIELDS, preset_of
 
 CARD, WEIGHTS, LABELS = "model.json", "weights.safetensors", "labels.txt"
 """The files of a trained folder. The card holds architecture, preprocessing and accuracy."""
@@ -21,13 +22,7 @@ def read_card(folder: Path) -> tuple[str, Preset]:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         values = card["preprocessing"]
-        preset = Preset(
-            resize=int(values["resize"]),
-            crop=int(values["crop"]),
-            mean=tuple(map(float, values["mean"])),
-            std=tuple(map(float, values["std"])),
-            bicubic=bool(values["bicubic"]),
-        )
+        preset = preset_of({name: values[name] for name in PRESET_FIELDS if name in values})
         return str(card["architecture"]), preset
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from camcli.errors import ModelError, one_line, unknown
+from camcli.images.preprocess import Preset
 from camcli.models.folder import CARD, read_card, with_files
 from camcli.models.head import count_classes, replace_classifier
 from camcli.models.model import Model
-from camcli.models.options import ModelOptions
+from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.models.precision import PRECISIONS
+from camcli.models.preprocessing import with_preprocessing
 from camcli.models.sources import describe, find_source, trainable_sources
 
 
@@ -26,6 +28,7 @@ def load(
     seed: int = 0,
     precision: str = "fp32",
     activation: str = "auto",
+    preset: Preset | None = None,
 ) -> Model:
     """Load a network by name.
 
@@ -39,22 +42,28 @@ def load(
     `.pth` or `.safetensors` file (no code in it is run), a folder written by `camcli train`, or
     `none` for random weights from `seed`. The number of classes follows the weights. `labels` is
     a file of class names for a custom head: text with one per line, or a JSON list. `precision` is
-    one of PRECISIONS.
+    one of PRECISIONS. `preset` is the preprocessing; None is that of the source.
 
     `activation` says what the network's values are. `softmax`: scores of classes of which one is
     true. `sigmoid`: the logit of class 1 against class 0, or one logit for each of several
     independent labels. `none`: values without probabilities, as of a regression. `auto` is softmax
     for several values; explaining one value then raises TargetError. Raises ModelError.
     """
-    return load_model(ModelOptions(name, str(weights), labels, device, seed, precision, activation))
+    options = ModelOptions(name, str(weights), labels, device, seed, precision, activation)
+    model = load_model(options)
+    return model if preset is None else replace(model, preset=preset, preset_from="given")
 
 
-def load_model(options: ModelOptions) -> Model:
+def load_model(
+    options: ModelOptions,
+    preprocessing: PreprocessOptions = PreprocessOptions(),  # noqa: B008 - frozen
+) -> Model:
     """Load the network of some options; see `load`. Raises ModelError."""
     if options.precision not in PRECISIONS:
         raise ModelError(unknown("precision", options.precision, PRECISIONS))
     device = pick_device(options.device)
     model = _with_activation(_load_from_source(options), options.activation)
+    model = with_preprocessing(model, preprocessing)
     module = model.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     if options.precision != "fp32":
         if model.task == "detection":
@@ -140,4 +149,4 @@ def _load_from_source(options: ModelOptions) -> Model:
     if not (folder / CARD).is_file():
         return source.load(options)
     model = source.load(with_files(options, folder))
-    return replace(model, preset=read_card(folder)[1])
+    return replace(model, preset=read_card(folder)[1], preset_from="camcli train")

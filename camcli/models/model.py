@@ -17,16 +17,19 @@ from camcli.models.options import ACTIVATIONS
 class Model:
     """A network in evaluation mode, with its own preprocessing.
 
-    `weights` names their origin. `layer` is the automatic target layer and `head` the linear map
-    that CAM reads; both are None where only a traced forward pass can find them. `task` is one of
-    `families.TASKS`. `activation` is one of `options.ACTIVATIONS`; `auto` is softmax for several
-    values. Raises ModelError for an activation that does not exist or does not fit the task.
+    `weights` names their origin, and `preset_from` that of the preprocessing: the library that
+    published it, `given` by options, or `assumed`. `layer` is the automatic target layer and `head`
+    the linear map that CAM reads; both are None where only a traced forward pass can find them.
+    `task` is one of `families.TASKS`. `activation` is one of `options.ACTIVATIONS`; `auto` is
+    softmax for several values. Raises ModelError for an activation that does not exist or does not
+    fit the task.
     """
 
     module: nn.Module
     name: str = "custom"
     weights: str = "given"
     preset: Preset = field(default_factory=Preset)
+    preset_from: str = "assumed"
     class_names: tuple[str, ...] | None = None
     num_classes: int | None = None
     layer: str | None = None

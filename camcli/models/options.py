@@ -1,10 +1,12 @@
-"""The options that select a network."""
+"""The options that select a network and its preprocessing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from camcli.images.preprocess import Sides
 
 if TYPE_CHECKING:
     import torch
@@ -25,3 +27,20 @@ class ModelOptions:
     seed: int = 0
     precision: str = "fp32"
     activation: str = "auto"
+
+
+@dataclass(frozen=True)
+class PreprocessOptions:
+    """Changes of a network's preprocessing; see `Preset` for the values. None changes nothing.
+
+    `file` is a description of the whole preprocessing, see `preprocessing.read_preset`. `crop` is
+    `none` for no crop. One value of `mean` or `std` is for all channels.
+    """
+
+    file: Path | None = None
+    resize: Sides | str | None = None
+    crop: Sides | str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: str | None = None
+    channels: int | None = None

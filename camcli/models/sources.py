@@ -110,7 +110,8 @@ def _load_folder(options: ModelOptions) -> Model:
     files = with_files(options, folder)
     weights = files.weights if options.weights == "DEFAULT" else options.weights
     model = source.load(replace(files, name=architecture, weights=weights))
-    return replace(model, name=folder.resolve().name, preset=preset)
+    name = folder.resolve().name
+    return replace(model, name=name, preset=preset, preset_from="camcli train")
 
 
 def _load_mini(options: ModelOptions) -> Model:
@@ -122,7 +123,7 @@ def _load_mini(options: ModelOptions) -> Model:
         )
     bundled = replace(options, name="squeezenet1_0", weights=str(MINI))
     model: Model = _load_torchvision(bundled)
-    return replace(model, name="mini")
+    return replace(model, name="mini", preset_from="torchvision")
 
 
 _load_torchvision = _lazy("torchvision_networks", "load_torchvision")

@@ -22,6 +22,7 @@ from camcli.models.weights import (
     fit,
     implied_arguments,
     locate,
+    published_name,
     random_weights,
     read_labels,
     read_state,
@@ -42,16 +43,24 @@ def load_torchvision(options: ModelOptions) -> Model:
     name, published = options.name, torchvision.models.get_model_weights(options.name)
     if options.weights == "none":
         weights, entry, digest = random_weights(options.seed), published.DEFAULT, None
-        module = _build_random(name, options.seed, _preset_of(entry).crop)
+        module = _build_random(name, options.seed, _preset_of(entry).shape[0])
+        known = True
     else:
         file, weights, entry = locate(name, options.weights, published)
+        known = options.weights in published.__members__ or file.name == published_name(entry)
         module, digest = _build_from_file(name, file, options.weights), sha256(file)
     spec = spec_of_name(name)
     if spec.task == "detection":
         _prepare_detector(module, zero_eps=weights == "COCO_V1" and name in spec.zero_eps)
     model = _described(name, module, entry)
     names = _class_names(options.labels, model.num_classes, entry)
-    return replace(model, weights=weights, weights_hash=digest, class_names=names)
+    return replace(
+        model,
+        weights=weights,
+        weights_hash=digest,
+        class_names=names,
+        preset_from="torchvision" if known else "assumed",
+    )
 
 
 def without_weights(name: str, size: int | None = None, **arguments: Any) -> Model:
@@ -61,7 +70,7 @@ def without_weights(name: str, size: int | None = None, **arguments: Any) -> Mod
     `arguments` are passed to the constructor.
     """
     entry = torchvision.models.get_model_weights(name).DEFAULT
-    module = _build_empty(name, size or _preset_of(entry).crop, **arguments)
+    module = _build_empty(name, size or _preset_of(entry).shape[0], **arguments)
     return _described(name, module.eval(), entry)
 
 
@@ -157,7 +166,7 @@ def _preset_of(entry: Any) -> Preset:
         crop=transform.crop_size[0] if hasattr(transform, "crop_size") else None,  # segmentation
         mean=tuple(transform.mean),
         std=tuple(transform.std),
-        bicubic=transform.interpolation.value == "bicubic",
+        interpolation=transform.interpolation.value,
     )
 
 

@@ -41,7 +41,7 @@ def locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
         return _downloaded(entry, name), entry.name, entry
     if os.path.isfile(weights):
         # A published file that keeps its name also keeps its preprocessing.
-        by_file = {entry.url.rpartition("/")[2]: entry for entry in published}
+        by_file = {published_name(entry): entry for entry in published}
         file = Path(weights)
         return file, file.name, by_file.get(file.name, published.DEFAULT)
     if Path(weights).suffix or "/" in weights:
@@ -52,7 +52,12 @@ def locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
 
 def file_of(entry: Any) -> Path:
     """Return the place of a published file in torch's cache, which TORCH_HOME sets."""
-    return Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
+    return Path(torch.hub.get_dir(), "checkpoints", published_name(entry))
+
+
+def published_name(entry: Any) -> str:
+    """Return the name of a published file."""
+    return str(entry.url.rpartition("/")[2])
 
 
 def _downloaded(entry: Any, name: str) -> Path:

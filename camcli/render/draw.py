@@ -122,9 +122,9 @@ def overlay(
     """Draw a map over its crop of the original (H,W,3), and dim the rest of the original.
 
     The heat has the opacity of the style. In diverging colours the opacity grows with the absolute
-    value, so that the photo shows where the map is zero. Gradients (3,H,W) replace the crop and are
-    grey at zero. A map of zeros leaves the photo unchanged. `top` is the value in full colour, by
-    default the map's own `ceiling`.
+    value, so that the photo shows where the map is zero. Gradients (C,H,W) replace the crop and are
+    grey at zero. Unless C is 3, they are summed over channels. A map of zeros leaves the photo
+    unchanged. `top` is the value in full colour, by default the map's own `ceiling`.
     """
     drawn = np.asarray(cv2.LUT(pixels, _DIMMED), np.uint8)
     photo = pixels[crop.slices]
@@ -195,6 +195,8 @@ def _coloured(
 
 
 def _gradients(values: MapArray, crop: Crop, top: float | None = None) -> Pixels:
+    if len(values) != 3:  # the network takes no colours
+        values = np.repeat(values.sum(0, keepdims=True), 3, axis=0)
     limit = top or ceiling(values, signed=True)
     level = normalise(values.clip(-limit, limit).transpose(1, 2, 0), signed=True, top=top)
     return np.asarray(cv2.resize(np.rint(level * 255).astype(np.uint8), crop.size), np.uint8)

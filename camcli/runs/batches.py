@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from camcli.capture.windows import Window
-from camcli.errors import CamcliWarning
-from camcli.images.decode import decode
+from camcli.errors import CamcliWarning, ImageError
+from camcli.images.decode import decode, decode_bands
 from camcli.images.geometry import Crop, Pixels
 from camcli.images.preprocess import preprocess
 from camcli.images.store import AnyPath
@@ -52,7 +52,12 @@ def read_image(path: AnyPath, model: Model, options: InputOptions) -> tuple[Pixe
     Raises ImageError.
     """
     pixels = decode(path, options.max_pixels)
-    return pixels, *preprocess(pixels, model.preset, options.fit)
+    channels = model.preset.channels
+    bands = pixels if channels in (1, 3) else decode_bands(path, channels, options.max_pixels)
+    try:
+        return pixels, *preprocess(bands, model.preset, options.fit)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
 
 
 def read_ahead(

@@ -232,6 +232,7 @@ def record_of(job: Job) -> Row:
         "weights_hash": model.weights_hash,
         "activation": model.activation,
         "precision": str(model.dtype).removeprefix("torch."),
+        "preprocessing": {"from": model.preset_from, **asdict(model.preset)},
         "layers": [layer or "auto" for layer in job.layers],
         "fuse": job.fuse,
         **({"prompt": dict(job.prompt)} if job.prompt else {}),

@@ -43,6 +43,9 @@ def twin():
 '''
 
 
+VALUE = ("--activation", "none", "--target", "score")
+
+
 @pytest.fixture
 def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Write a module of networks into the working directory; return its name."""
@@ -72,7 +75,7 @@ def test_two_classes_by_one_logit(run: Run, nets: str, factory: str) -> None:
     assert best["probability"] == max(cat["probability"], against["probability"])
     assert line_of(stdout(found), "0.jpg  gradcam  cat (").count(f"({cat['probability']:.1%})")
     assert json.loads(Path("camcli-out/run.json").read_text())["activation"] == "sigmoid"
-    other = refused(run("explain", "in", *net[:2], "--activation", "none", "--target", "score"))
+    other = refused(run("explain", "in", *net[:2], *VALUE, "--quiet"))
     assert "activation sigmoid, here none" in other
 
 
@@ -136,7 +139,7 @@ def test_a_single_image_has_no_bars_without_probabilities(
 def test_one_value_is_not_read_in_silence(
     run: Run, nets: str, arguments: list[str], message: str
 ) -> None:
-    found = run("explain", "in", "--model", f"{nets}:one", *arguments)
+    found = run("explain", "in", "--model", f"{nets}:one", *arguments, "--quiet")
     assert message in refused(found)
 
 
@@ -168,10 +171,10 @@ def test_a_figure_of_a_regression(run: Run, nets: str) -> None:
 
 def test_metrics_of_a_regression(run: Run, nets: str) -> None:
     net = ("--model", f"{nets}:one", "--activation", "none", "--target", "score")
-    message = refused(run("evaluate", "in", *net))
+    message = refused(run("evaluate", "in", *net, "--quiet"))
     assert message.startswith("metric 'average-drop' needs the probability of a class, which the v")
     for name in ("road", "insertion", "grid"):
-        message = refused(run("evaluate", "in", *net, "--metric", name))
+        message = refused(run("evaluate", "in", *net, "--quiet", "--metric", name))
         assert message.startswith(f"metric '{name}' needs the probability of a class")
     found = run("evaluate", "in", *net, "--metric", "all", "--output", "out", "--sanity-steps", 2)
     assert found.exit_code == 0, stderr(found)
@@ -185,7 +188,9 @@ def test_metrics_of_a_regression(run: Run, nets: str) -> None:
     assert record["activation"] == "none"
     rows = list(csv.DictReader(Path("out/scores.csv").read_text().splitlines()))
     assert {row["probability"] for row in rows} == {""}
-    message = refused(run("evaluate", "in", *net[:-1], "-score", "--metric", "complexity"))
+    message = refused(
+        run("evaluate", "in", *net[:-1], "-score", "--metric", "complexity", "--quiet")
+    )
     assert message.startswith("target '-score': ")
 
 

@@ -204,7 +204,7 @@ def test_one_image_is_summarised_at_a_terminal(
 ) -> None:
     photo = SAMPLES / "cat_dog.jpg"
     text = at_terminal(photo)
-    assert re.match(r"  tiger cat +█+.? +\d\d\.\d%\n  tabby +█+.? +\d\d\.\d%\n", text)
+    assert re.match(r"  Egyptian cat +█+.? +\d\d\.\d%\n  tabby +█+.? +\d\d\.\d%\n", text)
     assert text.endswith(
         f"\n1 image -> {tmp_path / 'out'}\n  cat_dog.gradcam.png\n  cat_dog.gradcam.npy\n"
     )

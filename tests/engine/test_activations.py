@@ -153,6 +153,7 @@ def test_a_value_has_maps_and_no_probability(
         torch.testing.assert_close(found.maps, expected.maps, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(found.scores, sign * values)
         assert (found.probabilities, found.confidences) == (None, None)
+        assert found.names == (str(target),) * len(images)
     assert probabilities(model, images) is None
 
 

@@ -52,6 +52,8 @@ def test_each_class_above_has_its_own_map(name: str, gap_net: GapNet, images: Te
             torch.testing.assert_close(found.maps[i, part], alone.maps[i])
             torch.testing.assert_close(found.scores[i, part], alone.scores[i])
             torch.testing.assert_close(found.probabilities[i, part], of_image[label])
+        assert found.names is not None
+        assert found.names[i] == ", ".join(f"class {label}" for label in above)
         assert not found.maps[i, len(above) :].any()
         assert found.scores[i, len(above) :].isnan().all()
         assert found.probabilities[i, len(above) :].isnan().all()
@@ -173,7 +175,7 @@ def test_an_input_is_not_overwritten(job: Job, tmp_path: Path) -> None:
 
 
 def test_commands_that_need_one_map_refuse(run: Run, photo: Path, tmp_path: Path) -> None:
-    net = ("--model", "tests.support.networks:GapNet", "--target", "p>0.5")
+    net = ("--model", "tests.support.networks:GapNet", "--target", "p>0.5", "--quiet")
     message = refused(run("explain", photo, *net, "--dry-run"))
     assert message.startswith("--dry-run: the files of target 'p>0.5' depend on")
     assert refused(run("evaluate", photo, *net)).startswith("target 'p>0.5': metrics need the prob")

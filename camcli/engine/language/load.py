@@ -199,10 +199,9 @@ def _quiet(transformers: Any) -> Iterator[None]:
 def _preset_of(processor: Any, side: int) -> Preset:
     """Return the preprocessing of an image processor, which makes the whole image square."""
     return Preset(
-        resize=side,
-        crop=side,
+        resize=(side, side),
+        crop=None,
         mean=tuple(map(float, processor.image_mean)),
         std=tuple(map(float, processor.image_std)),
-        bicubic=int(processor.resample) == 3,
-        squash=True,
+        interpolation="bicubic" if int(processor.resample) == 3 else "bilinear",
     )

@@ -1,0 +1,101 @@
+"""The preprocessing of a network: read from a file, changed by options, and described in a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camcli.errors import ModelError, one_line, unknown
+from camcli.images.preprocess import Preset, Sides, sides_text
+from camcli.models.options import PreprocessOptions
+
+if TYPE_CHECKING:
+    from camcli.models.model import Model
+
+PRESET_FIELDS = ("resize", "crop", "mean", "std", "interpolation")
+"""The fields of a preset in a file."""
+
+
+def with_preprocessing(model: Model, options: PreprocessOptions) -> Model:
+    """Return the model with its preprocessing changed by the options. Raises ModelError."""
+    if not any(value is not None for value in astuple(options)):
+        return model
+    if model.task == "detection":
+        raise ModelError(
+            f"{model.name} is a detection model, which resizes and normalises images by itself: "
+            f"expected no options on preprocessing"
+        )
+    preset = model.preset if options.file is None else read_preset(options.file)
+    try:
+        return replace(model, preset=_changed(preset, options), preset_from="given")
+    except ValueError as error:
+        raise ModelError(f"preprocessing: {one_line(error)}") from None
+
+
+def read_preset(file: Path) -> Preset:
+    """Read a preset from a JSON file with some of its fields. Raises ModelError."""
+    try:
+        return preset_of(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ModelError(f"preprocessing '{file}': {error.strerror}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"preprocessing '{file}': {one_line(error)}") from None
+
+
+def preset_of(values: Any) -> Preset:
+    """Return the preset that a mapping describes. Raises ValueError and TypeError."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"expected an object with {', '.join(PRESET_FIELDS)}")
+    for name in values.keys() - {*PRESET_FIELDS}:
+        raise ValueError(unknown("field", str(name), PRESET_FIELDS))
+    known = {name: _field(name, value) for name, value in values.items()}
+    if isinstance(known.get("resize"), tuple):
+        known.setdefault("crop", None)
+    return Preset(**known)
+
+
+def describe_preset(preset: Preset) -> str:
+    """Return a preset in one line."""
+    mean, std = (",".join(f"{value:g}" for value in values) for values in (preset.mean, preset.std))
+    sides = f"resize {sides_text(preset.resize)}, crop {sides_text(preset.crop)}"
+    return f"{sides}, {preset.interpolation}, channels {preset.channels}, mean {mean}, std {std}"
+
+
+def _changed(preset: Preset, options: PreprocessOptions) -> Preset:
+    changes: dict[str, Any] = {}
+    if options.resize is not None:
+        changes["resize"] = None if options.resize == "none" else options.resize
+        if isinstance(options.resize, tuple):
+            changes["crop"] = None
+    if options.crop is not None:
+        changes["crop"] = None if options.crop == "none" else options.crop
+    if options.interpolation is not None:
+        changes["interpolation"] = options.interpolation
+    channels = options.channels or max(
+        preset.channels, *(len(values or ()) for values in (options.mean, options.std))
+    )
+    if channels != preset.channels:
+        changes |= {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+    for name, values in (("mean", options.mean), ("std", options.std)):
+        if values:
+            changes[name] = values * channels if len(values) == 1 else values
+    return replace(preset, **changes)
+
+
+def _field(name: str, value: Any) -> Any:
+    """Return a field's value in the type of Preset. Raises ValueError and TypeError."""
+    if name == "interpolation":
+        return str(value)
+    if name in ("mean", "std"):
+        return tuple(map(float, value))
+    return _sides(name, value)
+
+
+def _sides(name: str, value: Any) -> Sides | None:
+    given = value if isinstance(value, list) else [value]
+    if value is None or (len(given) in (1, 2) and all(type(side) is int for side in given)):
+        return tuple(value) if isinstance(value, list) and len(value) == 2 else given[0]
+    raise ValueError(f"{name} {json.dumps(value)}: expected pixels, [height, width] or null")
