@@ -32,6 +32,11 @@ def dense_scores() -> Tensor:
     return dense
 
 
+def test_one_score_for_each_pixel_is_refused() -> None:
+    with pytest.raises(TargetError, match="gives one score for each pixel: expected one for each"):
+        segmented({"out": torch.zeros(2, 1, 5, 6)})
+
+
 @pytest.mark.parametrize("region", [None, (1, 2, 4, 5)])
 def test_segmented_equals_a_slow_reference(region: tuple[int, ...] | None) -> None:
     dense = dense_scores()

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camcli import METHODS, Model, explain
 from camcli.capture.windows import Window
+from camcli.engine.predict import probabilities
 from camcli.errors import OutputError, TargetError
 from camcli.images.find import find
 from camcli.runs import pipeline
@@ -64,6 +65,20 @@ def test_alternatives_may_be_above_as_well(gap_net: GapNet, images: Tensor) -> N
     found = explain(gap_net, images, target="p>0.15")
     assert found.classes is not None
     assert (found.classes >= 0).sum(1).tolist() == (shares > 0.15).sum(1).tolist()
+
+
+def test_classes_of_pixels_may_be_above(images: Tensor) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1)).double()
+    model = Model(net, num_classes=4, task="segmentation")
+    shares = probabilities(model, images)
+    assert shares is not None
+    threshold = float(shares.median())
+    found = explain(model, images, target=f"p>{threshold}", layer="1")
+    assert found.classes is not None
+    counts = (shares > threshold).sum(1)
+    assert counts.any()
+    assert (found.classes >= 0).sum(1).tolist() == counts.tolist()
 
 
 @pytest.mark.parametrize("spec", ["p>1", "p>0", "p>-0.5", "p>nan", "p>half", "p>50%"])
