@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,7 @@ def _load_models(
     model: Sequence[str],
     weights: Sequence[str],
     labels: Sequence[str],
+    model_arg: Mapping[str, Any],
     device: str,
     precision: str,
     **_: Any,
@@ -117,7 +118,7 @@ def _load_models(
 
     files, names = _per_model(weights, model, "--weights"), _per_model(labels, model, "--labels")
     return [
-        load(*given, labels=known, device=device, precision=precision)
+        load(*given, labels=known, device=device, precision=precision, arguments=model_arg)
         for *given, known in zip(model, files, names, strict=True)
     ]
 
