@@ -48,7 +48,7 @@ def read_preset(file: Path) -> Preset:
 
 
 def preset_of(values: Any) -> Preset:
-    """Return the preset that a mapping describes: with fields of a Preset, or in a format of FORMATS.
+    """Return the preset that a mapping describes, by PRESET_FIELDS or in another format of FORMATS.
 
     Raises ValueError, TypeError and ModelError.
     """
