@@ -1,7 +1,8 @@
 """Watched forward passes. Only this room uses hooks and autograd.
 
-In reading order: targets, hooks (a target layer's output becomes a detached leaf, so that a
-backward pass covers the head only), forward (one watched pass), guided, readers, windows, evidence
-(computed on request), perturbed (passes on changed images), incremental (faster occlusion),
-tracing, discover. May import models, render, methods, images and errors.
+In reading order: targets, forms and target_parser, hooks (a target layer's output becomes a
+detached leaf, so that a backward pass covers the head only), forward (one watched pass), guided,
+activations, readers, windows, evidence (computed on request), perturbed (passes on changed images),
+incremental (faster occlusion), tracing, discover. May import models, render, methods, images and
+errors.
 """

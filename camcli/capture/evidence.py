@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 from camcli.capture import perturbed
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, gradient
-from camcli.capture.targets import Target, WeightedClasses, logits
+from camcli.capture.targets import Target, WeightedClasses
 from camcli.methods.registry import EVIDENCE
 from camcli.models.head import Head
 from camcli.models.precision import at_least_float32
@@ -87,21 +87,25 @@ class TargetEvidence:
 
     @property
     def probability(self) -> Tensor | None:
-        """The probability of the class or text explained, (N,); None for a function."""
+        """The probability of the class or text explained, (N,); None for a function or a value."""
         if (texts := self.target.texts) is not None:
             return self.score.new_tensor([text.probability for text in texts])
-        return None if self.target.classes is None else self._of_class(self.run.probabilities)
+        if self.target.classes is None or self.run.probabilities is None:
+            return None
+        return self._of_class(self.run.probabilities)
 
     @property
     def confidence(self) -> Tensor | None:
-        """The probability of the best class, (N,); None where the target is not a class."""
+        """The probability of the best class, (N,); None where the target has no probability."""
         return None if self.target.classes is None else self.run.confidence
 
     @property
     def box(self) -> Tensor | None:
         """The class's best box (N,4) in input pixels; None where the network gives no boxes."""
+        if self.target.classes is None:
+            return None
         boxes = getattr(self.run.reading, "boxes", None)
-        return None if boxes is None or self.target.classes is None else self._of_class(boxes)
+        return None if boxes is None else self._of_class(boxes)
 
     @cached_property
     def guided(self) -> Tensor:
@@ -135,7 +139,7 @@ class LayerEvidence:
         It is the gradient of `sum_m Y^m (S - S^m)`. That form has no difference 1 - Y, which rounds
         to zero where Y is close to 1.
         """
-        scores = logits(self.run.output)
+        scores = self._alternatives
         chosen = one_hot(classes, scores.shape[1]).bool()
         others = scores.detach().softmax(1).masked_fill(chosen, 0)
         contrast = ((chosen * others.sum(1, keepdim=True) - others) * scores).sum(1)
@@ -147,13 +151,19 @@ class LayerEvidence:
 
         The weights are the classes' probabilities. Each class costs a backward pass over the head.
         """
-        shares = logits(self.run.output).detach().softmax(1)
+        shares = self._alternatives.detach().softmax(1)
         square = cube = torch.zeros_like(self.tap.detached)
         for index, share in enumerate(shares.T):
             slope = self.log_grads(torch.full_like(share, index, dtype=torch.long))
             weighted = share[:, None, None, None] * slope.square()
             square, cube = square + weighted, cube + weighted * slope
         return square, cube
+
+    @property
+    def _alternatives(self) -> Tensor:
+        """The scores (N,K) whose softmax are the probabilities of the classes."""
+        found: Tensor = self.run.reading.alternatives
+        return found
 
     @cached_property
     def masked(self) -> Tensor:
@@ -266,7 +276,9 @@ class Evidence:
         target = self.scored.target
         assert isinstance(target, WeightedClasses)
         rows = at_least_float32(parameter.detach())
-        rows = rows.flatten(1) if rows.ndim > 1 else rows
+        rows = rows.flatten(1).mT if rows.ndim > 1 else rows  # classes are last
+        rows = self.run.reading.activation.scores(rows)
+        rows = rows.mT if rows.ndim > 1 else rows
         return torch.einsum("nj,nj...->n...", target.factors, rows[target.indices])
 
 

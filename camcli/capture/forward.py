@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, cloned, tapped
-from camcli.capture.readers import Reader, Reading
+from camcli.capture.readers import Reader
 from camcli.capture.targets import ClassTarget, logits
 from camcli.capture.windows import Window
 from camcli.models.head import Head
@@ -41,7 +41,7 @@ class Watch:
 
 
 class Pass:
-    """One watched forward pass over a batch: its `taps`, its `output` and the output's `reading`.
+    """One watched forward pass over a batch: its `taps`, and its `output` with its `reading`.
 
     `inputs` are the model's positional arguments. The first image batch (N,C,H,W) among them is the
     `image` that Guided Backpropagation differentiates and that occlusion and Score-CAM change. Use
@@ -56,7 +56,6 @@ class Pass:
         if watch.guided:
             self.image.requires_grad_()
         self.output = self._forward()
-        self.reading = watch.reader(self.output)
 
     @property
     def size(self) -> int:
@@ -70,16 +69,26 @@ class Pass:
         assert isinstance(image, Tensor)
         return image
 
-    @property
-    def probabilities(self) -> Tensor:
-        """The probabilities of all classes (N,K), by softmax unless the reading has its own."""
-        if isinstance(self.reading, Reading):
-            return self.reading.probabilities.detach()
-        return logits(self.reading).detach().softmax(1)
+    @cached_property
+    def reading(self) -> Any:
+        """The output as the watch's reader reads it, once a target asks for it."""
+        return self.watch.reader(self.output)
 
     @cached_property
-    def confidence(self) -> Tensor:
-        """The probability of the best class, (N,)."""
+    def probabilities(self) -> Tensor | None:
+        """The probabilities of all classes (N,K); None if the network gives values, not classes.
+
+        Raises TargetError for an output without class scores.
+        """
+        logits(self.reading)
+        found: Tensor | None = self.reading.probabilities
+        return None if found is None else found.detach()
+
+    @cached_property
+    def confidence(self) -> Tensor | None:
+        """The probability of the best class, (N,); None if there are no probabilities."""
+        if self.probabilities is None:
+            return None
         (best,) = ClassTarget("pred").resolve(self.reading)
         return self.probabilities.gather(1, best.indices)[:, 0]
 

@@ -1,7 +1,7 @@
-"""Readers of the outputs of segmentation and detection networks.
+"""Readers of the outputs of networks.
 
-A reader turns an output into a Reading with one score for each class, so that targets, methods and
-files are the same as for classification. The background, class 0 of torchvision's segmentation
+A reader turns an output into scores and probabilities of classes, so that targets, methods and
+files are the same for all networks. The background, class 0 of torchvision's segmentation
 networks, is the best class only in an image where no other class wins a pixel.
 """
 
@@ -9,12 +9,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from camcli.capture.activations import Activation, find_activation
+from camcli.capture.targets import logits
 from camcli.errors import TargetError
+from camcli.models.model import Model
+
+
+@dataclass(frozen=True)
+class ValuesReading:
+    """The K values (N,K) that a classifier or a regression gives for each image, by their meaning.
+
+    The attributes are those of a Reading, for C classes. `alternatives` (N,C) are scores whose
+    softmax are the probabilities.
+    """
+
+    values: Tensor
+    activation: Activation
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """The scores that are explained, (N,C)."""
+        return self.activation.scores(self.values)
+
+    @property
+    def ranking(self) -> Tensor:
+        """The scores, which are highest for the best class, (N,C)."""
+        return self.logits
+
+    @property
+    def probabilities(self) -> Tensor | None:
+        """The probabilities of the classes, (N,C); None if the values are no classes."""
+        found = self.activation.probabilities
+        return None if found is None else found(self.values)
+
+    @property
+    def alternatives(self) -> Tensor | None:
+        """Scores with the probabilities as their softmax; None if classes are independent."""
+        found = self.activation.alternatives
+        return None if found is None else found(self.values)
 
 
 @dataclass(frozen=True)
@@ -37,20 +75,23 @@ class Reader:
     """Reads the outputs of the networks of a task.
 
     `regions` (N,4) are x0, y0, x1, y1 in input pixels. `classes` is K, the number of classes.
+    `activation` is a name in `models.options.ACTIVATIONS`.
     """
 
     task: str = "classification"
     classes: int | None = None
     regions: Tensor | None = None
+    activation: str = "auto"
 
     def __post_init__(self) -> None:
         if self.regions is not None and self.task != "segmentation":
             raise TargetError(f"a region is for segmentation networks; this is a {self.task} one")
 
     def __call__(self, output: Any, which: Tensor | None = None) -> Any:
-        """Return a Reading, or the output itself where the network gives scores per image.
+        """Return a reading, or the output itself where it has no class scores.
 
-        The output is that of all images of a pass, or of images `which` (M,).
+        The output is that of all images of a pass, or of images `which` (M,). Raises TargetError
+        for one value per image whose meaning is unknown.
         """
         if self.task == "segmentation":
             regions = self.regions
@@ -60,7 +101,21 @@ class Reader:
         if self.task == "detection":
             assert self.classes is not None
             return detected(output, self.classes)
+        return valued(output, self.activation) if self.task == "classification" else output
+
+
+def reader_of(model: Model, regions: Tensor | None = None) -> Reader:
+    """Return the reader of a model's outputs, for `regions` (N,4) of a segmentation network."""
+    return Reader(model.task, model.num_classes, regions, model.activation)
+
+
+def valued(output: Any, activation: str) -> Any:
+    """Read the values (N,K) or (N,) in an output; return the output itself if it has none."""
+    try:
+        values = logits(output)
+    except TargetError:  # a target that is a function or a class of its own may read the output
         return output
+    return ValuesReading(values, find_activation(activation, values.shape[1]))
 
 
 def segmented(output: Any, regions: Tensor | None = None) -> Reading:
@@ -69,8 +124,14 @@ def segmented(output: Any, regions: Tensor | None = None) -> Reading:
     A class's score is the sum of its scores over the pixels where it is the best class
     (Vinogradova et al. 2020, Seg-Grad-CAM, arXiv:2002.11434, eq. 2), or over `regions` (N,4). Its
     probability is the mean over the same pixels. Its ranking is the number of pixels that it wins.
+    Raises TargetError for a single class, whose softmax would be 1 everywhere.
     """
     dense = output["out"] if isinstance(output, Mapping) else output
+    if dense.shape[1] < 2:
+        raise TargetError(
+            "the segmentation network gives one score for each pixel: expected one for each of 2 "
+            "classes or more, with a softmax"
+        )
     won = dense.detach().argmax(1, keepdim=True) == torch.arange(
         dense.shape[1], device=dense.device
     ).view(1, -1, 1, 1)

@@ -1,22 +1,20 @@
 """Targets: the explained quantity, as one differentiable score for each image.
 
-A new kind of target is one subclass of `Target`. A new form of class target, written before a class
-as in `not:cat`, is one function in FORMS.
+A new kind of target is one subclass of `Target`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from operator import index
-from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, SupportsIndex
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor
 
-from camcli.errors import TargetError, nearest
+from camcli.capture.activations import SOFTMAX, VALUE
+from camcli.capture.forms import FORMS, class_itself
+from camcli.errors import TargetError
 from camcli.models.precision import at_least_float32
 
 Score = Callable[[Any], Tensor]
@@ -82,6 +80,10 @@ class Target:
         return None
 
 
+TargetLike: TypeAlias = str | SupportsIndex | Score | Target
+"""A target as a user gives it. A tensor (N,) holds a class index for each image."""
+
+
 @dataclass(frozen=True)
 class FunctionTarget(Target):
     """A function from the model's output to one score per image (N,)."""
@@ -123,38 +125,6 @@ class WeightedClasses(Target):
         return self.indices.shape[1] == 1 and bool((self.factors == 1).all())
 
 
-Form = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From scores (N,K) and classes (N,1) to indices (N,J) and factors (N,J) of WeightedClasses."""
-
-
-def _class_itself(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    return classes, torch.ones_like(classes, dtype=scores.dtype)
-
-
-def _opposite(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """`-S`: its Grad-CAM is the counterfactual explanation (arXiv:1610.02391, sec. 3.3)."""
-    return classes, -torch.ones_like(classes, dtype=scores.dtype)
-
-
-def _finer(scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """`sum_i p_i (S - S_i) / sum_i p_i` over the three other classes with the closest scores.
-
-    p are the classes' probabilities, which are held fixed (Finer-CAM, arXiv:2501.11309).
-    """
-    if scores.shape[1] < 2:
-        raise TargetError("target 'finer' needs 2 classes; the model has 1")
-    distance = (scores - scores.gather(1, classes)).abs().scatter(1, classes, torch.inf)
-    near = distance.topk(min(3, scores.shape[1] - 1), largest=False).indices
-    shares = scores.gather(1, near).softmax(1)  # p_i / sum_i p_i, also where all p_i underflow
-    one = torch.ones_like(classes, dtype=scores.dtype)
-    return torch.cat([classes, near], 1), torch.cat([one, -shares], 1)
-
-
-FORMS: Mapping[str, Form] = MappingProxyType({"finer": _finer, "not": _opposite})
-"""Prefixes of a class, with a colon: the contrast to similar classes, and the evidence against the
-class."""
-
-
 @dataclass(frozen=True)
 class ClassTarget(Target):
     """The class of a rank (1 is the best), a fixed class, or a class for each image (N,).
@@ -171,7 +141,10 @@ class ClassTarget(Target):
     def resolve(self, output: Any) -> tuple[WeightedClasses]:
         scores = logits(output).detach()
         ranking: Tensor = getattr(output, "ranking", scores).detach()
-        form = FORMS[self.form] if self.form else _class_itself
+        form = FORMS[self.form] if self.form else class_itself
+        ranked = self.index is None and self.given is None
+        activation = getattr(output, "activation", SOFTMAX)
+        activation.check(self.spec, ranked=ranked, finer=self.form == "finer")
         return (WeightedClasses(self.spec, *form(scores, self._classes(ranking)[:, None])),)
 
     def _classes(self, ranking: Tensor) -> Tensor:
@@ -197,84 +170,67 @@ class ClassTarget(Target):
         return classes
 
 
-def parse_target(
-    spec: str | SupportsIndex | Score | Target,
-    names: Sequence[str] | None = None,
-    count: int | None = None,
-) -> Target:
-    """Return the target that a user gave; a Target is returned as it is.
+@dataclass(frozen=True)
+class ValueTarget(Target):
+    """The only value of a regression, times `sign`."""
 
-    `pred` is the best class of each image, `topK` the K-th best. A class index or class name is the
-    same class for all images, and a tensor (N,) of indices is one class for each. A name in FORMS
-    and a colon may precede a class; alone, as in `not:`, they apply to `pred`. A function from the
-    model's output to scores (N,) explains that score. Class names match as a whole, ignore case,
-    and `_` matches a space. `names` are the model's class names and `count` their number; without
-    `count` an index is checked against the model's output. Raises TargetError.
+    spec: str
+    sign: int = 1
+
+    def resolve(self, output: Any) -> tuple[WeightedClasses]:
+        values, activation = logits(output).detach(), getattr(output, "activation", SOFTMAX)
+        if activation is not VALUE:
+            raise TargetError(
+                f"target '{self.spec}' is for a network of one value (--activation none), and this "
+                f"one gives {activation.meaning}: expected an index, a name, or pred for classes"
+            )
+        first = torch.zeros_like(values, dtype=torch.long)
+        return (WeightedClasses(self.spec, first, self.sign * torch.ones_like(values)),)
+
+
+@dataclass(frozen=True)
+class ClassesAbove(Target):
+    """Every class of an image with a probability above `threshold`, the most probable first.
+
+    The parts for P classes are resolved, where P is the largest number of them in the batch, and at
+    least 1. `is_above` says which classes of an image are among them.
     """
-    if isinstance(spec, Target):
-        return spec
-    if isinstance(spec, Tensor) and spec.ndim == 1:
-        return ClassTarget("classes", given=spec)
-    if callable(spec):
-        return FunctionTarget(getattr(spec, "__name__", "score"), spec)
-    spec = spec.strip() if isinstance(spec, str) else str(index(spec))
-    form, _, base = spec.partition(":")
-    if form not in FORMS:
-        return _class_target(spec, names, count)
-    base = base.strip() or "pred"
-    if base.partition(":")[0] in FORMS:
-        raise TargetError(f"target '{spec}': expected one of {', '.join(FORMS)}, not both")
-    return replace(_class_target(base, names, count), spec=spec, form=form)
 
+    spec: str
+    threshold: float
+    several: ClassVar[bool] = True
 
-def _class_target(spec: str, names: Sequence[str] | None, count: int | None) -> ClassTarget:
-    if spec == "pred":
-        return ClassTarget(spec)
-    if match := re.fullmatch(r"top(\d+)", spec):
-        rank = int(match[1])
-        if rank < 1 or (count is not None and rank > count):
-            raise TargetError(f"target '{spec}': expected top1 to top{count or 'K'}")
-        return ClassTarget(spec, rank=rank)
-    if re.fullmatch(r"-?\d+", spec):
-        if int(spec) < 0 or (count is not None and int(spec) >= count):
-            upto = "" if count is None else f" to {count - 1}"
-            raise TargetError(f"target {spec}: expected a class index from 0{upto}")
-        return ClassTarget(spec, index=int(spec))
-    return ClassTarget(spec, index=_index_of(spec, names))
+    def resolve(self, output: Any) -> tuple[WeightedClasses, ...]:
+        scores, shares = logits(output).detach(), output.probabilities
+        if shares is None:
+            raise TargetError(
+                f"target '{self.spec}' does not apply to {output.activation.meaning}: they have no "
+                f"probabilities"
+            )
+        count = max(1, int(self.is_above(shares).sum(1).max()))
+        best = shares.topk(count, dim=1).indices
+        return tuple(
+            WeightedClasses(self.spec, one[:, None], torch.ones_like(scores[:, :1]))
+            for one in best.unbind(1)
+        )
+
+    def is_above(self, shares: Tensor) -> Tensor:
+        """Return whether probabilities are above the threshold."""
+        return shares > self.threshold
 
 
 def logits(output: Any) -> Tensor:
     """Return the class scores (N,K) in a model's output: itself, its `.logits` or first element.
 
-    Half precision is converted to float32. Raises TargetError where there are no class scores.
+    One score for each image (N,) becomes (N,1). Half precision is converted to float32. Raises
+    TargetError where there are no class scores.
     """
     scores = getattr(output, "logits", output)
     if isinstance(scores, tuple | list) and scores:
         scores = scores[0]
-    if isinstance(scores, Tensor) and scores.ndim == 2:
-        return at_least_float32(scores)
+    if isinstance(scores, Tensor) and scores.ndim in (1, 2):
+        return at_least_float32(scores if scores.ndim == 2 else scores[:, None])
     given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     raise TargetError(
         f"the model returns {given}, not class scores (N,K): give a function as the target"
     )
-
-
-def _index_of(name: str, names: Sequence[str] | None) -> int:
-    if names is None:
-        raise TargetError(
-            f"target '{name}': this model has no class names; give an index or a labels file"
-        )
-    found = [i for i, known in enumerate(names) if folded(known) == folded(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise TargetError(
-            f"target '{name}' names {len(found)} classes: "
-            f"give one of the indices {', '.join(map(str, found))}"
-        )
-    raise TargetError(f"unknown target '{name}': did you mean {nearest(name, names)}?")
-
-
-def folded(name: str) -> str:
-    """Return a class name in the form in which names are compared: casefolded, spaces for `_`."""
-    return " ".join(name.replace("_", " ").casefold().split())

@@ -1,7 +1,7 @@
 """The command line: parse options, call the library, print results, return an exit code.
 
-Each command is a module, which is imported when the command is used. Read `types` and `options`,
-`progress` and `terminal`, then `explain`; `language` is shared by `ask` and `caption`.
+Each command is a module, which is imported when the command is used. Read `types`, `options` and
+`show`, `progress` and `terminal`, then `explain`; `language` is shared by `ask` and `caption`.
 """
 
 from __future__ import annotations

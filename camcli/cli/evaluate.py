@@ -127,6 +127,7 @@ def _study(
     **options: Any,
 ) -> Study:
     """Load the network and the annotations; the other options are fields of Protocol and Study."""
+    from camcli.capture.activations import gives_probabilities
     from camcli.evaluation.ground_truth import ground_truth
     from camcli.evaluation.study import Study
     from camcli.models.families import find_layer
@@ -135,7 +136,8 @@ def _study(
     if class_map and not boxes:
         raise CamcliError("--class-map without --boxes: expected both")
     network = load_network(model, preprocessing, quiet=quiet)
-    metrics = _chosen_metrics(metric, annotated=bool(boxes))
+    of_class = gives_probabilities(network.activation)
+    metrics = _chosen_metrics(metric, annotated=bool(boxes), of_class=of_class)
     path = None if layer == "auto" else find_layer(network.module, layer)
     if not any(METRICS[name].randomizes for name in metrics):  # which needs the original layers
         network = fold_batchnorm(network, [path])
@@ -152,11 +154,15 @@ def _study(
     )
 
 
-def _chosen_metrics(names: Sequence[str], *, annotated: bool) -> tuple[str, ...]:
-    """Return the metrics to measure; `all` are those that do not lack annotations."""
+def _chosen_metrics(
+    names: Sequence[str], *, annotated: bool, of_class: bool = True
+) -> tuple[str, ...]:
+    """Return the metrics to measure; `all` are those that do not lack annotations or a class."""
     if "all" in names:
         return tuple(
-            name for name, metric in METRICS.items() if annotated or metric.place != "annotation"
+            name
+            for name, metric in METRICS.items()
+            if (annotated or metric.place != "annotation") and (of_class or not metric.needs_class)
         )
     return tuple(dict.fromkeys(names)) or default_metrics(annotated=annotated)
 

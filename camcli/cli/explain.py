@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,6 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import (
-    ShowOptions,
     box_options,
     drawing_options,
     flag,
@@ -25,13 +25,13 @@ from camcli.cli.options import (
     record,
     recursive_option,
     run_options,
-    show_options,
     target_option,
     texts_option,
     window_options,
 )
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.progress import checked_preview, shown
+from camcli.cli.show import ShowOptions, show_options
 from camcli.cli.types import POSITIVE, Corners, Name
 from camcli.errors import CamcliError
 from camcli.images.find import Source, find
@@ -195,6 +195,8 @@ def _selected(
 def _print_names(
     sources: Sequence[Source], output: AnyPath, explained: ExplainOptions, drawing: DrawingOptions
 ) -> int:
+    if above := next((one for one in explained.targets if re.match("p *>", one)), None):
+        raise CamcliError(f"--dry-run: the files of target '{above}' depend on the images' classes")
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)

@@ -115,13 +115,20 @@ def _load_models(
     model_arg: Mapping[str, Any],
     device: str,
     precision: str,
+    activation: str,
     preprocessing: PreprocessOptions,
     quiet: bool,
     **_: Any,
 ) -> list[Model]:
     files, names = _per_model(weights, model, "--weights"), _per_model(labels, model, "--labels")
     options = (
-        ModelOptions(*given, device=device, precision=precision, arguments=model_arg)
+        ModelOptions(
+            *given,
+            device=device,
+            precision=precision,
+            activation=activation,
+            arguments=model_arg,
+        )
         for given in zip(model, files, names, strict=True)
     )
     return [load_network(one, preprocessing, quiet=quiet) for one in options]

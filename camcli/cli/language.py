@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli.options import (
-    ShowOptions,
     device_option,
     drawing_options,
     input_options,
@@ -18,11 +17,11 @@ from camcli.cli.options import (
     record,
     recursive_option,
     run_options,
-    show_options,
     stack,
     window_options,
 )
 from camcli.cli.progress import checked_preview, shown
+from camcli.cli.show import ShowOptions, show_options
 from camcli.errors import CamcliError
 from camcli.images.find import find
 from camcli.images.store import AnyPath

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import click
@@ -14,7 +13,7 @@ from camcli.cli.types import POSITIVE, Location, Name, Names, Texts
 from camcli.images.decode import MAX_PIXELS
 from camcli.images.preprocess import FITS
 from camcli.methods.registry import METHODS
-from camcli.models.options import ModelOptions
+from camcli.models.options import ACTIVATIONS, ModelOptions
 from camcli.models.sources import SOURCES, describe, trainable_sources
 from camcli.render.boxes import BOXES
 from camcli.runs.options import DrawingOptions, InputOptions, RunOptions
@@ -98,6 +97,15 @@ precision_option = click.option(
     help="Number format of the network; bf16 and fp16 are faster where the hardware has them.",
 )
 
+activation_option = field_option(
+    ModelOptions,
+    "activation",
+    Name("activation", ACTIVATIONS),
+    "What the network gives: scores of classes (softmax), a logit of two classes or of each of "
+    "several independent labels (sigmoid), or values without probabilities (none). auto is softmax "
+    "for several values.",
+)
+
 
 class ModelOption(click.Option):
     """An option whose help lists the sources of networks that are registered when it is shown.
@@ -127,6 +135,7 @@ model_options = record(
     model_argument_option,
     device_option,
     precision_option,
+    activation_option,
     name="model",
     arguments="model_arg",
 )
@@ -141,6 +150,7 @@ models_options = stack(
     model_argument_option,
     device_option,
     precision_option,
+    activation_option,
 )
 """The same for several models."""
 
@@ -182,7 +192,7 @@ target_option = texts_option(
     "T",
     "What to explain; repeatable: pred (the best class), topK (the K-th best class), a class "
     "index or a class name. Before a class, finer: contrasts it with similar classes, and not: "
-    "shows the evidence against it.",
+    "shows the evidence against it. Of a regression, score or -score.",
     "pred",
 )
 
@@ -276,24 +286,3 @@ run_options = record(
 
 
 quiet_option = flag("--quiet", "Print errors only.")
-
-
-@dataclass(frozen=True)
-class ShowOptions:
-    """The options that decide what a run prints."""
-
-    fail_fast: bool = False
-    json: bool = False
-    preview: bool = False
-    quiet: bool = False
-
-
-show_options = record(
-    ShowOptions,
-    "show",
-    flag("--fail-fast", "Stop at the first image that fails."),
-    flag("--json", "Print each manifest row when it is done."),
-    flag("--preview", "Draw the overlays in the terminal, on standard error."),
-    quiet_option,
-)
-"""What a run prints, as `show`."""

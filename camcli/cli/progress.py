@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from camcli.cli import DONE, SOME_FAILED, terminal
-from camcli.cli.options import ShowOptions
+from camcli.cli.show import ShowOptions
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, decode
 from camcli.images.store import AnyPath
@@ -91,9 +91,7 @@ def summary_line(numbers: Mapping[str, int], output: object, counts: Mapping[str
 
 def _line(row: dict[str, Any], output: AnyPath) -> str:
     """Return a result as text: image, method, class or text, file, and the network's own texts."""
-    file, name = first_file(row), row["class_name"] or f"class {row['class_index']}"
-    unsure = ", unsure" if row.get("unsure") else ""
-    line = f"{row['image']}  {row['method']}  {name} ({row['probability']:.1%}{unsure})"
+    file, line = first_file(row), f"{row['image']}  {row['method']}  {_explained(row)}"
     line += f"  {output / file}" if file else ""
     line += "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
     if row["status"] == "empty":
@@ -101,6 +99,17 @@ def _line(row: dict[str, Any], output: AnyPath) -> str:
     if texts := row.get("answers") or row.get("words"):
         line += "\n    " + "  ".join(f"{text} {probability:.1%}" for text, probability in texts)
     return line
+
+
+def _explained(row: dict[str, Any]) -> str:
+    """Return the explained class or text with its probability, or the target with its score."""
+    if row["score"] is None:
+        return f"no class with {row['target']}"
+    if row["probability"] is None:
+        return f"{row['class_name'] or row['target']} ({row['score']:.4g})"
+    unsure = ", unsure" if row.get("unsure") else ""
+    name = row["class_name"] or f"class {row['class_index']}"
+    return f"{name} ({row['probability']:.1%}{unsure})"
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], output: AnyPath, show: ShowOptions) -> None:
@@ -128,7 +137,7 @@ def _print_summary(job: Job, counts: Counter[str], files: Sequence[str]) -> None
 
 def _show_classes(job: Job) -> None:
     """Print the most probable classes of a single image as bars, if the network has classes."""
-    from camcli.runs.job import Loaded
+    from camcli.runs.items import Loaded
     from camcli.runs.pipeline import load_image
     from camcli.runs.worker import best_classes
 

@@ -5,31 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, SupportsIndex, TypeAlias, overload
+from typing import Any, SupportsIndex, overload
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from camcli.capture.discover import find_layer_and_head
-from camcli.capture.evidence import Evidence, Observation
+from camcli.capture.evidence import Evidence, Observation, TargetEvidence
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
-from camcli.capture.readers import Reader
-from camcli.capture.targets import Score, Target, WeightedClasses, parse_target
+from camcli.capture.readers import Reader, reader_of
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import ClassesAbove, Target, TargetLike, WeightedClasses
 from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
-from camcli.engine.inputs import Inputs, prepare_inputs
+from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
 from camcli.errors import MethodError, unknown
 from camcli.methods import fusion
 from camcli.methods.registry import METHODS, Method
 from camcli.models.families import Layer, find_layer, layout_of, recorded_layer
 from camcli.models.model import Model
-
-Region: TypeAlias = Tensor | Sequence[float]
-"""x0, y0, x1, y1 in input pixels, or one region for each image (N,4)."""
-TargetLike: TypeAlias = str | SupportsIndex | Score | Target
-"""A tensor (N,) holds a class index for each image."""
 
 
 @overload
@@ -73,8 +69,9 @@ def explain(
       first image batch is explained; or, for a Model, a PIL image, a path, or a list of these.
     - `method`: one or several names in METHODS.
     - `target`: `pred`, `topK`, a class index, a class name, one of these after `finer:` or `not:`,
-      a tensor (N,) with an index for each image, a function from the model's output to one score
-      per image (N,), or a `Target`.
+      `score` or `-score` of a regression, `p>T` for every class with a probability above T, a
+      tensor (N,) with an index for each image, a function from the model's output to one score per
+      image (N,), or a `Target`.
     - `layer`: one or several layers. None finds the last feature map before the head.
     - `window`: the square of the occlusion method.
     - `fuse`: a name in FUSIONS, which makes one map of the maps of several layers.
@@ -95,48 +92,10 @@ def explain(
     batch, photos = prepare_inputs(model, inputs)
     one_layer = layer is None or isinstance(layer, Layer)
     layers: list[Any] = [layer] if one_layer else list(layer)  # type: ignore[arg-type]
-    reader = Reader(model.task, model.num_classes, _regions(region, batch))
+    reader = reader_of(model, regions_of(region, batch))
     found = _explain(model, batch, pick_methods(methods), parsed, layers, window, fuse, reader)
     found = [replace(shown, photos=photos, class_names=model.class_names) for shown in found]
     return found[0] if single and one_layer and isinstance(method, str) else found
-
-
-def probabilities(
-    model: Model | nn.Module, inputs: Inputs, *, region: Region | None = None
-) -> Tensor:
-    """Return the probability of every class for a batch, (N,K).
-
-    They are the softmax of the scores. For a segmentation network they are means over the pixels of
-    `region`, for a detection network the scores of the classes' best boxes. `inputs` and `region`
-    are as for `explain`.
-    """
-    model = model if isinstance(model, Model) else Model(model)
-    batch, _ = prepare_inputs(model, inputs)
-    watch = Watch(
-        model.module, reader=Reader(model.task, model.num_classes, _regions(region, batch))
-    )
-    with borrowed(model.module):
-        return Pass(watch, batch).probabilities
-
-
-def class_and_probability(
-    model: Model | nn.Module, inputs: Inputs, target: TargetLike = "pred"
-) -> tuple[Tensor, Tensor]:
-    """Return the class that a target selects for each image (N,), and its probability (N,).
-
-    They equal those of an Explanation and cost one forward pass. Raises TypeError for a target that
-    is not a class.
-    """
-    model = model if isinstance(model, Model) else Model(model)
-    parsed = parse_target(target, model.class_names, model.num_classes)
-    watch = Watch(model.module, reader=Reader(model.task, model.num_classes))
-    with borrowed(model.module):
-        run = Pass(watch, prepare_inputs(model, inputs)[0])
-        with closing(Observation(run, [parsed])) as observation:
-            (scored,) = observation.scored
-            if scored.target.classes is None or scored.probability is None:
-                raise TypeError(f"target '{parsed.spec}' is a function: expected a class")
-            return scored.target.classes, scored.probability
 
 
 def pick_methods(names: Sequence[str]) -> list[Method]:
@@ -221,14 +180,41 @@ def _explain_target(
     ]
     if not target.several:
         return each[0]
-    return [
-        replace(
-            parts[0],
-            maps=torch.stack([part.maps for part in parts], 1),  # (N,P,h,w) for P parts
-            scores=torch.stack([part.scores for part in parts]).sum(0),
-        )
-        for parts in zip(*each, strict=True)
-    ]
+    joined = [_join(parts) for parts in zip(*each, strict=True)]
+    if isinstance(target, ClassesAbove):
+        return [_only_above(target, shown) for shown in joined]
+    return joined
+
+
+def _join(parts: Sequence[Explanation]) -> Explanation:
+    """Return one explanation with the maps (N,P,h,w) of P parts.
+
+    Classes, their scores, probabilities and boxes become (N,P,...). The scores of texts are added.
+    """
+    first = parts[0]
+    names = ("maps", "scores", "classes", "probabilities", "boxes")
+    columns = {name: [getattr(part, name) for part in parts] for name in names}
+    stacked: dict[str, Any] = {
+        name: torch.stack(column, 1) for name, column in columns.items() if column[0] is not None
+    }
+    if first.classes is None:
+        return replace(first, maps=stacked["maps"], scores=stacked["scores"].sum(1))
+    return replace(first, **stacked)
+
+
+def _only_above(target: ClassesAbove, shown: Explanation) -> Explanation:
+    """Return an explanation without the parts of other images: class -1, NaN and a map of zeros."""
+    assert shown.classes is not None
+    assert shown.probabilities is not None
+    above = target.is_above(shown.probabilities)
+    nothing = torch.full_like(shown.scores, torch.nan)
+    return replace(
+        shown,
+        maps=shown.maps * above.view(*above.shape, *[1] * (shown.maps.ndim - 2)),
+        scores=shown.scores.where(above, nothing),
+        classes=shown.classes.where(above, -1),
+        probabilities=shown.probabilities.where(above, nothing.to(shown.probabilities)),
+    )
 
 
 def _explain_layers(
@@ -236,7 +222,7 @@ def _explain_layers(
 ) -> list[Explanation]:
     """Return a method's explanations of a resolved target at each layer, or the one fused map."""
     scored, image = evidence[0].scored, evidence[0].run.image
-    _check_target(method, scored.target)
+    _check_target(method, scored)
     maps = [method.function(**{name: shown[name] for name in method.needs}) for shown in evidence]
     layers = [shown.layer.path if shown.layer else None for shown in evidence]
     if fuse and method.at_layer:
@@ -281,19 +267,17 @@ def _check_network(method: Method, model: Model, paths: Sequence[str | None]) ->
             )
 
 
-def _check_target(method: Method, target: Target) -> None:
-    """Raise MethodError if the method needs another kind of target."""
+def _check_target(method: Method, scored: TargetEvidence) -> None:
+    """Raise MethodError if the method needs another kind of target or of classes."""
+    target = scored.target
     fits = isinstance(target, WeightedClasses) and (
         "one class" not in method.requires or target.is_plain
     )
     if method.requires & {"classes", "one class"} and not fits:
         given = "a function" if target.raw else f"'{target.spec}'"
         raise MethodError(f"{method.name} explains a class, not {given}: use gradcam")
-
-
-def _regions(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:
-    """Return a region for each image, (N,4), on the images' device."""
-    if region is None:
-        return None
-    images = next(x for x in inputs if isinstance(x, Tensor) and x.ndim)
-    return torch.as_tensor(region, device=images.device).float().expand(len(images), 4)
+    if "softmax" in method.requires and scored.run.reading.alternatives is None:
+        raise MethodError(
+            f"{method.name} is for classes that exclude each other; this network gives "
+            f"{scored.run.reading.activation.meaning}: use gradcam++"
+        )

@@ -20,6 +20,11 @@ _SHOWN = 6
 """The most overlays that a notebook shows for one explanation."""
 
 
+def _exists(index: int) -> bool:
+    """Return whether a class index is that of a class: -1 stands for none."""
+    return index >= 0
+
+
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """The maps of a batch for one method and one target.
@@ -29,12 +34,16 @@ class Explanation:
     - `maps`: (N,h,w) at the layer's resolution, or (N,3,H,W) for methods that give images. They are
       raw: unscaled, in the model's precision and at least float32. Maps fused from several layers
       are (N,H,W) in [0, 1]. A target with several parts, such as the words of a caption, has
-      (N,P,h,w).
-    - `scores`: (N,), the pre-softmax scores that are explained.
-    - `classes`: (N,), the class indices; None where the target is a function or a text.
-    - `probabilities`: (N,), the probability of the class or text; None for a function.
+      (N,P,h,w). With the target `p>T`, P is the largest number of classes above T in the batch, at
+      least 1. `maps`, `scores`, `classes`, `probabilities` and `boxes` are then (N,P,...), the best
+      class first. An image with fewer classes has the class -1, NaN and a map of zeros in the rest.
+    - `scores`: (N,), the scores that are explained, before a softmax or sigmoid.
+    - `classes`: (N,), the class indices, or those of the values of a regression; None where the
+      target is a function or a text.
+    - `probabilities`: (N,), the probability of the class or text; None for a function, and for the
+      values of a regression.
     - `confidences`: (N,), the probability of the best class, which may be another class; None where
-      the target is a function or a text.
+      the target has no class with a probability.
     - `boxes`: (N,4), the classes' best boxes of a detection network, x0, y0, x1, y1 in input
       pixels; else None.
     - `texts`: the N texts of a language model; else None.
@@ -60,14 +69,19 @@ class Explanation:
     def names(self) -> tuple[str, ...] | None:
         """The explained classes or texts by name, one for each image; None for a function.
 
-        A class without a name is `class` and its index.
+        A class without a name is `class` and its index, and a value of a regression the target. The
+        classes of the target `p>T` are joined by commas.
         """
         if self.texts is not None:
             return tuple(text.text for text in self.texts)
         if self.classes is None:
             return None
-        known, indices = self.class_names, self.classes.tolist()
-        return tuple(known[index] if known else f"class {index}" for index in indices)
+        by_image = self.classes.view(len(self.classes), -1).tolist()
+        return tuple(", ".join(map(self._name, filter(_exists, indices))) for indices in by_image)
+
+    def _name(self, index: int) -> str:
+        unnamed = self.target if self.probabilities is None else f"class {index}"
+        return self.class_names[index] if self.class_names else unnamed
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.maps.shape[1:]))
@@ -91,12 +105,15 @@ class Explanation:
     def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:
         """Draw the map over photo `i`, at the photo's size, as `camcli explain` does.
 
-        Raises ValueError where tensors were explained, and ImageError where a file is gone.
+        Raises ValueError where tensors were explained or the image has a map for each of several
+        classes, and ImageError where a file is gone.
         """
         from camcli.render import draw  # imports OpenCV, which explaining does not need
 
         if not self.photos:
             raise ValueError("no photo to draw on: explain paths or PIL images instead of tensors")
+        if self._has_parts:
+            raise ValueError(f"target '{self.target}' has several maps: explain a class to draw it")
         photo, values = self.photos[i], self.maps[i].float().cpu().numpy()
         style, signed = draw.Style(colormap, alpha), METHODS[self.method].signed
         drawn = draw.overlay(photo.pixels(), values, photo.crop, style, signed)
@@ -105,11 +122,16 @@ class Explanation:
             draw.draw_box(drawn, corners)
         return Image.fromarray(drawn)
 
+    @property
+    def _has_parts(self) -> bool:
+        """Whether there is a map for each of several classes."""
+        return self.classes is not None and self.classes.ndim > 1
+
     def _repr_png_(self) -> bytes | None:
         """Return the first overlays side by side as a PNG, for notebooks; None without photos."""
         from camcli.render import draw, panels
 
-        count = min(len(self.photos), _SHOWN)
+        count = 0 if self._has_parts else min(len(self.photos), _SHOWN)
         try:
             overlays = [self.overlay(i) for i in range(count)]
         except ImageError:  # a file is gone: the notebook shows the text instead

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,8 @@ from camcli.models.model import Model
 Inputs: TypeAlias = Any
 """Tensor (N,C,H,W); a tuple, the model's arguments; or a PIL image, an array (H,W,3) of uint8, a
 path, or a list of these."""
+Region: TypeAlias = Tensor | Sequence[float]
+"""x0, y0, x1, y1 in input pixels, or one region for each image (N,4)."""
 
 Given: TypeAlias = Path | Image.Image | Pixels
 """An image as it was given."""
@@ -101,3 +104,11 @@ def _bands_of(given: Given, channels: int) -> Pixels:
     if isinstance(given, np.ndarray):
         return given
     return decode_bands(given, channels) if isinstance(given, Path) else to_bands(given, channels)
+
+
+def regions_of(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:
+    """Return a region for each image, (N,4), on the images' device."""
+    if region is None:
+        return None
+    images = next(x for x in inputs if isinstance(x, Tensor) and x.ndim)
+    return torch.as_tensor(region, device=images.device).float().expand(len(images), 4)

@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from camcli.capture.targets import ClassTarget, folded, parse_target
+from camcli.capture.target_parser import folded, parse_target
+from camcli.capture.targets import ClassTarget
 from camcli.errors import AnnotationError, TargetError
 from camcli.evaluation.annotations import read_lines
 

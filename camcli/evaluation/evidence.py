@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from camcli.capture.hooks import borrowed
-from camcli.capture.targets import logits
+from camcli.capture.readers import reader_of
 from camcli.engine.explanation import Explanation
 from camcli.evaluation import perturbation
 from camcli.evaluation.baselines import BASELINES
@@ -74,9 +74,8 @@ class BatchEvidence:
         return self._explanations[0].classes
 
     @property
-    def probability(self) -> Tensor:
-        """The probabilities of the explained classes (N,)."""
-        assert self._explanations[0].probabilities is not None
+    def probability(self) -> Tensor | None:
+        """The probabilities of the explained classes (N,); None for values of a regression."""
         return self._explanations[0].probabilities
 
     @cached_property
@@ -133,7 +132,7 @@ class BatchEvidence:
 
     def probabilities(self, steps: int, perturb: Perturb) -> Tensor:
         """Return the class probability for each image and step of a perturbation, (N,S)."""
-        shares = self._scores(steps, perturb).softmax(2)
+        shares = self._read(steps, perturb, "probabilities")
         return shares.gather(2, self.classes[:, None, None].expand(-1, steps, 1))[:, :, 0]
 
     def is_predicted(self, steps: int, perturb: Perturb) -> Tensor:
@@ -141,23 +140,26 @@ class BatchEvidence:
 
         NaN where a score is not finite.
         """
-        scores = self._scores(steps, perturb)
+        scores = self._read(steps, perturb, "ranking")
         best = (scores.argmax(2) == self.classes[:, None]).to(scores)
         return best.where(scores.isfinite().all(2), float("nan"))
 
-    def _scores(self, steps: int, perturb: Perturb) -> Tensor:
-        """Return the scores (N,S,K) of all perturbed images, in batches across images."""
+    def _read(self, steps: int, perturb: Perturb, part: str) -> Tensor:
+        """Return a part (N,S,K) of the readings of all perturbed images, in batches across images.
+
+        `part` is `probabilities` or `ranking`.
+        """
         device = self.images.device
         queue = torch.cartesian_prod(
             torch.arange(len(self.images), device=device), torch.arange(steps, device=device)
         )
-        module = self.runner.model.module
-        scores = []
+        module, read = self.runner.model.module, reader_of(self.runner.model)
+        found = []
         with borrowed(module), torch.inference_mode():
             for index, step in (c.unbind(1) for c in torch.split(queue, self.runner.batch_size)):
                 images = perturb(index, step).contiguous(memory_format=torch.channels_last)
-                scores.append(logits(module(images)))
-        return torch.cat(scores).view(len(self.images), steps, -1)
+                found.append(getattr(read(module(images)), part))
+        return torch.cat(found).view(len(self.images), steps, -1)
 
 
 class MapEvidence:
@@ -180,7 +182,7 @@ class MapEvidence:
         return self._mask(self.batch.maps[self.row])
 
     @property
-    def probability(self) -> Tensor:
+    def probability(self) -> Tensor | None:
         return self.batch.probability
 
     @cached_property

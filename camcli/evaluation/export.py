@@ -85,6 +85,7 @@ def _options(study: Study) -> dict[str, Any]:
         "model": model.name,
         "weights": model.weights,
         "weights_hash": model.weights_hash,
+        "activation": model.activation,
         "precision": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "preprocessing": {"from": model.preset_from, **asdict(model.preset)},

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from camcli.capture.hooks import borrowed
-from camcli.capture.targets import logits, parse_target
+from camcli.capture.readers import reader_of
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import logits
 from camcli.errors import AnnotationError
 from camcli.evaluation.annotations import AnnotationReader, reader
 from camcli.evaluation.class_map import class_finder
@@ -73,13 +75,14 @@ def explained_classes(
 ) -> list[int]:
     """Return the class that the target selects for each image (N,3,H,W). Raises AnnotationError."""
     with borrowed(model.module), torch.no_grad():
-        output = model.module(images)
+        output = reader_of(model)(model.module(images))
     if target != ANNOTATED:
         (resolved,) = parse_target(target, model.class_names, model.num_classes).resolve(output)
         assert resolved.classes is not None  # Study.check refuses other targets
         classes: list[int] = resolved.classes.tolist()
         return classes
     scores = logits(output).tolist()
+    output.activation.check(target, ranked=True, finer=False)
     highest = max(max(annotation.objects) for annotation in annotations)
     if highest >= len(scores[0]):
         raise AnnotationError(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -30,7 +30,8 @@ class MetricEvidence:
 
     `shape` is that of a batch, or of a single photo for evidence of an annotation. `options` are
     the fields of Protocol that decide it. `randomizes` is True if taking it replaces the network's
-    weights for a while.
+    weights for a while. `of_class` is True if it is a probability or a rank of the class, which the
+    values of a regression do not have.
     """
 
     name: str
@@ -39,6 +40,7 @@ class MetricEvidence:
     options: tuple[str, ...] = ()
     place: EvidencePlace = "image"
     randomizes: bool = False
+    of_class: bool = False
 
 
 _MASKING = ("masking", "normalize")
@@ -46,17 +48,19 @@ _INSERTION, _DELETION = ("insertion_fill", "curve_steps"), ("deletion_fill", "cu
 _NOISE = ("road_noise",)
 _GRID = ("min_confidence", "grid_image_size")
 
+_of_class = partial(MetricEvidence, of_class=True)
+
 _KINDS = (
     MetricEvidence("mask", "N H W", "the map in [0, 1] at input size", ("normalize",)),
     MetricEvidence("raw_map", "N H W", "the unscaled map at input size, possibly signed"),
-    MetricEvidence("probability", "N", "Y, the class probability on the image"),
-    MetricEvidence("masked_probability", "N", "O, the same on the image times `mask`", _MASKING),
-    MetricEvidence("other_masked_probabilities", "R N", "the same of each other map", _MASKING),
+    _of_class("probability", "N", "Y, the class probability on the image"),
+    _of_class("masked_probability", "N", "O, the same on the image times `mask`", _MASKING),
+    _of_class("other_masked_probabilities", "R N", "the same of each other map", _MASKING),
     MetricEvidence("mask_of_masked", "N H W", "`mask` for the image times `mask`", _MASKING),
-    MetricEvidence("insertion_curve", "N S", "Y while top pixels replace the fill", _INSERTION),
-    MetricEvidence("deletion_curve", "N S", "Y while the fill replaces top pixels", _DELETION),
-    MetricEvidence("road_morf", "N S", "1 while the class is predicted, top pixels first", _NOISE),
-    MetricEvidence("road_lerf", "N S", "1 while the class is predicted, top pixels last", _NOISE),
+    _of_class("insertion_curve", "N S", "Y while top pixels replace the fill", _INSERTION),
+    _of_class("deletion_curve", "N S", "Y while the fill replaces top pixels", _DELETION),
+    _of_class("road_morf", "N S", "1 while the class is predicted, top pixels first", _NOISE),
+    _of_class("road_lerf", "N S", "1 while the class is predicted, top pixels last", _NOISE),
     MetricEvidence("occlusion_map", "N H W", "the occlusion map", ("window", "stride")),
     MetricEvidence(
         "randomized_correlation",
@@ -65,7 +69,7 @@ _KINDS = (
         ("sanity_steps",),
         randomizes=True,
     ),
-    MetricEvidence("grid_map", "N 2H 2W", "raw map of a 2x2 grid for one image", _GRID, "grid"),
+    _of_class("grid_map", "N 2H 2W", "raw map of a 2x2 grid for one image", _GRID, "grid"),
     MetricEvidence("grid_cell", "N", "cell of that image: 0 1 above, 2 3 below", _GRID, "grid"),
     MetricEvidence("photo_map", "H W", "the map in [0, 1] at photo size", place="annotation"),
     MetricEvidence("objects", "", "the objects of the class, at least one", place="annotation"),
@@ -183,6 +187,11 @@ class Metric:
     def randomizes(self) -> bool:
         """Whether it replaces the network's weights for a while."""
         return any(METRIC_EVIDENCE[name].randomizes for name in self.needs)
+
+    @property
+    def needs_class(self) -> bool:
+        """Whether it measures a probability or a rank of the class."""
+        return any(METRIC_EVIDENCE[name].of_class for name in self.needs)
 
     @property
     def summary(self) -> str:

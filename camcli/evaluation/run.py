@@ -13,12 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli.engine.explain import (
-    class_and_probability,
-    needs_target_layer,
-    pick_methods,
-    with_target_layer,
-)
+from camcli.engine.explain import needs_target_layer, pick_methods, with_target_layer
+from camcli.engine.predict import class_and_probability
 from camcli.errors import AnnotationError, ImageError, MethodError, NotAnnotatedError, one_line
 from camcli.evaluation.evidence import BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, TilePool, grid_evidence
@@ -185,7 +181,8 @@ def _batch_scores(batch: BatchEvidence, metrics: Sequence[Metric]) -> BatchScore
         # without an explanation
         else class_and_probability(runner.model, batch.images, runner.target)
     )
-    explained = [*map(ExplainedClass, classes.tolist(), probability.tolist())]
+    shares = [None] * len(classes) if probability is None else probability.tolist()
+    explained = [*map(ExplainedClass, classes.tolist(), shares)]
     for i, annotation in enumerate(batch.annotations):
         label = annotation.objects[explained[i].index][0].label
         explained[i] = replace(explained[i], label=label)

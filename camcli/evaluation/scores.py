@@ -38,10 +38,13 @@ class Skipped:
 
 @dataclass(frozen=True)
 class ExplainedClass:
-    """The explained class of an image, its probability, and its name in the annotations."""
+    """The explained class of an image, its probability, and its name in the annotations.
+
+    A value of a regression has no probability.
+    """
 
     index: int
-    probability: float
+    probability: float | None
     label: str | None = None
 
 

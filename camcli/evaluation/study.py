@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from camcli.capture.targets import ClassTarget, parse_target
+from camcli.capture.activations import gives_probabilities
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import ClassTarget, TargetLike, ValueTarget
 from camcli.capture.windows import Window
-from camcli.engine.explain import TargetLike, explain, pick_methods
+from camcli.engine.explain import explain, pick_methods
 from camcli.engine.explanation import Explanation
 from camcli.errors import AnnotationError, MethodError, TargetError
 from camcli.evaluation import perturbation
@@ -58,16 +60,30 @@ class Study:
                 f"{self.model.name} is a {self.model.task} network: metrics need the probability "
                 "of a class, expected a network for classification"
             )
+        if not gives_probabilities(self.model.activation):
+            self._check_without_probabilities()
         if self.truth is None:
             self._check_without_annotations()
         if self.target == ANNOTATED:
             return
         target = parse_target(self.target, self.model.class_names, self.model.num_classes)
+        if isinstance(target, ValueTarget) and target.sign == 1:
+            return
         if not isinstance(target, ClassTarget) or target.form:
             raise TargetError(
                 f"target '{self.target}': metrics need the probability of a class; expected "
-                f"pred, topK, a class index or name"
+                f"pred, topK, a class index or name, or score for a regression"
             )
+
+    def _check_without_probabilities(self) -> None:
+        for name in self.metrics:
+            if METRICS[name].needs_class:
+                others = [name for name, metric in METRICS.items() if not metric.needs_class]
+                raise MethodError(
+                    f"metric '{name}' needs the probability of a class, which the values of "
+                    f"{self.model.name} do not have (activation {self.model.activation}): expected "
+                    f"--metric {', '.join(others)}"
+                )
 
     def _check_without_annotations(self) -> None:
         for name in self.metrics:

@@ -20,11 +20,12 @@ def read_labels(labels: Labels, count: int | None) -> tuple[str, ...]:
 
     `labels` is IMAGENET; a text file with one name per line; a JSON file with a list of names or a
     mapping; or a list or mapping itself. A mapping has the index of each name, or the name of each
-    index. Raises ModelError if it cannot be read or does not hold `count` names.
+    index. Two names for one value are accepted, for a logit of two classes. Raises ModelError if it
+    cannot be read or does not hold `count` names.
     """
     shown = f"labels '{labels}'" if isinstance(labels, str | Path) else "labels"
     names = _read_names(labels, shown)
-    if count is not None and len(names) != count:
+    if count is not None and len(names) != count and (len(names), count) != (2, 1):
         raise ModelError(f"{shown}: {len(names)} names, the model has {count} classes")
     return names
 

@@ -34,6 +34,7 @@ def load(
     seed: int = 0,
     precision: str = "fp32",
     arguments: Mapping[str, Any] | None = None,
+    activation: str = "auto",
     preset: Preset | None = None,
 ) -> Model:
     """Load a network by name.
@@ -51,7 +52,12 @@ def load(
     follows the weights. `labels` are class names for a custom head: a file, a list, or a mapping
     between names and indices (see `labels.read_labels`), or `imagenet`. `precision` is one of
     PRECISIONS. `arguments` are passed to the function that builds the network, where the source
-    takes them. `preset` is the preprocessing; None is that of the source. Raises ModelError.
+    takes them. `preset` is the preprocessing; None is that of the source.
+
+    `activation` says what the network's values are. `softmax`: scores of classes of which one is
+    true. `sigmoid`: the logit of class 1 against class 0, or one logit for each of several
+    independent labels. `none`: values without probabilities, as of a regression. `auto` is softmax
+    for several values; explaining one value then raises TargetError. Raises ModelError.
     """
     state = None
     if isinstance(weights, Mapping):
@@ -59,7 +65,15 @@ def load(
             raise ModelError("weights: expected a state_dict, a mapping of names to tensors")
         state, weights = weights, GIVEN
     options = ModelOptions(
-        name, str(weights), labels, device, seed, precision, arguments or {}, state
+        name=name,
+        weights=str(weights),
+        labels=labels,
+        device=device,
+        seed=seed,
+        precision=precision,
+        activation=activation,
+        arguments=arguments or {},
+        state=state,
     )
     model = load_model(options)
     return model if preset is None else replace(model, preset=preset, preset_from="given")
@@ -73,7 +87,8 @@ def load_model(
     if options.precision not in PRECISIONS:
         raise ModelError(unknown("precision", options.precision, PRECISIONS))
     device = pick_device(options.device)
-    model = with_preprocessing(_load_from_source(options), preprocessing)
+    model = _with_activation(_load_from_source(options), options.activation)
+    model = with_preprocessing(model, preprocessing)
     module = model.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     if options.precision != "fp32":
         if model.task == "detection":
@@ -138,6 +153,19 @@ def pick_device(name: str | torch.device) -> torch.device:
         reason = one_line(error)
         raise ModelError(f"device '{name}' is not available: {reason}") from None
     return device
+
+
+def _with_activation(model: Model, activation: str) -> Model:
+    """Return a model with its activation, and with two classes for a sigmoid of one logit."""
+    names, count = model.class_names, model.num_classes
+    if activation == "sigmoid" and count == 1:
+        count = 2
+    if names and len(names) != count is not None:
+        raise ModelError(
+            f"labels: {len(names)} names given, {count} expected for {model.name} with activation "
+            f"{activation}; two classes by one logit have activation sigmoid"
+        )
+    return replace(model, activation=activation, num_classes=count)
 
 
 def _load_from_source(options: ModelOptions) -> Model:

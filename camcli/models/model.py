@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from camcli.errors import ModelError, unknown
 from camcli.images.preprocess import Preset
 from camcli.models.head import Head
+from camcli.models.options import ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,9 @@ class Model:
     `weights` names their origin, and `preset_from` that of the preprocessing: the library that
     published it, `given` by options, or `assumed`. `layer` is the automatic target layer and `head`
     the linear map that CAM reads; both are None where only a traced forward pass can find them.
-    `task` is one of `families.TASKS`.
+    `task` is one of `families.TASKS`. `activation` is one of `options.ACTIVATIONS`; `auto` is
+    softmax for several values. Raises ModelError for an activation that does not exist or does not
+    fit the task.
     """
 
     module: nn.Module
@@ -32,6 +36,16 @@ class Model:
     weights_hash: str | None = None
     task: str = "classification"
     preset_from: str = "assumed"
+    activation: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ModelError(unknown("activation", self.activation, ACTIVATIONS))
+        if self.activation != "auto" and self.task != "classification":
+            raise ModelError(
+                f"activation {self.activation} is for networks that give values per image; "
+                f"{self.name} is a {self.task} network: expected auto"
+            )
 
     @property
     def device(self) -> torch.device:

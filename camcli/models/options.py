@@ -16,6 +16,10 @@ Labels: TypeAlias = str | Path | Sequence[str] | Mapping[str, int] | Mapping[int
 """Names of classes, as `labels.read_labels` takes them."""
 
 
+ACTIVATIONS = ("auto", "softmax", "sigmoid", "none")
+"""The activations that turn a network's values into probabilities; `none` for a regression."""
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """The name of a network, and how to load it; see `camcli.load` for the values.
@@ -30,6 +34,7 @@ class ModelOptions:
     device: str | torch.device = "cpu"
     seed: int = 0
     precision: str = "fp32"
+    activation: str = "auto"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, torch.Tensor] | None = None
 

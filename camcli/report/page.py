@@ -183,8 +183,8 @@ def _packed_map(result: SavedResult, max_cells: int) -> tuple[PackedMap | None, 
 
 
 def _class_name(result: SavedResult) -> str | None:
-    if result.class_name or result.class_index is None:
-        return result.class_name
+    if result.class_name or result.class_index is None or result.probability is None:
+        return result.class_name  # a value without a probability is no class
     return f"class {result.class_index}"
 
 

@@ -32,12 +32,11 @@ function createLink(text, url) {
 function createFigure(image, result) {
   const picture = pictureOf(image, result, { longest: 384, large: true });
   const files = Object.entries(result.files ?? {}).map(([kind, url]) => createLink(kind, url));
-  const { class: name, probability, score } = result;
   const figure = create(
     "figure", { className: result.status },
     picture,
     create("figcaption", {}, create("b", { textContent: titleOf(image, result) }), ...badgesOf(result)),
-    paragraph(name && `${name} ${formatPercent(probability)}, score ${formatNumber(score)}`),
+    paragraph(explainedText(result)),
     paragraph(result.error, "error"),
     create("output", { className: "value", textContent: rangeText(result) }),
     paragraph(result.note, "muted"),
@@ -48,6 +47,12 @@ function createFigure(image, result) {
   );
   if (result.map) trackPointer(figure, picture, result);
   return figure;
+}
+
+function explainedText({ class: name, probability, score }) {
+  const named = [name, formatPercent(probability)].filter(Boolean).join(" ");
+  const number = score === undefined ? "" : `score ${formatNumber(score)}`;
+  return [named, number].filter(Boolean).join(", ");
 }
 
 function paragraph(text, className = "") {

@@ -1,4 +1,4 @@
-"""A job: all settings of a run's results, and the items that its stages pass on."""
+"""A job: all settings of a run's results."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from camcli import __version__
 from camcli.capture.readers import Reader
-from camcli.capture.targets import ExplainedText, Target, parse_target
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import ClassesAbove, Target
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
-from camcli.errors import CamcliError
+from camcli.errors import CamcliError, TargetError
 from camcli.images.find import Source
-from camcli.images.geometry import Box, Crop, MapArray, Pixels, Size
+from camcli.images.geometry import Box
 from camcli.images.store import AnyPath
 from camcli.methods import fusion
 from camcli.models.families import find_layer
@@ -33,13 +33,10 @@ from camcli.render.draw import Style
 from camcli.runs import resume
 from camcli.runs.files import prepare, process_mark
 from camcli.runs.manifest import Row, record_name
-from camcli.runs.names import Wanted, check_names, every_result
+from camcli.runs.names import Wanted, check_names, every_result, file_part
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 from camcli.runs.shards import Shard
-
-UNSURE = 0.2
-"""A network is unsure of an image if the probability of its best class is below this."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class Job:
         fusion.check_fusion(self.fuse, pick_methods(self.methods), self.layers)
         if any(OUTPUTS[name].boxes for name in self.saves):
             check_boxes(pick_methods(self.methods))
-        check_names(self.output, self.sources, self.results)
+        check_names(self.output, self.sources, self.possible_results)
         if not self.options.overwrite:
             resume.check_settings(self.output, self.earlier(), self.settings, record_of(self))
         prepare(self.output)
@@ -110,6 +107,40 @@ class Job:
         """The results for each image, in the order in which `explain` returns them."""
         specs = [target.spec for target in self.parsed]
         return every_result(self.methods, specs, self.layers, self.fuse)
+
+    @property
+    def possible_results(self) -> list[Wanted]:
+        """The results that an image may have, among them those of all classes of targets `p>T`.
+
+        Raises TargetError for such a target if the number of classes is unknown.
+        """
+        above = {target.spec for target in self.parsed if isinstance(target, ClassesAbove)}
+        if above and not self._classes:
+            raise TargetError(
+                f"target '{min(above)}' needs the number of classes, which {self.model.name} does "
+                f"not have: give --labels"
+            )
+        of_classes = (
+            self.result_of_class(wanted, index)
+            for wanted in self.results
+            if wanted.target in above
+            for index in range(len(self._classes))
+        )
+        return [*self.results, *of_classes]
+
+    def result_of_class(self, wanted: Wanted, index: int) -> Wanted:
+        """Return the result of one class of a target `p>T`, which has the class in its name."""
+        return wanted._replace(target=f"{wanted.target}:{self._classes[index]}")
+
+    @cached_property
+    def _classes(self) -> list[str]:
+        """The class names, with the index where files of two classes would have one name."""
+        names = self.model.class_names or [*map(str, range(self.model.num_classes or 0))]
+        counts = Counter(file_part(name).casefold() for name in names)
+        return [
+            name if counts[file_part(name).casefold()] == 1 else f"{name} {index}"
+            for index, name in enumerate(names)
+        ]
 
     def saves_of(self, wanted: Wanted) -> list[str]:
         """Return the kinds of files that a result has. A result with several maps has no boxes."""
@@ -179,64 +210,6 @@ def make_job(
     )
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A source, decoded and preprocessed."""
-
-    source: Source
-    pixels: Pixels
-    input: Tensor
-    crop: Crop
-    digest: str
-
-    @property
-    def size(self) -> Size:
-        return self.input.shape[2], self.input.shape[1]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A source that could not be explained, and the reason."""
-
-    source: Source
-    error: CamcliError
-
-
-@dataclass(frozen=True)
-class Existing:
-    """The rows of an image whose results an earlier run has written completely."""
-
-    rows: list[Row]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One result for one image, on the host.
-
-    `values` is a raw map (h,w), signed gradients (3,H,W), or one map for each word of `text`,
-    (W,h,w). `confidence` is the probability of the image's best class. A text has no class index
-    and no confidence.
-    """
-
-    wanted: Wanted
-    layer: str | None
-    values: MapArray
-    score: float
-    class_index: int | None
-    probability: float | None
-    confidence: float | None
-    box: Box | None = None
-    text: ExplainedText | None = None
-
-    @property
-    def unsure(self) -> bool | None:
-        """Whether the network is unsure of the image; None if it names no class."""
-        return None if self.confidence is None else self.confidence < UNSURE
-
-
-Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
-
-
 def timed_record(job: Job) -> Callable[[Counter[str]], Row]:
     """Start the clock of a run, and return a function from the final counts to its record."""
     started, clock = datetime.now(timezone.utc), time.monotonic()
@@ -257,6 +230,7 @@ def record_of(job: Job) -> Row:
         "model": model.name,
         "weights": model.weights,
         "weights_hash": model.weights_hash,
+        "activation": model.activation,
         "precision": str(model.dtype).removeprefix("torch."),
         "preprocessing": {"from": model.preset_from, **asdict(model.preset)},
         "layers": [layer or "auto" for layer in job.layers],

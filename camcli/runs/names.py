@@ -44,13 +44,17 @@ def every_result(
 def name_of(source: Source, wanted: Wanted, output: str) -> Path:
     """Return the name of a result's file: `<stem>.<method>[.<target>][.<layer>]<ending>`.
 
-    `output` is a name in OUTPUTS. The target `pred` is left out. Characters that a file name cannot
-    hold become `_`.
+    `output` is a name in OUTPUTS. The target `pred` is left out.
     """
     target = None if wanted.target == "pred" else wanted.target
-    parts = [re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", part) for part in (target, wanted.layer) if part]
+    parts = [file_part(part) for part in (target, wanted.layer) if part]
     stem = ".".join([source.name.stem, wanted.method, *parts])
     return source.name.with_name(stem + OUTPUTS[output].ending)
+
+
+def file_part(text: str) -> str:
+    """Return a text for a file name. Characters that a file name cannot hold become `_`."""
+    return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", text)
 
 
 def check_names(folder: AnyPath, sources: Sequence[Source], results: Sequence[Wanted]) -> None:

@@ -29,7 +29,8 @@ from camcli.images.store import AnyPath
 from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, read_ahead, read_image, windows_of
 from camcli.runs.files import to_json, write
-from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, timed_record
+from camcli.runs.items import Existing, Explained, Failed, Loaded
+from camcli.runs.job import Job, timed_record
 from camcli.runs.manifest import MANIFEST, RUN, Row, manifest
 from camcli.runs.names import name_of
 from camcli.runs.outputs import named_files

@@ -205,6 +205,6 @@ def _writes_file(job: Job, sources: dict[str, Source], row: Row, name: str) -> b
     source = sources.get(row["image"])
     return source is not None and any(
         name_of(source, wanted, output).as_posix() == name
-        for wanted in job.results
+        for wanted in job.possible_results
         for output in job.saves
     )

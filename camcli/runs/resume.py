@@ -27,7 +27,7 @@ from camcli.runs.outputs import OUTPUTS, named_files
 Key: TypeAlias = tuple[str, str, str]
 """The image, method and target of a row."""
 SETTINGS = (
-    *("model", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha"),
+    *("model", "activation", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha"),
     *("window", "stride", "boxes", "box_threshold"),
 )
 """The fields of a run's record that must be the same for all results in a folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,8 @@ from camcli.images.find import Source
 from camcli.methods.registry import METHODS
 from camcli.render import draw
 from camcli.runs.files import path_inside, write
-from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
+from camcli.runs.items import Existing, Explained, Failed, Loaded, Result
+from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted, name_of
 from camcli.runs.outputs import OUTPUTS, Drawing
@@ -43,7 +45,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
         "digest": loaded.digest,
     }
     row = partial(_manifest_row, loaded.source, result.wanted)
-    if not np.isfinite(result.values).all() or not np.isfinite(result.score):
+    if not np.isfinite(result.values).all() or not _is_finite(result.score):
         method = result.wanted.method
         error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
         unknown = dict.fromkeys(("score", "probability", "unsure"))
@@ -70,6 +72,10 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
         boxes=boxes,
         status="ok" if result.values.any() else "empty",
     )
+
+
+def _is_finite(score: float | None) -> bool:
+    return score is None or math.isfinite(score)
 
 
 def _drawing_of(job: Job, loaded: Loaded, result: Result, boxes: list[list[int]]) -> Drawing:

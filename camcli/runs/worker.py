@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from camcli.capture.targets import ExplainedText
-from camcli.engine.explain import (
-    explain,
-    needs_target_layer,
-    pick_methods,
-    probabilities,
-    with_target_layer,
-)
+from camcli.engine.explain import explain, needs_target_layer, pick_methods, with_target_layer
 from camcli.engine.explanation import Explanation
+from camcli.engine.predict import probabilities
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
 from camcli.models.model import Model
 from camcli.runs.batches import BatchLimit, by_shape, is_out_of_memory, run_batches, stacked
-from camcli.runs.job import Existing, Explained, Failed, Job, Loaded, Result
+from camcli.runs.items import Existing, Explained, Failed, Loaded, Result
+from camcli.runs.job import Job
 from camcli.runs.names import Wanted
 
 
@@ -45,9 +43,7 @@ class Worker:
             if isinstance(found, Exception):
                 done.update((_image_name(item), _failed(item, self.model, found)) for item in batch)
                 continue
-            for item, results in zip(
-                batch, _results_by_image(found, self.job.results), strict=True
-            ):
+            for item, results in zip(batch, _results_by_image(found, self.job), strict=True):
                 done[_image_name(item)] = item, results
         return [done[_image_name(one)] if isinstance(one, Loaded) else one for one in window]
 
@@ -75,10 +71,16 @@ def regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
 
 
 def best_classes(job: Job, loaded: Loaded, count: int) -> list[tuple[str, float]]:
-    """Return the most probable classes of an image by their names, with their probabilities."""
+    """Return the most probable classes of an image by their names, with their probabilities.
+
+    Returns none for a network without probabilities.
+    """
     model = job.model
     inputs = stacked([loaded], model)
-    found = probabilities(model, inputs, region=regions(job, [loaded]))[0]
+    shares = probabilities(model, inputs, region=regions(job, [loaded]))
+    if shares is None:
+        return []
+    found = shares[0]
     best = found.topk(min(count, len(found)))
     names = model.class_names or [f"class {i}" for i in range(len(found))]
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -96,24 +98,58 @@ def _failed(item: Loaded, model: Model, error: Exception) -> Failed:
     return Failed(item.source, ImageError(f"{item.source.path}: {model.name} failed ({reason})"))
 
 
-def _results_by_image(
-    found: Sequence[Explanation], results: Sequence[Wanted]
-) -> Iterator[list[Result]]:
+def _results_by_image(found: Sequence[Explanation], job: Job) -> Iterator[list[Result]]:
     """Yield the results of each image, after copying each batch of maps to the host as a whole."""
-    hosted = [_hosted(shown, wanted) for shown, wanted in zip(found, results, strict=True)]
-    return (list(of_one_image) for of_one_image in zip(*hosted, strict=True))
+    hosted = [
+        _hosted(shown, wanted)
+        if shown.classes is None or shown.classes.ndim == 1
+        else _hosted_classes(shown, wanted, job)
+        for shown, wanted in zip(found, job.results, strict=True)
+    ]
+    return (list(chain.from_iterable(of_one_image)) for of_one_image in zip(*hosted, strict=True))
 
 
-def _hosted(shown: Explanation, wanted: Wanted) -> list[Result]:
+def _hosted_classes(shown: Explanation, wanted: Wanted, job: Job) -> list[list[Result]]:
+    """Return for each image the results of its classes among P parts, named by the class.
+
+    An image without such a class has one result that says so, with an empty map.
+    """
+    parts = [_hosted(_part(shown, part), wanted) for part in range(shown.maps.shape[1])]
+    return [
+        [
+            replace(one, wanted=job.result_of_class(wanted, one.class_index))
+            for one in chain.from_iterable(of_image)
+            if one.class_index is not None and one.class_index >= 0
+        ]
+        or [replace(of_image[0][0], class_index=None, score=None, probability=None, box=None)]
+        for of_image in zip(*parts, strict=True)
+    ]
+
+
+def _part(shown: Explanation, part: int) -> Explanation:
+    def column(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values[:, part]
+
+    return replace(
+        shown,
+        maps=shown.maps[:, part],
+        scores=shown.scores[:, part],
+        classes=column(shown.classes),
+        probabilities=column(shown.probabilities),
+        boxes=column(shown.boxes),
+    )
+
+
+def _hosted(shown: Explanation, wanted: Wanted) -> list[list[Result]]:
+    """Return a list for each image, with its only result."""
     maps = shown.maps.float().contiguous().cpu().numpy()
     columns = shown.scores, shown.classes, shown.probabilities, shown.confidences, shown.boxes
     nothing = [None] * len(maps)
     facts = (nothing if column is None else column.tolist() for column in columns)
+    by_image = zip(maps, *facts, shown.texts or nothing, strict=True)
     return [
-        Result(wanted, shown.layer, _own_parts(values, text), score, label, share, best, box, text)
-        for values, text, score, label, share, best, box in zip(
-            maps, shown.texts or nothing, *facts, strict=True
-        )
+        [Result(wanted, shown.layer, _own_parts(values, of_image[-1]), *of_image)]
+        for values, *of_image in by_image
     ]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import camcli
 from camcli import METHODS, Model, explain, load
 from camcli.capture.windows import Window
-from camcli.engine.explain import probabilities
+from camcli.engine.predict import probabilities
 from camcli.errors import MethodError, TargetError
 from tests.support.networks import DeepHead, GapNet
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from camcli import METHODS, Model, explain
+from camcli.capture.targets import ClassTarget
 from camcli.capture.windows import Window
-from camcli.engine.explain import class_and_probability
+from camcli.engine.predict import class_and_probability
 from camcli.errors import MethodError, TargetError
 from tests.support.networks import GapNet
 
@@ -111,9 +112,8 @@ def test_invalid_forms(gap_net: GapNet, images: Tensor) -> None:
             explain(gap_net, images, target=spec)
     with pytest.raises(MethodError, match=r"gradcam\+\+softmax explains a class, not 'not:2'"):
         explain(gap_net, images, "gradcam++softmax", "not:2")
-    gap_net.fc = nn.Linear(4, 1).double()
     with pytest.raises(TargetError, match="target 'finer' needs 2 classes; the model has 1"):
-        explain(gap_net, images, target="finer")
+        ClassTarget("finer", form="finer").resolve(torch.ones(2, 1))
 
 
 def test_invalid_names_and_indices(gap_net: GapNet, images: Tensor) -> None:

@@ -10,7 +10,7 @@ from camcli import explain
 from camcli.capture.evidence import Observation
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
-from camcli.capture.targets import parse_target
+from camcli.capture.target_parser import parse_target
 from camcli.capture.windows import Window
 from tests.support.networks import GapNet
 from tests.support.oracles import CLASS

@@ -109,10 +109,11 @@ def lay_out(sheet: Sheet, options: PrintOptions) -> SheetLayout:
 
 
 def label_lines(cell: MapCell, length: float) -> list[str]:
-    """Return a row's class in at most two lines of `length` inches, and its probability."""
+    """Return a row's class in at most two lines of `length` inches, and its probability if any."""
     first, *more = wrap(cell.label, length, LABEL_SIZE)
     lines = [first, " ".join(more)] if more else [first]
-    return [*(shorten(line, length, LABEL_SIZE) for line in lines), f"{cell.probability:.1%}"]
+    lines = [shorten(line, length, LABEL_SIZE) for line in lines]
+    return [*lines, cell.percentage] if cell.percentage else lines
 
 
 def _widths(sheet: Sheet, columns: int, options: PrintOptions) -> tuple[int, Size]:

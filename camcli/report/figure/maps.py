@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from camcli.capture.targets import FORMS, parse_target
+from camcli.capture.forms import FORMS
+from camcli.capture.target_parser import parse_target
+from camcli.capture.targets import Target
 from camcli.capture.windows import Window
 from camcli.engine.explain import explain
 from camcli.engine.explanation import Explanation
@@ -85,12 +87,18 @@ def _split_targets(
     unknown: dict[str, EmptyCell] = {}
     for target in targets:
         try:
-            parse_target(target, model.class_names, model.num_classes)
+            parsed = parse_target(target, model.class_names, model.num_classes)
+            _check_one_map(parsed)
         except TargetError as error:
             if strict:
                 raise
             unknown[target] = EmptyCell(str(error))
     return [target for target in targets if target not in unknown], unknown
+
+
+def _check_one_map(target: Target) -> None:
+    if target.several:
+        raise TargetError(f"target '{target.spec}' has several maps: name a class for a row")
 
 
 def _sheet_cells(
@@ -144,13 +152,14 @@ def _explain_image(
 def _sheet_cell(model: Model, explanation: Explanation, crop: Crop, size: Size) -> SheetCell:
     """Return the cell of an explanation of one image. `size` is the network input's."""
     assert explanation.classes is not None  # the targets are text, not functions
-    assert explanation.probabilities is not None
+    shares = explanation.probabilities
     values = explanation.maps[0].float().cpu().numpy()
     if not np.isfinite(values).all():
         return EmptyCell("the map holds NaN or infinity")
     index, signed = int(explanation.classes[0]), METHODS[explanation.method].signed
     box = None if explanation.boxes is None else tuple(explanation.boxes[0].tolist())
-    name = model.class_names[index] if model.class_names else f"class {index}"
+    unnamed = explanation.target if shares is None else f"class {index}"
+    name = model.class_names[index] if model.class_names else unnamed
     form = explanation.target.partition(":")[0]
     return MapCell(
         values=values,
@@ -158,8 +167,8 @@ def _sheet_cell(model: Model, explanation: Explanation, crop: Crop, size: Size) 
         signed=signed,
         top=ceiling(values, signed=signed),
         box=crop.corners(box, size),
-        label=f"{form}: {name}" if form in FORMS else name,
-        probability=float(explanation.probabilities[0]),
+        label=f"{form}: {name}" if form in FORMS and name is not unnamed else name,
+        probability=None if shares is None else float(shares[0]),
     )
 
 

@@ -28,7 +28,12 @@ class MapCell:
     top: float
     box: list[int] | None
     label: str
-    probability: float
+    probability: float | None
+
+    @property
+    def percentage(self) -> str:
+        """The probability as text; empty if there is none."""
+        return "" if self.probability is None else f"{self.probability:.1%}"
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _draw_label(canvas: Canvas, row: int, cell: MapCell) -> None:
 
 def _draw_caption(canvas: Canvas, cell: MapCell, x: float, y: float) -> None:
     width, dpi = canvas.layout.picture[0], canvas.layout.dpi
-    probability = f" {cell.probability:.1%}"
+    probability = f" {cell.percentage}".rstrip()
     available = width / dpi - text_width(f"x{probability}", SMALL_SIZE)
     text = shorten(cell.label, available, SMALL_SIZE) + probability
     canvas.text(text, x + width / 2, y - 0.04 * dpi, SMALL_SIZE, va="baseline")

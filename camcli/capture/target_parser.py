@@ -1,0 +1,109 @@
+"""Targets as users write them: names, indices and forms of classes, and other scores."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from operator import index
+from types import MappingProxyType
+
+from torch import Tensor
+
+from camcli.capture.forms import FORMS
+from camcli.capture.targets import (
+    ClassesAbove,
+    ClassTarget,
+    FunctionTarget,
+    Target,
+    TargetLike,
+    ValueTarget,
+)
+from camcli.errors import TargetError, nearest
+
+VALUE_TARGETS: Mapping[str, int] = MappingProxyType({"score": 1, "+score": 1, "-score": -1})
+"""The targets of a regression with one value, and their signs."""
+
+
+def parse_target(
+    spec: TargetLike,
+    names: Sequence[str] | None = None,
+    count: int | None = None,
+) -> Target:
+    """Return the target that a user gave; a Target is returned as it is.
+
+    `pred` is the best class of each image, `topK` the K-th best. A class index or class name is the
+    same class for all images, and a tensor (N,) of indices is one class for each. A name in FORMS
+    and a colon may precede a class; alone, as in `not:`, they apply to `pred`. The names in
+    VALUE_TARGETS are the value of a regression, unless a class has this name. `p>0.5` is every
+    class with a probability above 0.5. A function from the model's output to scores (N,) explains
+    that score. Class names match as a whole, ignore case, and `_` matches a space. `names` are the
+    model's class names and `count` their number; without `count` an index is checked against the
+    model's output. Raises TargetError.
+    """
+    if isinstance(spec, Target):
+        return spec
+    if isinstance(spec, Tensor) and spec.ndim == 1:
+        return ClassTarget("classes", given=spec)
+    if callable(spec):
+        return FunctionTarget(getattr(spec, "__name__", "score"), spec)
+    spec = spec.strip() if isinstance(spec, str) else str(index(spec))
+    form, _, base = spec.partition(":")
+    if spec in VALUE_TARGETS and spec not in map(folded, names or ()):
+        return ValueTarget(spec, VALUE_TARGETS[spec])
+    if above := re.fullmatch(r"p *> *(\S+)", spec):
+        return ClassesAbove(f"p>{above[1]}", _probability(above[1], spec))
+    if form not in FORMS:
+        return _class_target(spec, names, count)
+    base = base.strip() or "pred"
+    if base.partition(":")[0] in FORMS:
+        raise TargetError(f"target '{spec}': expected one of {', '.join(FORMS)}, not both")
+    return replace(_class_target(base, names, count), spec=spec, form=form)
+
+
+def _probability(text: str, spec: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < 1:
+        raise TargetError(f"target '{spec}': expected a probability between 0 and 1, as in p>0.5")
+    return found
+
+
+def _class_target(spec: str, names: Sequence[str] | None, count: int | None) -> ClassTarget:
+    if spec == "pred":
+        return ClassTarget(spec)
+    if match := re.fullmatch(r"top(\d+)", spec):
+        rank = int(match[1])
+        if rank < 1 or (count is not None and rank > count):
+            raise TargetError(f"target '{spec}': expected top1 to top{count or 'K'}")
+        return ClassTarget(spec, rank=rank)
+    if re.fullmatch(r"-?\d+", spec):
+        if int(spec) < 0 or (count is not None and int(spec) >= count):
+            upto = "" if count is None else f" to {count - 1}"
+            raise TargetError(f"target {spec}: expected a class index from 0{upto}")
+        return ClassTarget(spec, index=int(spec))
+    return ClassTarget(spec, index=_index_of(spec, names))
+
+
+def _index_of(name: str, names: Sequence[str] | None) -> int:
+    if names is None:
+        raise TargetError(
+            f"target '{name}': this model has no class names; give an index or a labels file"
+        )
+    found = [i for i, known in enumerate(names) if folded(known) == folded(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise TargetError(
+            f"target '{name}' names {len(found)} classes: "
+            f"give one of the indices {', '.join(map(str, found))}"
+        )
+    raise TargetError(f"unknown target '{name}': did you mean {nearest(name, names)}?")
+
+
+def folded(name: str) -> str:
+    """Return a class name in the form in which names are compared: casefolded, spaces for `_`."""
+    return " ".join(name.replace("_", " ").casefold().split())

@@ -1,0 +1,76 @@
+"""The items that the stages of a run pass on: sources that were read, and their results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from camcli.capture.targets import ExplainedText
+from camcli.errors import CamcliError
+from camcli.images.find import Source
+from camcli.images.geometry import Box, Crop, MapArray, Pixels, Size
+from camcli.runs.manifest import Row
+from camcli.runs.names import Wanted
+
+UNSURE = 0.2
+"""A network is unsure of an image if the probability of its best class is below this."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source, decoded and preprocessed."""
+
+    source: Source
+    pixels: Pixels
+    input: Tensor
+    crop: Crop
+    digest: str
+
+    @property
+    def size(self) -> Size:
+        return self.input.shape[2], self.input.shape[1]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A source that could not be explained, and the reason."""
+
+    source: Source
+    error: CamcliError
+
+
+@dataclass(frozen=True)
+class Existing:
+    """The rows of an image whose results an earlier run has written completely."""
+
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result for one image, on the host.
+
+    `values` is a raw map (h,w), signed gradients (3,H,W), or one map for each word of `text`,
+    (W,h,w). `confidence` is the probability of the image's best class. A text has no class index
+    and no confidence. An image without a class of a target `p>T` has no score either.
+    """
+
+    wanted: Wanted
+    layer: str | None
+    values: MapArray
+    score: float | None
+    class_index: int | None
+    probability: float | None
+    confidence: float | None
+    box: Box | None = None
+    text: ExplainedText | None = None
+
+    @property
+    def unsure(self) -> bool | None:
+        """Whether the network is unsure of the image; None if no class has a probability."""
+        return None if self.confidence is None else self.confidence < UNSURE
+
+
+Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing
