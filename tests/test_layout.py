@@ -39,7 +39,8 @@ ONLY_IN = {
     "click": ("cli/",),
     "ray": ("runs/ray.py",),
     "tqdm": ("cli/",),
-    "transformers": ("engine/language/load.py",),
+    "timm": ("models/timm_networks.py",),
+    "transformers": ("models/hub.py",),
 }
 """Packages, and where they are used."""
 HOOKS = ("autograd", "backward", "requires_grad", "requires_grad_", "enable_grad")

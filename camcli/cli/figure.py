@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,7 @@ def _load_models(
     model: Sequence[str],
     weights: Sequence[str],
     labels: Sequence[str],
+    model_arg: Mapping[str, Any],
     device: str,
     precision: str,
     activation: str,
@@ -121,7 +122,13 @@ def _load_models(
 ) -> list[Model]:
     files, names = _per_model(weights, model, "--weights"), _per_model(labels, model, "--labels")
     options = (
-        ModelOptions(*given, device=device, precision=precision, activation=activation)
+        ModelOptions(
+            *given,
+            device=device,
+            precision=precision,
+            activation=activation,
+            arguments=model_arg,
+        )
         for given in zip(model, files, names, strict=True)
     )
     return [load_network(one, preprocessing, quiet=quiet) for one in options]

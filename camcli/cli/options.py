@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from camcli.cli.model_arguments import model_argument_option
 from camcli.cli.types import POSITIVE, Location, Name, Names, Texts
 from camcli.images.decode import MAX_PIXELS
 from camcli.images.preprocess import FITS
@@ -122,8 +123,8 @@ class ModelOption(click.Option):
         self._help = text
 
 
-_WEIGHTS = "A torchvision weights name, a .pth or .safetensors file, or none (random)"
-_LABELS = "Class names for a custom head: text with one a line, or a JSON list"
+_WEIGHTS = "A torchvision weights name, a file such as .pth or .safetensors, or none (random)"
+_LABELS = "Class names: text with one a line, a JSON list or class_to_idx, or imagenet"
 
 model_options = record(
     ModelOptions,
@@ -131,10 +132,12 @@ model_options = record(
     click.option("--model", cls=ModelOption, default="mini", metavar="NAME", help="{sources}."),
     click.option("--weights", default="DEFAULT", metavar="W", help=f"{_WEIGHTS}."),
     click.option("--labels", metavar="FILE", help=f"{_LABELS}."),
+    model_argument_option,
     device_option,
     precision_option,
     activation_option,
     name="model",
+    arguments="model_arg",
 )
 """The network, as `model`."""
 
@@ -144,6 +147,7 @@ models_options = stack(
         "--weights", "W", f"{_WEIGHTS}; of several models, one for all or one for each.", "DEFAULT"
     ),
     texts_option("--labels", "FILE", f"{_LABELS}; likewise."),
+    model_argument_option,
     device_option,
     precision_option,
     activation_option,

@@ -75,8 +75,12 @@ class Layer:
 
 
 def list_names(pattern: str = "") -> list[str]:
-    """Return the listed names that contain a pattern or match it as a glob. Raises ModelError."""
-    every = [name for source in SOURCES for name in source.names()]
+    """Return the listed names that contain a pattern or match it as a glob.
+
+    The names of a source with a prefix are listed if the pattern begins with it. Raises ModelError.
+    """
+    listed = [source for source in SOURCES if pattern.startswith(source.prefix)]
+    every = [name for source in listed for name in source.names()]
     found = [n for n in every if pattern in n or fnmatch.fnmatch(n, pattern)]
     if not found:
         raise ModelError(f"no model has '{pattern}' in its name, or matches it")
@@ -193,7 +197,8 @@ def _stored_facts() -> Mapping[str, NetworkFacts]:
 
 def _main() -> None:
     # Facts from an outline do not change with the weights.
-    names = [name for source in SOURCES if source.outline for name in source.names()]
+    stored = [source for source in SOURCES if source.outline and not source.prefix]
+    names = [name for source in stored for name in source.names()]
     rows = (f"{json.dumps(name)}: {json.dumps(asdict(find_facts(name)))}" for name in names)
     sys.stdout.write("{\n" + ",\n".join(rows) + "\n}\n")
 

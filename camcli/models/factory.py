@@ -1,14 +1,19 @@
-"""Networks named `package.module:factory`. Importing and calling the factory runs its code."""
+"""Networks named `package.module:factory` or `file.py:factory`.
+
+Importing and calling the factory runs its code.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import operator
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,16 +22,12 @@ from torch import nn
 from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
 from camcli.models.head import count_classes, replace_classifier
+from camcli.models.keys import match_keys
+from camcli.models.labels import read_labels
 from camcli.models.model import Model
-from camcli.models.options import ModelOptions
-from camcli.models.weights import (
-    fit,
-    implied_arguments,
-    random_weights,
-    read_labels,
-    read_state,
-    sha256,
-)
+from camcli.models.options import ModelOptions, with_arguments
+from camcli.models.preprocessing import preset_of_timm
+from camcli.models.weights import fit, given_weights, implied_arguments, random_weights
 
 Factory = Callable[..., Any]
 
@@ -37,24 +38,24 @@ def load_factory(options: ModelOptions) -> Model:
     If the file has another number of classes, the network is built again for that number.
     Raises ModelError.
     """
-    name, weights, factory = options.name, options.weights, find_factory(options.name)
+    name, arguments, factory = options.name, options.arguments, find_factory(options.name)
+    given = given_weights(options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        module, used, digest = call_factory(name, factory), f"from {name}", None
-        if weights not in ("DEFAULT", "none"):
-            if not (file := Path(weights)).is_file():
-                raise ModelError(f"weights '{weights}': no such file or folder of `camcli train`")
-            state, used, digest = read_state(file), file.name, sha256(file)
-            arguments = implied_arguments(module, state) if count_classes(module) else {}
-            if "num_classes" in arguments:
-                module = call_factory(name, factory, arguments["num_classes"])
-            fit(module, state, weights, name)
+        module, used, digest = call_factory(name, factory, arguments), f"from {name}", None
+        if given is not None:
+            state = match_keys(given.state, module.state_dict(), options.weights)
+            implied = implied_arguments(module, state) if count_classes(module) else {}
+            if "num_classes" in implied and "num_classes" not in arguments:
+                module = call_factory(name, factory, arguments, implied["num_classes"])
+            fit(module, state, options.weights, name)
+            used, digest = given.name, given.digest
     count = count_classes(module)
     names = None if options.labels is None else read_labels(options.labels, count)
     preset, preset_from = preset_for(module)
     return Model(
         module=module,
-        name=name,
+        name=with_arguments(name, arguments),
         weights=used,
         preset=preset,
         preset_from=preset_from,
@@ -68,7 +69,7 @@ def initialise_factory(name: str, class_names: Sequence[str], seed: int = 0) -> 
     """Build a classifier of these classes with random weights, to be trained. Raises ModelError."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = call_factory(name, find_factory(name), len(class_names))
+        module = call_factory(name, find_factory(name), {}, len(class_names))
     if count_classes(module) is None:
         raise ModelError(f"model '{name}' cannot be trained: it has no linear layer")
     names = tuple(class_names)
@@ -76,20 +77,23 @@ def initialise_factory(name: str, class_names: Sequence[str], seed: int = 0) -> 
 
 
 def find_factory(name: str) -> Factory:
-    """Import the function or class of a name; the working directory is searched first.
+    """Return the function or class of a name, from a module or a file that is imported.
 
-    Raises ModelError.
+    The working directory is searched first; for a file, its own folder. Raises ModelError.
     """
-    package, _, attribute = name.partition(":")
-    sys.path.insert(0, here := os.getcwd())
+    package, _, attribute = name.rpartition(":")
+    is_file = package.endswith(".py")
+    first = os.path.dirname(os.path.abspath(package)) if is_file else os.getcwd()
+    sys.path.insert(0, first)
     try:
-        found = operator.attrgetter(attribute)(importlib.import_module(package))
-    except (ImportError, ValueError, SyntaxError) as error:
+        module = _import_file(package) if is_file else importlib.import_module(package)
+        found = operator.attrgetter(attribute)(module)
+    except (ImportError, ValueError, SyntaxError, OSError) as error:
         raise ModelError(f"model '{name}': cannot import '{package}' ({one_line(error)})") from None
     except AttributeError:
         raise ModelError(f"model '{name}': there is no '{attribute}' in {package}") from None
     finally:
-        sys.path.remove(here)
+        sys.path.remove(first)
     if not callable(found):
         kind = type(found).__name__
         raise ModelError(f"model '{name}': expected a function or a class, got {kind}")
@@ -97,7 +101,24 @@ def find_factory(name: str) -> Factory:
     return factory
 
 
-def call_factory(name: str, factory: Factory, num_classes: int | None = None) -> nn.Module:
+def _import_file(file: str) -> ModuleType:
+    """Run a file as a module. Its name in `sys.modules` cannot hide another module."""
+    name = f"camcli_factory_{Path(file).stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a file of Python")
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def call_factory(
+    name: str, factory: Factory, arguments: Mapping[str, Any], num_classes: int | None = None
+) -> nn.Module:
     """Call the factory for a network, of `num_classes` classes if that is given.
 
     The last linear map is replaced by zeros if the factory does not take `num_classes`.
@@ -105,7 +126,7 @@ def call_factory(name: str, factory: Factory, num_classes: int | None = None) ->
     """
     takes_it = num_classes is not None and "num_classes" in inspect.signature(factory).parameters
     try:
-        module = factory(num_classes=num_classes) if takes_it else factory()
+        module = factory(**arguments, **({"num_classes": num_classes} if takes_it else {}))
     except TypeError as error:  # usually parameters without a default
         raise ModelError(f"model '{name}': it cannot be called ({one_line(error)})") from None
     if not isinstance(module, nn.Module):
@@ -118,12 +139,20 @@ def call_factory(name: str, factory: Factory, num_classes: int | None = None) ->
 def preset_for(module: nn.Module) -> tuple[Preset, str]:
     """Return the preprocessing of a factory's network, and where it is from.
 
-    It is the network's own attribute `preset`. Otherwise that of most of torchvision's networks is
-    assumed. A network whose first convolution takes another number of channels than three gets
-    values between 0 and 1.
+    It is the network's own attribute `preset`, or that of timm's `pretrained_cfg` or `default_cfg`.
+    Otherwise that of most of torchvision's networks is assumed. A network whose first convolution
+    takes another number of channels than three gets values between 0 and 1. Raises ModelError.
     """
     if isinstance(preset := getattr(module, "preset", None), Preset):
         return preset, "the network"
+    card = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
+    if isinstance(card, Mapping):
+        try:
+            return preset_of_timm(card), "the network"
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(
+                f"preprocessing of {type(module).__name__}: {one_line(error)}"
+            ) from None
     first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
     if first is None or first.in_channels == 3:
         return Preset(), "assumed"

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from camcli.errors import ModelError, one_line, unknown
 from camcli.images.preprocess import Preset
+from camcli.models.checkpoint import is_state
 from camcli.models.folder import CARD, read_card, with_files
 from camcli.models.head import count_classes, replace_classifier
 from camcli.models.model import Model
-from camcli.models.options import ModelOptions, PreprocessOptions
+from camcli.models.options import Labels, ModelOptions, PreprocessOptions
 from camcli.models.precision import PRECISIONS
 from camcli.models.preprocessing import with_preprocessing
-from camcli.models.sources import describe, find_source, trainable_sources
+from camcli.models.sources import SOURCES, describe, find_source, trainable_sources
+
+GIVEN = "given"
+"""The name of weights that are given as a state dict."""
 
 
 def load(
     name: str = "mini",
-    weights: str | Path = "DEFAULT",
+    weights: str | Path | Mapping[str, Tensor] = "DEFAULT",
     *,
-    labels: str | Path | None = None,
+    labels: Labels | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
     precision: str = "fp32",
+    arguments: Mapping[str, Any] | None = None,
     activation: str = "auto",
     preset: Preset | None = None,
 ) -> Model:
@@ -34,22 +41,40 @@ def load(
 
     `name` is one that a source in `sources.SOURCES` accepts: `mini`, the bundled model; a
     torchvision model; a folder written by `camcli train`, with its own weights, preprocessing and
-    class names; or `package.module:factory`, a function or class that is imported and called,
-    which runs its code. Images of a factory's network are preprocessed as for most of
+    class names; `timm:NAME`; `hf:NAME` or a folder that `save_pretrained` wrote; or
+    `package.module:factory` or `path/to/file.py:factory`, a function or class that is imported and
+    called, which runs its code. Images of a factory's network are preprocessed as for most of
     torchvision's.
 
     `weights` is `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
-    `.pth` or `.safetensors` file (no code in it is run), a folder written by `camcli train`, or
-    `none` for random weights from `seed`. The number of classes follows the weights. `labels` is
-    a file of class names for a custom head: text with one per line, or a JSON list. `precision` is
-    one of PRECISIONS. `preset` is the preprocessing; None is that of the source.
+    file such as `.pth`, `.ckpt` or `.safetensors` (no code in it is run), a state dict, a folder
+    written by `camcli train`, or `none` for random weights from `seed`. The number of classes
+    follows the weights. `labels` are class names for a custom head: a file, a list, or a mapping
+    between names and indices (see `labels.read_labels`), or `imagenet`. `precision` is one of
+    PRECISIONS. `arguments` are passed to the function that builds the network, where the source
+    takes them. `preset` is the preprocessing; None is that of the source.
 
     `activation` says what the network's values are. `softmax`: scores of classes of which one is
     true. `sigmoid`: the logit of class 1 against class 0, or one logit for each of several
     independent labels. `none`: values without probabilities, as of a regression. `auto` is softmax
     for several values; explaining one value then raises TargetError. Raises ModelError.
     """
-    options = ModelOptions(name, str(weights), labels, device, seed, precision, activation)
+    state = None
+    if isinstance(weights, Mapping):
+        if not is_state(weights):
+            raise ModelError("weights: expected a state_dict, a mapping of names to tensors")
+        state, weights = weights, GIVEN
+    options = ModelOptions(
+        name=name,
+        weights=str(weights),
+        labels=labels,
+        device=device,
+        seed=seed,
+        precision=precision,
+        activation=activation,
+        arguments=arguments or {},
+        state=state,
+    )
     model = load_model(options)
     return model if preset is None else replace(model, preset=preset, preset_from="given")
 
@@ -146,7 +171,10 @@ def _with_activation(model: Model, activation: str) -> Model:
 def _load_from_source(options: ModelOptions) -> Model:
     """Load a network from its source. Weights may be a folder written by `camcli train`."""
     source, folder = find_source(options.name), Path(options.weights)
-    if not (folder / CARD).is_file():
+    if options.arguments and not source.takes_arguments:
+        takers = describe(source for source in SOURCES if source.takes_arguments)
+        raise ModelError(f"model '{options.name}' takes no arguments (--model-arg): only {takers}")
+    if options.state is not None or not (folder / CARD).is_file():
         return source.load(options)
     model = source.load(with_files(options, folder))
     return replace(model, preset=read_card(folder)[1], preset_from="camcli train")

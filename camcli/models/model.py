@@ -29,13 +29,13 @@ class Model:
     name: str = "custom"
     weights: str = "given"
     preset: Preset = field(default_factory=Preset)
-    preset_from: str = "assumed"
     class_names: tuple[str, ...] | None = None
     num_classes: int | None = None
     layer: str | None = None
     head: Head | None = None
     weights_hash: str | None = None
     task: str = "classification"
+    preset_from: str = "assumed"
     activation: str = "auto"
 
     def __post_init__(self) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from camcli.images.preprocess import Sides
 
 if TYPE_CHECKING:
     import torch
+
+Labels: TypeAlias = str | Path | Sequence[str] | Mapping[str, int] | Mapping[int, str]
+"""Names of classes, as `labels.read_labels` takes them."""
 
 
 ACTIVATIONS = ("auto", "softmax", "sigmoid", "none")
@@ -18,15 +22,27 @@ ACTIVATIONS = ("auto", "softmax", "sigmoid", "none")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The name of a network, and how to load it; see `camcli.load` for the values."""
+    """The name of a network, and how to load it; see `camcli.load` for the values.
+
+    `arguments` are passed to the function that builds the network. `state` is a state dict that
+    takes the place of a weights file; `weights` is then its name.
+    """
 
     name: str = "mini"
     weights: str = "DEFAULT"
-    labels: str | Path | None = None
+    labels: Labels | None = None
     device: str | torch.device = "cpu"
     seed: int = 0
     precision: str = "fp32"
     activation: str = "auto"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, torch.Tensor] | None = None
+
+
+def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return the name of a network that was built with arguments, as runs record it."""
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    return f"{name}({given})" if given else name
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from camcli.errors import ModelError, one_line, unknown
@@ -41,20 +43,67 @@ def read_preset(file: Path) -> Preset:
         return preset_of(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise ModelError(f"preprocessing '{file}': {error.strerror}") from None
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"preprocessing '{file}': {one_line(error)}") from None
 
 
 def preset_of(values: Any) -> Preset:
-    """Return the preset that a mapping describes. Raises ValueError and TypeError."""
+    """Return the preset that a mapping describes, by PRESET_FIELDS or in another format of FORMATS.
+
+    Raises ValueError, TypeError and ModelError.
+    """
     if not isinstance(values, Mapping):
         raise TypeError(f"expected an object with {', '.join(PRESET_FIELDS)}")
+    for field, convert in FORMATS.items():
+        if field in values:
+            return convert(values)
     for name in values.keys() - {*PRESET_FIELDS}:
         raise ValueError(unknown("field", str(name), PRESET_FIELDS))
     known = {name: _field(name, value) for name, value in values.items()}
     if isinstance(known.get("resize"), tuple):
         known.setdefault("crop", None)
     return Preset(**known)
+
+
+def preset_of_timm(card: Mapping[str, Any]) -> Preset:
+    """Return the preset of timm's configuration of a network, `pretrained_cfg`.
+
+    Raises ValueError for what a Preset cannot express.
+    """
+    (_, height, width), mode = card["input_size"], card.get("crop_mode", "center")
+    share = float(card.get("crop_pct") or 0.875)
+    if mode not in ("center", "squash") or (mode == "center" and height != width):
+        raise ValueError(f"crop_mode {mode} of {height}x{width} pixels")
+    rows, columns = (math.floor(side / share) for side in (height, width))
+    return Preset(
+        resize=rows if mode == "center" else (rows, columns),
+        crop=(height, width) if height != width else height,
+        mean=tuple(map(float, card["mean"])),
+        std=tuple(map(float, card["std"])),
+        interpolation=str(card["interpolation"]),
+    )
+
+
+def _of_timm_file(card: Mapping[str, Any]) -> Preset:
+    return preset_of_timm(card.get("pretrained_cfg") or card)
+
+
+def _of_transformers(card: Mapping[str, Any]) -> Preset:
+    from camcli.models.hf_preprocessing import preset_of_card  # needs the library
+
+    return preset_of_card(card)
+
+
+FORMATS: Mapping[str, Callable[[Mapping[str, Any]], Preset]] = MappingProxyType(
+    {
+        "pretrained_cfg": _of_timm_file,
+        "input_size": _of_timm_file,
+        "image_processor_type": _of_transformers,
+        "feature_extractor_type": _of_transformers,
+    }
+)
+"""The files of other libraries, by a field that only they have: timm's `config.json` or
+`pretrained_cfg`, and transformers' `preprocessor_config.json`."""
 
 
 def describe_preset(preset: Preset) -> str:

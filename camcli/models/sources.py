@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camcli.errors import ModelError, unknown
-from camcli.models.folder import read_card, with_files
+from camcli.models.folder import CARD, read_card, with_files
 from camcli.models.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ class NetworkSource:
     accepts: whether a name belongs to the source.
     load: loads a model. Device, precision and evaluation mode are set afterwards.
     names: the names that `camcli models` lists.
+    prefix: the beginning that a pattern must have for `camcli models` to list the names.
     outline: builds a network on the meta device. Without it, listing a network or its layers loads
         the weights.
     initialise: builds a classifier with random weights from a name, class names and a seed.
         Without it, `camcli train` does not accept the source.
     family: the family of a name; the default is the name of the source.
     cached: the published weights of a name that need no download.
+    takes_arguments: whether --model-arg is passed on to the function that builds the network.
     runs_code: whether loading runs code that the name refers to. The card of a trained folder must
         not name such a network.
     """
@@ -48,10 +50,12 @@ class NetworkSource:
     accepts: Callable[[str], bool]
     load: Callable[[ModelOptions], Model]
     names: Callable[[], list[str]] = list
+    prefix: str = ""
     outline: Callable[[str], Model] | None = None
     initialise: Callable[[str, Sequence[str], int], Model] | None = None
     family: Callable[[str], str] | None = None
     cached: Callable[[str], Sequence[str]] = lambda _: ()
+    takes_arguments: bool = False
     runs_code: bool = False
 
 
@@ -79,7 +83,7 @@ def describe(sources: Iterable[NetworkSource]) -> str:
 
 
 def _listed_names(sources: Iterable[NetworkSource]) -> list[str]:
-    return [name for source in sources for name in source.names()]
+    return [name for source in sources if not source.prefix for name in source.names()]
 
 
 def _lazy(module: str, function: str) -> Callable[..., Any]:
@@ -118,12 +122,19 @@ def _load_mini(options: ModelOptions) -> Model:
     """Load torchvision's squeezenet1_0 with the bundled weights. Raises ModelError for others."""
     if options.weights != "DEFAULT":
         raise ModelError(
-            f"model 'mini' comes with its weights: to load '{options.weights}', "
-            f"give --model the name of the network"
+            f"weights '{options.weights}' need --model NAME, the network that they are for; "
+            f"without it, the model is mini, which has its own weights"
         )
     bundled = replace(options, name="squeezenet1_0", weights=str(MINI))
     model: Model = _load_torchvision(bundled)
     return replace(model, name="mini", preset_from="torchvision")
+
+
+def _is_hf(name: str) -> bool:
+    """Return whether a name is `hf:NAME`, or a folder of save_pretrained and not of camcli."""
+    folder = Path(name)
+    saved = (folder / "config.json").is_file() and not (folder / CARD).is_file()
+    return name.startswith("hf:") or saved
 
 
 _load_torchvision = _lazy("torchvision_networks", "load_torchvision")
@@ -150,6 +161,26 @@ SOURCES: list[NetworkSource] = [
         cached=_lazy("torchvision_networks", "cached_weights"),
     ),
     NetworkSource(
+        name="timm",
+        summary="timm:NAME, a network of timm",
+        accepts=lambda name: name.startswith("timm:"),
+        load=_lazy("timm_networks", "load_timm"),
+        names=_lazy("timm_networks", "timm_names"),
+        prefix="timm:",
+        outline=_lazy("timm_networks", "outline_timm"),
+        initialise=_lazy("timm_networks", "initialise_timm"),
+        family=_lazy("timm_networks", "timm_family"),
+        cached=_lazy("timm_networks", "cached_timm"),
+        takes_arguments=True,
+    ),
+    NetworkSource(
+        name="hf",
+        summary="hf:NAME, a classifier of the Hugging Face hub, or a folder of save_pretrained",
+        accepts=_is_hf,
+        load=_lazy("hf_networks", "load_hf"),
+        outline=_lazy("hf_networks", "outline_hf"),
+    ),
+    NetworkSource(
         name="folder",
         summary="a folder written by camcli train",
         accepts=os.path.isdir,
@@ -157,10 +188,11 @@ SOURCES: list[NetworkSource] = [
     ),
     NetworkSource(
         name="factory",
-        summary="package.module:factory",
+        summary="package.module:factory or path/to/file.py:factory",
         accepts=lambda name: ":" in name,
         load=_lazy("factory", "load_factory"),
         initialise=_lazy("factory", "initialise_factory"),
+        takes_arguments=True,
         runs_code=True,
     ),
 ]

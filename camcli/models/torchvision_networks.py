@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +11,13 @@ from torch import Tensor, nn
 
 from camcli.images.preprocess import Preset
 from camcli.models import torchvision
+from camcli.models.checkpoint import read_tensors
 from camcli.models.families import TASKS, ModelSpec, model_names, resolve_path, spec_of_name
 from camcli.models.head import Head, count_classes
+from camcli.models.keys import match_keys
+from camcli.models.labels import read_labels
 from camcli.models.model import Model
-from camcli.models.options import ModelOptions
+from camcli.models.options import Labels, ModelOptions
 from camcli.models.skip_init import SkipInit
 from camcli.models.weights import (
     file_of,
@@ -24,8 +26,6 @@ from camcli.models.weights import (
     locate,
     published_name,
     random_weights,
-    read_labels,
-    read_state,
     sha256,
 )
 
@@ -41,14 +41,16 @@ def torchvision_names() -> list[str]:
 def load_torchvision(options: ModelOptions) -> Model:
     """Load a network with the weights of the options. Raises ModelError."""
     name, published = options.name, torchvision.models.get_model_weights(options.name)
-    if options.weights == "none":
-        weights, entry, digest = random_weights(options.seed), published.DEFAULT, None
+    if options.state is not None:
+        weights, entry, digest, known = options.weights, published.DEFAULT, None, False
+        module = _build_from_state(name, options.state, weights)
+    elif options.weights == "none":
+        weights, entry, digest, known = random_weights(options.seed), published.DEFAULT, None, True
         module = _build_random(name, options.seed, _preset_of(entry).shape[0])
-        known = True
     else:
         file, weights, entry = locate(name, options.weights, published)
         known = options.weights in published.__members__ or file.name == published_name(entry)
-        module, digest = _build_from_file(name, file, options.weights), sha256(file)
+        module, digest = _build_from_state(name, read_tensors(file), options.weights), sha256(file)
     spec = spec_of_name(name)
     if spec.task == "detection":
         _prepare_detector(module, zero_eps=weights == "COCO_V1" and name in spec.zero_eps)
@@ -120,9 +122,7 @@ def _layer(module: nn.Module, spec: ModelSpec) -> str | None:
     return resolve_path(module, spec.layer) if spec.layer else None
 
 
-def _class_names(
-    labels: str | Path | None, count: int | None, entry: Any
-) -> tuple[str, ...] | None:
+def _class_names(labels: Labels | None, count: int | None, entry: Any) -> tuple[str, ...] | None:
     if labels is not None:
         return read_labels(labels, count)
     names = tuple(entry.meta["categories"])
@@ -147,10 +147,10 @@ def _build_random(name: str, seed: int, size: int | None = None, **arguments: An
         return _build(name, size, **arguments)
 
 
-def _build_from_file(name: str, file: Path, given: str) -> nn.Module:
+def _build_from_state(name: str, given_state: Mapping[str, Tensor], given: str) -> nn.Module:
     spec = spec_of_name(name)
-    state = read_state(file, spec)
     module = _build_empty(name, **spec.pretrained)
+    state = match_keys(given_state, module.state_dict(), given, spec)
     if arguments := implied_arguments(module, state, spec):
         module = _build_empty(name, **spec.pretrained, **arguments)
     fit(module, state, given, name)

@@ -1,33 +1,27 @@
-"""Weights and labels from files: find them, read them and fit them into a network.
-
-No code in a file is ever run.
-"""
+"""Weights: find them and fit them into a network. `checkpoint` reads their files."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import pickle
 import re
 import sys
-import warnings
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from camcli.errors import ModelError, one_line
+from camcli.models.checkpoint import read_tensors
 from camcli.models.families import ModelSpec
 from camcli.models.head import classifier
+from camcli.models.options import ModelOptions
 
 
 def locate(name: str, weights: str, published: Any) -> tuple[Path, str, Any]:
@@ -78,59 +72,39 @@ def _downloaded(entry: Any, name: str) -> Path:
     return file
 
 
-def read_state(file: Path, spec: ModelSpec | None = None) -> dict[str, Tensor]:
-    """Read the state dict of a weights file without running code in it.
+@dataclass(frozen=True)
+class GivenWeights:
+    """A state dict that the user gives, its name, and the digest of its file."""
 
-    Returns it with the keys of the installed version, without what is used in training only.
+    state: Mapping[str, Tensor]
+    name: str
+    digest: str | None = None
+
+
+def given_weights(options: ModelOptions) -> GivenWeights | None:
+    """Return the weights of a file or a state dict; None for DEFAULT and none.
+
     Raises ModelError.
     """
-    unused = spec.unused if spec else ()
-    renamed = {_current_key(key, spec): value for key, value in _read_tensors(file).items()}
-    return {key: value for key, value in renamed.items() if not key.startswith(unused)}
+    if options.state is not None:
+        return GivenWeights(options.state, options.weights)
+    if options.weights in ("DEFAULT", "none"):
+        return None
+    if not (file := Path(options.weights)).is_file():
+        raise ModelError(f"weights '{file}': no such file or folder of `camcli train`")
+    return from_file(file)
 
 
-def _current_key(key: str, spec: ModelSpec | None) -> str:
-    key = key.removeprefix("module.")  # added by DataParallel
-    for old, new in spec.renamed if spec else ():
-        key = re.sub(old, new, key)
-    return key
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
-            return tensors
-        content = _unpickled(file)
-    except pickle.UnpicklingError:
-        raise ModelError(
-            f"weights '{file}': holds more than tensors, which could run code when read; "
-            "expected a state_dict saved by torch.save, or .safetensors"
-        ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        raise ModelError(f"weights '{file}': not readable ({one_line(error)})") from None
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise ModelError(f"weights '{file}': expected a state_dict, a mapping of names to tensors")
-    return dict(content)
-
-
-def _unpickled(file: Path) -> Any:
-    mapped = zipfile.is_zipfile(file)  # files from before torch 1.6 cannot be mapped
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about old pickle protocols; errors still raise
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+def from_file(file: Path) -> GivenWeights:
+    """Return the weights of a file. Raises ModelError."""
+    return GivenWeights(read_tensors(file), file.name, sha256(file))
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], given: str, name: str) -> None:
     """Load a state dict, as float32, into a network that may be on the meta device.
 
     `given` and `name` are the weights and the network of the message. Raises ModelError if keys
-    or shapes differ.
+    or shapes differ; the message has the first keys of both if keys differ.
     """
     expected, state = module.state_dict(), dict(state)
     for key in expected.keys() - state.keys():
@@ -138,7 +112,15 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], given: str, name: str) -
             state[key] = torch.zeros((), dtype=torch.long)
     if problems := _mismatches(expected, state):
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ModelError(f"weights '{given}' do not fit {name}: {'; '.join(problems[:3])}{more}")
+        same = expected.keys() == state.keys()
+        keys = (
+            ""
+            if same
+            else f"; its first keys: {_first(state)}; those of {name}: {_first(expected)}"
+        )
+        raise ModelError(
+            f"weights '{given}' do not fit {name}: {'; '.join(problems[:3])}{more}{keys}"
+        )
     floats = OrderedDict((k, v.float() if v.is_floating_point() else v) for k, v in state.items())
     # Some modules convert states of older versions. These shapes are those of this version.
     floats._metadata = expected._metadata  # type: ignore[attr-defined]
@@ -174,35 +156,13 @@ def _mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> 
     return shapes + missing + [f"unexpected {key}" for key in given if key not in expected]
 
 
+def _first(state: Mapping[str, Tensor]) -> str:
+    """Return the first keys of a state dict, for a message."""
+    return ", ".join([*list(state)[:3], *(["..."] if len(state) > 3 else [])]) or "none"
+
+
 def _shape(value: Tensor) -> str:
     return f"{tuple(value.shape)}{'' if value.is_floating_point() else ' of whole numbers'}"
-
-
-def read_labels(labels: str | Path, count: int | None) -> tuple[str, ...]:
-    """Read class names from a JSON list or from a text file with one name per line.
-
-    Raises ModelError if the file is not readable or does not hold `count` names. Two names for one
-    value are returned, too: `load_model` knows whether it is a logit of two classes.
-    """
-    names = _read_names(Path(labels))
-    if count is not None and len(names) != count and (len(names), count) != (2, 1):
-        raise ModelError(f"labels '{labels}': {len(names)} names, the model has {count} classes")
-    return names
-
-
-def _read_names(file: Path) -> tuple[str, ...]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        if file.suffix != ".json":
-            return tuple(line.strip() for line in text.splitlines() if line.strip())
-        names = json.loads(text)
-    except OSError as error:
-        raise ModelError(f"labels '{file}': {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"labels '{file}': not readable ({one_line(error)})") from None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"labels '{file}': expected a JSON list of names")
-    return tuple(names)
 
 
 def random_weights(seed: int) -> str:

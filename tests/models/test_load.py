@@ -73,8 +73,11 @@ def test_an_unknown_network_of_tokens_has_no_automatic_layer() -> None:
     [
         ("labels.txt", "a\nb\n", "2 names, the model has 1000 classes"),
         ("labels.json", '["a", "b"]', "2 names, the model has 1000 classes"),
-        ("labels.json", '{"a": 1}', "expected a JSON list of names"),
-        ("labels.json", "[1, 2]", "expected a JSON list of names"),
+        ("labels.json", '{"a": 1}', "expected a name for each index from 0 to 0, each once"),
+        ("labels.json", '{"a": 0, "b": 0}', "a name for each index from 0 to 1, each once"),
+        ("labels.json", '{"a": 0.5}', "a mapping between names and indices, got 0.5"),
+        ("labels.json", '{"a": true}', "a mapping between names and indices, got True"),
+        ("labels.json", "[1, 2]", "expected a list of names, or a mapping"),
         ("labels.json", "[", r"not readable \(Expecting value"),
         ("labels.json", "[" * 100_000, "not readable"),
         ("missing.txt", None, "No such file or directory"),

@@ -64,7 +64,7 @@ def shares_on_the_dog(
 def test_it_is_the_default_and_needs_no_other_weights(mini: Model) -> None:
     assert camcli.load().weights_hash == mini.weights_hash
     assert "mini" not in model_names(), "torchvision would have the same name"
-    with pytest.raises(ModelError, match=r"^model 'mini' comes with its weights: to load 'none'"):
+    with pytest.raises(ModelError, match=r"^weights 'none' need --model NAME, the network"):
         load("mini", "none")
 
 
@@ -164,9 +164,9 @@ def test_one_image_is_explained_without_downloads(tmp_path: Path) -> None:
     np.load(tmp_path / "out" / "photo.gradcam.npy")
 
 
-def test_a_folder_of_weights_needs_a_network(run: Run, photo: Path) -> None:
+def test_weights_need_a_network(run: Run, photo: Path) -> None:
     message = refused(run("explain", photo, "--weights", "own.pth"))
     assert message == (
-        "model 'mini' comes with its weights: to load 'own.pth', give --model the name of the "
-        "network"
+        "weights 'own.pth' need --model NAME, the network that they are for; without it, the "
+        "model is mini, which has its own weights"
     )

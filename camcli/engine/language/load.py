@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from camcli.engine.language.network import TextScorer
 from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
 from camcli.models.families import recorded_layer
+from camcli.models.hub import (
+    CONFIG,
+    UNREADABLE,
+    HubError,
+    find_weights,
+    hub_folder,
+    quiet,
+    require_transformers,
+)
 from camcli.models.load import pick_device
 from camcli.models.model import Model
 from camcli.models.weights import sha256
 
-CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """File names of weights, in order of preference. Of the second, tensors only are read."""
-
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, TypeError, RuntimeError),
-    *(SafetensorError, UnpicklingError),
-)
-"""Errors that `transformers` raises for a folder that is damaged or not one of its models."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,11 @@ def load_language_model(
     anything in them. Raises ModelError.
     """
     wanted = SKILLS[skill]
-    transformers = _transformers()
+    transformers = require_transformers("questions and captions need")
     name = name or wanted.default
     folder, to = _folder(name, wanted), pick_device(device)
     weights = _check_folder(folder, name, wanted)
-    with _quiet(transformers):
+    with quiet(transformers):
         try:
             network, report = getattr(transformers, wanted.architecture).from_pretrained(
                 folder,
@@ -96,7 +95,7 @@ def load_language_model(
                 output_loading_info=True,
             )
             processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise ModelError(f"model '{name}' is not readable ({one_line(error)})") from None
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
@@ -115,51 +114,18 @@ def load_language_model(
     return LanguageModel(model, processor.tokenizer)
 
 
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise ModelError(
-            f"questions and captions need transformers ({one_line(error)}): "
-            f"pip install 'camcli[language]'"
-        ) from None
-    return transformers
-
-
 def _folder(name: str, wanted: Skill) -> Path:
     """Return the folder of a model: itself, or the hub's cache, downloading if needed."""
     if os.path.isdir(name):
         return Path(name)
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
     here = f"give the folder of a {wanted.architecture} that save_pretrained wrote"
     try:
-        cached = Path(snapshot_download(name, allow_patterns=[CONFIG], local_files_only=True))
-        if _weights(cached):
-            return cached
-    except HFValidationError:
-        raise ModelError(
-            f"model '{name}' is neither a folder nor a name on the hub; {here}"
-        ) from None
-    except OSError:
-        pass  # not in the cache
-    try:
-        # Ask first: without a connection, a download retries for minutes.
-        there = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings or ()]
-        weights = [file for file in WEIGHTS if file in there][:1]
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", *weights]))
-    except RepositoryNotFoundError:
-        raise ModelError(f"model '{name}' is neither a folder nor on the hub; {here}") from None
-    except Exception as error:  # noqa: BLE001 - depends on the HTTP client of the hub's library
-        raise ModelError(
-            f"model '{name}' is not a folder, and the hub cannot be reached "
-            f"({one_line(error)}): {here}"
-        ) from None
-
-
-def _weights(folder: Path) -> Path | None:
-    return next((folder / file for file in WEIGHTS if (folder / file).is_file()), None)
+        return hub_folder(name, WEIGHTS)
+    except HubError as error:
+        reason = f"is not a folder, and the hub cannot be reached ({error}): {here}"
+        if not error.known:
+            reason = f"is neither a folder nor a name on the hub; {here}"
+        raise ModelError(f"model '{name}' {reason}") from None
 
 
 def _check_folder(folder: Path, name: str, wanted: Skill) -> Path:
@@ -176,24 +142,9 @@ def _check_folder(folder: Path, name: str, wanted: Skill) -> Path:
         ) from None
     if wanted.architecture not in found:
         raise ModelError(f"model '{name}': a {found[0]} {wanted.lacking}; {expected}")
-    if (weights := _weights(folder)) is None:
+    if (weights := find_weights(folder, WEIGHTS)) is None:
         raise ModelError(f"model '{name}': no {' or '.join(WEIGHTS)} in it; {expected}")
     return weights
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Suppress the library's progress bars and reports; failures raise errors anyway."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _preset_of(processor: Any, side: int) -> Preset:

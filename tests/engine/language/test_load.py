@@ -85,7 +85,9 @@ class Harmful:
 def test_without_the_hub_the_message_asks_for_a_folder(
     run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
-    constants = pytest.importorskip("huggingface_hub.constants", reason="needs camcli[language]")
+    constants = pytest.importorskip(
+        "huggingface_hub.constants", reason="needs camcli[transformers]"
+    )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
@@ -105,4 +107,4 @@ def test_without_transformers_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "transformers", None)
     line = refused(ask(photos, QUESTION))
     assert line.startswith("questions and captions need transformers (")
-    assert line.endswith("): pip install 'camcli[language]'")
+    assert line.endswith("): pip install 'camcli[transformers]'")

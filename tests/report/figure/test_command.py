@@ -26,7 +26,8 @@ def test_a_figure_of_two_models(run: Run, tmp_path: Path) -> None:
     )
     assert found.exit_code == 0, stderr(found)
     assert stdout(found) == f"{file}\n"
-    (note,) = stderr(found).splitlines()
+    untrained, note = stderr(found).splitlines()
+    assert untrained.startswith("Note: mobilenet_v3_small with weights none (random")
     assert note.startswith("Note: mobilenet_v3_small, gradcam: unknown target 'cat': did you mean")
     with Image.open(file) as image:
         assert image.width == 350
@@ -70,7 +71,8 @@ def test_wrong_usage_is_one_line(
     monkeypatch.chdir(tmp_path)
     found = run("figure", photo.name, "--window", 100, *arguments)
     assert (found.exit_code, stdout(found)) == (2, "")
-    (line,) = stderr(found).splitlines()
+    *notes, line = stderr(found).splitlines()
+    assert all(note.endswith("is untrained.") for note in notes)
     assert line.startswith("Error: ")
     assert message in line
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]

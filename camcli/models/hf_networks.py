@@ -1,0 +1,197 @@
+"""Image classifiers of the `transformers` library, from a folder or from the hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from camcli.errors import ModelError, one_line
+from camcli.models.head import count_classes
+from camcli.models.hf_preprocessing import preset_of
+from camcli.models.hub import (
+    CONFIG,
+    UNREADABLE,
+    HubError,
+    find_weights,
+    hub_folder,
+    quiet,
+    require_transformers,
+)
+from camcli.models.keys import match_keys
+from camcli.models.labels import read_labels
+from camcli.models.model import Model
+from camcli.models.options import ModelOptions
+from camcli.models.skip_init import SkipInit
+from camcli.models.weights import (
+    GivenWeights,
+    fit,
+    given_weights,
+    implied_arguments,
+    random_weights,
+    sha256,
+)
+
+PREFIX = "hf:"
+WEIGHTS = "model.safetensors"
+_USE = "models of the hub need"
+
+
+def load_hf(options: ModelOptions) -> Model:
+    """Load a classifier with the weights of the options. Raises ModelError.
+
+    Only weights in WEIGHTS are read, and no code that a folder holds is run.
+    """
+    name, transformers = options.name, require_transformers(_USE)
+    with quiet(transformers):
+        folder = _folder(name)
+        config = _config(transformers, folder, name)
+        preset, given = preset_of(transformers, folder, name), given_weights(options)
+        if given is not None:
+            module = _with_weights(transformers, config, given, options)
+            used, digest = given.name, given.digest
+        elif options.weights == "none":
+            module = _random(transformers, config, options)
+            used, digest = random_weights(options.seed), None
+        else:
+            module = _pretrained(transformers, folder, name)
+            used, digest = WEIGHTS, sha256(folder / WEIGHTS)
+    count = int(module.config.num_labels)  # type: ignore[union-attr,arg-type]
+    labels = options.labels
+    names = _class_names(module) if labels is None else read_labels(labels, count)
+    return Model(
+        module=module,
+        name=_short_name(name),
+        weights=used,
+        weights_hash=digest,
+        preset=preset,
+        preset_from="transformers",
+        class_names=names,
+        num_classes=count,
+    )
+
+
+def outline_hf(name: str) -> Model:
+    """Build a classifier on the meta device. Raises ModelError."""
+    transformers = require_transformers(_USE)
+    with quiet(transformers):
+        folder = _folder(name)
+        preset = preset_of(transformers, folder, name)
+        with SkipInit():
+            module = _build(transformers, _config(transformers, folder, name), name)
+    names, count = _class_names(module), int(module.config.num_labels)  # type: ignore[union-attr,arg-type]
+    return Model(
+        module=module.to("meta").eval(),
+        name=_short_name(name),
+        weights="none",
+        preset=preset,
+        preset_from="transformers",
+        class_names=names,
+        num_classes=count,
+    )
+
+
+def _short_name(name: str) -> str:
+    """Return the name of a folder, without the path to it, or that of a model of the hub."""
+    bare = name.removeprefix(PREFIX)
+    return Path(bare).resolve().name if os.path.isdir(bare) else name
+
+
+def _folder(name: str) -> Path:
+    """Return the folder of a model, downloaded if it is a name on the hub. Raises ModelError."""
+    bare = name.removeprefix(PREFIX)
+    if os.path.isdir(bare):
+        return Path(bare)
+    ways_out = "give a folder that save_pretrained wrote, or --model mini, which needs no download"
+    try:
+        return hub_folder(bare, [WEIGHTS])
+    except HubError as error:
+        if not error.known:
+            raise ModelError(
+                f"model '{name}' is neither a folder nor a name on the hub: {ways_out}"
+            ) from None
+        raise ModelError(f"cannot download {bare} for {name} ({error}): {ways_out}") from None
+
+
+def _config(transformers: Any, folder: Path, name: str) -> Any:
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except UNREADABLE as error:
+        raise ModelError(f"model '{name}': {CONFIG} is not usable ({one_line(error)})") from None
+
+
+def _build(transformers: Any, config: Any, name: str) -> nn.Module:
+    classifiers = transformers.AutoModelForImageClassification
+    try:
+        module: nn.Module = classifiers.from_config(
+            config, trust_remote_code=False, dtype=torch.float32
+        )
+    except UNREADABLE as error:
+        reason = one_line(error).partition(" for this kind of AutoModel")[0]
+        raise ModelError(f"model '{name}' is no image classifier ({reason})") from None
+    return module
+
+
+def _pretrained(transformers: Any, folder: Path, name: str) -> nn.Module:
+    if find_weights(folder, [WEIGHTS]) is None:
+        raise ModelError(
+            f"model '{name}': no {WEIGHTS} in it; other formats are not read: give --weights FILE, "
+            f"or save it with save_pretrained(folder, safe_serialization=True)"
+        )
+    classifiers = transformers.AutoModelForImageClassification
+    try:
+        module, report = classifiers.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except UNREADABLE as error:
+        reason = one_line(error).partition(" for this kind of AutoModel")[0]
+        raise ModelError(f"model '{name}' cannot be loaded ({reason})") from None
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"model '{name}': {WEIGHTS} lacks {missing[0]} ({len(missing)} in all), which would "
+            f"be random: expected the weights of a classifier"
+        )
+    loaded: nn.Module = module
+    return loaded
+
+
+def _random(transformers: Any, config: Any, options: ModelOptions) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return _build(transformers, config, options.name)
+
+
+def _with_weights(
+    transformers: Any, config: Any, given: GivenWeights, options: ModelOptions
+) -> nn.Module:
+    """Build the network for the classes of a state dict, and load it. Raises ModelError."""
+    module = _random(transformers, config, options)
+    state = match_keys(given.state, module.state_dict(), options.weights)
+    implied = implied_arguments(module, state) if count_classes(module) else {}
+    if "num_classes" in implied:
+        config.num_labels = implied["num_classes"]  # also resets the class names
+        module = _random(transformers, config, options)
+    fit(module, state, options.weights, options.name)
+    return module
+
+
+def _class_names(module: nn.Module) -> tuple[str, ...] | None:
+    """Return the class names of a configuration, unless they are those it makes up."""
+    known: Mapping[Any, str] = module.config.id2label  # type: ignore[union-attr,assignment]
+    names = {int(index): str(name) for index, name in known.items()}
+    if names.keys() != set(range(len(names))):
+        return None
+    ordered = tuple(names[index] for index in range(len(names)))
+    return None if all(re.fullmatch(r"LABEL_\d+", name) for name in ordered) else ordered
