@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,6 +40,8 @@ from camcli.models.weights import (
 
 PREFIX = "hf:"
 WEIGHTS = "model.safetensors"
+PROBLEMS = MappingProxyType({"multi_label_classification": "sigmoid", "regression": "none"})
+"""The activations of a configuration's `problem_type`."""
 _USE = "models of the hub need"
 
 
@@ -73,6 +76,7 @@ def load_hf(options: ModelOptions) -> Model:
         preset_from="transformers",
         class_names=names,
         num_classes=count,
+        activation=PROBLEMS.get(str(module.config.problem_type), "auto"),  # type: ignore[union-attr]
     )
 
 

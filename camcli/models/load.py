@@ -87,7 +87,7 @@ def load_model(
     if options.precision not in PRECISIONS:
         raise ModelError(unknown("precision", options.precision, PRECISIONS))
     device = pick_device(options.device)
-    model = _with_activation(_load_from_source(options), options.activation)
+    model = _with_activation(_load_from_source(options), options)
     model = with_preprocessing(model, preprocessing)
     module = model.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     if options.precision != "fp32":
@@ -155,17 +155,21 @@ def pick_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def _with_activation(model: Model, activation: str) -> Model:
-    """Return a model with its activation, and with two classes for a sigmoid of one logit."""
+def _with_activation(model: Model, options: ModelOptions) -> Model:
+    """Return a model with its activation, and with two classes for a sigmoid of one logit.
+
+    `auto` keeps an activation that the source knows.
+    """
+    activation = model.activation if options.activation == "auto" else options.activation
     names, count = model.class_names, model.num_classes
     if activation == "sigmoid" and count == 1:
-        count = 2
+        count, names = 2, names if options.labels else None  # a source's own name is of the logit
     if names and len(names) != count is not None:
         raise ModelError(
             f"labels: {len(names)} names given, {count} expected for {model.name} with activation "
             f"{activation}; two classes by one logit have activation sigmoid"
         )
-    return replace(model, activation=activation, num_classes=count)
+    return replace(model, activation=activation, num_classes=count, class_names=names)
 
 
 def _load_from_source(options: ModelOptions) -> Model:

@@ -153,6 +153,32 @@ def test_python_loads_with_an_activation(nets: str) -> None:
         load("lraspp_mobilenet_v3_large", "none", activation="none")
 
 
+@pytest.mark.parametrize(
+    ("problem", "count", "given", "activation", "classes"),
+    [
+        (None, 3, "auto", "auto", 3),
+        ("single_label_classification", 3, "auto", "auto", 3),
+        ("multi_label_classification", 3, "auto", "sigmoid", 3),
+        ("multi_label_classification", 1, "auto", "sigmoid", 2),
+        ("regression", 1, "auto", "none", 1),
+        ("regression", 3, "softmax", "softmax", 3),
+    ],
+)
+def test_a_configuration_may_say_what_the_network_gives(
+    problem: str | None, count: int, given: str, activation: str, classes: int, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    names = {i: f"thing {i}" for i in range(count)}
+    shape = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}
+    config = transformers.ResNetConfig(**shape, id2label=names, problem_type=problem)
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
+    size = {"height": 32, "width": 32}
+    transformers.ViTImageProcessor(size=size).save_pretrained(tmp_path)
+    model = load(f"hf:{tmp_path}", activation=given)
+    assert (model.activation, model.num_classes) == (activation, classes)
+    assert model.class_names == (None if classes > count else tuple(names.values()))
+
+
 def test_a_figure_of_a_regression(run: Run, nets: str) -> None:
     pytest.importorskip("matplotlib")
     from camcli.report.figure.layout import label_lines
