@@ -207,8 +207,7 @@ def _preset_of(name: str, module: nn.Module, arguments: Mapping[str, Any]) -> Pr
     """Return the preprocessing that timm has for a network. Raises ModelError."""
     from timm.data import resolve_model_data_config
 
-    sizes = {key: arguments[key] for key in ("img_size", "in_chans") if key in arguments}
-    card = resolve_model_data_config(module, args=sizes)
+    card = resolve_model_data_config(module, args={"input_size": _input_size(module, arguments)})
     (channels, height, width), mode = card["input_size"], card["crop_mode"]
     if problem := _inexpressible(channels, height, width, mode, card):
         raise ModelError(f"model '{name}': its preprocessing is not supported ({problem})")
@@ -220,6 +219,14 @@ def _preset_of(name: str, module: nn.Module, arguments: Mapping[str, Any]) -> Pr
         bicubic=card["interpolation"] == "bicubic",
         squash=mode == "squash",
     )
+
+
+def _input_size(module: nn.Module, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return channels, height and width of a network's input, which arguments may change."""
+    channels, *known = _card(module)["input_size"]
+    sides = arguments.get("img_size", known)
+    height, width = (sides, sides) if isinstance(sides, int) else sides
+    return arguments.get("in_chans", channels), height, width
 
 
 def _inexpressible(
