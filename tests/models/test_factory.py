@@ -117,7 +117,7 @@ def test_arguments_are_passed_to_a_factory(own: str, tmp_path: Path) -> None:
     model = load(f"{own}:small", arguments={"num_classes": 4})
     assert (model.num_classes, model.name) == (4, f"{own}:small(num_classes=4)")
     assert load(f"{own}:needs_it", arguments={"argument": 2}).num_classes == 2
-    with pytest.raises(ModelError, match="it cannot be called .*unexpected keyword"):
+    with pytest.raises(ModelError, match=r"it cannot be called .*unexpected keyword"):
         load(f"{own}:small", arguments={"depth": 4})
     seven = nn.Sequential(nn.Conv2d(3, 4, 3), *([nn.Identity()] * 3), nn.Linear(4, 7))
     file = save_weights(seven.state_dict(), tmp_path / "seven.pth")
