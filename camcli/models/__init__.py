@@ -1,6 +1,7 @@
 """Networks by name, and the facts about them.
 
 In reading order: options, model, sources (one row per source), load; then the sources themselves
-(torchvision_networks, folder, factory) with weights, head, precision and skip_init; then the facts
+(torchvision_networks, timm_networks, hf_networks with hf_preprocessing and hub, folder, factory)
+with weights, checkpoint, unpickle, keys, labels, head, precision and skip_init; then the facts
 (families, layouts); then graph and fold_batchnorm. May import images and errors.
 """

@@ -209,8 +209,7 @@ def _preset_of(name: str, module: nn.Module, arguments: Mapping[str, Any]) -> tu
     """Return the preprocessing of a network and where it is from. Raises ModelError."""
     from timm.data import resolve_model_data_config
 
-    sizes = {key: arguments[key] for key in ("img_size", "in_chans") if key in arguments}
-    card = resolve_model_data_config(module, args=sizes)
+    card = resolve_model_data_config(module, args={"input_size": _input_size(module, arguments)})
     channels = card["input_size"][0]
     known = len(card["mean"]) == channels
     if not known:
@@ -219,3 +218,11 @@ def _preset_of(name: str, module: nn.Module, arguments: Mapping[str, Any]) -> tu
         return preset_of_timm(card), "timm" if known else "assumed"
     except ValueError as error:
         raise ModelError(f"model '{name}': its preprocessing is not supported ({error})") from None
+
+
+def _input_size(module: nn.Module, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return channels, height and width of a network's input, which arguments may change."""
+    channels, *known = _card(module)["input_size"]
+    sides = arguments.get("img_size", known)
+    height, width = (sides, sides) if isinstance(sides, int) else sides
+    return arguments.get("in_chans", channels), height, width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from camcli import explain, load
 from camcli.engine.catalogue import list_layers
 from camcli.errors import ModelError
+from tests.support.command import Run, refused
 from tests.support.networks import save_weights
 
 OWN = """
@@ -27,6 +29,7 @@ class Pool(nn.AdaptiveAvgPool2d):
         super().__init__(2)
 
 def needs(argument): ...
+def needs_it(argument, word=""): return small(argument)
 def nothing(): ...
 three = 3
 """
@@ -81,6 +84,9 @@ def test_weights_set_the_classes_of_a_factory(own: str, tmp_path: Path) -> None:
         ("no_such_package.nets:small", "cannot import 'no_such_package.nets'"),
         ("broken_{own}:small", "cannot import 'broken_{own}'"),
         (":small", "cannot import ''"),
+        ("no_such/nets.py:small", r"cannot import 'no_such/nets.py' \(.*No such file"),
+        ("broken_{own}.py:small", r"cannot import 'broken_{own}.py' \("),
+        ("{own}.py:big", "there is no 'big' in {own}.py"),
         ("{own}:", "there is no '' in {own}"),
     ],
 )
@@ -89,3 +95,46 @@ def test_an_invalid_factory_is_one_line(own: str, name: str, message: str) -> No
     with pytest.raises(ModelError, match=f"^model '{name}': {message.format(own=own)}") as error:
         load(name)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_is_a_factory(own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of the file is searched while it is imported."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / f"parts_{own}.py").write_text("WIDTH = 6\n")
+    file = tmp_path / "sub" / "nets.py"
+    file.write_text(f"from parts_{own} import WIDTH\n{OWN.replace('(3, 4, 3)', '(3, WIDTH, 3)')}")
+    file.write_text(file.read_text().replace("nn.Linear(4,", "nn.Linear(WIDTH,"))
+    for name in (f"{file}:small", "sub/nets.py:small"):
+        model = load(name)
+        assert (model.num_classes, model.name) == (3, name)
+        assert model.module[0].weight.shape[0] == 6
+    assert "nets" not in sys.modules
+    assert str(tmp_path / "sub") not in sys.path
+    del sys.modules[f"parts_{own}"]
+
+
+def test_arguments_are_passed_to_a_factory(own: str, tmp_path: Path) -> None:
+    model = load(f"{own}:small", arguments={"num_classes": 4})
+    assert (model.num_classes, model.name) == (4, f"{own}:small(num_classes=4)")
+    assert load(f"{own}:needs_it", arguments={"argument": 2}).num_classes == 2
+    with pytest.raises(ModelError, match=r"it cannot be called .*unexpected keyword"):
+        load(f"{own}:small", arguments={"depth": 4})
+    seven = nn.Sequential(nn.Conv2d(3, 4, 3), *([nn.Identity()] * 3), nn.Linear(4, 7))
+    file = save_weights(seven.state_dict(), tmp_path / "seven.pth")
+    with pytest.raises(ModelError, match=r"do not fit .*: 4.weight is \(7, 4\), expected \(4, 4\)"):
+        load(f"{own}:small", file, arguments={"num_classes": 4})
+
+
+def test_arguments_on_the_command_line(own: str, run: Run, photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--model-arg", "argument=6", "--model-arg", "word=a=b")
+    command = ("explain", photo, "--model", f"{own}:needs_it", "--output", out)
+    found = run(*command, *arguments, "--layer", "0")
+    assert found.exit_code == 0, found.stderr_bytes
+    record = json.loads((out / "run.json").read_text())
+    assert record["model"] == f"{own}:needs_it(argument=6, word='a=b')"
+    message = r"^model 'mini' takes no arguments \(--model-arg\): only timm:NAME.*:factory$"
+    with pytest.raises(ModelError, match=message):
+        load("mini", arguments={"a": 1})
+    for text in ("x", "=1", "a b=1"):
+        assert f"'{text}': expected KEY=VALUE" in refused(run(*command, "--model-arg", text))

@@ -72,7 +72,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": Harmful()}, tmp_path / "new.pth")
     (tmp_path / "old.pth").write_bytes(pickle.dumps({"weight": Harmful()}))
     for name in ("new.pth", "old.pth"):
-        with pytest.raises(ModelError, match=r"(which could run code when read|not readable)"):
+        with pytest.raises(ModelError, match=r"(expected a state_dict|not readable)"):
             load("squeezenet1_1", tmp_path / name)
     assert not (tmp_path / "ran").exists()
 

@@ -85,9 +85,7 @@ class Harmful:
 def test_without_the_hub_the_message_asks_for_a_folder(
     run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
-    constants = pytest.importorskip(
-        "huggingface_hub.constants", reason="needs camcli[transformers]"
-    )
+    constants = pytest.importorskip("huggingface_hub.constants", reason="needs transformers")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
