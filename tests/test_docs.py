@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -149,10 +150,12 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     for name in ("cat", "a", "b"):
         (tmp_path / f"{name}.jpg").symlink_to(SAMPLES / "chelsea.jpg")
-    load, weights = camcli.load, {"mini": "DEFAULT"}
-    monkeypatch.setattr(
-        camcli, "load", lambda name: load(name, weights.get(name, "none")), raising=False
-    )
+    load = camcli.load
+
+    def load_random(name: str, weights: Any = "none", **options: Any) -> camcli.Model:
+        return load(name, "DEFAULT" if name == "mini" else weights, **options)
+
+    monkeypatch.setattr(camcli, "load", load_random, raising=False)
     before, names = dict(registry._methods), dict[str, object]()
     try:
         for example in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):

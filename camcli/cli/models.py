@@ -25,9 +25,10 @@ _TITLES = ("model", "family", "input", "map", "params", "weights", "layer", "all
 def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its name in --help
     """List the networks whose name contains FILTER, or matches it as a glob.
 
-    Networks of timm are listed if FILTER begins with timm:. Nothing is downloaded. The columns are the name, the family, the side of the input in pixels,
-    the size of the map, millions of parameters, whether weights are on this machine, the target
-    layer, and the methods that do not apply.
+    Networks of timm are listed if FILTER begins with timm:. Nothing is downloaded. The columns
+    are the name, the family, the side of the input in pixels, the size of the map, millions of
+    parameters, whether weights are on this machine, the target layer, and the methods that do
+    not apply.
     """
     from camcli.engine.catalogue import (
         describe_network,

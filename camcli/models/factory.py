@@ -22,7 +22,7 @@ from torch import nn
 from camcli.errors import ModelError, one_line
 from camcli.models.head import count_classes, replace_classifier
 from camcli.models.keys import match_keys
-from camcli.models.labels import read_labels
+from camcli.models.labels import read_labels, stored_names
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions, with_arguments
 from camcli.models.weights import fit, given_weights, implied_arguments, random_weights
@@ -49,7 +49,9 @@ def load_factory(options: ModelOptions) -> Model:
             fit(module, state, options.weights, name)
             used, digest = given.name, given.digest
     count = count_classes(module)
-    names = None if options.labels is None else read_labels(options.labels, count)
+    names = stored_names(given and given.labels, count)
+    if options.labels is not None:
+        names = read_labels(options.labels, count)
     shown = with_arguments(name, arguments)
     return Model(module, shown, used, class_names=names, num_classes=count, weights_hash=digest)
 

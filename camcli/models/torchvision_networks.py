@@ -11,21 +11,21 @@ from torch import Tensor, nn
 
 from camcli.images.preprocess import Preset
 from camcli.models import torchvision
-from camcli.models.checkpoint import read_tensors
 from camcli.models.families import TASKS, ModelSpec, model_names, resolve_path, spec_of_name
 from camcli.models.head import Head, count_classes
 from camcli.models.keys import match_keys
-from camcli.models.labels import read_labels
+from camcli.models.labels import read_labels, stored_names
 from camcli.models.model import Model
 from camcli.models.options import Labels, ModelOptions
 from camcli.models.skip_init import SkipInit
 from camcli.models.weights import (
+    GivenWeights,
     file_of,
     fit,
+    from_file,
     implied_arguments,
     locate,
     random_weights,
-    sha256,
 )
 
 _STRIDE = 32
@@ -40,21 +40,22 @@ def torchvision_names() -> list[str]:
 def load_torchvision(options: ModelOptions) -> Model:
     """Load a network with the weights of the options. Raises ModelError."""
     name, published = options.name, torchvision.models.get_model_weights(options.name)
+    entry, given = published.DEFAULT, GivenWeights({}, random_weights(options.seed))
     if options.state is not None:
-        weights, entry, digest = options.weights, published.DEFAULT, None
-        module = _build_from_state(name, options.state, weights)
+        given = GivenWeights(options.state, options.weights)
+        module = _build_from_state(name, options.state, options.weights)
     elif options.weights == "none":
-        weights, entry, digest = random_weights(options.seed), published.DEFAULT, None
         module = _build_random(name, options.seed, _preset_of(entry).crop)
     else:
-        file, weights, entry = locate(name, options.weights, published)
-        module, digest = _build_from_state(name, read_tensors(file), options.weights), sha256(file)
+        file, known, entry = locate(name, options.weights, published)
+        given = replace(from_file(file), name=known)
+        module = _build_from_state(name, given.state, options.weights)
     spec = spec_of_name(name)
     if spec.task == "detection":
-        _prepare_detector(module, zero_eps=weights == "COCO_V1" and name in spec.zero_eps)
+        _prepare_detector(module, zero_eps=given.name == "COCO_V1" and name in spec.zero_eps)
     model = _described(name, module, entry)
-    names = _class_names(options.labels, model.num_classes, entry)
-    return replace(model, weights=weights, weights_hash=digest, class_names=names)
+    names = _class_names(options.labels, given.labels, model.num_classes, entry)
+    return replace(model, weights=given.name, weights_hash=given.digest, class_names=names)
 
 
 def without_weights(name: str, size: int | None = None, **arguments: Any) -> Model:
@@ -114,9 +115,13 @@ def _layer(module: nn.Module, spec: ModelSpec) -> str | None:
     return resolve_path(module, spec.layer) if spec.layer else None
 
 
-def _class_names(labels: Labels | None, count: int | None, entry: Any) -> tuple[str, ...] | None:
+def _class_names(
+    labels: Labels | None, stored: Any, count: int | None, entry: Any
+) -> tuple[str, ...] | None:
     if labels is not None:
         return read_labels(labels, count)
+    if found := stored_names(stored, count):
+        return found
     names = tuple(entry.meta["categories"])
     return names if len(names) == count else None
 
