@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -140,12 +141,12 @@ def families_table(entries: Iterable[NetworkEntry]) -> str:
     return "\n".join(lines)
 
 
-def list_layers(name: str) -> list[Layer]:
+def list_layers(name: str, arguments: Mapping[str, Any] | None = None) -> list[Layer]:
     """Return the layers that can be explained, in the order in which they run.
 
-    `name` is one that `camcli.load` takes. Raises ModelError.
+    `name` and `arguments` are as for `camcli.load`. Raises ModelError.
     """
-    return list(_layers(outline(name)))
+    return list(_layers(outline(name, arguments)))
 
 
 def _family(name: str) -> str:
