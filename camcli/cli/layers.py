@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from camcli.cli import DONE
+from camcli.cli.model_arguments import model_argument_option
 from camcli.cli.options import flag
 from camcli.cli.preprocessing import preprocess_options
 from camcli.models.options import PreprocessOptions
@@ -16,8 +19,11 @@ from camcli.runs.files import to_json
 @click.command(no_args_is_help=True)
 @click.argument("model")
 @preprocess_options
+@model_argument_option
 @flag("--json", "Print one line of JSON for each layer.")
-def layers(model: str, json: bool, preprocessing: PreprocessOptions) -> int:
+def layers(
+    model: str, json: bool, preprocessing: PreprocessOptions, model_arg: Mapping[str, Any]
+) -> int:
     """List the layers of MODEL that --layer takes, with the shape of their map.
 
     MODEL is a name as for camcli explain. No weights are needed. The shape is channels x height x
@@ -26,7 +32,7 @@ def layers(model: str, json: bool, preprocessing: PreprocessOptions) -> int:
     """
     from camcli.engine.catalogue import list_layers
 
-    for layer in list_layers(model, preprocessing):
+    for layer in list_layers(model, model_arg, preprocessing):
         if json:
             click.echo(to_json(asdict(layer)), nl=False)
         else:

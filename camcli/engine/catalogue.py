@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -144,13 +145,14 @@ def families_table(entries: Iterable[NetworkEntry]) -> str:
 
 def list_layers(
     name: str,
+    arguments: Mapping[str, Any] | None = None,
     preprocessing: PreprocessOptions = PreprocessOptions(),  # noqa: B008 - frozen
 ) -> list[Layer]:
     """Return the layers that can be explained, in the order in which they run.
 
-    `name` is one that `camcli.load` takes. Raises ModelError.
+    `name` and `arguments` are as for `camcli.load`. Raises ModelError.
     """
-    return list(_layers(with_preprocessing(outline(name), preprocessing)))
+    return list(_layers(with_preprocessing(outline(name, arguments), preprocessing)))
 
 
 def _family(name: str) -> str:

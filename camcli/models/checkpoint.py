@@ -20,13 +20,22 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """The keys under which training programs keep a state dict, in order of preference."""
 AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "shadow", "module")
 """The keys of averaged weights, which are used if there are no others."""
+CLASSES = ("class_to_idx", "idx_to_class", "class_names", "classes")
+"""The keys under which training programs keep the names of classes, as `read_labels` takes them."""
 _DEPTH = 3
 """The number of wrappers around each other that are searched."""
 _WAY_OUT = "save the network's state_dict(), or give its code as --model file.py:factory"
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Return the state dict of a file of torch.save or of a .safetensors file.
+    """Return the state dict of a file; see `read_checkpoint`. Raises ModelError."""
+    return read_checkpoint(file)[0]
+
+
+def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], Any]:
+    """Return the state dict of a file of torch.save or of a .safetensors file, and its classes.
+
+    The classes are what the file has under one of CLASSES, and None otherwise.
 
     The file may be a checkpoint with a state dict under one of WRAPPERS or AVERAGES. Other objects
     in it are ignored. Raises ModelError.
@@ -34,14 +43,15 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
-            return tensors
+            return tensors, None
         content = _read_content(file)
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged pickle can raise any error
         raise ModelError(f"weights '{file}': not readable ({one_line(error)})") from None
     if (state := _find_state(content, file)) is not None:
-        return {key: value.detach() for key, value in state.items()}
+        classes = (content[key] for key in CLASSES if state is not content and key in content)
+        return {key: value.detach() for key, value in state.items()}, next(classes, None)
     if module := _whole_object(content):
         raise ModelError(f"weights '{file}': holds an object of {module}, not tensors: {_WAY_OUT}")
     raise ModelError(f"weights '{file}': expected a state_dict, a mapping of names to tensors")

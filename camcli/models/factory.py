@@ -23,7 +23,7 @@ from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
 from camcli.models.head import count_classes, replace_classifier
 from camcli.models.keys import match_keys
-from camcli.models.labels import read_labels
+from camcli.models.labels import read_labels, stored_names
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions, with_arguments
 from camcli.models.preprocessing import preset_of_timm
@@ -51,7 +51,9 @@ def load_factory(options: ModelOptions) -> Model:
             fit(module, state, options.weights, name)
             used, digest = given.name, given.digest
     count = count_classes(module)
-    names = None if options.labels is None else read_labels(options.labels, count)
+    names = stored_names(given and given.labels, count)
+    if options.labels is not None:
+        names = read_labels(options.labels, count)
     preset, preset_from = preset_for(module)
     return Model(
         module=module,

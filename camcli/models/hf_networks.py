@@ -25,7 +25,7 @@ from camcli.models.hub import (
     require_transformers,
 )
 from camcli.models.keys import match_keys
-from camcli.models.labels import read_labels
+from camcli.models.labels import read_labels, stored_names
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions
 from camcli.models.skip_init import SkipInit
@@ -65,8 +65,9 @@ def load_hf(options: ModelOptions) -> Model:
             module = _pretrained(transformers, folder, name)
             used, digest = WEIGHTS, sha256(folder / WEIGHTS)
     count = int(module.config.num_labels)  # type: ignore[union-attr,arg-type]
-    labels = options.labels
-    names = _class_names(module) if labels is None else read_labels(labels, count)
+    names = stored_names(given and given.labels, count) or _class_names(module)
+    if options.labels is not None:
+        names = read_labels(options.labels, count)
     return Model(
         module=module,
         name=_short_name(name),

@@ -30,6 +30,14 @@ def read_labels(labels: Labels, count: int | None) -> tuple[str, ...]:
     return names
 
 
+def stored_names(labels: Any, count: int | None) -> tuple[str, ...] | None:
+    """Return the class names that a checkpoint holds; None if there are not `count` names."""
+    try:
+        return None if labels is None or isinstance(labels, str) else read_labels(labels, count)
+    except ModelError:
+        return None
+
+
 def imagenet_names() -> tuple[str, ...]:
     """Return the names that torchvision gives ImageNet's 1000 classes."""
     return tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])

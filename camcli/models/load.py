@@ -97,12 +97,15 @@ def load_model(
     return model
 
 
-def outline(name: str) -> Model:
+def outline(name: str, arguments: Mapping[str, Any] | None = None) -> Model:
     """Return a network on the meta device if its source can build it there. Raises ModelError.
 
-    Otherwise the network is loaded with its weights.
+    Otherwise the network is loaded with its weights. With arguments for the function that builds
+    it, it has random weights.
     """
     source = find_source(name)
+    if arguments:
+        return load_model(ModelOptions(name, "none", arguments=arguments))
     return source.outline(name) if source.outline else load_model(ModelOptions(name))
 
 

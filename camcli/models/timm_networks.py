@@ -17,7 +17,7 @@ from camcli.errors import ModelError, one_line, unknown
 from camcli.images.preprocess import Preset
 from camcli.models.hub import HubError, cached_file, find_weights, hub_folder
 from camcli.models.keys import match_keys
-from camcli.models.labels import imagenet_names, read_labels
+from camcli.models.labels import imagenet_names, read_labels, stored_names
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions, with_arguments
 from camcli.models.preprocessing import preset_of_timm
@@ -60,7 +60,7 @@ def load_timm(options: ModelOptions) -> Model:
         else:
             module = _build(name, options.arguments)
     model = _described(name, module, options.arguments)
-    names = model.class_names
+    names = stored_names(given and given.labels, model.num_classes) or model.class_names
     if options.labels is not None:
         names = read_labels(options.labels, model.num_classes)
     return replace(

@@ -11,22 +11,22 @@ from torch import Tensor, nn
 
 from camcli.images.preprocess import Preset
 from camcli.models import torchvision
-from camcli.models.checkpoint import read_tensors
 from camcli.models.families import TASKS, ModelSpec, model_names, resolve_path, spec_of_name
 from camcli.models.head import Head, count_classes
 from camcli.models.keys import match_keys
-from camcli.models.labels import read_labels
+from camcli.models.labels import read_labels, stored_names
 from camcli.models.model import Model
 from camcli.models.options import Labels, ModelOptions
 from camcli.models.skip_init import SkipInit
 from camcli.models.weights import (
+    GivenWeights,
     file_of,
     fit,
+    from_file,
     implied_arguments,
     locate,
     published_name,
     random_weights,
-    sha256,
 )
 
 _STRIDE = 32
@@ -41,27 +41,28 @@ def torchvision_names() -> list[str]:
 def load_torchvision(options: ModelOptions) -> Model:
     """Load a network with the weights of the options. Raises ModelError."""
     name, published = options.name, torchvision.models.get_model_weights(options.name)
+    entry, given = published.DEFAULT, GivenWeights({}, random_weights(options.seed))
     if options.state is not None:
-        weights, entry, digest, known = options.weights, published.DEFAULT, None, False
-        module = _build_from_state(name, options.state, weights)
+        given = GivenWeights(options.state, options.weights)
+        module = _build_from_state(name, options.state, options.weights)
     elif options.weights == "none":
-        weights, entry, digest, known = random_weights(options.seed), published.DEFAULT, None, True
         module = _build_random(name, options.seed, _preset_of(entry).shape[0])
     else:
-        file, weights, entry = locate(name, options.weights, published)
-        known = options.weights in published.__members__ or file.name == published_name(entry)
-        module, digest = _build_from_state(name, read_tensors(file), options.weights), sha256(file)
+        file, used, entry = locate(name, options.weights, published)
+        given = replace(from_file(file), name=used)
+        module = _build_from_state(name, given.state, options.weights)
     spec = spec_of_name(name)
     if spec.task == "detection":
-        _prepare_detector(module, zero_eps=weights == "COCO_V1" and name in spec.zero_eps)
+        _prepare_detector(module, zero_eps=given.name == "COCO_V1" and name in spec.zero_eps)
     model = _described(name, module, entry)
-    names = _class_names(options.labels, model.num_classes, entry)
+    names = _class_names(options.labels, given.labels, model.num_classes, entry)
+    own = options.weights not in (*published.__members__, "none")
     return replace(
         model,
-        weights=weights,
-        weights_hash=digest,
+        weights=given.name,
+        weights_hash=given.digest,
         class_names=names,
-        preset_from="torchvision" if known else "assumed",
+        preset_from="assumed" if own and given.name != published_name(entry) else "torchvision",
     )
 
 
@@ -122,9 +123,13 @@ def _layer(module: nn.Module, spec: ModelSpec) -> str | None:
     return resolve_path(module, spec.layer) if spec.layer else None
 
 
-def _class_names(labels: Labels | None, count: int | None, entry: Any) -> tuple[str, ...] | None:
+def _class_names(
+    labels: Labels | None, stored: Any, count: int | None, entry: Any
+) -> tuple[str, ...] | None:
     if labels is not None:
         return read_labels(labels, count)
+    if found := stored_names(stored, count):
+        return found
     names = tuple(entry.meta["categories"])
     return names if len(names) == count else None
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import ModelError, one_line
-from camcli.models.checkpoint import read_tensors
+from camcli.models.checkpoint import read_checkpoint
 from camcli.models.families import ModelSpec
 from camcli.models.head import classifier
 from camcli.models.options import ModelOptions
@@ -74,11 +74,15 @@ def _downloaded(entry: Any, name: str) -> Path:
 
 @dataclass(frozen=True)
 class GivenWeights:
-    """A state dict that the user gives, its name, and the digest of its file."""
+    """A state dict that the user gives, its name, and the digest of its file.
+
+    `labels` are the class names that the file has, as `labels.stored_names` takes them.
+    """
 
     state: Mapping[str, Tensor]
     name: str
     digest: str | None = None
+    labels: Any = None
 
 
 def given_weights(options: ModelOptions) -> GivenWeights | None:
@@ -97,7 +101,8 @@ def given_weights(options: ModelOptions) -> GivenWeights | None:
 
 def from_file(file: Path) -> GivenWeights:
     """Return the weights of a file. Raises ModelError."""
-    return GivenWeights(read_tensors(file), file.name, sha256(file))
+    state, labels = read_checkpoint(file)
+    return GivenWeights(state, file.name, sha256(file), labels)
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], given: str, name: str) -> None:

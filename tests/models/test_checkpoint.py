@@ -258,3 +258,27 @@ def test_names_of_imagenet(tmp_path: Path) -> None:
     assert model.class_names == load("mini").class_names
     with pytest.raises(ModelError, match="'imagenet': 1000 names, the model has 5 classes"):
         load(NET, labels="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "names"),
+    [
+        ("class_to_idx", {"b": 1, "a": 0, "c": 2, "d": 3, "e": 4}, "abcde"),
+        ("idx_to_class", dict(enumerate("abcde")), "abcde"),
+        ("classes", list("abcde"), "abcde"),
+        ("classes", list("abcd"), None),
+        ("classes", 5, None),
+        ("classes", "abcde", None),
+    ],
+)
+def test_names_in_a_checkpoint(
+    key: str, content: Any, names: str | None, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    file = tmp_path / "w.ckpt"
+    torch.save({"state_dict": state, key: content, **foreign()}, file)
+    assert load(NET, file).class_names == (names and tuple(names))
+    assert load(NET, file, labels=list("vwxyz")).class_names == tuple("vwxyz")
+    resnet = load("resnet18", "none").module.state_dict()
+    resnet["fc.weight"], resnet["fc.bias"] = torch.zeros(5, 512), torch.zeros(5)
+    torch.save({"model": resnet, key: content}, file)
+    assert load("resnet18", file).class_names == (names and tuple(names))

@@ -133,6 +133,8 @@ def test_arguments_on_the_command_line(own: str, run: Run, photo: Path, tmp_path
     assert found.exit_code == 0, found.stderr_bytes
     record = json.loads((out / "run.json").read_text())
     assert record["model"] == f"{own}:needs_it(argument=6, word='a=b')"
+    listed = run("layers", f"{own}:needs_it", "--model-arg", "argument=6", "--json")
+    assert [json.loads(row)["path"] for row in listed.stdout_bytes.splitlines()] == ["0", "1"]
     message = r"^model 'mini' takes no arguments \(--model-arg\): only timm:NAME.*:factory$"
     with pytest.raises(ModelError, match=message):
         load("mini", arguments={"a": 1})
