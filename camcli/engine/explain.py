@@ -10,21 +10,20 @@ from typing import Any, SupportsIndex, TypeAlias, overload
 import torch
 from torch import Tensor, nn
 
-from camcli.capture.discover import find_layer_and_head
 from camcli.capture.evidence import Evidence, Observation
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.readers import Reader
 from camcli.capture.targets import Score, Target, WeightedClasses, parse_target
-from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, prepare_inputs
+from camcli.engine.survey import layouts_at, with_target_layer
 from camcli.errors import MethodError, unknown
 from camcli.images.preprocess import Preset
 from camcli.methods import fusion
 from camcli.methods.registry import METHODS, Method
-from camcli.models.families import find_layer, layout_of, recorded_layer
+from camcli.models.families import find_layer
 from camcli.models.model import Model
 
 Region: TypeAlias = Tensor | Sequence[float]
@@ -148,20 +147,6 @@ def pick_methods(names: Sequence[str]) -> list[Method]:
     return [METHODS[name] for name in names]
 
 
-def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
-    """Return the model with its automatic layer and its CAM head.
-
-    A traced forward pass over `inputs` finds them where they are not known. Raises ModelError.
-    """
-    if model.layer is not None:
-        return model
-    if (known := recorded_layer(model.module)) is not None:
-        return replace(model, layer=known)
-    with borrowed(model.module):
-        layer, head = find_layer_and_head(*trace(model.module, inputs))
-    return replace(model, layer=layer, head=head)
-
-
 def needs_target_layer(methods: Sequence[Method], layers: Sequence[str | None]) -> bool:
     """Return whether these methods need the automatic layer, or the head that CAM reads."""
     automatic = None in layers and any(method.at_layer for method in methods)
@@ -195,7 +180,7 @@ def _explain(
         window=window,
         reader=reader,
         grey=(0.0,) if any(model.preset.mean) else Preset.mean,
-        layouts={path: layout_of(model.module, path) for path in tapped if path},
+        layouts=layouts_at(model.module, [path for path in tapped if path], inputs),
     )
     with borrowed(model.module):
         run = Pass(watch, inputs)

@@ -17,8 +17,8 @@ from camcli.engine.explain import (
     class_and_probability,
     needs_target_layer,
     pick_methods,
-    with_target_layer,
 )
+from camcli.engine.survey import with_target_layer
 from camcli.errors import AnnotationError, ImageError, MethodError, NotAnnotatedError, one_line
 from camcli.evaluation.evidence import BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, TilePool, grid_evidence

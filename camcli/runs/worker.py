@@ -13,8 +13,8 @@ from camcli.engine.explain import (
     needs_target_layer,
     pick_methods,
     probabilities,
-    with_target_layer,
 )
+from camcli.engine.survey import with_target_layer
 from camcli.engine.explanation import Explanation
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
