@@ -305,8 +305,20 @@ def _toggled(kind: str) -> str:
     return kind.removesuffix("~") if kind.endswith("~") else f"{kind}~"
 
 
+def _index(step: Step) -> list[Axes]:
+    """Return the axes after indexing. A list of positions along one axis changes that axis."""
+    lists = {i: x for i, x in enumerate(step.args[1]) if x is not None}
+    if [x.ndim for x in lists.values()] != [1] or step.results[0].ndim != step.x.ndim:
+        return _lost(step)
+    return _listed(step, *lists)
+
+
 def _index_select(step: Step) -> list[Axes]:
-    dim, result = step.args[1], step.results[0]
+    return _listed(step, step.args[1])
+
+
+def _listed(step: Step, dim: int) -> list[Axes]:
+    result = step.results[0]
     only_channels = not step.axes[dim].kinds - {"c"}
     return [
         _with(step.axes, dim, (channels if only_channels else unknown)(result.shape[dim]))
@@ -332,8 +344,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         r"|(reflection|replication)_pad\dd|grid_sampler_2d": _windowed,
         r"constant_pad_nd": _pad,
         r"roll": _roll,
+        r"index": _index,
         r"index_select": _index_select,
-        r"flip|sort|gather|index|take|scatter.*|index_.*|im2col|unfold|.*fft.*": _lost,
+        r"flip|sort|gather|take|scatter.*|index_.*|im2col|unfold|.*fft.*": _lost,
     }
 )
 """The rules of ATen's operations by patterns of their names. All others act on each element."""

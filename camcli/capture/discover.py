@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -51,16 +51,24 @@ def _target_layer(calls: Sequence[Call], output: Any, scores: Tensor | None) -> 
             "found no map of the image's rows and columns that the score depends on in this "
             "network: name a layer, or use occlusion"
         )
-    cuts = [call for call in reversed(live) if score is None or _is_cut(call, score)]
-    number = live.index(cuts[0]) if cuts else 0
-    if not cuts or (number < len(live) // 2 and len(live) > _FEW):
+    cuts = (call for call in reversed(live) if score is None or _is_cut(call, score))
+    last = next(cuts, None)
+    if last is None:
         raise ModelError(
-            f"the score of this network reads several maps, and '{(cuts or live[::-1])[0].path}' "
-            f"alone is not enough: name a layer, or use occlusion"
+            "the score of this network reads several maps, and no layer's map alone: name a "
+            "layer, or use occlusion"
         )
-    _refuse_scattered(calls[calls.index(cuts[0]) :], score)
-    found = _behind_norm(live[number:], gradients)
-    return found if found.once else _that_runs_once(cuts)
+    _refuse_scattered(calls[calls.index(last) :], score)
+    found = _behind_norm(live[live.index(last) :], gradients)
+    found = found if found.once else _that_runs_once(found, cuts)
+    later = sum(_has_matrix(call.module) for call in live[live.index(found) + 1 :])
+    if later > _ONE_BLOCK:
+        raise ModelError(
+            f"the last layer whose map all of the score depends on, '{found.path}', is an early "
+            f"one, with {later} linear maps and convolutions behind it: name a layer, or use "
+            f"occlusion"
+        )
+    return found
 
 
 def _one_score(output: Any, scores: Tensor | None) -> Tensor | None:
@@ -155,18 +163,22 @@ def _is_norm(module: nn.Module) -> bool:
     return not list(module.children()) and bool(weights) and all(w.ndim == 1 for w in weights)
 
 
-def _that_runs_once(cuts: Sequence[Call]) -> Call:
-    """Return the last layer that runs once, and warn about it. Raises ModelError if none does."""
-    path, usable = cuts[0].path, next((call for call in cuts if call.once), None)
+def _that_runs_once(last: Call, earlier: Iterator[Call]) -> Call:
+    """Return the first of the earlier layers that runs once, and warn. Raises ModelError."""
+    usable = next((call for call in earlier if call.once), None)
     if usable is None:
-        raise ModelError(f"layer '{path}' runs more than once: name a layer that runs once")
+        raise ModelError(f"layer '{last.path}' runs more than once: name a layer that runs once")
     warnings.warn(
-        f"the last map is that of '{path}', which runs more than once and cannot be explained: the "
-        f"automatic layer is the earlier '{usable.path}'",
+        f"the last map is that of '{last.path}', which runs more than once and cannot be "
+        f"explained: the automatic layer is the earlier '{usable.path}'",
         CamcliWarning,
         stacklevel=2,
     )
     return usable
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    return any(weight.ndim > 1 for weight in module.parameters(recurse=False))
 
 
 def _first_scores(output: Any) -> Tensor | None:
@@ -184,8 +196,8 @@ def _is_linear_map(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
-_FEW = 4
-"""So few maps may be read by a score without being early ones."""
+_ONE_BLOCK = 6
+"""The most linear maps and convolutions of a residual block whose sum is no module's output."""
 
 _POOLING_OR_DROPOUT = (
     nn.modules.pooling._MaxPoolNd,

@@ -72,8 +72,8 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
 
     def note(path: str, part: nn.Module, given: Any, output: Any) -> Tensor | None:
         runs[path] += 1
-        if not _is_layer_output(output):
-            return None
+        if not _is_layer_output(output) or not (output.requires_grad or tracer.axes_of(output)):
+            return None  # it does not depend on the image
         known, version, maker = makers.get(id(output), (None, 0, part))
         if known is not output or version != output._version:  # else it is passed on as it is
             maker = part

@@ -24,7 +24,8 @@ from camcli.models.layouts import CHANNELS_LAST, PLAIN, Layout
 from camcli.models.model import Model
 
 Key: TypeAlias = tuple[Any, ...]
-_PLAIN_VALUES = (bool, int, float, str, type(None), tuple)
+_SETTINGS = {bool, int, float, str, type(None)}
+"""The types of the attributes that may decide how a forward pass runs."""
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,13 @@ def _structure(module: nn.Module) -> Key:
     """Return what decides how a forward pass runs, except for the weights: parts and settings."""
     return tuple(
         (
-            path,
             id(part),
             len(part._forward_hooks) + len(part._forward_pre_hooks),
-            *(
+            [
                 (name, value)
                 for name, value in vars(part).items()
-                if isinstance(value, _PLAIN_VALUES) and name != "training"
-            ),
+                if type(value) in _SETTINGS and name != "training"
+            ],
         )
-        for path, part in module.named_modules()
+        for part in module.modules()
     )
