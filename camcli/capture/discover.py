@@ -84,9 +84,7 @@ def _one_score(output: Any, scores: Tensor | None) -> Tensor | None:
     return score if score.requires_grad else None
 
 
-def _live(
-    maps: Sequence[Call], score: Tensor | None
-) -> tuple[list[Call], dict[str, Tensor]]:
+def _live(maps: Sequence[Call], score: Tensor | None) -> tuple[list[Call], dict[str, Tensor]]:
     """Return the calls whose map the score depends on, and the gradient at each map.
 
     A score that depends on the class token alone has a zero gradient at the patches. If all

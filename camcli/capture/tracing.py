@@ -22,7 +22,7 @@ Note: TypeAlias = Callable[[str, nn.Module, Any, Any], Tensor | None]
 It returns the output that the network goes on with, or None for the module's own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One module's run in a traced forward pass, for the first image.
 
@@ -63,7 +63,7 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
     """
     calls: list[Call] = []
     runs: Counter[str] = Counter()
-    makers: dict[int, tuple[Tensor, int, nn.Module]] = {}
+    makers: dict[int, tuple[Any, int, nn.Module]] = {}
     first = [x[:1].detach() if isinstance(x, Tensor) and x.ndim else x for x in inputs]
     image = next((x for x in first if _is_image(x)), None)
     tracer = AxisTracer()
@@ -79,7 +79,7 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
             maker = part
         with torch.enable_grad():  # the network may disable gradients before this layer
             live = output if output.requires_grad else output.detach().requires_grad_()
-            passed = live.clone()  # which may be changed in place
+            passed: Tensor = live.clone()  # which may be changed in place
         makers[id(passed)] = passed, passed._version, maker
         calls.append(_call(path, part, maker, live, given, *_layout(tracer, module, path, live)))
         return passed
@@ -127,6 +127,8 @@ def _call(
 
 def _mean_given(part: nn.Module, given: Any) -> Tensor | None:
     """Return the mean (C,) over space of a linear map's input; None for other modules."""
+    if not isinstance(given, Tensor):
+        return None
     if isinstance(part, nn.Linear):
         return given.detach()[0].reshape(-1, given.shape[-1]).mean(0)
     if isinstance(part, nn.Conv2d):
@@ -145,6 +147,7 @@ def map_shapes(
     shapes: dict[str, tuple[int, int, int]] = {}
     runs: Counter[str] = Counter()
     tracer = AxisTracer()
+    image = image.detach().requires_grad_()  # for GuidedReLU, which counts what a gradient passes
     tracer.follow(image)
 
     def note(path: str, _part: nn.Module, _given: Any, output: Any) -> None:

@@ -167,11 +167,10 @@ def _layers(model: Model) -> Iterator[Layer]:
 
 
 def _image_for(model: Model) -> Tensor:
-    """Return an image (1,C,H,W) of the preset's size, of noise: a gradient passes its ReLUs."""
+    """Return an image of noise (1,C,H,W), of the preset's size."""
     side, channels = _side(model), len(model.preset.mean)
     noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0))
-    # GuidedReLU counts the activations that a gradient to the image passes.
-    return noise.to(model.device, model.dtype).requires_grad_()
+    return noise.to(model.device, model.dtype)
 
 
 def _side(model: Model) -> int:

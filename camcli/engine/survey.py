@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 
 from camcli.capture.discover import find_layer_and_head
@@ -20,7 +19,7 @@ from camcli.capture.tracing import Call, trace
 from camcli.errors import ModelError
 from camcli.models.families import recorded_layer, recorded_layout
 from camcli.models.head import Head
-from camcli.models.layouts import CHANNELS_LAST, PLAIN, Layout
+from camcli.models.layouts import PLAIN, Layout
 from camcli.models.model import Model
 
 Key: TypeAlias = tuple[Any, ...]

@@ -171,3 +171,49 @@ def sliced(axis: Axis, size: int, start: int, stop: int, step: int = 1) -> Axis:
     if step == 1 and not atom.kind.endswith("+"):  # a part of the map is not the whole image
         return unknown(count)
     return Axis(merged([Atom(atom.kind.removesuffix("+"), atom.stride * step, count)]))
+
+
+def resized(axis: Axis, old: int, new: int) -> Axis:
+    """Return the axis of a map whose number of rows or columns has changed."""
+    if not axis.kinds - {"c"}:
+        return channels(new)
+    kinds = {kind.removesuffix("+") for kind in axis.kinds}
+    whole = len(axis.atoms) == 1 and kinds <= set(SPATIAL) and not axis.before + axis.after
+    if whole and (old != new or "+" in axis.atoms[0].kind):
+        return places(kinds.pop(), new)
+    return axis if old == new else unknown(new)
+
+
+def padded(axis: Axis, old: int, new: int) -> Axis:
+    """Return an axis after padding. Cropping it back by negative padding restores it."""
+    if not axis.kinds - {"c"}:
+        return channels(new)
+    if len(axis.atoms) > 1 or axis.before or axis.after or axis.kinds - set(SPATIAL) - {"y+", "x+"}:
+        return unknown(new)
+    (atom,) = axis.atoms
+    back = new < old and atom.kind.endswith("+")
+    kind = atom.kind.removesuffix("+") + ("" if back else "+")
+    return Axis(merged([Atom(kind, atom.stride, new)]))
+
+
+def _toggled(kind: str) -> str:
+    if kind in ("c", "?"):
+        return kind
+    return kind.removesuffix("~") if kind.endswith("~") else f"{kind}~"
+
+
+def chained(axes: Sequence[Axis], sizes: Sequence[int]) -> Axis:
+    """Return the axis of tensors one after the other. One of them may count places."""
+    located = [i for i, axis in enumerate(axes) if axis.kinds - {"c"}]
+    if not located:
+        return channels(sum(sizes))
+    if len(located) > 1 or not axes[located[0]].counts_places:
+        return unknown(sum(sizes))
+    i = located[0]
+    around = sum(sizes[:i]), sum(sizes[i + 1 :])
+    return Axis(axes[i].atoms, axes[i].before + around[0], axes[i].after + around[1])
+
+
+def rolled(axis: Axis) -> Axis:
+    """Return an axis after a roll, which a roll back restores."""
+    return Axis(tuple(Atom(_toggled(kind), *rest) for kind, *rest in axis.atoms))

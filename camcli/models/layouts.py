@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -129,7 +130,7 @@ def _side(kind: str, axes: Sequence[Axis]) -> int | None:
     if any(atom.kind not in SPATIAL for atom in atoms):
         return None
     own = [atom for atom in atoms if atom.kind == kind]
-    for inner, outer in zip(own, own[1:], strict=False):
+    for inner, outer in pairwise(own):
         if outer.stride != inner.stride * inner.size:
             return None
     return math.prod(atom.size for atom in own) if own else None
@@ -170,8 +171,9 @@ def _rearranged(axes: Axes, shape: tuple[int, ...], located: list[int], odd: int
         if odd is None:
             return parts.reshape(inside)
         inner = parts.reshape(*inside[:odd], count, *inside[odd + 1 :])
-        ends = output.narrow(odd, 0, start), output.narrow(
-            odd, start + count, output.shape[odd] - start - count
+        ends = (
+            output.narrow(odd, 0, start),
+            output.narrow(odd, start + count, output.shape[odd] - start - count),
         )
         return torch.cat([ends[0], inner, ends[1]], dim=odd)
 

@@ -14,8 +14,8 @@ from camcli.engine.explain import (
     pick_methods,
     probabilities,
 )
-from camcli.engine.survey import with_target_layer
 from camcli.engine.explanation import Explanation
+from camcli.engine.survey import with_target_layer
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
 from camcli.models.model import Model

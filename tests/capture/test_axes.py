@@ -126,7 +126,7 @@ def test_a_batch_behind_the_tokens_is_refused() -> None:
     operations, size = MAPS["tokens first"]
     _, layout = layout_after(operations, numbered(*size))
     assert layout is not None
-    with pytest.raises(ModelError, match=r"gives \(32, 2, 2\), where a single image .* \(32, 1, 2\)"):
+    with pytest.raises(ModelError, match=r"\(32, 2, 2\), where a single image .* \(32, 1, 2\)"):
         layout.to_map(operations(torch.cat([numbered(*size)] * 2)))
 
 
