@@ -5,83 +5,161 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from camcli.capture.axes import AxisTracer
 from camcli.capture.hooks import borrowed, cloned
-from camcli.models.families import layout_of
+from camcli.models.families import recorded_layout
+from camcli.models.layouts import Layout, from_axes
 
-Note: TypeAlias = Callable[[str, nn.Module, Any, Any], None]
-"""Called after each module's run with its path, the module, its first argument and its output."""
+Note: TypeAlias = Callable[[str, nn.Module, Any, Any], Tensor | None]
+"""Called after each module's run with its path, the module, its first argument and its output.
+
+It returns the output that the network goes on with, or None for the module's own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One module's run in a traced forward pass, for the first image.
 
-    `mean` (C,) and `rectified_mean` (C,) average the output and its positive part over space.
-    `given` (C,) averages the input of a linear map over space, and is None for other modules.
+    `maker` is the module that computed the output: a container often returns the output of its last
+    part. `layout` is None if the output is no map, and `scattered` tells that its cells may have
+    places in the image which are not known. `mean` (C,) and `rectified_mean` (C,) average the map
+    and its positive part over space. `given` (C,) averages the input of a linear map over space,
+    and is None for other modules. `once` is false for a module that runs several times.
     """
 
     path: str
     module: nn.Module
     output: Tensor
-    spatial: bool
+    maker: nn.Module
+    layout: Layout | None
+    scattered: bool
     mean: Tensor
     rectified_mean: Tensor
     given: Tensor | None
+    once: bool = True
+
+    @property
+    def spatial(self) -> bool:
+        """Whether the output is a map of several cells."""
+        return self.layout is not None and self.map_of(self.output)[0, 0].numel() > 1
+
+    def map_of(self, x: Tensor) -> Tensor:
+        """Return a tensor with the shape of the output as a map (1,C,h,w)."""
+        assert self.layout is not None
+        return self.layout.to_map(x)
 
 
-@torch.no_grad()
 def trace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
     """Run the first image through a network, and return the calls of its modules and its output.
 
-    Calls are in the order in which modules finish. Modules that run more than once are left out,
-    since a hook cannot tell which run was meant.
+    Calls are in the order in which modules finish. Everything that depends on the image is
+    differentiable. Use it inside `borrowed(module)`.
     """
     calls: list[Call] = []
     runs: Counter[str] = Counter()
+    makers: dict[int, tuple[Any, int, nn.Module]] = {}
+    first = [x[:1].detach() if isinstance(x, Tensor) and x.ndim else x for x in inputs]
+    image = next((x for x in first if _is_image(x)), None)
+    tracer = AxisTracer()
+    if image is not None:
+        tracer.follow(image.requires_grad_())
 
-    def note(path: str, part: nn.Module, given: Any, output: Any) -> None:
+    def note(path: str, part: nn.Module, given: Any, output: Any) -> Tensor | None:
         runs[path] += 1
-        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
-            return
-        if not output.is_floating_point():
-            return
-        flat = _flat(output)
-        spatial = output.ndim == 4 and flat.shape[1] > 1
-        linear = isinstance(part, nn.Linear | nn.Conv2d)
-        means = flat.mean(1), flat.relu().mean(1)
-        mean_given = _flat(given).mean(1) if linear else None
-        calls.append(Call(path, part, output, spatial, *means, mean_given))
+        if not _is_layer_output(output) or not (output.requires_grad or tracer.axes_of(output)):
+            return None  # it does not depend on the image
+        known, version, maker = makers.get(id(output), (None, 0, part))
+        if known is not output or version != output._version:  # else it is passed on as it is
+            maker = part
+        with torch.enable_grad():  # the network may disable gradients before this layer
+            live = output if output.requires_grad else output.detach().requires_grad_()
+            passed: Tensor = live.clone()  # which may be changed in place
+        makers[id(passed)] = passed, passed._version, maker
+        calls.append(_call(path, part, maker, live, given, *_layout(tracer, module, path, live)))
+        return passed
 
-    with _noted(module, note):
-        first = [x[:1] if isinstance(x, Tensor) and x.ndim else x for x in inputs]
+    with _noted(module, note), tracer:
         output = module(*cloned(first))
-    return [call for call in calls if runs[call.path] == 1], output
+    return [replace(call, once=runs[call.path] == 1) for call in calls], output
 
 
-def map_shapes(module: nn.Module, run: Callable[[], object]) -> dict[str, tuple[int, int, int]]:
-    """Return the shape (C,h,w) of each layer that gives a map when `run` calls the network.
+def _is_image(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.ndim == 4 and x.is_floating_point()
 
-    Layers are in the order in which they run. Those that run more than once, or whose map has one
-    cell, are left out.
+
+def _is_layer_output(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.ndim in (2, 3, 4, 5) and x.is_floating_point()
+
+
+def _layout(
+    tracer: AxisTracer, network: nn.Module, path: str, output: Tensor
+) -> tuple[Layout | None, bool]:
+    """Return the layout of a layer's output, and whether the places of its cells are not known."""
+    axes = tracer.axes_of(output) or ()
+    layout = from_axes(axes, output.shape) if axes else None
+    recorded = recorded_layout(network, path)
+    if recorded is not None:
+        layout = recorded if recorded.ndim == output.ndim else None
+    return layout, layout is None and any("?" in axis.kinds for axis in axes)
+
+
+def _call(
+    path: str,
+    part: nn.Module,
+    maker: nn.Module,
+    output: Tensor,
+    given: Any,
+    layout: Layout | None,
+    scattered: bool,
+) -> Call:
+    seen = output.detach()
+    flat = (layout.to_map(seen) if layout else seen)[0]
+    flat = flat.flatten(1) if flat.ndim > 1 else flat[:, None]
+    means = flat.mean(1), flat.relu().mean(1)
+    return Call(path, part, output, maker, layout, scattered, *means, _mean_given(part, given))
+
+
+def _mean_given(part: nn.Module, given: Any) -> Tensor | None:
+    """Return the mean (C,) over space of a linear map's input; None for other modules."""
+    if not isinstance(given, Tensor):
+        return None
+    if isinstance(part, nn.Linear):
+        return given.detach()[0].reshape(-1, given.shape[-1]).mean(0)
+    if isinstance(part, nn.Conv2d):
+        return given.detach()[0].flatten(1).mean(1) if given.ndim == 4 else None
+    return None
+
+
+def map_shapes(
+    module: nn.Module, image: Tensor, run: nn.Module | None = None
+) -> dict[str, tuple[int, int, int]]:
+    """Return the shape (C,h,w) of each layer that gives a map for an image (1,C,H,W).
+
+    `run` is the part of the network that runs; None is the whole. Layers are in the order in which
+    they run. Those that run more than once, or whose map has one cell, are left out.
     """
     shapes: dict[str, tuple[int, int, int]] = {}
     runs: Counter[str] = Counter()
+    tracer = AxisTracer()
+    image = image.detach().requires_grad_()  # for GuidedReLU, which counts what a gradient passes
+    tracer.follow(image)
 
     def note(path: str, _part: nn.Module, _given: Any, output: Any) -> None:
         runs[path] += 1
-        layout = layout_of(module, path)
-        if isinstance(output, Tensor) and output.ndim == layout.ndim:
-            channels, height, width = layout.to_map(output).shape[1:]
-            shapes[path] = channels, height, width
+        if _is_layer_output(output):
+            layout, _ = _layout(tracer, module, path, output)
+            if layout is not None:
+                channels, height, width = layout.to_map(output).shape[1:]
+                shapes[path] = channels, height, width
 
-    with _noted(module, note), borrowed(module):
-        run()
+    with borrowed(module), _noted(module, note), tracer:
+        (run or module)(*cloned([image]))
     return {
         path: shape for path, shape in shapes.items() if runs[path] == 1 and shape[1] * shape[2] > 1
     }
@@ -91,9 +169,9 @@ def map_shapes(module: nn.Module, run: Callable[[], object]) -> dict[str, tuple[
 def _noted(module: nn.Module, note: Note) -> Iterator[None]:
     """Call `note` after each run of each part of a network inside."""
 
-    def hook_of(path: str) -> Callable[..., None]:
-        def hook(part: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            note(path, part, args[0] if args else kwargs.get("input"), output)
+    def hook_of(path: str) -> Callable[..., Tensor | None]:
+        def hook(part: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Tensor | None:
+            return note(path, part, args[0] if args else kwargs.get("input"), output)
 
         return hook
 
@@ -107,8 +185,3 @@ def _noted(module: nn.Module, note: Note) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _flat(x: Tensor) -> Tensor:
-    """Return the first image of (N,C), (N,T,C) or (N,C,h,w) as (C, positions)."""
-    return x[0].flatten(1) if x.ndim > 2 else x[0][:, None]

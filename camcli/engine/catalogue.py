@@ -11,16 +11,18 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.tracing import map_shapes
+from camcli.engine.survey import with_target_layer
 from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
 from camcli.models.load import outline
@@ -152,7 +154,11 @@ def list_layers(
 
     `name` and `arguments` are as for `camcli.load`. Raises ModelError.
     """
-    return list(_layers(with_preprocessing(outline(name, arguments), preprocessing)))
+    model = with_preprocessing(outline(name, arguments), preprocessing)
+    if model.layer is None and model.device.type != "meta":
+        with suppress(ModelError):  # the layers are listed all the same, and none is marked
+            model = with_target_layer(model, (_image_for(model),))
+    return list(_layers(model))
 
 
 def _family(name: str) -> str:
@@ -163,19 +169,19 @@ def _family(name: str) -> str:
 
 def _layers(model: Model) -> Iterator[Layer]:
     """Yield the layers that run once and have a map of several pixels for the preset's input."""
-    for path, shape in map_shapes(model.module, partial(_run_once, model)).items():
+    # A detector's boxes depend on values, and its maps on its backbone alone.
+    run = model.module.backbone if model.task == "detection" else model.module
+    assert isinstance(run, nn.Module)
+    for path, shape in map_shapes(model.module, _image_for(model), run).items():
         kind = type(model.module.get_submodule(path)).__name__
         yield Layer(path, kind, shape, path == model.layer)
 
 
-def _run_once(model: Model) -> None:
-    # GuidedReLU counts the activations that a gradient to the image passes.
+def _image_for(model: Model) -> Tensor:
+    """Return an image of noise (1,C,H,W), of the preset's size."""
     shape = 1, model.preset.channels, *model.preset.shape
-    image = torch.zeros(shape, dtype=model.dtype, device=model.device, requires_grad=True)
-    # A detector's boxes depend on values, and its maps on its backbone alone.
-    whole = model.module.backbone if model.task == "detection" else model.module
-    assert isinstance(whole, nn.Module)
-    whole(image)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return noise.to(model.device, model.dtype)
 
 
 def _applicable(facts: NetworkFacts) -> Iterator[str]:

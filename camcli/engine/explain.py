@@ -10,21 +10,20 @@ from typing import Any, SupportsIndex, overload
 import torch
 from torch import nn
 
-from camcli.capture.discover import find_layer_and_head
 from camcli.capture.evidence import Evidence, Observation, TargetEvidence
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.readers import Reader, reader_of
 from camcli.capture.target_parser import parse_target
 from camcli.capture.targets import ClassesAbove, Target, TargetLike, WeightedClasses
-from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
+from camcli.engine.survey import layouts_at, with_target_layer
 from camcli.errors import MethodError, unknown
 from camcli.methods import fusion
 from camcli.methods.registry import METHODS, Method
-from camcli.models.families import Layer, find_layer, layout_of, recorded_layer
+from camcli.models.families import Layer, find_layer
 from camcli.models.model import Model
 
 
@@ -106,20 +105,6 @@ def pick_methods(names: Sequence[str]) -> list[Method]:
     return [METHODS[name] for name in names]
 
 
-def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
-    """Return the model with its automatic layer and its CAM head.
-
-    A traced forward pass over `inputs` finds them where they are not known. Raises ModelError.
-    """
-    if model.layer is not None:
-        return model
-    if (known := recorded_layer(model.module)) is not None:
-        return replace(model, layer=known)
-    with borrowed(model.module):
-        layer, head = find_layer_and_head(*trace(model.module, inputs))
-    return replace(model, layer=layer, head=head)
-
-
 def needs_target_layer(methods: Sequence[Method], layers: Sequence[Layer | None]) -> bool:
     """Return whether these methods need the automatic layer, or the head that CAM reads."""
     automatic = None in layers and any(method.at_layer for method in methods)
@@ -153,7 +138,7 @@ def _explain(
         window=window,
         reader=reader,
         grey=model.preset.mean_colour,
-        layouts={path: layout_of(model.module, path) for path in tapped if path},
+        layouts=layouts_at(model.module, [path for path in tapped if path], inputs),
     )
     with borrowed(model.module):
         run = Pass(watch, inputs)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli.engine.explain import needs_target_layer, pick_methods, with_target_layer
+from camcli.engine.explain import needs_target_layer, pick_methods
 from camcli.engine.predict import class_and_probability
+from camcli.engine.survey import with_target_layer
 from camcli.errors import AnnotationError, ImageError, MethodError, NotAnnotatedError, one_line
 from camcli.evaluation.evidence import BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, TilePool, grid_evidence

@@ -179,11 +179,22 @@ def spec_of_name(name: str) -> ModelSpec:
 
 
 def spec_of_module(module: nn.Module) -> ModelSpec | None:
-    """Return the facts of a network by its class in torchvision or `transformers`."""
-    home, _, family = type(module).__module__.rpartition(".")
+    """Return the facts of a network by its class in torchvision or `transformers`.
+
+    A subclass has the facts of its base class, unless it has another forward pass.
+    """
+    for base in type(module).__mro__:
+        spec = _spec_of_class(base)
+        if spec and getattr(base, "forward", None) is type(module).forward:
+            return spec
+    return None
+
+
+def _spec_of_class(kind: type) -> ModelSpec | None:
+    home, _, family = kind.__module__.rpartition(".")
     if home == torchvision.models.__name__:
         return SPECS.get(family)
-    return VISION_ENCODERS.get(f"{home}.{family}.{type(module).__qualname__}")
+    return VISION_ENCODERS.get(f"{home}.{family}.{kind.__qualname__}")
 
 
 def recorded_layer(module: nn.Module) -> str | None:
@@ -196,20 +207,28 @@ def recorded_layer(module: nn.Module) -> str | None:
     return resolve_path(module, spec.layer) if spec and spec.positions else None
 
 
-def layout_of(module: nn.Module, path: str) -> Layout:
-    """Return the layout of a layer's output.
+def recorded_layout(module: nn.Module, path: str) -> Layout | None:
+    """Return the layout of a layer's output by the facts of its network; None without facts.
 
-    It is recorded for the network or for a part of it, such as a library's network inside another.
+    They are recorded for the network or for a part of it, such as a library's network inside
+    another. Layers that no pattern matches are (N,C,h,w) there.
     """
-    parts = path.split(".")
+    parts, found = path.split("."), None
     for depth in range(len(parts)):
         network = module.get_submodule(".".join(parts[:depth]))
         inner = ".".join(parts[depth:])
-        spec = spec_of_module(network)
-        for pattern, rule in spec.layouts if spec else ():
+        if (spec := spec_of_module(network)) is None:
+            continue
+        found = PLAIN
+        for pattern, rule in spec.layouts:
             if re.fullmatch(pattern, inner):
                 return rule(network, inner)
-    return PLAIN
+    return found
+
+
+def layout_of(module: nn.Module, path: str) -> Layout:
+    """Return the recorded layout of a layer's output; (N,C,h,w) if none is recorded."""
+    return recorded_layout(module, path) or PLAIN
 
 
 Layer: TypeAlias = str | nn.Module

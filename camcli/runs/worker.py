@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from camcli.capture.targets import ExplainedText
-from camcli.engine.explain import explain, needs_target_layer, pick_methods, with_target_layer
+from camcli.engine.explain import explain, needs_target_layer, pick_methods
 from camcli.engine.explanation import Explanation
 from camcli.engine.predict import probabilities
+from camcli.engine.survey import with_target_layer
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
 from camcli.models.model import Model

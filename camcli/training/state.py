@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.capture.targets import logits
-from camcli.engine.explain import with_target_layer
+from camcli.engine.survey import with_target_layer
 from camcli.errors import TrainingError, one_line
 from camcli.images.preprocess import Preset, preprocess
 from camcli.models.load import load_for_training

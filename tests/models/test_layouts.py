@@ -225,9 +225,19 @@ def test_cam_requires_a_pooled_head(make: type[nn.Module]) -> None:
         explain(Model(make()), torch.randn(1, 3, 32, 32).double(), "cam", 1)
 
 
-def test_facts_do_not_apply_to_subclasses() -> None:
-    class Subclass(zoo.VisionTransformer):
-        pass
+def test_facts_apply_to_subclasses_with_the_same_forward_pass() -> None:
+    class Same(zoo.VisionTransformer):
+        def extra(self) -> None: ...
 
-    assert spec_of_module(tiny_vit()) is not None
-    assert spec_of_module(Subclass(32, 8, 1, 2, 16, 32)) is None
+    class Pooled(zoo.VisionTransformer):
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.encoder(torch.cat([self.class_token, self._process_input(x)], 1))
+            return self.heads(tokens[:, 1:].mean(1))
+
+    arguments = (32, 8, 2, 2, 16, 32)
+    image = torch.randn(1, 3, 32, 32)
+    assert spec_of_module(Same(*arguments)) is spec_of_module(tiny_vit()) is not None
+    assert explain(Same(*arguments), image).layer == "encoder.layers.encoder_layer_1.ln_1"
+    assert spec_of_module(Pooled(*arguments)) is None
+    shown = explain(Pooled(*arguments), image)
+    assert (shown.layer, shown.maps.shape) == ("encoder", (1, 4, 4))

@@ -50,22 +50,33 @@ def test_facts_agree_with_a_traced_pass(name: str) -> None:
             explain(model, image, "cam", 7)
 
 
-def test_an_unknown_network_of_tokens_has_no_automatic_layer() -> None:
-    """Its only feature map is that of the first layer, which explains nothing."""
+class Tokens(nn.Module):
+    """Tokens from a convolution, of which the head reads the maximum, in the order of `places`."""
 
-    class Tokens(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.cut, self.mix = nn.Conv2d(3, 16, 8, stride=8), nn.LayerNorm(16)
-            self.head = nn.Linear(16, 4)
+    def __init__(self, places: Tensor | None = None) -> None:
+        super().__init__()
+        self.cut, self.mix = nn.Conv2d(3, 16, 8, stride=8), nn.LayerNorm(16)
+        self.head, self.places = nn.Linear(16, 4), places
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.mix(self.cut(x).flatten(2).mT).amax(1))
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.cut(x).flatten(2).mT
+        tokens = tokens if self.places is None else tokens[:, self.places]
+        return self.head(self.mix(tokens).amax(1))
 
-    images = torch.randn(2, 3, 32, 32)
-    with pytest.raises(ModelError, match=r"'cut', into tokens .* use occlusion"):
-        explain(Tokens(), images)
-    assert explain(Tokens(), images, "occlusion", 1).maps.shape == (2, 32, 32)
+
+def test_an_unknown_network_of_tokens_is_explained_at_its_last_tokens() -> None:
+    shown = explain(Tokens(), torch.randn(2, 3, 32, 48))
+    assert (shown.layer, shown.maps.shape) == ("mix", (2, 4, 6))
+
+
+def test_tokens_whose_places_are_not_known_have_no_automatic_layer() -> None:
+    """The only map is that of the first layer, which explains nothing."""
+    net, images = Tokens(torch.randperm(16)), torch.randn(2, 3, 32, 32)
+    with pytest.raises(ModelError, match=r"'cut', into \(1, 16, 16\) at 'mix'.* use occlusion"):
+        explain(net, images)
+    with pytest.raises(ModelError, match=r"'mix' gives \(1, 16, 16\) .* no map with known rows"):
+        explain(net, images, layer="mix")
+    assert explain(net, images, "occlusion", 1).maps.shape == (2, 32, 32)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+"""The survey of a network: its automatic layer, and the layouts of its layers.
+
+A traced forward pass finds them where they are not recorded. Its result is kept for each network,
+so that explaining another batch does not trace again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+from camcli.capture.discover import find_layer_and_head
+from camcli.capture.hooks import borrowed
+from camcli.capture.tracing import Call, trace
+from camcli.errors import ModelError
+from camcli.models.families import recorded_layer, recorded_layout
+from camcli.models.head import Head
+from camcli.models.layouts import PLAIN, Layout
+from camcli.models.model import Model
+
+Key: TypeAlias = tuple[Any, ...]
+_SETTINGS = {bool, int, float, str, type(None)}
+"""The types of the attributes that may decide how a forward pass runs."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The facts from one traced pass.
+
+    `layer` and `head` are as `find_layer_and_head` returns them, or it has raised `refusal`.
+    `layouts` has the layout of each layer that gives a map, and `shapes` the shapes of the other
+    layers' outputs for one image.
+    """
+
+    layer: str | None
+    head: Head | None
+    refusal: str
+    layouts: Mapping[str, Layout]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+@dataclass
+class _Kept:
+    """The surveys of a network, by the inputs, while its structure is the same."""
+
+    structure: Key
+    surveys: dict[Key, Survey] = field(default_factory=dict)
+
+
+_KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
+_MOST = 32
+"""The number of input sizes whose surveys are kept for a network."""
+
+
+def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
+    """Return the model with its automatic layer and its CAM head.
+
+    A traced forward pass over `inputs` finds them where they are not known. Raises ModelError.
+    """
+    if model.layer is not None:
+        return model
+    if (known := recorded_layer(model.module)) is not None:
+        return replace(model, layer=known)
+    found = survey(model.module, inputs)
+    if found.layer is None:
+        raise ModelError(found.refusal)
+    return replace(model, layer=found.layer, head=found.head)
+
+
+def layouts_at(
+    module: nn.Module, paths: Sequence[str], inputs: tuple[Any, ...]
+) -> dict[str, Layout]:
+    """Return the layouts of layers, by their paths. Raises ModelError for one that gives no map."""
+    return {path: _layout_at(module, path, inputs) for path in paths}
+
+
+def _layout_at(module: nn.Module, path: str, inputs: tuple[Any, ...]) -> Layout:
+    if (recorded := recorded_layout(module, path)) is not None:
+        return recorded
+    found = survey(module, inputs)
+    if path in found.layouts:
+        return found.layouts[path]
+    shape = found.shapes.get(path, ())
+    if len(shape) in (3, 4, 5) and max(shape[1:]) > 1:
+        raise ModelError(
+            f"layer '{path}' gives {shape} for an image, which is no map with known rows and "
+            f"columns of the image: choose one of `camcli layers`, or use occlusion"
+        )
+    return PLAIN  # the pass tells what is wrong with this layer
+
+
+def survey(module: nn.Module, inputs: tuple[Any, ...]) -> Survey:
+    """Return the survey of a network for inputs of these sizes, from a traced pass if needed."""
+    structure, key = _structure(module), _sizes(inputs)
+    kept = _KEPT.get(module)
+    if kept is None or kept.structure != structure:
+        kept = _Kept(structure)
+    if key not in kept.surveys:
+        with borrowed(module):
+            found = _surveyed(*trace(module, inputs))
+        if len(kept.surveys) >= _MOST:
+            kept.surveys.clear()
+        kept.surveys[key] = found
+        _KEPT[module] = kept
+    return kept.surveys[key]
+
+
+def _surveyed(calls: Sequence[Call], output: Any) -> Survey:
+    layer, head, refusal = None, None, ""
+    try:
+        layer, head = find_layer_and_head(calls, output)
+    except ModelError as error:
+        refusal = str(error)
+    layouts = {call.path: call.layout for call in calls if call.once and call.layout is not None}
+    shapes = {call.path: tuple(call.output.shape) for call in calls if call.once}
+    return Survey(layer, head, refusal, layouts, shapes)
+
+
+def _sizes(inputs: tuple[Any, ...]) -> Key:
+    return tuple((x.shape[1:], x.dtype, x.device) for x in inputs if isinstance(x, Tensor))
+
+
+def _structure(module: nn.Module) -> Key:
+    """Return what decides how a forward pass runs, except for the weights: parts and settings."""
+    return tuple(
+        (
+            id(part),
+            len(part._forward_hooks) + len(part._forward_pre_hooks),
+            [
+                (name, value)
+                for name, value in vars(part).items()
+                if type(value) in _SETTINGS and name != "training"
+            ],
+        )
+        for part in module.modules()
+    )
