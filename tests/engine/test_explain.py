@@ -182,9 +182,9 @@ def test_a_frozen_backbone_keyword_inputs_and_a_tuple_as_output(
 
 
 def test_invalid_arguments(gap_net: GapNet, images: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"expected images \(N,3,H,W\), got a tensor \(3, 30"):
+    with pytest.raises(ValueError, match=r"expected images \(N,C,H,W\), got a tensor \(3, 30"):
         explain(gap_net, images[0])
-    with pytest.raises(ValueError, match=r"expected images \(N,3,H,W\), got a tensor \(0, 3"):
+    with pytest.raises(ValueError, match=r"expected images \(N,C,H,W\), got a tensor \(0, 3"):
         explain(gap_net, images[:0])
     with pytest.raises(TypeError, match="gives 5 scores for 3 images"):
         explain(gap_net, images, target=lambda output: output[0])
