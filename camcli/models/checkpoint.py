@@ -16,9 +16,9 @@ from torch import Tensor
 from camcli.errors import CamcliWarning, ModelError, one_line
 from camcli.models.unpickle import Placeholder, read_with_placeholders
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 """The keys under which training programs keep a state dict, in order of preference."""
-AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "shadow", "module")
+AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "shadow")
 """The keys of averaged weights, which are used if there are no others."""
 CLASSES = ("class_to_idx", "idx_to_class", "class_names", "classes")
 """The keys under which training programs keep the names of classes, as `read_labels` takes them."""
