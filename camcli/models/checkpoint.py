@@ -27,18 +27,12 @@ _DEPTH = 3
 _WAY_OUT = "save the network's state_dict(), or give its code as --model file.py:factory"
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Return the state dict of a file; see `read_checkpoint`. Raises ModelError."""
-    return read_checkpoint(file)[0]
-
-
 def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], Any]:
     """Return the state dict of a file of torch.save or of a .safetensors file, and its classes.
 
-    The classes are what the file has under one of CLASSES, and None otherwise.
-
     The file may be a checkpoint with a state dict under one of WRAPPERS or AVERAGES. Other objects
-    in it are ignored. Raises ModelError.
+    in it are ignored. The classes are what it has under one of CLASSES, and None otherwise. Raises
+    ModelError.
     """
     try:
         if file.suffix == ".safetensors":

@@ -19,7 +19,7 @@ from torch import Tensor
 from camcli import explain, load
 from camcli.errors import ModelError
 from camcli.images.preprocess import preprocess
-from camcli.models import hub, timm_networks
+from camcli.models import timm_networks
 from camcli.models.load import load_for_training, outline
 from camcli.models.options import ModelOptions
 from tests.support.command import Run, refused
@@ -257,4 +257,3 @@ def test_training_starts_from_random_weights() -> None:
     options = ModelOptions("timm:test_resnet", "none")
     model = load_for_training(options, ["ant", "bee"])
     assert (model.num_classes, model.class_names) == (2, ("ant", "bee"))
-    assert hub.CONFIG == "config.json"
