@@ -167,7 +167,7 @@ def test_arguments_are_passed_on() -> None:
     assert model.name == "timm:test_resnet(num_classes=7, drop_rate=0.1)"
     larger = load("timm:test_vit", "none", arguments={"img_size": 192})
     assert larger.preset.crop == 192
-    with pytest.raises(ModelError, match="--weights says which weights, not checkpoint_path$"):
+    with pytest.raises(ModelError, match=r"--weights says which weights, not checkpoint_path$"):
         load("timm:test_resnet", "none", arguments={"checkpoint_path": "x"})
     with pytest.raises(ModelError, match=r"^model 'timm:test_resnet': timm cannot build it \("):
         load("timm:test_resnet", "none", arguments={"no_such": 1})
