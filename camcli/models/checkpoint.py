@@ -16,9 +16,9 @@ from torch import Tensor
 from camcli.errors import CamcliWarning, ModelError, one_line
 from camcli.models.unpickle import Placeholder, read_with_placeholders
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 """The keys under which training programs keep a state dict, in order of preference."""
-AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "shadow", "module")
+AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "shadow")
 """The keys of averaged weights, which are used if there are no others."""
 CLASSES = ("class_to_idx", "idx_to_class", "class_names", "classes")
 """The keys under which training programs keep the names of classes, as `read_labels` takes them."""
@@ -27,18 +27,12 @@ _DEPTH = 3
 _WAY_OUT = "save the network's state_dict(), or give its code as --model file.py:factory"
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Return the state dict of a file; see `read_checkpoint`. Raises ModelError."""
-    return read_checkpoint(file)[0]
-
-
 def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], Any]:
     """Return the state dict of a file of torch.save or of a .safetensors file, and its classes.
 
-    The classes are what the file has under one of CLASSES, and None otherwise.
-
     The file may be a checkpoint with a state dict under one of WRAPPERS or AVERAGES. Other objects
-    in it are ignored. Raises ModelError.
+    in it are ignored. The classes are what it has under one of CLASSES, and None otherwise. Raises
+    ModelError.
     """
     try:
         if file.suffix == ".safetensors":

@@ -22,10 +22,14 @@ from camcli.models.model import Model
 from camcli.models.options import ModelOptions, with_arguments
 from camcli.models.preprocessing import preset_of_timm
 from camcli.models.skip_init import SkipInit
-from camcli.models.weights import fit, given_weights, random_weights, sha256
+from camcli.models.weights import GivenWeights, fit, given_weights, random_weights, sha256
 
 PREFIX = "timm:"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_RESERVED = frozenset(
+    {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+)
+"""Arguments with which timm would load other weights than those that are recorded."""
 _ERRORS = (RuntimeError, ValueError, TypeError, KeyError, AssertionError, AttributeError)
 """Errors that timm raises for arguments and tags that it does not know."""
 
@@ -37,39 +41,43 @@ def timm_names() -> list[str]:
 
 def load_timm(options: ModelOptions) -> Model:
     """Load a network with the weights of the options. Raises ModelError."""
-    name, given = options.name, given_weights(options)
-    used, digest = random_weights(options.seed), None
+    name, given, labels = options.name, given_weights(options), options.labels
+    if reserved := sorted(_RESERVED & options.arguments.keys()):
+        raise ModelError(f"model '{name}': --weights says which weights, not {reserved[0]}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         if given is not None:
-            module = _build(name, options.arguments)
-            state = match_keys(given.state, module.state_dict(), options.weights)
-            head = state.get(f"{_classifier(module)}.weight")
-            if head is not None and len(head) != module.num_classes:
-                arguments = {"num_classes": len(head), **options.arguments}
-                module = _build(name, arguments)
-            fit(module, state, options.weights, name)
-            used, digest = given.name, given.digest
-        elif options.weights == "DEFAULT":
-            used, file = _published(name)
-            overlay = {"file": str(file), "custom_load": False}
-            module = _build(
-                name, options.arguments, pretrained=True, pretrained_cfg_overlay=overlay
-            )
-            digest = sha256(file)
+            module, used, digest = _with_weights(given, options), given.name, given.digest
+        elif options.weights == "none":
+            module, used = _build(name, options.arguments), random_weights(options.seed)
+            digest = None
         else:
-            module = _build(name, options.arguments)
+            module, used, digest = _pretrained(options)
     model = _described(name, module, options.arguments)
     names = stored_names(given and given.labels, model.num_classes) or model.class_names
-    if options.labels is not None:
-        names = read_labels(options.labels, model.num_classes)
-    return replace(
-        model,
-        name=with_arguments(name, options.arguments),
-        weights=used,
-        weights_hash=digest,
-        class_names=names,
-    )
+    if labels is not None:
+        names = read_labels(labels, model.num_classes)
+    shown = with_arguments(name, options.arguments)
+    return replace(model, name=shown, weights=used, weights_hash=digest, class_names=names)
+
+
+def _with_weights(given: GivenWeights, options: ModelOptions) -> nn.Module:
+    """Build a network for the classes of a state dict, and load it. Raises ModelError."""
+    module = _build(options.name, options.arguments)
+    state = match_keys(given.state, module.state_dict(), options.weights)
+    head = state.get(f"{_classifier(module)}.weight")
+    if head is not None and len(head) != module.num_classes:
+        module = _build(options.name, {"num_classes": len(head), **options.arguments})
+    fit(module, state, options.weights, options.name)
+    return module
+
+
+def _pretrained(options: ModelOptions) -> tuple[nn.Module, str, str]:
+    """Build a network with its published weights; return their name and digest, too."""
+    used, file = _published(options.name)
+    card = {"file": str(file), "custom_load": False}
+    arguments = {"pretrained": True, "pretrained_cfg_overlay": card, **options.arguments}
+    return _build(options.name, arguments), used, sha256(file)
 
 
 def outline_timm(name: str) -> Model:
@@ -132,11 +140,11 @@ def _architecture(name: str) -> str:
     return architecture
 
 
-def _build(name: str, arguments: Mapping[str, Any], **pretrained: Any) -> nn.Module:
+def _build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     timm, architecture = _timm(), _architecture(name)
     try:
         with _without_warnings():
-            module: nn.Module = timm.create_model(architecture, **pretrained, **arguments)
+            module: nn.Module = timm.create_model(architecture, **arguments)
     except _ERRORS as error:
         raise ModelError(f"model '{name}': timm cannot build it ({one_line(error)})") from None
     return module

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from camcli import load
 from camcli.errors import CamcliWarning, ModelError
-from camcli.models.checkpoint import read_tensors
+from camcli.models.checkpoint import read_checkpoint
 from camcli.models.unpickle import _Unpickler
 from tests.support.networks import GapNet, save_weights
 
@@ -144,7 +144,7 @@ def test_parameters_and_views_are_read(tmp_path: Path) -> None:
         "d": both.half(),
     }
     torch.save({"state_dict": content, **foreign()}, tmp_path / "w.ckpt")
-    found = read_tensors(tmp_path / "w.ckpt")
+    found, _ = read_checkpoint(tmp_path / "w.ckpt")
     assert all(torch.equal(found[key], content[key]) for key in content)
     assert not any(value.requires_grad for value in found.values())
 
@@ -170,11 +170,11 @@ def test_no_code_in_a_file_is_run(
         torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
     check(tmp_path / "w0.ckpt", state)
     with pytest.raises(ModelError, match="expected a state_dict"):
-        read_tensors(tmp_path / "w1.ckpt")
+        read_checkpoint(tmp_path / "w1.ckpt")
     assert not any(each.exists() for each in made)
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(hostile))
     with pytest.raises(ModelError, match="not readable"):
-        read_tensors(tmp_path / "plain.pth")
+        read_checkpoint(tmp_path / "plain.pth")
     assert not any(each.exists() for each in made)
 
 

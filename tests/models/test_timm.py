@@ -19,7 +19,7 @@ from torch import Tensor
 from camcli import explain, load
 from camcli.errors import ModelError
 from camcli.images.preprocess import preprocess
-from camcli.models import hub, timm_networks
+from camcli.models import timm_networks
 from camcli.models.load import load_for_training, outline
 from camcli.models.options import ModelOptions
 from camcli.models.preprocessing import read_preset
@@ -70,6 +70,19 @@ def vit_key(key: str) -> str:
     return key
 
 
+def swin_key(key: str) -> str:
+    """Return timm's key of a weight of torchvision's Swin."""
+    key = re.sub(r"^features\.0\.0\.", "patch_embed.proj.", key)
+    key = re.sub(r"^features\.0\.2\.", "patch_embed.norm.", key)
+    key = re.sub(r"^features\.([246])\.", lambda m: f"layers.{int(m[1]) // 2}.downsample.", key)
+    key = re.sub(r"^features\.(\d)\.", lambda m: f"layers.{int(m[1]) // 2}.blocks.", key)
+    return (
+        key.replace(".mlp.0.", ".mlp.fc1.")
+        .replace(".mlp.3.", ".mlp.fc2.")
+        .replace("head.", "head.fc.")
+    )
+
+
 def same(key: str) -> str:
     return key
 
@@ -104,10 +117,20 @@ def test_maps_are_those_of_torchvisions_twin(name: str, tmp_path: Path) -> None:
     assert twin.class_names == model.class_names
 
 
-def test_scores_are_those_of_torchvisions_vit() -> None:
-    model = load("vit_b_32", "none")
-    state = {vit_key(k): v for k, v in model.module.state_dict().items()}
-    twin = load("timm:vit_base_patch32_224", state)
+@pytest.mark.parametrize(
+    ("name", "architecture", "key_of"),
+    [
+        ("vit_b_32", "vit_base_patch32_224", vit_key),
+        ("swin_t", "swin_tiny_patch4_window7_224", swin_key),
+    ],
+)
+def test_scores_are_those_of_torchvisions_twin(
+    name: str, architecture: str, key_of: Callable[[str], str]
+) -> None:
+    model = load(name, "none")
+    whole = model.module.state_dict().items()
+    state = {key_of(k): v for k, v in whole if not k.endswith("relative_position_index")}
+    twin = load(f"timm:{architecture}", state)
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(twin.module(images), model.module(images), rtol=1e-3, atol=1e-4)
 
@@ -154,6 +177,8 @@ def test_arguments_are_passed_on() -> None:
     assert model.name == "timm:test_resnet(num_classes=7, drop_rate=0.1)"
     larger = load("timm:test_vit", "none", arguments={"img_size": 192})
     assert larger.preset.crop == 192
+    with pytest.raises(ModelError, match=r"--weights says which weights, not checkpoint_path$"):
+        load("timm:test_resnet", "none", arguments={"checkpoint_path": "x"})
     with pytest.raises(ModelError, match=r"^model 'timm:test_resnet': timm cannot build it \("):
         load("timm:test_resnet", "none", arguments={"no_such": 1})
 
@@ -244,4 +269,3 @@ def test_training_starts_from_random_weights() -> None:
     options = ModelOptions("timm:test_resnet", "none")
     model = load_for_training(options, ["ant", "bee"])
     assert (model.num_classes, model.class_names) == (2, ("ant", "bee"))
-    assert hub.CONFIG == "config.json"
