@@ -192,7 +192,9 @@ def test_invalid_arguments(gap_net: GapNet, images: Tensor) -> None:
         explain(gap_net, images, target=-1)
     with pytest.raises(ValueError, match="no images given"):
         explain(gap_net, [])
-    with pytest.raises(TypeError, match="expected a tensor, a PIL image or a path, got int"):
+    with pytest.raises(
+        TypeError, match="expected a tensor, an array, a PIL image or a path, got int"
+    ):
         explain(gap_net, 7)
     with pytest.raises(MethodError, match="unknown method 'grad-cam': did you mean 'gradcam', '"):
         explain(gap_net, images, "grad-cam")

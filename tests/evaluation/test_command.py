@@ -16,7 +16,7 @@ from camcli.evaluation import evidence
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.registry import METRICS
 from camcli.models.model import Model
-from tests.support.command import Run, line_of, stderr, stdout
+from tests.support.command import Run, line_of, problems, stderr, stdout
 from tests.support.evaluation import BLOBS, TINY
 from tests.support.files import SHARED
 
@@ -30,7 +30,7 @@ def test_the_table_and_the_files_agree(
     methods = ("--method", "gradcam++", "--method", "guided-backprop", "--method", "gradcam++")
     out = tmp_path / "out"
     found = run("evaluate", photos, *TINY, *QUICK, *methods, "--metric", "all", "--output", out)
-    assert (found.exit_code, found.stderr_bytes) == (0, b"")
+    assert (found.exit_code, problems(found)) == (0, [])
     text = stdout(found)
     rows = ["gradcam++", "guided-backprop", *BASELINES]
     assert line_of(text, "metric").split() == ["metric", "better", "images", *rows]
@@ -93,7 +93,7 @@ def test_an_unreadable_image_is_one_line_and_the_others_are_measured(
     (photos / "2.png").write_bytes(b"nothing")
     found = run("evaluate", photos, *TINY, "--metric", "complexity", "--json")
     assert found.exit_code == 1
-    (line,) = stderr(found).splitlines()
+    (line,) = problems(found)
     assert line == f"Error: {photos}/2.png: not an image that Pillow can read"
     record = json.loads(found.stdout_bytes)
     assert record["images"] == 4
@@ -127,7 +127,7 @@ def test_paths_that_do_not_exist_do_not_count_for_the_limit(run: Run, photos: Pa
     options = (*TINY, "--metric", "complexity", "--limit", 2, "--json")
     found = run("evaluate", photos / "gone.png", photos, photos / "lost.png", *options)
     assert found.exit_code == 1
-    assert [line.rsplit("/", 1)[1] for line in stderr(found).splitlines()] == [
+    assert [line.rsplit("/", 1)[1] for line in problems(found)] == [
         "gone.png: No such file or directory",
         "lost.png: No such file or directory",
     ]
@@ -153,7 +153,7 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     found = run("evaluate", photos, *TINY, *options)
     assert found.exit_code == 2
-    (line,) = stderr(found).splitlines()
+    (line,) = problems(found)
     assert line.startswith("Error: ")
     assert message in line
 

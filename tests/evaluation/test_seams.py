@@ -172,7 +172,7 @@ def test_a_metric_of_annotations_needs_boxes(
 
     add(count, default=True, class_mean=True, top1="toy-top1")
     refused = run("evaluate", annotated, *BLOBS, "--metric", "toy")
-    assert refused.stderr_bytes.startswith(b"Error: metric 'toy' needs annotations")
+    assert b"\nError: metric 'toy' needs annotations" in refused.stderr_bytes
     assert "toy" not in run("evaluate", annotated, *BLOBS).stdout_bytes.decode()
     record = json.loads(run("evaluate", annotated, *BLOBS, *ground_truth, "--json").stdout_bytes)
     found = record["metrics"]["toy"]

@@ -21,6 +21,11 @@ def stderr(found: Result) -> str:
     return (found.stderr_bytes or b"").decode()
 
 
+def problems(found: Result) -> list[str]:
+    """Return the lines of standard error without the note on the preprocessing of a network."""
+    return [one for one in stderr(found).splitlines() if not one.startswith("Note: preprocessing")]
+
+
 def line_of(text: str, start: str) -> str:
     """Return the first line that begins with `start`."""
     return next(line for line in text.splitlines() if line.startswith(start))
@@ -29,6 +34,6 @@ def line_of(text: str, start: str) -> str:
 def refused(found: Result) -> str:
     """Check that a command exited with 2 and wrote one error line, and return its message."""
     assert (found.exit_code, found.stdout_bytes) == (2, b"")
-    (line,) = stderr(found).splitlines()
+    (line,) = problems(found)
     assert line.startswith("Error: ")
     return line.removeprefix("Error: ")
