@@ -2,6 +2,7 @@
 
 In reading order: targets, hooks (a target layer's output becomes a detached leaf, so that a
 backward pass covers the head only), forward (one watched pass), guided, readers, windows, evidence
-(computed on request), perturbed (passes on changed images), incremental (faster occlusion),
-tracing, discover. May import models, render, methods, images and errors.
+(computed on request), perturbed (passes on changed images), incremental (faster occlusion), axes
+and axis_rules (where a layer's cells lie in the image), tracing, discover. May
+import models, render, methods, images and errors.
 """

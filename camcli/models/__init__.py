@@ -2,5 +2,5 @@
 
 In reading order: options, model, sources (one row per source), load; then the sources themselves
 (torchvision_networks, folder, factory) with weights, head, precision and skip_init; then the facts
-(families, layouts); then graph and fold_batchnorm. May import images and errors.
+(families, layouts, axes); then graph and fold_batchnorm. May import images and errors.
 """
