@@ -1,7 +1,7 @@
 """explain(): maps of methods and targets from one watched forward pass, and the model catalogue.
 
-Read `explain`, `explanation` (its result) and `inputs` first. `survey` finds the automatic layer of a
-network and the layouts of its layers. `catalogue` lists networks and their layers. `language/`
+Read `explain`, `explanation` (its result) and `inputs` first. `survey` finds the automatic layer of
+a network and the layouts of its layers. `catalogue` lists networks and their layers. `language/`
 explains networks that answer questions and write captions. May import capture, models, render,
 methods, images and errors.
 """
