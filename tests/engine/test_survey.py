@@ -307,9 +307,8 @@ def test_a_trunk_that_allows_no_graph_is_explained_with_a_warning() -> None:
     net, batch = Block(end), images(32)
     with pytest.warns(CamcliWarning, match="no gradient passes .* the last map that runs"):
         shown = explain(net, batch, "gradcam", CLASS)
-    acts = net(batch) is not None and net.end(net, net.stem(batch).detach()).detach()
     assert shown.layer == "two"
-    assert shown.maps.shape == acts[:, 0].shape
+    assert shown.maps.shape == (2, 16, 16)
 
 
 def test_activations_in_place_behind_an_identity_are_found() -> None:
