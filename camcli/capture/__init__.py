@@ -3,6 +3,6 @@
 In reading order: targets, forms and target_parser, hooks (a target layer's output becomes a
 detached leaf, so that a backward pass covers the head only), forward (one watched pass), guided,
 activations, readers, windows, evidence (computed on request), perturbed (passes on changed images),
-incremental (faster occlusion), tracing, discover. May import models, render, methods, images and
-errors.
+incremental (faster occlusion), axes and axis_rules (where a layer's cells lie in the image),
+tracing, discover. May import models, render, methods, images and errors.
 """

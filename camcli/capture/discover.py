@@ -25,6 +25,9 @@ def find_layer_and_head(calls: Sequence[Call], output: Any) -> tuple[str, Head |
     is not the output of a pooling or dropout. In front of a layer normalisation the gradient is
     orthogonal to each position, so the layer is the normalisation where that can be.
 
+    A pass without a graph does not tell on which layers the score depends. The layer is then the
+    last map to run, with a warning.
+
     A head fits CAM's derivation if the class scores are a linear map of the layer's spatial mean,
     or the spatial mean of a linear map. Both are checked on the values. The head is None if the
     network has none that fits. Raises ModelError.
@@ -51,6 +54,8 @@ def _target_layer(calls: Sequence[Call], output: Any, scores: Tensor | None) -> 
             "found no map of the image's rows and columns that the score depends on in this "
             "network: name a layer, or use occlusion"
         )
+    if score is None:
+        warnings.warn(_NO_GRAPH, CamcliWarning, stacklevel=2)
     cuts = (call for call in reversed(live) if score is None or _is_cut(call, score))
     last = next(cuts, None)
     if last is None:
@@ -92,9 +97,8 @@ def _live(maps: Sequence[Call], score: Tensor | None) -> tuple[list[Call], dict[
     """
     if score is None or not maps:
         return list(maps), {}
-    every = torch.autograd.grad(
-        score, [call.output for call in maps], retain_graph=True, allow_unused=True
-    )
+    outputs = [call.output for call in maps]
+    every = torch.autograd.grad(score, outputs, retain_graph=True, allow_unused=True)
     reached = [(call, call.map_of(g)) for call, g in zip(maps, every, strict=True) if g is not None]
     live = [(call, g) for call, g in reached if g.any()] or reached
     return [call for call, _ in live], {call.path: g for call, g in live}
@@ -196,6 +200,11 @@ def _is_linear_map(module: nn.Module) -> bool:
 
 _ONE_BLOCK = 6
 """The most linear maps and convolutions of a residual block whose sum is no module's output."""
+
+_NO_GRAPH = (
+    "no gradient passes through this whole network: the automatic layer is the last map that runs, "
+    "on which the score may not depend; to choose another, name a layer"
+)
 
 _POOLING_OR_DROPOUT = (
     nn.modules.pooling._MaxPoolNd,

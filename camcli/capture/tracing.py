@@ -55,20 +55,21 @@ class Call:
         return self.layout.to_map(x)
 
 
-def trace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
+def trace(
+    module: nn.Module, inputs: tuple[Any, ...], *, differentiable: bool = True
+) -> tuple[list[Call], Any]:
     """Run the first image through a network, and return the calls of its modules and its output.
 
-    Calls are in the order in which modules finish. Everything that depends on the image is
-    differentiable. Use it inside `borrowed(module)`.
+    Calls are in the order in which modules finish. With `differentiable`, everything that depends
+    on the image has a graph. Use it inside `borrowed(module)`.
     """
     calls: list[Call] = []
     runs: Counter[str] = Counter()
     makers: dict[int, tuple[Any, int, nn.Module]] = {}
     first = [x[:1].detach() if isinstance(x, Tensor) and x.ndim else x for x in inputs]
-    image = next((x for x in first if _is_image(x)), None)
     tracer = AxisTracer()
-    if image is not None:
-        tracer.follow(image.requires_grad_())
+    if (image := next((x for x in first if _is_image(x)), None)) is not None:
+        tracer.follow(image.requires_grad_(differentiable))
 
     def note(path: str, part: nn.Module, given: Any, output: Any) -> Tensor | None:
         runs[path] += 1
@@ -77,16 +78,21 @@ def trace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Call], Any]:
         known, version, maker = makers.get(id(output), (None, 0, part))
         if known is not output or version != output._version:  # else it is passed on as it is
             maker = part
-        with torch.enable_grad():  # the network may disable gradients before this layer
-            live = output if output.requires_grad else output.detach().requires_grad_()
-            passed: Tensor = live.clone()  # which may be changed in place
+        live, passed = _live_copy(output) if differentiable else (output, output)
         makers[id(passed)] = passed, passed._version, maker
         calls.append(_call(path, part, maker, live, given, *_layout(tracer, module, path, live)))
         return passed
 
-    with _noted(module, note), tracer:
+    with _noted(module, note), tracer, torch.set_grad_enabled(differentiable):
         output = module(*cloned(first))
     return [replace(call, once=runs[call.path] == 1) for call in calls], output
+
+
+def _live_copy(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an output with a graph, and a copy of it that the network may change in place."""
+    with torch.enable_grad():  # the network may disable gradients before this layer
+        live = output if output.requires_grad else output.detach().requires_grad_()
+        return live, live.clone()
 
 
 def _is_image(x: Any) -> bool:

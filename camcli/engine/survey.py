@@ -31,9 +31,9 @@ _SETTINGS = {bool, int, float, str, type(None)}
 class Survey:
     """The facts from one traced pass.
 
-    `layer` and `head` are as `find_layer_and_head` returns them, or it has raised `refusal`.
-    `layouts` has the layout of each layer that gives a map, and `shapes` the shapes of the other
-    layers' outputs for one image.
+    `layer` and `head` are as `find_layer_and_head` returns them, or it has raised `refusal`. All
+    three are empty if they were not searched for. `layouts` has the layout of each layer that gives
+    a map, and `shapes` the shapes of all layers' outputs for one image.
     """
 
     layer: str | None
@@ -65,7 +65,7 @@ def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
         return model
     if (known := recorded_layer(model.module)) is not None:
         return replace(model, layer=known)
-    found = survey(model.module, inputs)
+    found = survey(model.module, inputs, search=True)
     if found.layer is None:
         raise ModelError(found.refusal)
     return replace(model, layer=found.layer, head=found.head)
@@ -93,28 +93,49 @@ def _layout_at(module: nn.Module, path: str, inputs: tuple[Any, ...]) -> Layout:
     return PLAIN  # the pass tells what is wrong with this layer
 
 
-def survey(module: nn.Module, inputs: tuple[Any, ...]) -> Survey:
-    """Return the survey of a network for inputs of these sizes, from a traced pass if needed."""
-    structure, key = _structure(module), _sizes(inputs)
+def survey(module: nn.Module, inputs: tuple[Any, ...], *, search: bool = False) -> Survey:
+    """Return the survey of a network for inputs of these sizes, from a traced pass if needed.
+
+    `search` also searches for the automatic layer and the head, which takes a backward pass.
+    """
+    structure, sizes = _structure(module), _sizes(inputs)
     kept = _KEPT.get(module)
-    if kept is None or kept.structure != structure:
-        kept = _Kept(structure)
-    if key not in kept.surveys:
+    if kept is None or kept.structure != structure or len(kept.surveys) >= _MOST:
+        kept = _KEPT[module] = _Kept(structure)
+    known = kept.surveys.get((*sizes, True)) or (
+        None if search else kept.surveys.get((*sizes, False))
+    )
+    if known is None:
         with borrowed(module):
-            found = _surveyed(*trace(module, inputs))
-        if len(kept.surveys) >= _MOST:
-            kept.surveys.clear()
-        kept.surveys[key] = found
-        _KEPT[module] = kept
-    return kept.surveys[key]
+            known = _searched(module, inputs) if search else _traced(module, inputs)
+        kept.surveys[(*sizes, search)] = known
+    return known
 
 
-def _surveyed(calls: Sequence[Call], output: Any) -> Survey:
-    layer, head, refusal = None, None, ""
+def _searched(module: nn.Module, inputs: tuple[Any, ...]) -> Survey:
+    """Survey a network by a pass with a graph; without one where the network does not allow it."""
     try:
-        layer, head = find_layer_and_head(calls, output)
+        calls, output = trace(module, inputs)
+        return _surveyed(calls, *_search(calls, output))
+    except RuntimeError:  # such as an operation in place that is valid without a graph only
+        calls, output = trace(module, inputs, differentiable=False)
+        return _surveyed(calls, *_search(calls, output))
+
+
+def _traced(module: nn.Module, inputs: tuple[Any, ...]) -> Survey:
+    return _surveyed(trace(module, inputs, differentiable=False)[0])
+
+
+def _search(calls: Sequence[Call], output: Any) -> tuple[str | None, Head | None, str]:
+    try:
+        return *find_layer_and_head(calls, output), ""
     except ModelError as error:
-        refusal = str(error)
+        return None, None, str(error)
+
+
+def _surveyed(
+    calls: Sequence[Call], layer: str | None = None, head: Head | None = None, refusal: str = ""
+) -> Survey:
     layouts = {call.path: call.layout for call in calls if call.once and call.layout is not None}
     shapes = {call.path: tuple(call.output.shape) for call in calls if call.once}
     return Survey(layer, head, refusal, layouts, shapes)

@@ -211,24 +211,26 @@ def recorded_layout(module: nn.Module, path: str) -> Layout | None:
     """Return the layout of a layer's output by the facts of its network; None without facts.
 
     They are recorded for the network or for a part of it, such as a library's network inside
-    another. Layers that no pattern matches are (N,C,h,w) there.
+    another. Layers that no pattern matches are (N,C,h,w) there, unless a part of another origin has
+    replaced them.
     """
-    parts, found = path.split("."), None
-    for depth in range(len(parts)):
-        network = module.get_submodule(".".join(parts[:depth]))
-        inner = ".".join(parts[depth:])
+    parts = path.split(".")
+    owners = [module.get_submodule(".".join(parts[:depth])) for depth in range(len(parts) + 1)]
+    found = None
+    for depth, network in enumerate(owners[:-1]):
         if (spec := spec_of_module(network)) is None:
             continue
-        found = PLAIN
+        inner = ".".join(parts[depth:])
+        if all(_is_of_library(part) for part in owners[depth + 1 :]):
+            found = PLAIN
         for pattern, rule in spec.layouts:
             if re.fullmatch(pattern, inner):
                 return rule(network, inner)
     return found
 
 
-def layout_of(module: nn.Module, path: str) -> Layout:
-    """Return the recorded layout of a layer's output; (N,C,h,w) if none is recorded."""
-    return recorded_layout(module, path) or PLAIN
+def _is_of_library(part: nn.Module) -> bool:
+    return type(part).__module__.partition(".")[0] in ("torch", "torchvision", "transformers")
 
 
 Layer: TypeAlias = str | nn.Module

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from camcli.capture.hooks import borrowed, gradient, tapped
 from camcli.capture.targets import logits
+from camcli.engine.survey import layouts_at
 from camcli.methods.registry import METHODS, Method
-from camcli.models.families import layout_of
 from camcli.models.precision import at_least_float32
 
 TRAINABLE_METHODS: Mapping[str, Method] = {
@@ -65,7 +65,8 @@ def scores_and_maps(
 
     With `differentiable`, the maps can be trained on through the activations and their gradients.
     """
-    with tapped(module, layer, layout_of(module, layer)) as tap:
+    layout = layouts_at(module, [layer], (images,))[layer]
+    with tapped(module, layer, layout) as tap:
         scores = logits(module(images))
     assert tap.acts is not None
     label_scores = scores.gather(1, labels[:, None])[:, 0]

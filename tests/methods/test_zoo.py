@@ -22,7 +22,7 @@ from camcli.capture.hooks import borrowed
 from camcli.capture.tracing import trace
 from camcli.capture.windows import Window
 from camcli.errors import MethodError
-from camcli.models.families import family, layout_of, model_names, recorded_layer
+from camcli.models.families import family, model_names, recorded_layer, recorded_layout
 from camcli.models.layouts import Layout
 from camcli.models.torchvision_networks import without_weights
 
@@ -111,7 +111,9 @@ def map_shape_of(model: Model, images: Tensor) -> tuple[int, int]:
     if recorded_layer(model.module) is None:  # a trace cannot find the layer of a transformer
         assert find_layer_and_head(calls, output) == (model.layer, model.head)
     (output,) = (call.output for call in calls if call.path == model.layer)
-    height, width = layout_of(model.module, model.layer or "").to_map(output).shape[2:]
+    layout = recorded_layout(model.module, model.layer or "")
+    assert layout is not None
+    height, width = layout.to_map(output).shape[2:]
     return height, width
 
 

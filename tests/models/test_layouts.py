@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from camcli import Model, explain
 from camcli.capture.hooks import borrowed, tapped
 from camcli.errors import MethodError, ModelError
-from camcli.models.families import layout_of, spec_of_module
+from camcli.models.families import recorded_layout, spec_of_module
+from camcli.models.layouts import PLAIN
 
 
 def tiny_vit() -> nn.Module:
@@ -43,7 +44,7 @@ def tiny_convnext() -> nn.Module:
 
 def map_of(net: nn.Module, image: Tensor, layer: str) -> Tensor:
     """Return the layer's map (N,C,h,w), and check that reading it does not change the scores."""
-    with borrowed(net), tapped(net, layer, layout_of(net, layer)) as tap:
+    with borrowed(net), tapped(net, layer, recorded_layout(net, layer) or PLAIN) as tap:
         scores = net(image)
     torch.testing.assert_close(scores, net(image), rtol=1e-12, atol=1e-14)
     assert tap.acts is not None
@@ -241,3 +242,15 @@ def test_facts_apply_to_subclasses_with_the_same_forward_pass() -> None:
     assert spec_of_module(Pooled(*arguments)) is None
     shown = explain(Pooled(*arguments), image)
     assert (shown.layer, shown.maps.shape) == ("encoder", (1, 4, 4))
+
+
+def test_a_replaced_part_has_no_recorded_layout() -> None:
+    class Own(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.movedim(1, 3)
+
+    net = zoo.resnet18(num_classes=4)
+    assert recorded_layout(net, "layer4") is PLAIN
+    net.layer4.append(Own())
+    assert recorded_layout(net, "layer4.2") is None
+    assert recorded_layout(net, "layer4.1") is PLAIN
