@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camcli.errors import ModelError, one_line, unknown
 from camcli.images.preprocess import Preset
 from camcli.models.checkpoint import is_state
+from camcli.models.factory import preset_for
 from camcli.models.folder import CARD, read_card, with_files
 from camcli.models.head import count_classes, replace_classifier
+from camcli.models.labels import read_labels
 from camcli.models.model import Model
 from camcli.models.options import Labels, ModelOptions, PreprocessOptions
 from camcli.models.precision import PRECISIONS
@@ -26,7 +28,7 @@ GIVEN = "given"
 
 
 def load(
-    name: str = "mini",
+    name: str | nn.Module = "mini",
     weights: str | Path | Mapping[str, Tensor] = "DEFAULT",
     *,
     labels: Labels | None = None,
@@ -37,9 +39,12 @@ def load(
     activation: str = "auto",
     preset: Preset | None = None,
 ) -> Model:
-    """Load a network by name.
+    """Load a network by name, or wrap a module.
 
-    `name` is one that a source in `sources.SOURCES` accepts: `mini`, the bundled model; a
+    A module is used as it is, with its weights and on its device: only `labels`, `activation` and
+    `preset` apply. Its mode does not matter.
+
+    `name` is otherwise one that a source in `sources.SOURCES` accepts: `mini`, the bundled model; a
     torchvision model; a folder written by `camcli train`, with its own weights, preprocessing and
     class names; `timm:NAME`; `hf:NAME` or a folder that `save_pretrained` wrote; or
     `package.module:factory` or `path/to/file.py:factory`, a function or class that is imported and
@@ -59,6 +64,11 @@ def load(
     independent labels. `none`: values without probabilities, as of a regression. `auto` is softmax
     for several values; explaining one value then raises TargetError. Raises ModelError.
     """
+    if isinstance(name, nn.Module):
+        if (weights, device, seed, precision, arguments) != ("DEFAULT", "cpu", 0, "fp32", None):
+            raise ValueError("a module is used as it is: expected no weights, device or arguments")
+        options = ModelOptions(type(name).__name__, labels=labels, activation=activation)
+        return _wrapped(name, options, preset)
     state = None
     if isinstance(weights, Mapping):
         if not is_state(weights):
@@ -77,6 +87,21 @@ def load(
     )
     model = load_model(options)
     return model if preset is None else replace(model, preset=preset, preset_from="given")
+
+
+def _wrapped(module: nn.Module, options: ModelOptions, preset: Preset | None) -> Model:
+    """Return a Model of a module, which stays as it is. Raises ModelError."""
+    count = count_classes(module)
+    own, preset_from = preset_for(module)
+    model = Model(
+        module=module,
+        name=options.name,
+        preset=preset or own,
+        preset_from="given" if preset else preset_from,
+        class_names=None if options.labels is None else read_labels(options.labels, count),
+        num_classes=count,
+    )
+    return _with_activation(model, options)
 
 
 def load_model(

@@ -157,7 +157,7 @@ def two_branches() -> nn.Module:
 
 def test_images_have_the_channels_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(grey(), preset=Preset(mean=(0.5,), std=(0.5,)))
-    monkeypatch.setattr(catalogue, "outline", lambda _: model)
+    monkeypatch.setattr(catalogue, "outline", lambda *_: model)
     assert [layer.path for layer in catalogue.list_layers("grey") if layer.auto] == ["last"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from camcli.capture.discover import find_layer_and_head
 from camcli.capture.hooks import borrowed
 from camcli.capture.tracing import trace
 from camcli.errors import MethodError, ModelError
+from camcli.images.preprocess import Preset
 from camcli.models.families import find_layer
 from camcli.models.load import pick_device
-from tests.support.networks import NO_CAM, ZOO
+from tests.support.files import SAMPLES
+from tests.support.networks import NO_CAM, ZOO, GapNet
 
 LAYERS = {
     "resnet18": ("layer4", (512, 7, 7)),
@@ -125,3 +128,26 @@ def test_unknown_names_are_refused() -> None:
 def test_guided_backpropagation_of_mobilenet_v2_does_not_warn() -> None:
     """ReLU6 is guided like a ReLU, and MobileNetV2 has no other activation."""
     explain(load("mobilenet_v2", "none"), torch.randn(1, 3, 64, 64), "guided-backprop", 1)
+
+
+def test_a_module_is_used_as_it_is() -> None:
+    module = GapNet().train()
+    before = copy.deepcopy(module.state_dict())
+    names = ["a", "b", "c", "d", "e"]
+    preset = Preset((40, 48), None)
+    model = load(module, labels=names, preset=preset)
+    assert model.module is module
+    assert (model.name, model.class_names, model.num_classes) == ("GapNet", tuple(names), 5)
+    assert (model.preset, model.preset_from) == (preset, "given")
+    shown = explain(model, SAMPLES / "dog.jpg", target="c")
+    assert shown.names == ("c",)
+    assert module.training
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+    assert load(module).preset_from == "assumed"
+    assert load(module, labels={"e": 4, "d": 3, "c": 2, "b": 1, "a": 0}).class_names == tuple(names)
+    assert load(module, activation="sigmoid").activation == "sigmoid"
+    with pytest.raises(ModelError, match="labels: 2 names, the model has 5 classes"):
+        load(module, labels=["a", "b"])
+    for wrong in ({"weights": "none"}, {"weights": before}, {"device": "meta"}, {"arguments": {}}):
+        with pytest.raises(ValueError, match="a module is used as it is"):
+            load(module, **wrong)
