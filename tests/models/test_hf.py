@@ -20,6 +20,7 @@ from camcli import explain, load
 from camcli.engine.catalogue import list_layers
 from camcli.errors import ModelError
 from camcli.images.preprocess import preprocess
+from camcli.models.head import classifier
 from camcli.models.hf_preprocessing import preset_of
 from camcli.models.load import outline
 from camcli.models.preprocessing import read_preset
@@ -133,6 +134,95 @@ TWINS = {
     ),
 }
 """For each network of torchvision: configuration, class and keys in transformers, and a layer."""
+
+
+def vit_key(key: str) -> str:
+    """Return transformers' key of a weight of torchvision's ViT."""
+    for old, new in (
+        ("class_token", "vit.embeddings.cls_token"),
+        ("conv_proj.", "vit.embeddings.patch_embeddings.projection."),
+        ("encoder.pos_embedding", "vit.embeddings.position_embeddings"),
+        ("encoder.ln.", "vit.layernorm."),
+        ("heads.head.", "classifier."),
+        ("encoder.layers.encoder_layer_", "vit.layers."),
+        (".ln_1.", ".layernorm_before."),
+        (".ln_2.", ".layernorm_after."),
+        (".self_attention.in_proj_", ".attention.qkv."),
+        (".self_attention.out_proj.", ".attention.o_proj."),
+        (".mlp.0.", ".mlp.fc1."),
+        (".mlp.3.", ".mlp.fc2."),
+    ):
+        key = key.replace(old, new)
+    return key
+
+
+def swin_key(key: str) -> str:
+    """Return transformers' key of a weight of torchvision's Swin."""
+    key = re.sub(r"^features\.0\.0\.", "swin.embeddings.patch_embeddings.projection.", key)
+    key = re.sub(r"^features\.0\.2\.", "swin.embeddings.norm.", key)
+    layer = "swin.encoder.layers"
+    key = re.sub(
+        r"^features\.([246])\.", lambda m: f"{layer}.{int(m[1]) // 2 - 1}.downsample.", key
+    )
+    key = re.sub(r"^features\.(\d)\.", lambda m: f"{layer}.{int(m[1]) // 2}.blocks.", key)
+    key = re.sub(r"^norm\.", "swin.layernorm.", key)
+    for old, new in (
+        ("head.", "classifier."),
+        (".norm1.", ".layernorm_before."),
+        (".norm2.", ".layernorm_after."),
+        (".attn.proj.", ".attention.o_proj."),
+        (".attn.relative_position_bias_table", ".attention.R.relative_position_bias_table"),
+        (".attn.", ".attention."),
+        (".mlp.0.", ".mlp.fc1."),
+        (".mlp.3.", ".mlp.fc2."),
+        (".R.", ".relative_position_bias."),
+    ):
+        key = key.replace(old, new)
+    return key
+
+
+def split(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict in which queries, keys and values have weights of their own."""
+    parts: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if ".qkv." in key:
+            for name, part in zip("qkv", value.chunk(3), strict=True):
+                parts[key.replace(".qkv.", f".{name}_proj.")] = part
+        else:
+            parts[key] = value
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "arguments", "key_of"),
+    [
+        ("vit_b_32", "ViT", {"patch_size": 32, "layer_norm_eps": 1e-6}, vit_key),
+        ("swin_t", "Swin", {}, swin_key),
+    ],
+)
+def test_automatic_maps_are_those_of_torchvisions_twin(
+    name: str, architecture: str, arguments: Any, key_of: Any, tmp_path: Path
+) -> None:
+    """The patches before the last attention of ViT, and the last windows of Swin."""
+    model = load(name, "none")
+    with torch.no_grad():  # torchvision begins with a head of zeros
+        classifier(model.module)[1].normal_(std=0.1, generator=torch.Generator().manual_seed(0))
+    config = getattr(transformers, f"{architecture}Config")(num_labels=1000, **arguments)
+    net = getattr(transformers, f"{architecture}ForImageClassification")(config)
+    state = split(convert(model.module.state_dict(), key_of))
+    known = {k: v for k, v in state.items() if not k.endswith("relative_position_index")}
+    missing = net.load_state_dict(known, strict=False)
+    assert not missing.unexpected_keys
+    assert all("relative_position_index" in key for key in missing.missing_keys)
+    twin = load(str(write(tmp_path / name, net, transformers.ViTImageProcessor())))
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    for method in ("gradcam", "hirescam"):
+        peaks = []
+        for target in ("3", "not:3"):
+            one, two = (explain(one, images, method, target).maps for one in (model, twin))
+            peaks.append(float(one.abs().max()))
+            torch.testing.assert_close(two, one, rtol=0, atol=1e-4 * peaks[-1])
+        assert max(peaks) > 0, "the evidence for or against the class"
 
 
 @pytest.mark.parametrize("name", TWINS)

@@ -20,6 +20,7 @@ from camcli import explain, load
 from camcli.errors import ModelError
 from camcli.images.preprocess import preprocess
 from camcli.models import timm_networks
+from camcli.models.head import classifier
 from camcli.models.load import load_for_training, outline
 from camcli.models.options import ModelOptions
 from camcli.models.preprocessing import read_preset
@@ -124,15 +125,25 @@ def test_maps_are_those_of_torchvisions_twin(name: str, tmp_path: Path) -> None:
         ("swin_t", "swin_tiny_patch4_window7_224", swin_key),
     ],
 )
-def test_scores_are_those_of_torchvisions_twin(
+def test_automatic_maps_are_those_of_torchvisions_twin(
     name: str, architecture: str, key_of: Callable[[str], str]
 ) -> None:
+    """The patches before the last attention of ViT, and the last windows of Swin."""
     model = load(name, "none")
+    with torch.no_grad():  # torchvision begins with a head of zeros
+        classifier(model.module)[1].normal_(std=0.1, generator=torch.Generator().manual_seed(0))
     whole = model.module.state_dict().items()
     state = {key_of(k): v for k, v in whole if not k.endswith("relative_position_index")}
     twin = load(f"timm:{architecture}", state)
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(twin.module(images), model.module(images), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(twin.module(images), model.module(images), rtol=1e-3, atol=1e-3)
+    for method in ("gradcam", "hirescam"):
+        peaks = []
+        for target in ("3", "not:3"):
+            one, two = (explain(net, images, method, target).maps for net in (model, twin))
+            peaks.append(float(one.abs().max()))
+            torch.testing.assert_close(two, one, rtol=0, atol=1e-4 * peaks[-1])
+        assert max(peaks) > 0, "the evidence for or against the class"
 
 
 PRESETS = ("resnet18", "convnext_tiny", "vit_base_patch32_clip_224", "mobilenetv3_large_100")
