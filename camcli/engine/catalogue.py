@@ -25,9 +25,9 @@ from camcli.capture.tracing import map_shapes
 from camcli.engine.survey import with_target_layer
 from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
-from camcli.models.load import outline
+from camcli.models.load import load_model, outline
 from camcli.models.model import Model
-from camcli.models.options import PreprocessOptions
+from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.models.preprocessing import with_preprocessing
 from camcli.models.sources import SOURCES, find_source
 
@@ -154,8 +154,11 @@ def list_layers(
 
     `name` and `arguments` are as for `camcli.load`. Raises ModelError.
     """
-    model = with_preprocessing(outline(name, arguments), preprocessing)
-    if model.layer is None and model.device.type != "meta":
+    model = outline(name, arguments)
+    if model.layer is None and model.device.type == "meta":  # a trace follows values
+        model = load_model(ModelOptions(name, "none", arguments=arguments or {}))
+    model = with_preprocessing(model, preprocessing)
+    if model.layer is None:
         with suppress(ModelError):  # the layers are listed all the same, and none is marked
             model = with_target_layer(model, (_image_for(model),))
     return list(_layers(model))

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from camcli import explain, load
+from camcli.engine.catalogue import list_layers
 from camcli.errors import ModelError
 from camcli.images.preprocess import preprocess
 from camcli.models import timm_networks
@@ -180,6 +181,17 @@ def test_other_channels_are_assumed() -> None:
     model = load("timm:test_resnet", "none", arguments={"in_chans": 1})
     assert (model.preset.mean, model.preset.std) == ((0.0,), (1.0,))
     assert model.preset_from == "assumed"
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("test_vit", "blocks.5.norm1"), ("test_resnet", "layer4")]
+)
+def test_the_automatic_layer_is_marked(name: str, layer: str) -> None:
+    """It is the one that an explanation uses."""
+    model = load(f"timm:{name}", "none")
+    images = torch.rand(1, 3, *model.preset.shape, generator=torch.Generator().manual_seed(0))
+    assert explain(model, images).layer == layer
+    assert [one.path for one in list_layers(f"timm:{name}") if one.auto] == [layer]
 
 
 def test_arguments_are_passed_on() -> None:
