@@ -192,7 +192,8 @@ target_option = texts_option(
     "T",
     "What to explain; repeatable: pred (the best class), topK (the K-th best class), a class "
     "index or a class name. Before a class, finer: contrasts it with similar classes, and not: "
-    "shows the evidence against it. Of a regression, score or -score.",
+    "shows the evidence against it. p>0.5 is each class above this probability. Of a regression, "
+    "score or -score.",
     "pred",
 )
 
