@@ -31,7 +31,7 @@ class MetricEvidence:
     `shape` is that of a batch, or of a single photo for evidence of an annotation. `options` are
     the fields of Protocol that decide it. `randomizes` is True if taking it replaces the network's
     weights for a while. `of_class` is True if it is a probability or a rank of the class, which the
-    values of a regression do not have.
+    values of a regression do not have. `package` is one that the extra `evaluate` installs.
     """
 
     name: str
@@ -41,14 +41,15 @@ class MetricEvidence:
     place: EvidencePlace = "image"
     randomizes: bool = False
     of_class: bool = False
+    package: str | None = None
 
 
 _MASKING = ("masking", "normalize")
 _INSERTION, _DELETION = ("insertion_fill", "curve_steps"), ("deletion_fill", "curve_steps")
-_NOISE = ("road_noise",)
 _GRID = ("min_confidence", "grid_image_size")
 
 _of_class = partial(MetricEvidence, of_class=True)
+_imputed = partial(_of_class, options=("road_noise",), package="scipy")
 
 _KINDS = (
     MetricEvidence("mask", "N H W", "the map in [0, 1] at input size", ("normalize",)),
@@ -59,8 +60,8 @@ _KINDS = (
     MetricEvidence("mask_of_masked", "N H W", "`mask` for the image times `mask`", _MASKING),
     _of_class("insertion_curve", "N S", "Y while top pixels replace the fill", _INSERTION),
     _of_class("deletion_curve", "N S", "Y while the fill replaces top pixels", _DELETION),
-    _of_class("road_morf", "N S", "1 while the class is predicted, top pixels first", _NOISE),
-    _of_class("road_lerf", "N S", "1 while the class is predicted, top pixels last", _NOISE),
+    _imputed("road_morf", "N S", "1 while the class is predicted, top pixels first"),
+    _imputed("road_lerf", "N S", "1 while the class is predicted, top pixels last"),
     MetricEvidence("occlusion_map", "N H W", "the occlusion map", ("window", "stride")),
     MetricEvidence(
         "randomized_correlation",
@@ -192,6 +193,12 @@ class Metric:
     def needs_class(self) -> bool:
         """Whether it measures a probability or a rank of the class."""
         return any(METRIC_EVIDENCE[name].of_class for name in self.needs)
+
+    @property
+    def packages(self) -> set[str]:
+        """The packages of the extra `evaluate` that it needs."""
+        kinds = (METRIC_EVIDENCE[name] for name in self.needs)
+        return {kind.package for kind in kinds if kind.package}
 
     @property
     def summary(self) -> str:

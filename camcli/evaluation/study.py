@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from torch import Tensor
 
@@ -55,6 +56,7 @@ class Study:
     def check(self) -> None:
         """Raise CamcliError for methods, metrics and targets that no image can have."""
         pick_methods(self.methods)
+        self._check_packages()
         if self.model.task != "classification":
             raise MethodError(
                 f"{self.model.name} is a {self.model.task} network: metrics need the probability "
@@ -74,6 +76,15 @@ class Study:
                 f"target '{self.target}': metrics need the probability of a class; expected "
                 f"pred, topK, a class index or name, or score for a regression"
             )
+
+    def _check_packages(self) -> None:
+        for name in self.metrics:
+            for package in METRICS[name].packages:
+                if find_spec(package) is None:
+                    raise MethodError(
+                        f"metric '{name}' needs {package}, which is not installed: "
+                        "pip install 'camcli[evaluate]'"
+                    )
 
     def _check_without_probabilities(self) -> None:
         for name in self.metrics:

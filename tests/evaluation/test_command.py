@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,18 @@ def test_the_table_and_the_files_agree(
         for b in rows:
             shares = win[a][b], win[b][a]
             assert shares == (None, None) if a == b else sum(shares) == pytest.approx(100)
+
+
+@pytest.mark.parametrize("name", ["road", "road-least"])
+def test_road_without_scipy_is_refused_at_once(
+    name: str, run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    found = run("evaluate", photos, *TINY, "--metric", name, "--metric", "deletion")
+    assert (found.exit_code, stdout(found)) == (2, "")
+    message = f"metric '{name}' needs scipy, which is not installed: pip install 'camcli[evaluate]'"
+    assert problems(found) == [f"Error: {message}"]
+    assert run("evaluate", photos, *TINY, "--metric", "deletion").exit_code == 0
 
 
 def test_results_do_not_depend_on_batches_but_on_the_seed(run: Run, photos: Path) -> None:
