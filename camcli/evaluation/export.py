@@ -9,7 +9,7 @@ from typing import Any
 
 from camcli import __version__
 from camcli.evaluation.baselines import BASELINES
-from camcli.evaluation.intervals import LEVEL, RESAMPLES
+from camcli.evaluation.intervals import BOOTSTRAP_IMAGES, LEVEL, RESAMPLES, Estimate
 from camcli.evaluation.registry import METRICS
 from camcli.evaluation.scores import Scores
 from camcli.evaluation.study import Study
@@ -37,7 +37,7 @@ def metrics_record(summary: Summary) -> dict[str, Any]:
                 "better": METRICS[name].better,
                 "unit": "percent" if METRICS[name].percent else None,
                 "source": METRICS[name].source,
-                "rows": {row: _without_nan(asdict(one)) for row, one in column.items()},
+                "rows": {row: _estimate(one) for row, one in column.items()},
                 "by_class": summary.class_means.get(name),
             }
             for name, column in summary.estimates.items()
@@ -98,10 +98,15 @@ def _options(study: Study) -> dict[str, Any]:
         "batch_size": study.inputs.batch_size,
         "methods": list(study.methods),
         "controls": list(BASELINES),
-        "interval": {"level": LEVEL, "resamples": RESAMPLES},
+        "interval": {
+            "level": LEVEL,
+            "bootstrap_images": BOOTSTRAP_IMAGES,
+            "resamples": RESAMPLES,
+        },
         "protocol": asdict(study.protocol),
     }
 
 
-def _without_nan(estimate: dict[str, Any]) -> dict[str, Any]:
-    return {k: finite(v) if isinstance(v, float) else v for k, v in estimate.items()}
+def _estimate(one: Estimate) -> dict[str, Any]:
+    fields = {**asdict(one), "interval": one.interval}
+    return {k: finite(v) if isinstance(v, float) else v for k, v in fields.items()}

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.intervals import Estimate
 from camcli.evaluation.registry import METRICS
-from camcli.evaluation.scores import Scores
 from camcli.evaluation.summary import Summary
 from camcli.methods.registry import METHODS
 
@@ -43,9 +42,9 @@ def markdown_table(summary: Summary) -> str:
     return "\n".join(parts)
 
 
-def conditions(scores: Scores) -> str:
-    """Return one line with the options that decide these metrics."""
-    study = scores.study
+def conditions(summary: Summary) -> str:
+    """Return one line with the options that decide these metrics, and the kinds of interval."""
+    study = summary.scores.study
     metrics = [METRICS[name] for name in study.metrics]
     evidence = {name for metric in metrics for name in metric.needs}
     if any("occluded" in METHODS[name].needs for name in study.methods):
@@ -59,6 +58,9 @@ def conditions(scores: Scores) -> str:
     parts.append(f"fit {study.inputs.fit}")
     options = study.protocol.deciding(evidence).items()
     parts += [f"{name.replace('_', '-')} {v}" for name, v in options if v is not None]
+    of_rows = (one.interval for column in summary.estimates.values() for one in column.values())
+    kinds = sorted({kind for kind in of_rows if kind})
+    parts += [f"intervals {' and '.join(kinds)}"] if kinds else []
     return f"Measured with {', '.join(parts)}."
 
 
@@ -70,7 +72,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     if "unsure" in marks:
         yield "~ better than the baselines on average, but not significantly on these images"
     yield from summary.remarks
-    yield conditions(summary.scores)
+    yield conditions(summary)
 
 
 def _lines(summary: Summary) -> Iterator[list[str]]:

@@ -122,7 +122,7 @@ function showEvaluation({ summary, columns, rows, plots }) {
     create("td", { textContent: row.images }),
     ...row.cells.map(([text, verdict]) => create("td", { textContent: text, className: verdict ?? "" })),
   ));
-  const legend = "Means with bootstrap intervals. Red: no better than a control that ignores the network. "
+  const legend = "Means with 95 % intervals. Red: no better than a control that ignores the network. "
     + "Amber: better on average, but too few images to be certain.";
   byId("evaluation").append(create(
     "details", {},

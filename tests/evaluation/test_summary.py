@@ -7,7 +7,7 @@ import torch
 
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.export import metrics_record
-from camcli.evaluation.intervals import bootstrap, estimates
+from camcli.evaluation.intervals import estimates
 from camcli.evaluation.plots import _round_ticks, plots
 from camcli.evaluation.summary import Summary
 from camcli.evaluation.table import terminal_table
@@ -90,16 +90,20 @@ def test_columns_that_do_not_fit_follow_below() -> None:
     )
 
 
-def test_bootstrap_intervals_have_the_width_of_theory() -> None:
-    values = np.random.default_rng(0).normal(5, 2, (1, 400))
-    ((low, high),) = bootstrap(values, 0)
-    half = 1.96 * values.std() / 20
-    assert abs(low - (values.mean() - half)) < 0.03
-    assert abs(high - (values.mean() + half)) < 0.03
-    assert np.isnan(bootstrap(np.empty((2, 0)), 0)).all()
-    assert np.isnan(bootstrap(values[:, :1], 0)).all(), "one image has no interval"
-    assert np.array_equal(bootstrap(values, 0), bootstrap(values, 0))
-    assert not np.array_equal(bootstrap(values, 0), bootstrap(values, 1))
+def test_the_table_and_the_json_name_the_kind_of_interval() -> None:
+    names = {1: None, 2: "Student's t", 39: "Student's t", 40: "bootstrap"}
+    for images, name in names.items():
+        values = np.random.default_rng(0).random((3, images))
+        summary = Summary(scores_of(["cam"], {"insertion": values}))
+        (last,) = terminal_table(summary).splitlines()[-1:]
+        assert last.endswith(f"seed 0, intervals {name}." if name else "seed 0."), images
+        record = metrics_record(summary)
+        assert record["metrics"]["insertion"]["rows"]["cam"]["interval"] == name
+        assert record["interval"] == {"level": 0.95, "bootstrap_images": 40, "resamples": 2000}
+    values[0, 1:] = np.nan
+    values[1, 2:] = np.nan
+    last = terminal_table(Summary(scores_of(["cam"], {"insertion": values}))).splitlines()[-1]
+    assert last.endswith("seed 0, intervals Student's t and bootstrap.")
 
 
 def test_the_table_explains_marks_and_prints_remarks() -> None:
