@@ -25,6 +25,7 @@ from camcli.evaluation.protocol import (
     GRID_IMAGE_SIZES,
     MASKINGS,
     NORMALIZATIONS,
+    NORMALIZE_ORDERS,
     Protocol,
 )
 from camcli.evaluation.registry import METRICS, default_metrics
@@ -91,6 +92,11 @@ evaluate_options = stack(
         Name("normalization", NORMALIZATIONS),
         "How a map is scaled to [0, 1]: its positive part by the maximum (max), or from minimum to "
         "maximum (minmax).",
+    ),
+    _protocol(
+        "normalize_order",
+        Name("order", NORMALIZE_ORDERS),
+        "Whether a map is scaled after upsampling to the input's size, or before.",
     ),
     _protocol(
         "gradient_sign",

@@ -253,8 +253,11 @@ class MapEvidence:
         return perturbation.pixel_order(self.raw_map)
 
     def _mask(self, raw: Tensor) -> Tensor:
-        scaled = perturbation.normalize(raw, self.batch.runner.protocol.normalize)
-        return perturbation.upsample(scaled, self.batch.shape)
+        protocol, shape = self.batch.runner.protocol, self.batch.shape
+        if protocol.normalize_order == "before-upsampling":
+            scaled = perturbation.normalize(raw, protocol.normalize)
+            return perturbation.upsample(scaled, shape)
+        return perturbation.normalize(perturbation.upsample(raw, shape), protocol.normalize)
 
     def _replacing(self, before: Tensor, after: Tensor) -> Tensor:
         """Return the class probability as the pixels of `before` become those of `after` (N,S)."""

@@ -12,6 +12,9 @@ MASKINGS = ("black", "mean")
 """The colour that a masked pixel fades to: black, or the mean colour."""
 NORMALIZATIONS = ("max", "minmax")
 """How a map is scaled to [0, 1]: its positive part by its maximum, or from minimum to maximum."""
+NORMALIZE_ORDERS = ("after-upsampling", "before-upsampling")
+"""Whether a map is scaled at the size of the input or at its own. The published code of Score-CAM
+does the former for all methods, that of Grad-CAM++ the latter."""
 GRADIENT_SIGNS = ("abs", "positive")
 """The part of an image of signed gradients that is summed over the colours."""
 FILLS = ("blur", "mean", "black")
@@ -31,6 +34,7 @@ class Protocol:
 
     masking: str = "black"
     normalize: str = "max"
+    normalize_order: str = "after-upsampling"
     gradient_sign: str = "abs"
     insertion_fill: str = "blur"
     deletion_fill: str = "mean"

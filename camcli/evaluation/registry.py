@@ -44,7 +44,8 @@ class MetricEvidence:
     package: str | None = None
 
 
-_MASKING = ("masking", "normalize")
+_NORMALIZE = ("normalize", "normalize_order")
+_MASKING = ("masking", *_NORMALIZE)
 _INSERTION, _DELETION = ("insertion_fill", "curve_steps"), ("deletion_fill", "curve_steps")
 _GRID = ("min_confidence", "grid_image_size")
 
@@ -52,7 +53,7 @@ _of_class = partial(MetricEvidence, of_class=True)
 _imputed = partial(_of_class, options=("road_noise",), package="scipy")
 
 _KINDS = (
-    MetricEvidence("mask", "N H W", "the map in [0, 1] at input size", ("normalize",)),
+    MetricEvidence("mask", "N H W", "the map in [0, 1] at input size", _NORMALIZE),
     MetricEvidence("raw_map", "N H W", "the unscaled map at input size, possibly signed"),
     _of_class("probability", "N", "Y, the class probability on the image"),
     _of_class("masked_probability", "N", "O, the same on the image times `mask`", _MASKING),

@@ -157,10 +157,11 @@ def draw_box(pixels: Pixels, box: Sequence[int]) -> None:
 def place_map(values: MapArray, crop: Crop, shape: tuple[int, int]) -> MapArray:
     """Return the positive part of a map, scaled to [0, 1], in its crop of the original (H,W).
 
-    `shape` is the original's (H,W). The rest of the array is zero.
+    The map is resized first, as in CAM (Zhou et al. 2016, arXiv:1512.04150). `shape` is the
+    original's (H,W). The rest of the array is zero.
     """
     canvas = np.zeros(shape, np.float32)
-    canvas[crop.slices] = _level(values, crop, signed=False)
+    canvas[crop.slices] = normalise(np.asarray(cv2.resize(values, crop.size)), signed=False)
     return canvas
 
 

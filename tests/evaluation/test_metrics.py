@@ -142,6 +142,20 @@ def test_road_imputes_the_highest_or_the_lowest_pixels(
             assert sorted(map(tuple, hole.nonzero().tolist())) == sorted(removed)
 
 
+@pytest.mark.parametrize("row", ["cam", "random"])  # a signed and an unsigned map
+def test_maps_are_scaled_after_upsampling_or_before(batch: BatchEvidence, row: str) -> None:
+    for i, mask in enumerate(batch.by_row[row].mask):
+        slow = SlowEvidence(batch, row, i)
+        assert mask.numpy() == pytest.approx(slow.mask, abs=1e-9)
+        assert mask.max() == (1 if slow.map.max() > 0 else 0)
+    runner = replace(batch.runner, protocol=replace(PROTOCOL, normalize_order="before-upsampling"))
+    before = BatchEvidence(runner, batch.images, batch.numbers).by_row[row].mask.numpy()
+    for i in range(3):
+        raw = SlowEvidence(batch, row, i).raw
+        scaled = np.maximum(raw, 0) / max(raw.max(), 1e-300)
+        assert before[i] == pytest.approx(bilinear(scaled, *before[i].shape), abs=1e-9)
+
+
 def test_every_option_changes_its_metric(gap_net: GapNet, images: Tensor) -> None:
     def values(name: str, **options: object) -> Array:
         protocol = Protocol(**{"curve_steps": 9, **options})  # type: ignore
@@ -151,6 +165,7 @@ def test_every_option_changes_its_metric(gap_net: GapNet, images: Tensor) -> Non
     for name, options in (
         ("average-drop", {"masking": "mean"}),
         ("complexity", {"normalize": "minmax"}),
+        ("complexity", {"normalize_order": "before-upsampling"}),
         ("insertion", {"insertion_fill": "black"}),
         ("deletion", {"deletion_fill": "blur"}),
         ("deletion", {"curve_steps": 3}),

@@ -55,6 +55,14 @@ def test_a_placed_map_lies_in_its_crop() -> None:
     assert (found[0, 10], found[-1, 29]) == (0, 1)
 
 
+def test_a_placed_map_is_clipped_and_scaled_after_resizing() -> None:
+    values = np.array([[-3, 1]], np.float32)
+    (found,) = place_map(values, Crop(0, 0, 8, 1), (1, 8))
+    between = np.linspace(-2.5, 0.5, 4)
+    assert found == pytest.approx(np.maximum([-3, -3, *between, 1, 1], 0))
+    assert place_map(values, Crop(0, 0, 1, 1), (1, 1)).max() == 0, "the mean is negative"
+
+
 def test_heat_is_red_and_lies_in_the_crop() -> None:
     pixels = np.full((*SHAPE, 3), 128, np.uint8)
     drawn = overlay(pixels, hot_corner(), CROP, Style("jet"), signed=False).astype(int)

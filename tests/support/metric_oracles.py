@@ -36,7 +36,7 @@ class SlowEvidence:
         raw = torch.from_numpy(self.raw)[None, None]
         self.map = interpolate(raw, self.image.shape[1:], mode="bilinear")[0, 0].numpy()
         self.pixels = sorted(np.ndindex(*self.map.shape), key=lambda p: (-self.map[p], p))
-        self.mask = bilinear(np.maximum(self.raw, 0) / max(self.raw.max(), 1e-300), *self.map.shape)
+        self.mask = masking(self.raw, *self.map.shape)
         pixels = self.image * STD + MEAN
         self.masked_image: Array = (pixels * self.mask - MEAN) / STD
         self.probability = self.probabilities(self.image)[self.label]
@@ -100,6 +100,12 @@ def bilinear(values: Array, height: int, width: int) -> Array:
     return found
 
 
+def masking(raw: Array, height: int, width: int) -> Array:
+    """Upsample a map, then take the positive part and divide by the maximum."""
+    positive = np.maximum(bilinear(raw, height, width), 0)
+    return np.asarray(positive / (positive.max() or 1))
+
+
 def blurred(image: Array) -> Array:
     """Blur by RISE's kernel: 11 x 11, sigma 5, zero padding; its code blurs a point to get it."""
     point = np.zeros((11, 11))
@@ -161,7 +167,7 @@ def slow_sanity(slow: SlowEvidence) -> float:
 
 def slow_coherency(slow: SlowEvidence) -> float:
     raw = slow.explained(slow.masked_image, slow.net)
-    other = bilinear(np.maximum(raw, 0) / max(raw.max(), 1e-300), slow.height, slow.width)
+    other = masking(raw, slow.height, slow.width)
     flat = slow.mask.std() == 0 or other.std() == 0
     return 0 if flat else 50 * (np.corrcoef(slow.mask.ravel(), other.ravel())[0, 1] + 1)
 
