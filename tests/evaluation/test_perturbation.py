@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from camcli.evaluation import perturbation
 from camcli.evaluation.correlation import pearson, ranks, spearman
-from camcli.evaluation.randomization import cascading_randomization, parameter_groups
+from camcli.evaluation.randomization import cascading_randomization
 from camcli.images.preprocess import Preset
 from tests.support.metric_oracles import MEAN, STD
 from tests.support.networks import GapNet
@@ -66,14 +66,3 @@ def test_randomization_restores_the_original_tensors(gap_net: GapNet) -> None:
     for name, tensor in gap_net.state_dict().items():
         assert tensor.data_ptr() == before[name][0]
         assert tensor.equal(before[name][1])
-
-
-def test_randomization_starts_at_the_logits_and_reaches_every_layer(gap_net: GapNet) -> None:
-    (first, second) = parameter_groups(gap_net, 2)
-    assert [id(p) for p in first] == [id(p) for p in gap_net.fc.parameters()]
-    assert len(first) + len(second) == len(list(gap_net.parameters()))
-    deep = nn.Sequential(*(nn.Linear(2, 2) for _ in range(20)))
-    found = parameter_groups(deep, 7)
-    assert len(found) == 7
-    assert sum(map(len, found)) == 40
-    assert len(found[0]) == 2
