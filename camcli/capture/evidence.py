@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from camcli.capture import perturbed
+from camcli.capture.endings import own_output
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, gradient
 from camcli.capture.targets import Target, WeightedClasses
@@ -77,7 +78,8 @@ class TargetEvidence:
 
     def score_of(self, output: Any, which: Tensor) -> Tensor:
         """Return the score (M,) in another output, whose rows are images `which` (M,)."""
-        read = output if self.target.raw else self.run.watch.reader(output, which)
+        reader = self.run.watch.reader
+        read = own_output(output) if self.target.raw else reader(output, which)
         return self.target.select(which).score(read)
 
     @property
@@ -284,4 +286,4 @@ class Evidence:
 
 def _output_for(run: Pass, target: Target) -> Any:
     """Return the output of the pass in the form that a target's score takes."""
-    return run.output if target.raw else run.reading
+    return own_output(run.output) if target.raw else run.reading

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camcli.capture.endings import rerun_ended
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, cloned, tapped
 from camcli.capture.readers import Reader
@@ -43,6 +44,8 @@ class Watch:
 class Pass:
     """One watched forward pass over a batch: its `taps`, and its `output` with its `reading`.
 
+    The output is Ended for a network that ends in a softmax or sigmoid.
+
     `inputs` are the model's positional arguments. The first image batch (N,C,H,W) among them is the
     `image` that Guided Backpropagation differentiates and that occlusion and Score-CAM change. Use
     a pass inside `borrowed(module)`.
@@ -51,11 +54,12 @@ class Pass:
     def __init__(self, watch: Watch, inputs: tuple[Any, ...]) -> None:
         self.watch = watch
         self.inputs = tuple(_detached(x) if isinstance(x, Tensor) else x for x in inputs)
-        self.rule = GuidedReLU()
         self.taps: list[Tap] = []
         if watch.guided:
             self.image.requires_grad_()
-        self.output = self._forward()
+        self.output = watch.reader.run(watch.module, self._forward)
+        if watch.guided:
+            self.rule.check()
 
     @property
     def size(self) -> int:
@@ -110,7 +114,12 @@ class Pass:
                 arguments[position] = images
             elif isinstance(x, Tensor) and x.ndim and len(x) == self.size:
                 arguments[position] = x[which]
-        return self.watch.module(*arguments)
+        return self.run(*arguments)
+
+    def run(self, *arguments: Any) -> Any:
+        """Return the network's output for other arguments, in the form of `output`."""
+        watch = self.watch
+        return rerun_ended(self.output, lambda: watch.module(*arguments), watch.reader.values_in)
 
     @cached_property
     def _position(self) -> int:
@@ -121,7 +130,7 @@ class Pass:
         raise ValueError(f"no image batch (N,C,H,W) of a floating type among the inputs: {given}")
 
     def _forward(self) -> Any:
-        watch = self.watch
+        watch, self.rule = self.watch, GuidedReLU()
         with ExitStack() as stack:
             self.taps = [
                 stack.enter_context(tapped(watch.module, path, watch.layouts.get(path, PLAIN)))
@@ -129,10 +138,7 @@ class Pass:
             ]
             if watch.guided:
                 stack.enter_context(self.rule)
-            output = watch.module(*cloned(self.inputs))
-        if watch.guided:
-            self.rule.check()
-        return output
+            return watch.module(*cloned(self.inputs))
 
 
 def _detached(x: Tensor) -> Tensor:

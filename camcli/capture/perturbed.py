@@ -86,7 +86,7 @@ def ablated(run: Pass, tap: Tap, score: Scorer) -> Tensor:
 
     def scores(factors: Tensor) -> Tensor:
         with scaled(run.watch.module, tap.path, factors, tap.layout):
-            return score(run.watch.module(*cloned(run.inputs)), every)
+            return score(run.run(*cloned(run.inputs)), every)
 
     factors = 1 - torch.eye(acts.shape[1], dtype=acts.dtype, device=acts.device)
     at_once = max(1, _COPIES // acts.numel())

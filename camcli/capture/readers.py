@@ -7,16 +7,18 @@ networks, is the best class only in an image where no other class wins a pixel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camcli.capture.activations import Activation, find_activation
-from camcli.capture.targets import logits
+from camcli.capture.endings import LOG_SOFTMAX, SIGMOID, SOFTMAX, Ended, run_ended
+from camcli.capture.targets import logits, own_logits
 from camcli.errors import TargetError
 from camcli.models.model import Model
 
@@ -103,6 +105,42 @@ class Reader:
             return detected(output, self.classes)
         return valued(output, self.activation) if self.task == "classification" else output
 
+    @property
+    def endings(self) -> frozenset[str]:
+        """The functions whose input is the score where a network ends in them; see `endings`."""
+        if self.task == "segmentation":
+            return frozenset({SOFTMAX, LOG_SOFTMAX})
+        return ENDINGS[self.activation] if self.task == "classification" else frozenset()
+
+    def values_in(self, output: Any) -> Tensor | None:
+        """Return the values of classes in an output, (N,K) or (N,K,H,W); None if it has none."""
+        if self.task == "segmentation":
+            return dense_scores(output)
+        try:
+            return own_logits(output)
+        except TargetError:
+            return None
+
+    def run(self, module: nn.Module, forward: Callable[[], Any]) -> Any:
+        """Return the output of a forward pass of a network, as Ended if it ends in `endings`."""
+        return run_ended(module, forward, self.values_in, self.endings)
+
+    def read(self, module: nn.Module, images: Tensor) -> Any:
+        """Run a network on images, and return the reading of its output."""
+        return self(self.run(module, lambda: module(images)))
+
+
+ENDINGS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "auto": frozenset({SOFTMAX, LOG_SOFTMAX, SIGMOID}),
+        "softmax": frozenset({SOFTMAX, LOG_SOFTMAX}),
+        "sigmoid": frozenset({SIGMOID}),
+        "none": frozenset(),
+    }
+)
+"""The functions at the end of a network that each activation in `models.options.ACTIVATIONS` takes
+for itself. The values of a network that ends in another one are scores."""
+
 
 def reader_of(model: Model, regions: Tensor | None = None) -> Reader:
     """Return the reader of a model's outputs, for `regions` (N,4) of a segmentation network."""
@@ -115,18 +153,27 @@ def valued(output: Any, activation: str) -> Any:
         values = logits(output)
     except TargetError:  # a target that is a function or a class of its own may read the output
         return output
+    several = values.shape[1] > 1
+    if activation == "auto" and several and isinstance(output, Ended) and output.kind == SIGMOID:
+        activation = "sigmoid"
     return ValuesReading(values, find_activation(activation, values.shape[1]))
 
 
+def dense_scores(output: Any) -> Tensor:
+    """Return class scores for every pixel, (N,K,H,W): an output, or its `out` or `logits`."""
+    dense: Tensor = output["out"] if isinstance(output, Mapping) else output
+    return output.logits if isinstance(output, Ended) else dense
+
+
 def segmented(output: Any, regions: Tensor | None = None) -> Reading:
-    """Read class scores for every pixel, (N,K,H,W), or a mapping that holds them as `out`.
+    """Read class scores for every pixel, (N,K,H,W), in an output.
 
     A class's score is the sum of its scores over the pixels where it is the best class
     (Vinogradova et al. 2020, Seg-Grad-CAM, arXiv:2002.11434, eq. 2), or over `regions` (N,4). Its
     probability is the mean over the same pixels. Its ranking is the number of pixels that it wins.
     Raises TargetError for a single class, whose softmax would be 1 everywhere.
     """
-    dense = output["out"] if isinstance(output, Mapping) else output
+    dense = dense_scores(output)
     if dense.shape[1] < 2:
         raise TargetError(
             "the segmentation network gives one score for each pixel: expected one for each of 2 "

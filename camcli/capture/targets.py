@@ -225,11 +225,16 @@ def logits(output: Any) -> Tensor:
     One score for each image (N,) becomes (N,1). Half precision is converted to float32. Raises
     TargetError where there are no class scores.
     """
+    return at_least_float32(own_logits(output))
+
+
+def own_logits(output: Any) -> Tensor:
+    """Return the class scores (N,K) in a model's output, in its precision. Raises TargetError."""
     scores = getattr(output, "logits", output)
     if isinstance(scores, tuple | list) and scores:
         scores = scores[0]
     if isinstance(scores, Tensor) and scores.ndim in (1, 2):
-        return at_least_float32(scores if scores.ndim == 2 else scores[:, None])
+        return scores if scores.ndim == 2 else scores[:, None]
     given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     raise TargetError(
         f"the model returns {given}, not class scores (N,K): give a function as the target"

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from camcli.capture.axes import AxisTracer
+from camcli.capture.endings import LastCalls, seen_ending
 from camcli.capture.hooks import borrowed, cloned
+from camcli.capture.readers import Reader
 from camcli.models.families import recorded_layout
 from camcli.models.layouts import Layout, from_axes
 
@@ -56,12 +58,17 @@ class Call:
 
 
 def trace(
-    module: nn.Module, inputs: tuple[Any, ...], *, differentiable: bool = True
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    reader: Reader | None = None,
+    *,
+    differentiable: bool = True,
 ) -> tuple[list[Call], Any]:
     """Run the first image through a network, and return the calls of its modules and its output.
 
-    Calls are in the order in which modules finish. With `differentiable`, everything that depends
-    on the image has a graph. Use it inside `borrowed(module)`.
+    Calls are in the order in which modules finish. With a `reader`, the output is Ended for a
+    network that ends in a softmax or sigmoid. With `differentiable`, everything that depends on the
+    image has a graph. Use it inside `borrowed(module)`.
     """
     calls: list[Call] = []
     runs: Counter[str] = Counter()
@@ -83,8 +90,11 @@ def trace(
         calls.append(_call(path, part, maker, live, given, *_layout(tracer, module, path, live)))
         return passed
 
-    with _noted(module, note), tracer, torch.set_grad_enabled(differentiable):
+    last = LastCalls()
+    with _noted(module, note), tracer, last, torch.set_grad_enabled(differentiable):
         output = module(*cloned(first))
+    if reader is not None:
+        output = seen_ending(last, output, reader.values_in, reader.endings)
     return [replace(call, once=runs[call.path] == 1) for call in calls], output
 
 
@@ -173,7 +183,7 @@ def map_shapes(
 
 @contextmanager
 def _noted(module: nn.Module, note: Note) -> Iterator[None]:
-    """Call `note` after each run of each part of a network inside."""
+    """Call `note` after each run of each part of a network inside, except for scripted parts."""
 
     def hook_of(path: str) -> Callable[..., Tensor | None]:
         def hook(part: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Tensor | None:
@@ -184,7 +194,7 @@ def _noted(module: nn.Module, note: Note) -> Iterator[None]:
     handles = [
         part.register_forward_hook(hook_of(path), with_kwargs=True)
         for path, part in module.named_modules()
-        if path
+        if path and not isinstance(part, torch.jit.ScriptModule)
     ]
     try:
         yield

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from camcli.capture.discover import find_layer_and_head
 from camcli.capture.hooks import borrowed
+from camcli.capture.readers import Reader, reader_of
 from camcli.capture.tracing import Call, trace
 from camcli.errors import ModelError
 from camcli.models.families import recorded_layer, recorded_layout
@@ -65,7 +66,7 @@ def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
         return model
     if (known := recorded_layer(model.module)) is not None:
         return replace(model, layer=known)
-    found = survey(model.module, inputs, search=True)
+    found = survey(model.module, inputs, reader_of(model))
     if found.layer is None:
         raise ModelError(found.refusal)
     return replace(model, layer=found.layer, head=found.head)
@@ -93,32 +94,33 @@ def _layout_at(module: nn.Module, path: str, inputs: tuple[Any, ...]) -> Layout:
     return PLAIN  # the pass tells what is wrong with this layer
 
 
-def survey(module: nn.Module, inputs: tuple[Any, ...], *, search: bool = False) -> Survey:
+def survey(module: nn.Module, inputs: tuple[Any, ...], reader: Reader | None = None) -> Survey:
     """Return the survey of a network for inputs of these sizes, from a traced pass if needed.
 
-    `search` also searches for the automatic layer and the head, which takes a backward pass.
+    With the `reader` of the network's outputs, it also searches for the automatic layer and the
+    head, which takes a backward pass.
     """
     structure, sizes = _structure(module), _sizes(inputs)
     kept = _KEPT.get(module)
     if kept is None or kept.structure != structure or len(kept.surveys) >= _MOST:
         kept = _KEPT[module] = _Kept(structure)
-    known = kept.surveys.get((*sizes, True)) or (
-        None if search else kept.surveys.get((*sizes, False))
-    )
+    endings = reader and reader.endings
+    fitting = (one for (of, _), one in kept.surveys.items() if of == sizes)
+    known = kept.surveys.get((sizes, endings)) if reader else next(fitting, None)
     if known is None:
         with borrowed(module):
-            known = _searched(module, inputs) if search else _traced(module, inputs)
-        kept.surveys[(*sizes, search)] = known
+            known = _searched(module, inputs, reader) if reader else _traced(module, inputs)
+        kept.surveys[sizes, endings] = known
     return known
 
 
-def _searched(module: nn.Module, inputs: tuple[Any, ...]) -> Survey:
+def _searched(module: nn.Module, inputs: tuple[Any, ...], reader: Reader) -> Survey:
     """Survey a network by a pass with a graph; without one where the network does not allow it."""
     try:
-        calls, output = trace(module, inputs)
+        calls, output = trace(module, inputs, reader)
         return _surveyed(calls, *_search(calls, output))
     except RuntimeError:  # such as an operation in place that is valid without a graph only
-        calls, output = trace(module, inputs, differentiable=False)
+        calls, output = trace(module, inputs, reader, differentiable=False)
         return _surveyed(calls, *_search(calls, output))
 
 

@@ -153,12 +153,12 @@ class BatchEvidence:
         queue = torch.cartesian_prod(
             torch.arange(len(self.images), device=device), torch.arange(steps, device=device)
         )
-        module, read = self.runner.model.module, reader_of(self.runner.model)
+        module, reader = self.runner.model.module, reader_of(self.runner.model)
         found = []
         with borrowed(module), torch.inference_mode():
             for index, step in (c.unbind(1) for c in torch.split(queue, self.runner.batch_size)):
                 images = perturb(index, step).contiguous(memory_format=torch.channels_last)
-                found.append(getattr(read(module(images)), part))
+                found.append(getattr(reader.read(module, images), part))
         return torch.cat(found).view(len(self.images), steps, -1)
 
 

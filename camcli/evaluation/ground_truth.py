@@ -75,7 +75,7 @@ def explained_classes(
 ) -> list[int]:
     """Return the class that the target selects for each image (N,3,H,W). Raises AnnotationError."""
     with borrowed(model.module), torch.no_grad():
-        output = reader_of(model)(model.module(images))
+        output = reader_of(model).read(model.module, images)
     if target != ANNOTATED:
         (resolved,) = parse_target(target, model.class_names, model.num_classes).resolve(output)
         assert resolved.classes is not None  # Study.check refuses other targets

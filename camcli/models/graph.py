@@ -6,7 +6,7 @@ import copy
 import itertools
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import fx, nn
@@ -15,9 +15,10 @@ from torch.nn.modules import module as every_module
 _TRACING = threading.Lock()
 
 
-def operations(module: nn.Module) -> fx.Interpreter | None:
+def operations(module: nn.Module, without: Collection[str] = ()) -> fx.Interpreter | None:
     """Trace a network into operations that run on its own weights; None if that is not possible.
 
+    The last operation with one of the names `without` is left out, as is a module of that name.
     It is not possible if the forward pass depends on values, writes to a tensor, or has hooks. The
     network is not changed: a copy is traced that shares its weights.
     """
@@ -39,7 +40,9 @@ def operations(module: nn.Module) -> fx.Interpreter | None:
             node.kwargs = {**node.kwargs, "inplace": False}
         if node.op == "call_method" and node.target == "view":
             node.target = "reshape"  # a view fails if patches are not contiguous
-    return None if any(map(_writes, graph.nodes)) else fx.Interpreter(root, graph=graph)
+    if any(map(_writes, graph.nodes)) or (without and not _leave_out(graph, root, without)):
+        return None
+    return fx.Interpreter(root, graph=graph)
 
 
 def apply(network: fx.Interpreter, node: fx.Node, value: Callable[[fx.Node], Any]) -> Any:
@@ -79,7 +82,26 @@ def _is_hooked(module: nn.Module) -> bool:
     )
 
 
+def _leave_out(graph: fx.Graph, root: nn.Module, names: Collection[str]) -> bool:
+    """Leave out the last operation with one of the names; return whether there was one."""
+    plain = {name.replace("_", "") for name in names}
+    for node in reversed(graph.nodes):
+        if node.op == "call_module":
+            name = type(root.get_submodule(str(node.target))).__name__.lower()
+        else:
+            name = _name(node).replace("_", "")
+        if name in plain and node.op != "output":
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            graph.erase_node(node)
+            return True
+    return False
+
+
+def _name(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
 def _writes(node: fx.Node) -> bool:
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    name = _name(node)
     called = node.op in ("call_function", "call_method")
     return called and ((name.endswith("_") and not name.endswith("__")) or name == "setitem")

@@ -62,7 +62,8 @@ def load(
     `activation` says what the network's values are. `softmax`: scores of classes of which one is
     true. `sigmoid`: the logit of class 1 against class 0, or one logit for each of several
     independent labels. `none`: values without probabilities, as of a regression. `auto` is softmax
-    for several values; explaining one value then raises TargetError. Raises ModelError.
+    for several values; explaining one value then raises TargetError. The values are those before a
+    softmax or sigmoid of this kind that the network ends in. Raises ModelError.
     """
     if isinstance(name, nn.Module):
         if (weights, device, seed, precision, arguments) != ("DEFAULT", "cpu", 0, "fp32", None):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +33,14 @@ class Flat(GapNet):
     def forward(self, x): return super().forward(x)[:, 0]
 
 def three(): return GapNet(3)
+
+def softmaxed(): return nn.Sequential(GapNet(3), nn.Softmax(1))
+
+def unsoftmaxed(): return nn.Sequential(GapNet(3), nn.Identity())
+
+class SigmoidAtEnd(GapNet):
+    def __init__(self): super().__init__(1)
+    def forward(self, x): return super().forward(x).sigmoid()
 
 def twin():
     """Return `one` with the logits 0 and z."""
@@ -230,3 +239,38 @@ def test_metrics_of_a_sigmoid_equal_those_of_its_twin(run: Run, nets: str) -> No
     for name, column in json.loads(stdout(expected))["metrics"].items():
         for row, one in json.loads(stdout(found))["metrics"][name]["rows"].items():
             assert one["mean"] == pytest.approx(column["rows"][row]["mean"], rel=1e-4)
+
+
+ENDED = pytest.mark.parametrize(
+    ("factory", "twin", "activation"),
+    [("softmaxed", "unsoftmaxed", "auto"), ("SigmoidAtEnd", "one", "sigmoid")],
+)
+
+
+@ENDED
+def test_a_network_that_ends_in_its_activation_equals_its_twin(
+    run: Run, nets: str, factory: str, twin: str, activation: str
+) -> None:
+    """No second softmax: neither in the rows and maps, nor in the metrics of changed images."""
+    methods = ("--method", "gradcam", "--method", "cam", "--method", "occlusion")
+    own = ("explain", "in", "--activation", activation, *methods, "--save", "map")
+    metrics = ("--metric", "average-drop", "--metric", "deletion", "--metric", "road", "--json")
+    rows, columns = [], []
+    for name in (factory, twin):
+        found = run(*own, "--model", f"{nets}:{name}", "--output", name)
+        assert found.exit_code == 0, stderr(found)
+        rows.append(manifest(Path(name)))
+        measured = run(
+            *("evaluate", "in", *metrics, "--target", 1, "--activation", activation),
+            *("--model", f"{nets}:{name}"),
+        )
+        assert measured.exit_code == 0, stderr(measured)
+        columns.append(json.loads(stdout(measured))["metrics"])
+    for one, other in zip(*rows, strict=True):
+        assert one["score"] == pytest.approx(other["score"], rel=1e-4)
+        assert one["probability"] == pytest.approx(other["probability"], rel=1e-4)
+        maps = (np.load(Path(name) / row["map"]) for name, row in ((factory, one), (twin, other)))
+        np.testing.assert_allclose(*maps, rtol=1e-4, atol=1e-6)
+    for name, column in columns[0].items():
+        for row, one in column["rows"].items():
+            assert one["mean"] == pytest.approx(columns[1][name]["rows"][row]["mean"], rel=1e-4)

@@ -338,9 +338,9 @@ def traces(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     found: list[nn.Module] = []
     trace = survey.trace
 
-    def counted(module: nn.Module, inputs: tuple[Any, ...], **options: bool) -> Any:
+    def counted(module: nn.Module, *arguments: Any, **options: bool) -> Any:
         found.append(module)
-        return trace(module, inputs, **options)
+        return trace(module, *arguments, **options)
 
     monkeypatch.setattr(survey, "trace", counted)
     return found

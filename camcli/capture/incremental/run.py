@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn.functional import pad
 
+from camcli.capture.endings import FUNCTIONS, Ended, own_output
 from camcli.capture.forward import Pass
 from camcli.capture.incremental.planning import Plan, make_plan
 from camcli.capture.incremental.regions import Span
@@ -41,10 +42,11 @@ def find_plan(run: Pass, covered: Callable[[Tensor, Tensor, Tensor], Tensor]) ->
 
     `covered` returns images `which` (B,) with the window at `row` (B,) and `column` (B,).
     """
-    tensors = len(run.inputs) == 1 and isinstance(run.output, Tensor)
+    tensors = len(run.inputs) == 1 and isinstance(own_output(run.output), Tensor)
     if not tensors or run.watch.reader.task != "classification":
         return None
-    if (network := operations(run.watch.module)) is None:
+    ending = FUNCTIONS if isinstance(run.output, Ended) else ()
+    if (network := operations(run.watch.module, ending)) is None:
         return None
     rows, columns = map(_span, run.coverage)
     effort = run.size + _CHECKED + 1  # passes to find and check a plan, and to keep maps
@@ -65,6 +67,7 @@ def _agrees(plan: Plan, run: Pass, covered: Callable[[Tensor, Tensor, Tensor], T
     which = torch.zeros_like(row)
     images = covered(which, row, column)
     expected = run.output_of(images, which)
+    expected = expected.logits if isinstance(expected, Ended) else expected
     found = PatchRunner(plan, run.image[:1])(images, which, row, column)
     if not isinstance(found, Tensor) or found.shape != expected.shape:
         return False
@@ -96,7 +99,10 @@ class PatchRunner:
             self._drop_used(node, values)
 
     def __call__(self, images: Tensor, _: Tensor, row: Tensor, column: Tensor) -> Any:
-        """Return the output for images (B,C,H,W) covered at `row` (B,) and `column` (B,)."""
+        """Return the output for images (B,C,H,W) covered at `row` (B,) and `column` (B,).
+
+        For a network that ends in a softmax or sigmoid, it is the values before that.
+        """
         values: dict[fx.Node, Any] = {}
         for node, local in self.plan.head.items():
 
