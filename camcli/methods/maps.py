@@ -131,8 +131,9 @@ def eigencam(acts: Tensor) -> Tensor:
 
     `ReLU(O V_1)` for the singular value decomposition `O = U S V^T` of the activations as a matrix
     (h w, C) that is not centred. The decomposition leaves the sign of V_1 open; it is chosen so
-    that the components of V_1 do not sum to less than zero. For A >= 0, `O V_1` is then >= 0 even
-    before the ReLU. (N,C,h,w) -> (N,h,w) >= 0
+    that `O V_1` does not sum to less than zero over the map, which keeps a positive part where A
+    has negative values. For A >= 0, `O V_1` is then >= 0 even before the ReLU.
+    (N,C,h,w) -> (N,h,w) >= 0
     """
     return _projected(acts).relu()
 
@@ -144,10 +145,14 @@ def eigencam(acts: Tensor) -> Tensor:
 def eigengradcam(acts: Tensor, grads: Tensor) -> Tensor:
     """Eigen-Grad-CAM: activations times gradients, projected on their first principal direction.
 
-    Eigen-CAM of `g A`, which depends on the class. The sign is chosen in the same way, so that the
-    map agrees with the sum of HiResCAM. (N,C,h,w), (N,C,h,w) -> (N,h,w) >= 0
+    Eigen-CAM of `g A`, which depends on the class. The sign is chosen so that the projection sums
+    to a number with the sign of `sum_kij g_kij A_kij`. Evidence for a class and against it would
+    otherwise have the same map. (N,C,h,w), (N,C,h,w) -> (N,h,w) >= 0
     """
-    return _projected(grads * acts).relu()
+    products = grads * acts
+    against = products.sum((1, 2, 3), keepdim=True)[:, 0] < 0
+    projected = _projected(products)
+    return projected.where(~against, -projected).relu()
 
 
 @register("scorecam", source="Wang et al. 2020, arXiv:1910.01279, alg. 1")
@@ -217,7 +222,10 @@ def occlusion(score: Tensor, occluded: Tensor, rows: Tensor, columns: Tensor) ->
 
 
 def _projected(maps: Tensor) -> Tensor:
-    """Project maps (N,C,h,w) on their first right singular vectors (N,C) -> (N,h,w)."""
+    """Project maps (N,C,h,w) on their first right singular vectors (N,C) -> (N,h,w).
+
+    The sign is that for which the projection does not sum to less than zero.
+    """
     import torch
 
     flat = maps.flatten(2)
@@ -230,9 +238,9 @@ def _projected(maps: Tensor) -> Tensor:
     # Both Gram matrices have the same leading eigenvalue. The smaller one is cheaper.
     vector = _leading_eigenvector(scaled.mT @ scaled if wide else scaled @ scaled.mT)
     direction = torch.nn.functional.normalize(scaled @ vector if wide else vector, dim=1)
-    sign = torch.where(direction.sum(1, keepdim=True) < 0, -1, 1)
-    projected: Tensor = (sign * direction).mT.to(maps.dtype) @ flat
-    return projected.view(len(maps), *maps.shape[2:])
+    projected: Tensor = direction.mT.to(maps.dtype) @ flat
+    sign = torch.where(projected.sum(2, keepdim=True) < 0, -1, 1)
+    return (sign * projected).view(len(maps), *maps.shape[2:])
 
 
 def _leading_eigenvector(gram: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from camcli.methods.maps import eigencam
+from camcli.methods.maps import eigencam, eigengradcam
 from tests.support.oracles import principal
 
 
@@ -50,3 +50,26 @@ def test_the_projection_is_proportional_to_the_scale(scale: float) -> None:
     torch.testing.assert_close(eigencam(acts * scale) / scale, eigencam(acts))
     assert not eigencam(acts * 0).any()
     assert eigencam(acts.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("shape", [(40, 5, 3, 4), (40, 20, 3, 3)])
+def test_no_map_of_a_layer_of_both_signs_is_empty(shape: tuple[int, ...]) -> None:
+    """The sum of the direction does not tell the sign: channels that are low everywhere do."""
+    acts = torch.randn(shape, generator=torch.Generator().manual_seed(3)).double()
+    acts[:, 0] = -3 - torch.rand(40, *shape[2:]).double()
+    acts[:, 1:3] += 2
+    projected = torch.from_numpy(principal(acts.numpy()))
+    assert (eigencam(acts).sum((1, 2)) >= projected.sum((1, 2)) - 1e-9).all()
+    assert eigencam(acts).flatten(1).any(1).all()
+    torch.testing.assert_close(eigencam(-acts), eigencam(acts))
+
+
+def test_evidence_against_a_class_keeps_its_sign() -> None:
+    """The map of `g A` is that of the positive part of the projection with the sign of its sum."""
+    random = torch.Generator().manual_seed(7)
+    acts, grads = (torch.randn(40, 6, 4, 4, generator=random).double() for _ in range(2))
+    total = (acts * grads).sum((1, 2, 3))
+    projected = torch.from_numpy(principal((acts * grads).numpy()))
+    signed = projected * total.sign()[:, None, None]
+    torch.testing.assert_close(eigengradcam(acts, grads), signed.relu())
+    torch.testing.assert_close(eigengradcam(acts, -grads), (-signed).relu())

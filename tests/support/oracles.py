@@ -137,13 +137,16 @@ def paper_xgradcam(net: GapNet, images: Tensor) -> np.ndarray:
 
 
 def principal(maps: np.ndarray) -> np.ndarray:
-    """Return `O V_1` for maps (N,C,h,w), by NumPy's decomposition of each matrix (h w, C)."""
+    """Return `O V_1` for maps (N,C,h,w), by NumPy's decomposition of each matrix (h w, C).
+
+    The sign is that for which the projection does not sum to less than zero.
+    """
     found = []
     for image in maps:
         flat = image.reshape(len(image), -1).T
-        direction = np.linalg.svd(flat)[2][0]
-        direction = direction * (1 if direction.sum() >= 0 else -1)
-        found.append((flat @ direction).reshape(image.shape[1:]))
+        projected = flat @ np.linalg.svd(flat)[2][0]
+        projected = projected * (1 if projected.sum() >= 0 else -1)
+        found.append(projected.reshape(image.shape[1:]))
     return np.stack(found)
 
 
@@ -154,8 +157,10 @@ def paper_eigencam(net: GapNet, images: Tensor) -> np.ndarray:
 
 
 def paper_eigengradcam(net: GapNet, images: Tensor) -> np.ndarray:
+    """Give the projection the sign of the total of `g A`, as HiResCAM has before its ReLU."""
     acts, grads = acts_and_grads(net, images)
-    return np.maximum(principal(acts * grads), 0)
+    total = (acts * grads).sum((1, 2, 3), keepdims=True)[:, 0]
+    return np.maximum(principal(acts * grads) * np.where(total >= 0, 1, -1), 0)
 
 
 def paper_scorecam(net: GapNet, images: Tensor) -> np.ndarray:
