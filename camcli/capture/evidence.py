@@ -18,6 +18,7 @@ from camcli.capture.endings import own_output
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, gradient
 from camcli.capture.targets import Target, WeightedClasses
+from camcli.errors import ModelError
 from camcli.methods.registry import EVIDENCE
 from camcli.models.head import Head
 from camcli.models.precision import at_least_float32
@@ -72,8 +73,11 @@ class TargetEvidence:
         self.target = target
         self.live_score = target.score(_output_for(run, target))
         if len(self.live_score) != run.size:
-            raise TypeError(
-                f"target '{target.spec}' gives {len(self.live_score)} scores for {run.size} images"
+            found, images = len(self.live_score), f"{run.size} image{'s' * (run.size > 1)}"
+            if target.raw:
+                raise TypeError(f"target '{target.spec}' gives {found} scores for {images}")
+            raise ModelError(
+                f"the network gives {found} outputs for {images}: expected one for each image"
             )
 
     def score_of(self, output: Any, which: Tensor) -> Tensor:

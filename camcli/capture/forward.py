@@ -58,6 +58,8 @@ class Pass:
         if watch.guided:
             self.image.requires_grad_()
         self.output = watch.reader.run(watch.module, self._forward)
+        for tap in self.taps:
+            tap.check(self.size)
         if watch.guided:
             self.rule.check()
 

@@ -70,6 +70,14 @@ class Tap:
         assert self.acts is not None
         return self.acts.detach()
 
+    def check(self, images: int) -> None:
+        """Raise ModelError if there is not one map for each of `images`."""
+        if len(self.detached) != images:
+            raise ModelError(
+                f"layer '{self.path}' gives {len(self.detached)} maps for {images} "
+                f"image{'s' * (images > 1)}: choose a layer that gives one for each image"
+            )
+
     def gradient(self, score: Tensor) -> Tensor:
         """Return the gradient of each image's score (N,) at the map, (N,C,h,w)."""
         assert self.acts is not None

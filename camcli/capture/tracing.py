@@ -48,8 +48,11 @@ class Call:
 
     @property
     def spatial(self) -> bool:
-        """Whether the output is a map of several cells."""
-        return self.layout is not None and self.map_of(self.output)[0, 0].numel() > 1
+        """Whether the output is one map of several cells."""
+        if self.layout is None:
+            return False
+        maps = self.map_of(self.output)
+        return len(maps) == 1 and maps[0, 0].numel() > 1
 
     def map_of(self, x: Tensor) -> Tensor:
         """Return a tensor with the shape of the output as a map (1,C,h,w)."""
@@ -158,7 +161,8 @@ def map_shapes(
     """Return the shape (C,h,w) of each layer that gives a map for an image (1,C,H,W).
 
     `run` is the part of the network that runs; None is the whole. Layers are in the order in which
-    they run. Those that run more than once, or whose map has one cell, are left out.
+    they run. Those that run more than once, that give several maps, or whose map has one cell, are
+    left out.
     """
     shapes: dict[str, tuple[int, int, int]] = {}
     runs: Counter[str] = Counter()
@@ -171,8 +175,9 @@ def map_shapes(
         if _is_layer_output(output):
             layout, _ = _layout(tracer, module, path, output)
             if layout is not None:
-                channels, height, width = layout.to_map(output).shape[1:]
-                shapes[path] = channels, height, width
+                count, channels, height, width = layout.to_map(output).shape
+                if count == 1:
+                    shapes[path] = channels, height, width
 
     with borrowed(module), _noted(module, note), tracer:
         (run or module)(*cloned([image]))

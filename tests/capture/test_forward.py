@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision import models
 
-from camcli import METHODS, CamcliError, explain
+from camcli import METHODS, CamcliError, Model, explain
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.windows import Window
@@ -259,3 +260,69 @@ def test_windows_larger_than_the_image_or_not_positive(
 ) -> None:
     with pytest.raises(CamcliError, match=r"expected 1 <= stride <= window <= 26"):
         explain(gap_net, images, "occlusion", window=Window(size, stride))
+
+
+class Views(GapNet):
+    """A network that sees two views of each image, folded into the batch."""
+
+    def __init__(self, fold: str, *, flip: bool = False, average: bool = True) -> None:
+        super().__init__()
+        self.fold, self.flip, self.average = fold, flip, average
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        views = [x, x.flip(3) if self.flip else x / 2]
+        both = torch.cat(views) if self.fold == "cat" else torch.stack(views, 1).flatten(0, 1)
+        found = super().forward(both)
+        if not self.average:
+            return found
+        by_view = found.view(2, len(x), -1) if self.fold == "cat" else found.view(len(x), 2, -1).mT
+        return by_view.mean(0) if self.fold == "cat" else by_view.mean(2)
+
+
+@pytest.mark.parametrize("fold", ["cat", "stack"])
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_layer_with_another_batch_than_the_images_is_refused(
+    fold: str, flip: bool, count: int, images: Tensor
+) -> None:
+    net, batch = Views(fold, flip=flip), images[:count]
+    message = rf"layer 'last' gives (\(2, 4, 6, 5\) for an|{2 * count} maps for {count}) image"
+    for name in ("gradcam", "eigencam", "scorecam", "ablationcam", "guided"):
+        with pytest.raises(ModelError, match=message):
+            explain(net, batch, name, layer="last")
+    with pytest.raises(ModelError, match="found no map of the image's rows and columns"):
+        explain(net, batch)
+    assert explain(net, batch, "guided-backprop").maps.shape == batch.shape
+    with pytest.raises(
+        ModelError, match=f"the network gives {2 * count} outputs for {count} image"
+    ):
+        explain(Views(fold, average=False), batch, "guided-backprop")
+
+
+@pytest.mark.parametrize("fold", ["cat", "stack"])
+def test_the_automatic_layer_has_one_map_for_each_image(fold: str, images: Tensor) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1).double(), Views(fold))
+    shown = explain(net, images)
+    assert shown.layer == "0"
+    assert len(shown.maps) == len(images)
+
+
+class FoldedResNet(models.ResNet):
+    """A network with a recorded layer, which sees two views of each image."""
+
+    def __init__(self) -> None:
+        super().__init__(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=4)
+
+    def _forward_impl(self, x: Tensor) -> Tensor:
+        return super()._forward_impl(torch.cat([x, x / 2])).view(2, len(x), -1).mean(0)
+
+
+@pytest.mark.parametrize("name", ["gradcam", "eigencam", "layercam"])
+def test_a_recorded_layer_with_another_batch_is_refused(name: str) -> None:
+    net, images = FoldedResNet(), torch.rand(3, 3, 64, 64)
+    for model in (net, Model(net, layer="layer3")):
+        with pytest.raises(ModelError, match="layer 'layer3' gives 6 maps for 3 images"):
+            explain(model, images, name, layer="layer3" if model is net else None)
+    with pytest.raises(ModelError, match="found no map of the image's rows and columns"):
+        explain(net, images, name)
