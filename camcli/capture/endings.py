@@ -164,6 +164,11 @@ def ended(output: Any, find: Find, kind: str, place: int | None, calls: LastCall
     return Ended(output, logs, kind, None)
 
 
+def last_values(output: Any) -> Any:
+    """Return what scores are read from: the values before an ending, or else the output."""
+    return output.logits if isinstance(output, Ended) else output
+
+
 def own_output(output: Any) -> Any:
     """Return the output as the network gave it."""
     return output.own if isinstance(output, Ended) else output

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.capture.endings import rerun_ended
+from camcli.capture.endings import last_values, rerun_ended
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, cloned, tapped
 from camcli.capture.readers import Reader
@@ -61,7 +61,7 @@ class Pass:
         for tap in self.taps:
             tap.check(self.size)
         if watch.guided:
-            self.rule.check()
+            self.rule.check(last_values(self.output))
 
     @property
     def size(self) -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.capture.activations import Activation, find_activation
-from camcli.capture.endings import LOG_SOFTMAX, SIGMOID, SOFTMAX, Ended, run_ended
+from camcli.capture.endings import LOG_SOFTMAX, SIGMOID, SOFTMAX, Ended, last_values, run_ended
 from camcli.capture.targets import logits, own_logits
 from camcli.errors import TargetError
 from camcli.models.model import Model
@@ -161,8 +161,9 @@ def valued(output: Any, activation: str) -> Any:
 
 def dense_scores(output: Any) -> Tensor:
     """Return class scores for every pixel, (N,K,H,W): an output, or its `out` or `logits`."""
-    dense: Tensor = output["out"] if isinstance(output, Mapping) else output
-    return output.logits if isinstance(output, Ended) else dense
+    values = last_values(output)
+    dense: Tensor = values["out"] if isinstance(values, Mapping) else values
+    return dense
 
 
 def segmented(output: Any, regions: Tensor | None = None) -> Reading:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision import models
 
 from camcli import METHODS, CamcliError, Model, explain
@@ -132,6 +135,25 @@ def test_cam_runs_no_backward_pass(
     explain(gap_net, images, "cam")
 
 
+def clamped(x: Tensor) -> Tensor:
+    return x.clamp_min(0)
+
+
+def raised(x: Tensor) -> Tensor:
+    return torch.maximum(x, torch.zeros_like(x))
+
+
+def chosen(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, torch.zeros_like(x))
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch.jit is deprecated
+    SCRIPTED = [torch.jit.script(one) for one in (nn.ReLU(), nn.ReLU(True), clamped, raised)]
+    TRACED = torch.jit.trace(nn.ReLU(), torch.ones(2))
+    HIDDEN = torch.jit.script(chosen)
+
+
 class Functional(nn.Module):
     """The layers of a GapNet, with ReLUs that are functions."""
 
@@ -160,6 +182,26 @@ class Functional(nn.Module):
         lambda x: torch.clamp(x, 0),
         lambda x: x.clamp_min(0),
         lambda x: x.clamp_min_(0),
+        lambda x: x.clip(0),
+        lambda x: x.clip(min=0, max=1e9),
+        lambda x: x.clamp(min=torch.zeros(1, 1, 1, 1)),
+        lambda x: torch.maximum(x, torch.zeros_like(x)),
+        lambda x: torch.maximum(torch.zeros(()), other=x),
+        lambda x: torch.max(x, x.new_zeros(1)),
+        lambda x: torch.where(x > 0, x, 0),
+        lambda x: torch.where(x < 0, torch.zeros_like(x), x),
+        lambda x: x.where(x > 0, torch.zeros(()).double()),
+        lambda x: torch.where(condition=x >= 0, input=x, other=0.0),
+        lambda x: x * (x > 0),
+        lambda x: (x > 0) * x,
+        lambda x: x * (x > 0).to(x),
+        lambda x: x.mul(x.detach() > 0),
+        lambda x: x.masked_fill(x < 0, 0),
+        lambda x: x.masked_fill_(x <= 0, 0.0),
+        lambda x: (x.__setitem__(x < 0, 0), x)[1],
+        lambda x: (x.__imul__(x > 0), x)[1],
+        *SCRIPTED,
+        TRACED,
     ],
 )
 def test_guided_backprop_guides_every_form_of_relu(
@@ -167,14 +209,14 @@ def test_guided_backprop_guides_every_form_of_relu(
 ) -> None:
     expected = explain(gap_net, images, "guided-backprop", 1).maps
     found = explain(Functional(gap_net, relu), images, "guided-backprop", 1).maps
-    assert torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
     plain = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(gap_net(plain)[:, 1].sum(), plain)
     assert not torch.allclose(found, gradient), "differs from the plain gradient"
 
 
 @pytest.mark.parametrize(
-    "bounds", [{"max": 5.0}, {"min": 0, "max": 5.0}, {"min": 0.1}, {"min": torch.zeros(1, 1, 1, 1)}]
+    "bounds", [{"max": 5.0}, {"min": 0.1}, {"min": torch.full((1, 1, 1, 1), 0.1)}]
 )
 def test_clamps_with_other_bounds_are_not_guided(
     bounds: dict[str, float], gap_net: GapNet, images: Tensor
@@ -185,7 +227,14 @@ def test_clamps_with_other_bounds_are_not_guided(
     assert run.rule.relus == 2
 
 
-@pytest.mark.parametrize("act", [nn.ReLU6, lambda: nn.Hardtanh(0, 6)])
+class Clamped(nn.Module):
+    """A ReLU6 by hand."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 6)
+
+
+@pytest.mark.parametrize("act", [nn.ReLU6, lambda: nn.Hardtanh(0, 6), Clamped])
 def test_guided_backprop_guides_relu6(act: Callable[[], nn.Module], images: Tensor) -> None:
     torch.manual_seed(0)
     net = GapNet(act=act).double()
@@ -221,6 +270,80 @@ def test_guided_backprop_warns_of_other_activations(gap_net: GapNet, images: Ten
     gap_net.last[1] = nn.SiLU()
     with pytest.warns(CamcliWarning, match=r"1 ReLUs, but not its other activations \(1 silu\)"):
         explain(gap_net, images, "guided-backprop")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda x: x * x.mean((2, 3), keepdim=True),
+        lambda x: x * (torch.arange(4.0).view(1, 4, 1, 1) > 1).expand_as(x),
+        lambda x: x * (x.flip(1) > 0),
+        lambda x: x * torch.ones_like(x),
+        lambda x: torch.where(x > 1, x, 0),
+        lambda x: torch.where(x > 0, x, 0.1 * x),
+        lambda x: torch.maximum(x, 0.1 * x),
+        lambda x: torch.max(x, 0, keepdim=True)[0],
+        lambda x: x.masked_fill(x > 0, 0),
+    ],
+)
+def test_what_is_no_rectifier_is_not_guided(
+    act: Callable[[Tensor], Tensor], gap_net: GapNet, images: Tensor
+) -> None:
+    """Such as a gate, a fixed mask, a mask of another map, and a maximum of two maps."""
+    net = Functional(gap_net, lambda x: x)
+    net.second = nn.Sequential(nn.ReLU(), net.second)
+    net.relu = lambda x: act(x) if x.shape[1] == 4 else x
+    with borrowed(net):
+        run = Pass(Watch(net, guided=True), (images,))
+    assert run.rule.relus == 1
+
+
+def rectify_inside(kind: str) -> Callable[[Tensor], Tensor]:
+    """Return a ReLU that no graph shows."""
+    if kind == "checkpoint":
+        return lambda x: checkpoint(torch.relu, x, use_reentrant=True)
+    return HIDDEN
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("kind", ["checkpoint", "where"])
+@pytest.mark.parametrize("name", ["guided", "guided-backprop"])
+def test_hidden_rectifiers_are_refused(
+    name: str, kind: str, gap_net: GapNet, images: Tensor
+) -> None:
+    net = Functional(gap_net, rectify_inside(kind))
+    net.second = nn.Sequential(net.second, nn.ReLU())
+    with pytest.raises(
+        MethodError, match=r"cannot see what '\w+' rectifies .*: use gradcam or occ"
+    ):
+        explain(net, images, name, layer="second")
+
+
+class Swish(torch.autograd.Function):
+    """An activation function with its own backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x.sigmoid()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient * x.sigmoid() * (1 + x * (1 - x.sigmoid()))
+
+
+def test_activations_with_their_own_backward_are_named(gap_net: GapNet, images: Tensor) -> None:
+    net = Functional(gap_net, Swish.apply)
+    net.first = nn.Sequential(net.first, nn.ReLU())
+    with pytest.warns(CamcliWarning, match=r"1 ReLUs, but not its other activations \(2 Swish\)"):
+        explain(net, images, "guided-backprop")
+
+
+def test_a_last_sigmoid_is_no_other_activation(gap_net: GapNet, images: Tensor) -> None:
+    ended = nn.Sequential(gap_net, nn.Sigmoid())
+    found = explain(Model(ended, activation="sigmoid"), images, "guided-backprop", 2)
+    assert torch.equal(found.maps, explain(gap_net, images, "guided-backprop", 2).maps)
 
 
 def test_guided_methods_do_not_change_plain_gradients(gap_net: GapNet, images: Tensor) -> None:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn.functional import pad
 
-from camcli.capture.endings import FUNCTIONS, Ended, own_output
+from camcli.capture.endings import FUNCTIONS, Ended, last_values, own_output
 from camcli.capture.forward import Pass
 from camcli.capture.incremental.planning import Plan, make_plan
 from camcli.capture.incremental.regions import Span
@@ -66,8 +66,7 @@ def _agrees(plan: Plan, run: Pass, covered: Callable[[Tensor, Tensor, Tensor], T
     )
     which = torch.zeros_like(row)
     images = covered(which, row, column)
-    expected = run.output_of(images, which)
-    expected = expected.logits if isinstance(expected, Ended) else expected
+    expected = last_values(run.output_of(images, which))
     found = PatchRunner(plan, run.image[:1])(images, which, row, column)
     if not isinstance(found, Tensor) or found.shape != expected.shape:
         return False
