@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 from torch.overrides import TorchFunctionMode
 
 from camcli.errors import CamcliWarning
@@ -47,7 +48,8 @@ class Ended:
     """A network's `own` output, and the values `logits` (N,K,...) before its last function.
 
     `kind` is the function, and `place` its place among the last calls, as a negative index. It is
-    None for a function that was not seen; `logits` are then the logs of the probabilities.
+    None for a function that was not seen; `logits` are then the logs of the probabilities, or the
+    log-odds for a sigmoid.
     """
 
     own: Any
@@ -112,7 +114,7 @@ def run_ended(module: nn.Module, run: Callable[[], Any], find: Find, kinds: froz
     """Return the output of a pass `run` of a network: Ended where it ends in one of `kinds`.
 
     A pass that may end so is repeated to watch its operations, unless the one before ended so. A
-    softmax that cannot be seen gives a CamcliWarning.
+    function that cannot be seen gives a CamcliWarning.
     """
     calls = LastCalls()
     if not kinds:
@@ -130,7 +132,9 @@ def run_ended(module: nn.Module, run: Callable[[], Any], find: Find, kinds: froz
     if (found := seen_ending(calls, output, find, kinds)) is not output:
         _ENDED.add(module)
         return found
-    return output if kind == SIGMOID else _warned(ended(output, find, kind, None, calls))
+    if kind == SIGMOID and not _ends_in_scripted_sigmoid(module):
+        return output
+    return _warned(ended(output, find, kind, None, calls))
 
 
 def seen_ending(calls: LastCalls, output: Any, find: Find, kinds: frozenset[str]) -> Any:
@@ -161,6 +165,8 @@ def ended(output: Any, find: Find, kind: str, place: int | None, calls: LastCall
     logs = at_least_float32(values)
     if kind == SOFTMAX:
         logs = logs.clamp(min=torch.finfo(logs.dtype).tiny).log()
+    if kind == SIGMOID:
+        logs = logs.logit(eps=torch.finfo(logs.dtype).eps)
     return Ended(output, logs, kind, None)
 
 
@@ -180,10 +186,22 @@ def _suspected(output: Any, find: Find, kinds: frozenset[str]) -> str | None:
     return kind if kind in kinds else None
 
 
+def _ends_in_scripted_sigmoid(module: nn.Module) -> bool:
+    """Return whether a network, or the last of its parts, is scripted and ends in a sigmoid."""
+    parts = [module] if isinstance(module, ScriptModule) else [None, *module.children()]
+    if not isinstance(last := parts[-1], ScriptModule):
+        return False
+    kinds = [value.node().kind() for value in last.inlined_graph.outputs()]
+    return kinds[:1] in (["aten::sigmoid"], ["aten::sigmoid_"])
+
+
 def _warned(found: Ended) -> Ended:
+    logs = (
+        "log-odds of the probability are" if found.kind == SIGMOID else "log of the probability is"
+    )
     warnings.warn(
-        "the network gives probabilities, and the scores before its softmax cannot be seen: the "
-        "log of the probability is explained; leave the softmax out to explain the score",
+        f"the network gives probabilities, and the scores before its {found.kind} cannot be seen: "
+        f"the {logs} explained; leave the {found.kind} out to explain the score",
         CamcliWarning,
         stacklevel=2,
     )

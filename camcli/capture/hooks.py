@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from camcli.errors import ModelError
 from camcli.models.layouts import PLAIN, Layout
@@ -17,10 +18,16 @@ from camcli.models.layouts import PLAIN, Layout
 def borrowed(module: nn.Module) -> Iterator[None]:
     """Put a caller's model into evaluation mode with frozen parameters, and restore it on leaving.
 
-    Gradients are enabled inside, also where the caller has disabled them.
+    Gradients are enabled inside, also where the caller has disabled them. Raises ModelError for
+    weights that can have no gradients.
     """
+    if any(weight.is_inference() for weight in module.parameters()):
+        raise ModelError(
+            "the network's weights were made in torch.inference_mode(), where there are no "
+            "gradients: build the network outside it"
+        )
     modes = [(part, part.training) for part in module.modules()]
-    frozen = [p for p in module.parameters() if p.requires_grad and not p.is_inference()]
+    frozen = [p for p in module.parameters() if p.requires_grad]
     try:
         for part, _ in modes:
             part.training = False
@@ -47,6 +54,7 @@ class Tap:
         self.layout = layout
         self.output: Tensor | None = None
         self.acts: Tensor | None = None
+        self.is_disabled = False
 
     def __call__(self, _layer: nn.Module, _args: object, output: object) -> Tensor:
         if self.acts is not None:
@@ -54,6 +62,12 @@ class Tap:
         if not isinstance(output, Tensor) or output.ndim != self.layout.ndim:
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ModelError(f"layer '{self.path}' gives {given}, not a feature map (N,C,h,w)")
+        if output.is_inference():
+            raise ModelError(
+                f"layer '{self.path}' runs in torch.inference_mode(), which has no gradients: "
+                f"choose a layer behind it, or use occlusion"
+            )
+        self.is_disabled = not torch.is_grad_enabled()
         self.output = output if output.requires_grad else output.detach().requires_grad_()
         with torch.enable_grad():  # the network may disable gradients before this layer
             self.acts = self.layout.to_map(self.output)
@@ -82,7 +96,13 @@ class Tap:
         """Return the gradient of each image's score (N,) at the map, (N,C,h,w)."""
         assert self.acts is not None
         assert self.output is not None
-        found = gradient(score, self.acts, f"layer '{self.path}'")
+        name = f"layer '{self.path}'"
+        if self.is_disabled:
+            name += (
+                " runs where the network disables gradients, as no_grad() and reentrant "
+                "torch.utils.checkpoint do, and"
+            )
+        found = gradient(score, self.acts, name)
         if self.layout is PLAIN or found.any():
             return found
         # The patches' gradient is zero, not absent, where a score reads the class token alone.
@@ -137,9 +157,15 @@ def gradient(score: Tensor, of: Tensor, name: str, *, differentiable: bool = Fal
     """
     found = None
     if score.requires_grad:
-        (found,) = torch.autograd.grad(
-            score.sum(), of, retain_graph=True, create_graph=differentiable, allow_unused=True
-        )
+        try:
+            (found,) = torch.autograd.grad(
+                score.sum(), of, retain_graph=True, create_graph=differentiable, allow_unused=True
+            )
+        except CheckpointError:
+            raise ModelError(
+                f"a part of the network between {name} and the score runs again in the backward "
+                f"pass (torch.utils.checkpoint): switch checkpointing off"
+            ) from None
     if found is None:
         raise ModelError(f"{name} has no path to the score: choose a layer before the head")
     return found

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import index
 from types import MappingProxyType
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from camcli.capture.forms import FORMS
@@ -40,15 +42,15 @@ def parse_target(
     class with a probability above 0.5. A function from the model's output to scores (N,) explains
     that score. Class names match as a whole, ignore case, and `_` matches a space. `names` are the
     model's class names and `count` their number; without `count` an index is checked against the
-    model's output. Raises TargetError.
+    model's output. Raises TargetError, and TypeError for what is no target.
     """
     if isinstance(spec, Target):
         return spec
-    if isinstance(spec, Tensor) and spec.ndim == 1:
+    if isinstance(spec, Tensor) and spec.ndim == 1 and _has_integers(spec):
         return ClassTarget("classes", given=spec)
     if callable(spec):
         return FunctionTarget(getattr(spec, "__name__", "score"), spec)
-    spec = spec.strip() if isinstance(spec, str) else str(index(spec))
+    spec = spec.strip() if isinstance(spec, str) else str(_index(spec))
     form, _, base = spec.partition(":")
     if spec in VALUE_TARGETS and spec not in map(folded, names or ()):
         return ValueTarget(spec, VALUE_TARGETS[spec])
@@ -60,6 +62,25 @@ def parse_target(
     if base.partition(":")[0] in FORMS:
         raise TargetError(f"target '{spec}': expected one of {', '.join(FORMS)}, not both")
     return replace(_class_target(base, names, count), spec=spec, form=form)
+
+
+def _has_integers(x: Tensor) -> bool:
+    return not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
+
+
+def _index(spec: Any) -> int:
+    """Return a class index as an int. Raises TypeError."""
+    is_tensor, given = isinstance(spec, Tensor), type(spec).__name__
+    try:
+        if not is_tensor or (spec.ndim == 0 and _has_integers(spec)):
+            return index(spec)
+    except TypeError:
+        pass
+    if is_tensor:
+        given = f"a tensor {tuple(spec.shape)} of {spec.dtype}"
+    raise TypeError(
+        f"target: expected a name, an index or a tensor of integers (N,), got {given}"
+    ) from None
 
 
 def _probability(text: str, spec: str) -> float:

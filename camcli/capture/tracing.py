@@ -83,7 +83,9 @@ def trace(
 
     def note(path: str, part: nn.Module, given: Any, output: Any) -> Tensor | None:
         runs[path] += 1
-        if not _is_layer_output(output) or not (output.requires_grad or tracer.axes_of(output)):
+        if not _is_layer_output(output) or output.is_inference():
+            return None
+        if not (output.requires_grad or tracer.axes_of(output)):
             return None  # it does not depend on the image
         known, version, maker = makers.get(id(output), (None, 0, part))
         if known is not output or version != output._version:  # else it is passed on as it is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, SupportsIndex, overload
@@ -85,7 +85,7 @@ def explain(
     """
     model = model if isinstance(model, Model) else Model(model)
     methods = [method] if isinstance(method, str) else list(method)
-    single = isinstance(target, str | SupportsIndex | Target) or callable(target)
+    single = not isinstance(target, Iterable) or isinstance(target, str | SupportsIndex | Target)
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
     batch, photos = prepare_inputs(model, inputs)

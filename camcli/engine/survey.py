@@ -18,7 +18,7 @@ from camcli.capture.hooks import borrowed
 from camcli.capture.readers import Reader, reader_of
 from camcli.capture.tracing import Call, trace
 from camcli.errors import ModelError
-from camcli.models.families import recorded_layer, recorded_layout
+from camcli.models.families import check_watchable, recorded_layer, recorded_layout
 from camcli.models.head import Head
 from camcli.models.layouts import PLAIN, Layout
 from camcli.models.model import Model
@@ -66,6 +66,7 @@ def with_target_layer(model: Model, inputs: tuple[Any, ...]) -> Model:
         return model
     if (known := recorded_layer(model.module)) is not None:
         return replace(model, layer=known)
+    check_watchable(model.module)
     found = survey(model.module, inputs, reader_of(model))
     if found.layer is None:
         raise ModelError(found.refusal)

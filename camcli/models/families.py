@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from torch import nn
+from torch.jit import ScriptModule
 
 from camcli.errors import ModelError, nearest
 from camcli.models import torchvision
@@ -240,8 +241,30 @@ Layer: TypeAlias = str | nn.Module
 def find_layer(module: nn.Module, path: Layer) -> str:
     """Return the full path of a layer that a user gave, by its path or as a part of the network.
 
-    Raises ModelError.
+    Raises ModelError, also for a layer that no hook can watch.
     """
+    check_watchable(module)
+    found = _find_layer(module, path)
+    parts = found.split(".")
+    for depth in range(1, len(parts) + 1):
+        if isinstance(module.get_submodule(".".join(parts[:depth])), ScriptModule):
+            raise ModelError(
+                f"layer '{found}' is scripted or traced, and cannot be watched: choose another "
+                f"layer, or use guided-backprop or occlusion"
+            )
+    return found
+
+
+def check_watchable(module: nn.Module) -> None:
+    """Raise ModelError for a network whose layers no hook can watch."""
+    if isinstance(module, ScriptModule):
+        raise ModelError(
+            "the network is scripted or traced, and its layers cannot be watched: use "
+            "guided-backprop or occlusion, or the network that it was made from"
+        )
+
+
+def _find_layer(module: nn.Module, path: Layer) -> str:
     if isinstance(path, nn.Module):
         for name, part in module.named_modules():
             if part is path:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import fx, nn
+from torch.jit import ScriptModule
 from torch.nn.modules import module as every_module
 
 _TRACING = threading.Lock()
@@ -19,10 +20,10 @@ def operations(module: nn.Module, without: Collection[str] = ()) -> fx.Interpret
     """Trace a network into operations that run on its own weights; None if that is not possible.
 
     The last operation with one of the names `without` is left out, as is a module of that name.
-    It is not possible if the forward pass depends on values, writes to a tensor, or has hooks. The
-    network is not changed: a copy is traced that shares its weights.
+    It is not possible if the forward pass depends on values, writes to a tensor, or has hooks or
+    scripted parts. The network is not changed: a copy is traced that shares its weights.
     """
-    if _is_hooked(module):
+    if _is_hooked(module) or any(isinstance(part, ScriptModule) for part in module.modules()):
         return None
     weights = {id(x): x for x in itertools.chain(module.parameters(), module.buffers())}
     try:

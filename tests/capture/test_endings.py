@@ -207,6 +207,29 @@ def test_scores_that_cannot_be_seen_become_logs_of_probabilities(kind: str, imag
         torch.testing.assert_close(found.scores, own[:, 2].log())
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.parametrize("classes", [1, 5])
+def test_a_scripted_sigmoid_is_undone(classes: int, images: Tensor) -> None:
+    """Its input is the log-odds of its result, up to rounding."""
+    twin = Model(ended(same, classes), activation="sigmoid")
+    part = Scripted(ended(same, classes), nn.Sigmoid())
+    whole = torch.jit.trace(ended(torch.sigmoid, classes), images)
+    target = classes // 2
+    for net, layer, names in (
+        (part, "net.last", METHODS.keys() - {"cam", "gradcam++softmax", "guided"}),
+        (whole, None, {"occlusion", "guided-backprop"}),
+    ):
+        for name in names:
+            with pytest.warns(CamcliWarning, match="the log-odds of the probability are explained"):
+                found = quiet_explain(
+                    Model(net, activation="sigmoid"), images, name, target, layer, window=WINDOW
+                )
+            expected = quiet_explain(twin, images, name, target, window=WINDOW)
+            torch.testing.assert_close(found.maps, expected.maps)
+            torch.testing.assert_close(found.scores, expected.scores)
+            torch.testing.assert_close(found.probabilities, expected.probabilities)
+
+
 def test_values_between_0_and_1_are_no_probabilities(images: Tensor) -> None:
     """Only an operation tells a sigmoid, and only rows that sum to 1 tell a softmax by hand."""
     net = ended(lambda z: z.clamp(0, 1))
