@@ -115,7 +115,8 @@ class Reader:
     def values_in(self, output: Any) -> Tensor | None:
         """Return the values of classes in an output, (N,K) or (N,K,H,W); None if it has none."""
         if self.task == "segmentation":
-            return dense_scores(output)
+            dense = output.get("out") if isinstance(output, Mapping) else output
+            return dense if isinstance(dense, Tensor) else None
         try:
             return own_logits(output)
         except TargetError:
