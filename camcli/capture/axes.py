@@ -6,29 +6,37 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from camcli.capture.axis_rules import Step, find_rule
+from camcli.models.atoms import Line
 from camcli.models.axes import Axes, Axis, channels, places
 
 
 class AxisTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the axes of all tensors that are computed from images inside.
 
-    A tensor is recognised by its memory, since views are other objects inside than outside. All
-    tensors are kept until the end, so that no memory is used twice.
+    A tensor is recognised by its storage, since views are other objects inside than outside. Weak
+    references keep a storage's address from being used twice, and let go of its memory.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False. Otherwise torch imports its compiler, which takes as long as torch."""
+        return False
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._axes: dict[object, Axes] = {}
-        self._kept: list[Tensor] = []
+        self._kept: list[object] = []
 
     def follow(self, image: Tensor) -> None:
         """Follow an image (1,C,H,W)."""
         height, width = image.shape[2:]
-        sides = places("y", height), places("x", width)
+        pixels = Line(0.5, 1)
+        sides = places("y", height, pixels), places("x", width, pixels)
         self._note(image, (Axis(), channels(image.shape[1]), *sides))
 
     def axes_of(self, x: Tensor) -> Axes | None:
@@ -52,7 +60,8 @@ class AxisTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note(self, x: Tensor, axes: Axes) -> None:
         assert len(axes) == x.ndim, axes
         self._axes[_memory(x)] = axes
-        self._kept.append(x)
+        dense = x.layout is torch.strided
+        self._kept.append(StorageWeakRef(x.untyped_storage()) if dense else x)  # type: ignore[no-untyped-call]
 
 
 def _memory(x: Tensor) -> object:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from camcli.capture.receptive_fields import Operation, window_centres
+from camcli.models.atoms import Atom, averaged
 from camcli.models.axes import (
     Axes,
     Axis,
+    absorbed,
     chained,
     channels,
     joined,
@@ -141,7 +144,26 @@ def _cat(step: Step) -> list[Axes]:
     for part in parts[1:]:
         found = tuple(map(joined, found, step.axes_of(part)))
     along = [step.axes_of(part)[dim] for part in parts]
-    return [_with(found, dim, chained(along, [part.shape[dim] for part in parts]))]
+    mean = _mean_centres(found, [step.axes_of(part) for part in parts])
+    return [_with(mean, dim, chained(along, [part.shape[dim] for part in parts]))]
+
+
+def _mean_centres(axes: Axes, given: Sequence[Axes]) -> Axes:
+    """Return axes with the mean centres of tensors that are joined along another axis.
+
+    Swin Transformers join the four corners of patches, which lie half a cell apart.
+    """
+    found = []
+    for axis, *same in zip(axes, *given, strict=True):
+        atoms = [one.atoms for one in same if one.counts_places]
+        equal = axis.counts_places and all(_counted(one) == _counted(axis.atoms) for one in atoms)
+        mean = averaged(axis.atoms, atoms, equally=True) if equal else axis.atoms
+        found.append(replace(axis, atoms=mean))
+    return tuple(found)
+
+
+def _counted(atoms: Sequence[Atom]) -> list[tuple[str, int, int]]:
+    return [atom[:3] for atom in atoms]
 
 
 def _stack(step: Step) -> list[Axes]:
@@ -162,6 +184,8 @@ def _reduce(step: Step) -> list[Axes]:
         dims = range(step.x.ndim)
     gone = {dim % step.x.ndim for dim in ([dims] if isinstance(dims, int) else dims)}
     kept = tuple(Axis() if i in gone else axis for i, axis in enumerate(step.axes))
+    for i in gone:
+        kept = absorbed(kept, step.axes[i])
     left = tuple(axis for i, axis in enumerate(kept) if i not in gone)
     found = {x.ndim: axes for x, axes in ((step.x, kept),)} | {len(left): left}
     return [found.get(result.ndim, _nowhere(result)) for result in step.results]
@@ -171,16 +195,14 @@ def _matmul(step: Step) -> list[Axes]:
     """Return the rows of the first factor, and the columns of the second, of 2 or 3 axes."""
     one, other = map(step.axes_of, step.given[-2:])
     leading = tuple(map(joined, one[:-2], other[:-2]))
-    return [(*leading, one[-2], other[-1])]
+    return [absorbed((*leading, one[-2], other[-1]), one[-1])]
 
 
 def _last_axis(step: Step) -> list[Axes]:
     """Return the axes after a linear map, attention or recurrence, which keep all but the last."""
-    lead = step.x.shape[:-1]
+    lead, kept = step.x.shape[:-1], absorbed(step.axes[:-1], step.axes[-1])
     return [
-        (*step.axes[:-1], channels(result.shape[-1]))
-        if result.shape[:-1] == lead
-        else _nowhere(result)
+        (*kept, channels(result.shape[-1])) if result.shape[:-1] == lead else _nowhere(result)
         for result in step.results
     ]
 
@@ -195,7 +217,15 @@ def _windowed(step: Step) -> list[Axes]:
     if result.ndim != x.ndim:
         return _lost(step)
     lead = len(axes) - count
-    mapped = [resized(axes[d], x.shape[d], result.shape[d]) for d in range(lead, x.ndim)]
+    operation = Operation(step.args, count, step.given[1].shape[2:] if convolves else ())
+    if convolves:
+        axes = absorbed(axes, axes[lead - 1])
+    mapped = [
+        resized(axes[d], old, new, window_centres(step.name, operation, d - lead, old, new))
+        for d, old, new in zip(
+            range(lead, x.ndim), x.shape[lead:], result.shape[lead:], strict=True
+        )
+    ]
     same = result.shape[lead - 1] == x.shape[lead - 1] and not convolves
     channel = axes[lead - 1] if same else channels(result.shape[lead - 1])
     found = (*axes[: lead - 1], channel, *mapped)
@@ -207,7 +237,7 @@ def _pad(step: Step) -> list[Axes]:
     for i in range(len(pads) // 2):
         dim = step.x.ndim - 1 - i
         if pads[2 * i] or pads[2 * i + 1]:
-            axes[dim] = padded(axes[dim], step.x.shape[dim], result.shape[dim])
+            axes[dim] = padded(axes[dim], step.x.shape[dim], result.shape[dim], pads[2 * i])
     return [tuple(axes)]
 
 

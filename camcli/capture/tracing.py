@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from camcli.capture.axes import AxisTracer
 from camcli.capture.endings import LastCalls, seen_ending
 from camcli.capture.hooks import borrowed, cloned
 from camcli.capture.readers import Reader
+from camcli.models.atoms import Line
+from camcli.models.axes import Axes, line_of
 from camcli.models.families import recorded_layout
 from camcli.models.layouts import Layout, from_axes
 
@@ -22,6 +24,13 @@ Note: TypeAlias = Callable[[str, nn.Module, Any, Any], Tensor | None]
 """Called after each module's run with its path, the module, its first argument and its output.
 
 It returns the output that the network goes on with, or None for the module's own."""
+
+
+class Lines(NamedTuple):
+    """The centres of a map's rows and columns in the image; None where they are not known."""
+
+    y: Line | None = None
+    x: Line | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +41,8 @@ class Call:
     part. `layout` is None if the output is no map, and `scattered` tells that its cells may have
     places in the image which are not known. `mean` (C,) and `rectified_mean` (C,) average the map
     and its positive part over space. `given` (C,) averages the input of a linear map over space,
-    and is None for other modules. `once` is false for a module that runs several times.
+    and is None for other modules. `lines` are the centres of the map's cells. `once` is false for a
+    module that runs several times.
     """
 
     path: str
@@ -44,6 +54,7 @@ class Call:
     mean: Tensor
     rectified_mean: Tensor
     given: Tensor | None
+    lines: Lines
     once: bool = True
 
     @property
@@ -92,7 +103,9 @@ def trace(
             maker = part
         live, passed = _live_copy(output) if differentiable else (output, output)
         makers[id(passed)] = passed, passed._version, maker
-        calls.append(_call(path, part, maker, live, given, *_layout(tracer, module, path, live)))
+        axes = tracer.axes_of(output) or ()
+        layout = _layout(axes, module, path, live)
+        calls.append(_call(path, part, maker, live, given, *layout, _lines(axes)))
         return passed
 
     last = LastCalls()
@@ -119,15 +132,18 @@ def _is_layer_output(x: Any) -> bool:
 
 
 def _layout(
-    tracer: AxisTracer, network: nn.Module, path: str, output: Tensor
+    axes: Axes, network: nn.Module, path: str, output: Tensor
 ) -> tuple[Layout | None, bool]:
     """Return the layout of a layer's output, and whether the places of its cells are not known."""
-    axes = tracer.axes_of(output) or ()
     layout = from_axes(axes, output.shape) if axes else None
     recorded = recorded_layout(network, path)
     if recorded is not None:
         layout = recorded if recorded.ndim == output.ndim else None
     return layout, layout is None and any("?" in axis.kinds for axis in axes)
+
+
+def _lines(axes: Axes) -> Lines:
+    return Lines(line_of(axes, "y"), line_of(axes, "x"))
 
 
 def _call(
@@ -138,12 +154,14 @@ def _call(
     given: Any,
     layout: Layout | None,
     scattered: bool,
+    lines: Lines,
 ) -> Call:
     seen = output.detach()
     flat = (layout.to_map(seen) if layout else seen)[0]
     flat = flat.flatten(1) if flat.ndim > 1 else flat[:, None]
     means = flat.mean(1), flat.relu().mean(1)
-    return Call(path, part, output, maker, layout, scattered, *means, _mean_given(part, given))
+    given_mean = _mean_given(part, given)
+    return Call(path, part, output, maker, layout, scattered, *means, given_mean, lines)
 
 
 def _mean_given(part: nn.Module, given: Any) -> Tensor | None:
@@ -175,7 +193,7 @@ def map_shapes(
     def note(path: str, _part: nn.Module, _given: Any, output: Any) -> None:
         runs[path] += 1
         if _is_layer_output(output):
-            layout, _ = _layout(tracer, module, path, output)
+            layout, _ = _layout(tracer.axes_of(output) or (), module, path, output)
             if layout is not None:
                 count, channels, height, width = layout.to_map(output).shape
                 if count == 1:
@@ -188,9 +206,31 @@ def map_shapes(
     }
 
 
+def lines_at(module: nn.Module, paths: Sequence[str], inputs: tuple[Any, ...]) -> dict[str, Lines]:
+    """Return the centres of the cells of layers, by a forward pass over the first image.
+
+    They are not known for a layer that runs several times. Use it inside `borrowed(module)`.
+    """
+    first = [x[:1].detach() if isinstance(x, Tensor) and x.ndim else x for x in inputs]
+    tracer, found = AxisTracer(), dict[str, Lines]()
+
+    def note(path: str, _part: nn.Module, _given: Any, output: Any) -> None:
+        axes = tracer.axes_of(output) if isinstance(output, Tensor) else None
+        found[path] = _lines(axes) if axes and path not in found else Lines()
+
+    if (image := next((x for x in first if _is_image(x)), None)) is not None:
+        tracer.follow(image)
+    with _noted(module, note, paths), tracer, torch.no_grad():
+        module(*cloned(first))
+    return found
+
+
 @contextmanager
-def _noted(module: nn.Module, note: Note) -> Iterator[None]:
-    """Call `note` after each run of each part of a network inside, except for scripted parts."""
+def _noted(module: nn.Module, note: Note, paths: Sequence[str] | None = None) -> Iterator[None]:
+    """Call `note` after each run of each part of a network inside, or of those at some paths.
+
+    Scripted parts are left out: they have no hooks.
+    """
 
     def hook_of(path: str) -> Callable[..., Tensor | None]:
         def hook(part: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Tensor | None:
@@ -201,7 +241,9 @@ def _noted(module: nn.Module, note: Note) -> Iterator[None]:
     handles = [
         part.register_forward_hook(hook_of(path), with_kwargs=True)
         for path, part in module.named_modules()
-        if path and not isinstance(part, torch.jit.ScriptModule)
+        if path
+        and (paths is None or path in paths)
+        and not isinstance(part, torch.jit.ScriptModule)
     ]
     try:
         yield

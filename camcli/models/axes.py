@@ -7,24 +7,11 @@ channels last. `capture.axes` follows the axes through a forward pass. This modu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-SPATIAL = ("y", "x")
-"""The kinds of an atom that counts rows or columns of the image."""
-
-
-class Atom(NamedTuple):
-    """A factor of an axis: `size` positions that are `stride` apart in what `kind` counts.
-
-    The kinds are those of SPATIAL, with a `+` where the map is padded and a `~` where it is rolled;
-    `c` for channels and all else that has no place in the image; and `?` where that is not known.
-    """
-
-    kind: str
-    stride: int
-    size: int
+from camcli.models.atoms import SPATIAL, Atom, Line, added, averaged, cut, merged
 
 
 @dataclass(frozen=True)
@@ -61,23 +48,9 @@ def unknown(size: int) -> Axis:
     return Axis(merged([Atom("?", 0, size)]))
 
 
-def places(kind: str, size: int) -> Axis:
-    """Return the axis of a map that counts all its rows or columns."""
-    return Axis(merged([Atom(kind, 1, size)]))
-
-
-def merged(atoms: Iterable[Atom]) -> tuple[Atom, ...]:
-    """Return atoms without those of size 1, and with neighbours merged that count on."""
-    found: list[Atom] = []
-    for atom in atoms:
-        last = found[-1] if found else None
-        if atom.size == 1:
-            continue
-        if last and last.kind == atom.kind and last.stride == atom.stride * atom.size:
-            found[-1] = Atom(atom.kind, atom.stride, last.size * atom.size)
-        else:
-            found.append(atom)
-    return tuple(found)
+def places(kind: str, size: int, line: Line | None = None) -> Axis:
+    """Return the axis of a map that counts all its rows or columns, whose centres are on a line."""
+    return Axis(merged([Atom(kind, 1, size, line)]))
 
 
 def joined(one: Axis, other: Axis) -> Axis:
@@ -91,10 +64,28 @@ def joined(one: Axis, other: Axis) -> Axis:
         return one
     if ranks[0] < ranks[1]:
         return other
-    if [a[::2] for a in one.atoms] == [a[::2] for a in other.atoms] and len(one.atoms) == 1:
-        return min(one, other, key=lambda axis: axis.atoms[0].stride)
+    if agreed := _agreed(one, other):
+        return agreed
     size = math.prod(atom.size for atom in one.atoms) + one.before + one.after
     return unknown(size) if ranks[0] > 1 else channels(size)
+
+
+def _agreed(one: Axis, other: Axis) -> Axis | None:
+    """Return the axis of operands that count the same places; None if they do not.
+
+    Where their centres differ by up to half a cell, the result has the mean.
+    """
+    if (one.before, one.after) != (other.before, other.after):
+        return None
+    strides = [[atom.stride for atom in axis.atoms] for axis in (one, other)]
+    if _counted(one) != _counted(other) or (len(one.atoms) > 1 and strides[0] != strides[1]):
+        return None
+    first = min(one, other, key=lambda axis: axis.atoms[0].stride)  # the other one was sliced
+    return replace(first, atoms=averaged(first.atoms, [one.atoms, other.atoms], equally=False))
+
+
+def _counted(axis: Axis) -> list[tuple[str, int]]:
+    return [(atom.kind, atom.size) for atom in axis.atoms]
 
 
 def _rank(axis: Axis) -> int:
@@ -127,31 +118,10 @@ def _regrouped(axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis]:
     """Return the axes of these sizes that have the atoms of `axes`, in their order."""
     if len(axes) == len(sizes) == 1:
         return list(axes)
-    cut = None
+    parts = None
     if not any(axis.before or axis.after for axis in axes):
-        cut = _cut([atom for axis in axes for atom in axis.atoms], sizes)
-    return [Axis(merged(part)) for part in cut] if cut else [unknown(size) for size in sizes]
-
-
-def _cut(atoms: list[Atom], sizes: Sequence[int]) -> list[list[Atom]] | None:
-    """Cut a sequence of atoms into parts of these sizes; None where a size does not fit."""
-    found = []
-    for size in sizes:
-        part: list[Atom] = []
-        while size > 1:
-            atom = atoms.pop(0)
-            if size % atom.size == 0:
-                part.append(atom)
-                size //= atom.size
-            elif atom.size % size == 0:
-                inner = atom.size // size
-                part.append(Atom(atom.kind, atom.stride * inner, size))
-                atoms.insert(0, Atom(atom.kind, atom.stride, inner))
-                size = 1
-            else:
-                return None
-        found.append(part)
-    return found
+        parts = cut([atom for axis in axes for atom in axis.atoms], sizes)
+    return [Axis(merged(part)) for part in parts] if parts else [unknown(size) for size in sizes]
 
 
 def sliced(axis: Axis, size: int, start: int, stop: int, step: int = 1) -> Axis:
@@ -170,22 +140,32 @@ def sliced(axis: Axis, size: int, start: int, stop: int, step: int = 1) -> Axis:
     (atom,) = axis.atoms
     if step == 1 and not atom.kind.endswith("+"):  # a part of the map is not the whole image
         return unknown(count)
-    return Axis(merged([Atom(atom.kind.removesuffix("+"), atom.stride * step, count)]))
+    line = atom.line and atom.line.windowed(start * atom.stride, 1)
+    return Axis(merged([Atom(atom.kind.removesuffix("+"), atom.stride * step, count, line)]))
 
 
-def resized(axis: Axis, old: int, new: int) -> Axis:
-    """Return the axis of a map whose number of rows or columns has changed."""
+def resized(axis: Axis, old: int, new: int, centres: Callable[[Line], Line | None]) -> Axis:
+    """Return the axis of a map after windows have moved over it.
+
+    `centres` returns the centres of the windows, from those of the positions.
+    """
     if not axis.kinds - {"c"}:
         return channels(new)
     kinds = {kind.removesuffix("+") for kind in axis.kinds}
-    whole = len(axis.atoms) == 1 and kinds <= set(SPATIAL) and not axis.before + axis.after
-    if whole and (old != new or "+" in axis.atoms[0].kind):
-        return places(kinds.pop(), new)
+    if len(axis.atoms) == 1 and kinds <= set(SPATIAL) and not axis.before + axis.after:
+        (atom,) = axis.atoms
+        line = atom.centres and centres(atom.centres)
+        if old != new or "+" in atom.kind:
+            return places(kinds.pop(), new, line)
+        return replace(axis, atoms=(atom._replace(stride=1, line=line),))
     return axis if old == new else unknown(new)
 
 
-def padded(axis: Axis, old: int, new: int) -> Axis:
-    """Return an axis after padding. Cropping it back by negative padding restores it."""
+def padded(axis: Axis, old: int, new: int, before: int) -> Axis:
+    """Return an axis after padding, of which `before` positions precede the map.
+
+    Cropping it back by negative padding restores it.
+    """
     if not axis.kinds - {"c"}:
         return channels(new)
     if len(axis.atoms) > 1 or axis.before or axis.after or axis.kinds - set(SPATIAL) - {"y+", "x+"}:
@@ -193,7 +173,8 @@ def padded(axis: Axis, old: int, new: int) -> Axis:
     (atom,) = axis.atoms
     back = new < old and atom.kind.endswith("+")
     kind = atom.kind.removesuffix("+") + ("" if back else "+")
-    return Axis(merged([Atom(kind, atom.stride, new)]))
+    line = atom.line and atom.line.windowed(-before * atom.stride, 1, fixed=False)
+    return Axis(merged([Atom(kind, atom.stride, new, line)]))
 
 
 def _toggled(kind: str) -> str:
@@ -216,4 +197,56 @@ def chained(axes: Sequence[Axis], sizes: Sequence[int]) -> Axis:
 
 def rolled(axis: Axis) -> Axis:
     """Return an axis after a roll, which a roll back restores."""
-    return Axis(tuple(Atom(_toggled(kind), *rest) for kind, *rest in axis.atoms))
+    return Axis(tuple(atom._replace(kind=_toggled(atom.kind)) for atom in axis.atoms))
+
+
+def absorbed(axes: Axes, lost: Axis) -> Axes:
+    """Return axes after an axis is lost whose positions all contribute to each of their places.
+
+    Where a map is cut into patches, the positions within a patch may be merged into channels. The
+    centres of the patches then lie in their middle.
+    """
+    for atom in lost.atoms:
+        axes = _centred(axes, atom)
+    return axes
+
+
+def _centred(axes: Axes, lost: Atom) -> Axes:
+    """Return axes with the centres of one kind moved to the middle of a lost atom."""
+    same = [
+        (i, k)
+        for i, axis in enumerate(axes)
+        for k, a in enumerate(axis.atoms)
+        if a.kind == lost.kind
+    ]
+    if lost.kind not in SPATIAL or not same:
+        return axes
+    i, k = min(same, key=lambda at: axes[at[0]].atoms[at[1]].stride)
+    atom = axes[i].atoms[k]
+    if atom.stride < lost.stride * lost.size:  # the positions of another tensor, as in attention
+        return axes
+    middle = lost.line and lost.line.windowed((lost.size - 1) / 2 * lost.stride, 1)
+    atoms = [*axes[i].atoms]
+    atoms[k] = atom._replace(line=added(middle, atom.line))
+    return (*axes[:i], replace(axes[i], atoms=tuple(atoms)), *axes[i + 1 :])
+
+
+def line_of(axes: Axes, kind: str) -> Line | None:
+    """Return the centres of the rows (`y`) or columns (`x`) of a map; None if they are not known.
+
+    Positions that are merged with channels are no rows or columns of their own.
+    """
+    merged_axes = [axis for axis in axes if not axis.counts_places]
+    located = tuple(axis for axis in axes if axis.counts_places)
+    for axis in merged_axes:
+        located = absorbed(located, axis)
+    own = sorted(
+        (a for axis in located for a in axis.atoms if a.kind == kind), key=lambda a: a.stride
+    )
+    line: Line | None = None
+    for atom in own:
+        found = atom.centres
+        if found is None:
+            return None
+        line = found if line is None else added(found, line)
+    return line

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import ModelError
-from camcli.models.axes import SPATIAL, Atom, Axes, Axis
+from camcli.models.atoms import SPATIAL, Atom
+from camcli.models.axes import Axes, Axis
 
 
 @dataclass(frozen=True)
