@@ -20,6 +20,10 @@ FITS = ("preset", "squash", "full")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """The filters of Pillow, which smooth when they reduce an image."""
 
+_MOST_ELONGATED = 20
+"""How many times longer than its shorter side an input of a whole image may be. Inputs of longer
+images would take gigabytes."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -101,8 +105,8 @@ def preprocess(pixels: Pixels, preset: Preset, fit: str = "preset") -> tuple[Any
     is taken. The fit `preset` resizes and crops as the preset tells. `squash` resizes the whole
     image to the input of the preset. `full` keeps the whole image and its aspect ratio and resizes
     the shorter side to that of the preset's input. Values are scaled and normalised as by
-    torchvision's ImageClassification. Raises ImageError if the image is smaller than the crop or
-    has another number of channels.
+    torchvision's ImageClassification. Raises ImageError if the image is smaller than the crop, has
+    another number of channels, or is too long and thin for an input of the whole of it.
     """
     import torch  # imported here, so that `camcli --help` can list FITS without it
 
@@ -132,6 +136,12 @@ def _fit(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
         return _centre(pixels, size, crop, filter_)
     if not isinstance(sides, tuple):
         size = _limited(size, preset)
+    if sides and max(size) > _MOST_ELONGATED * min(size):
+        raise ImageError(
+            f"{width}x{height} pixels: the whole image would be an input of {size[0]}x{size[1]}; "
+            f"expected a longer side of at most {_MOST_ELONGATED} times the shorter one: use --fit "
+            f"squash, or crop the image"
+        )
     return _resized(pixels, size, filter_), whole
 
 

@@ -95,6 +95,9 @@ def test_images_of_one_row_column_or_pixel(fit: str, job: Job, tmp_path: Path) -
         make_photo(tmp_path / "thin" / name, *size)
     list(pipeline.run(changed(job, sources=find([str(tmp_path / "thin")]), fit=fit)))
     for row in manifest(job.output):
+        if fit == "full" and row["image"] != "dot.png":
+            assert "expected a longer side of at most 20 times the shorter one" in row["error"]
+            continue
         assert row["status"] != "error", row["error"]
         with Image.open(job.output / row["overlay"]) as drawn:
             assert drawn.size == sizes[row["image"]]
