@@ -11,17 +11,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from camcli.capture import perturbed
 from camcli.capture.endings import own_output
 from camcli.capture.forward import Pass
-from camcli.capture.hooks import Tap, gradient
+from camcli.capture.hooks import gradient
+from camcli.capture.layer_evidence import LayerEvidence
 from camcli.capture.targets import Target, WeightedClasses
 from camcli.errors import ModelError
+from camcli.images.geometry import PIXELS, Centres
 from camcli.methods.registry import EVIDENCE
 from camcli.models.head import Head
 from camcli.models.precision import at_least_float32
+from camcli.render import enlarge
 
 
 class Observation:
@@ -127,61 +129,6 @@ class TargetEvidence:
         return values[torch.arange(len(values), device=values.device), self.target.classes]
 
 
-class LayerEvidence:
-    """The evidence at one layer, for all targets at once."""
-
-    def __init__(self, run: Pass, tap: Tap, score: perturbed.Scorer) -> None:
-        self.run = run
-        self.tap = tap
-        self.score = score
-
-    @property
-    def path(self) -> str:
-        return self.tap.path
-
-    def log_grads(self, classes: Tensor) -> Tensor:
-        """Return the gradient of log Y, Y the softmax of a class (N,) of each image, (N,C,h,w).
-
-        It is the gradient of `sum_m Y^m (S - S^m)`. That form has no difference 1 - Y, which rounds
-        to zero where Y is close to 1.
-        """
-        scores = self._alternatives
-        chosen = one_hot(classes, scores.shape[1]).bool()
-        others = scores.detach().softmax(1).masked_fill(chosen, 0)
-        contrast = ((chosen * others.sum(1, keepdim=True) - others) * scores).sum(1)
-        return self.tap.gradient(contrast)
-
-    @cached_property
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Means over all K classes of the square and the cube of `log_grads`, each (N,C,h,w).
-
-        The weights are the classes' probabilities. Each class costs a backward pass over the head.
-        """
-        shares = self._alternatives.detach().softmax(1)
-        square = cube = torch.zeros_like(self.tap.detached)
-        for index, share in enumerate(shares.T):
-            slope = self.log_grads(torch.full_like(share, index, dtype=torch.long))
-            weighted = share[:, None, None, None] * slope.square()
-            square, cube = square + weighted, cube + weighted * slope
-        return square, cube
-
-    @property
-    def _alternatives(self) -> Tensor:
-        """The scores (N,K) whose softmax are the probabilities of the classes."""
-        found: Tensor = self.run.reading.alternatives
-        return found
-
-    @cached_property
-    def masked(self) -> Tensor:
-        """The scores of the images multiplied by each channel, (T,N,C) for T targets."""
-        return perturbed.masked(self.run, self.tap, self.score)
-
-    @cached_property
-    def ablated(self) -> Tensor:
-        """The scores with each channel set to zero, (T,N,C) for T targets."""
-        return perturbed.ablated(self.run, self.tap, self.score)
-
-
 class Evidence:
     """The evidence of a target at a layer, by the names in EVIDENCE.
 
@@ -242,6 +189,34 @@ class Evidence:
     @property
     def ablated(self) -> Tensor:
         return self._at.ablated[self._number]
+
+    @property
+    def vertical(self) -> Tensor:
+        return self._weights(None)[0]
+
+    @property
+    def horizontal(self) -> Tensor:
+        return self._weights(None)[1]
+
+    @property
+    def centres(self) -> Centres | None:
+        """The centres of the map's cells in input pixels; None where they are not known.
+
+        Without a layer, the map has the size of the input.
+        """
+        return self.run.watch.centres.get(self.layer.path) if self.layer else PIXELS
+
+    @property
+    def placed(self) -> dict[str, Tensor]:
+        """The weights of rows and columns by the centres; empty where equal parts are the same."""
+        if enlarge.is_of_parts(self.centres, self.acts.shape[2:], self.run.image.shape[2:]):
+            return {}
+        return dict(zip(("vertical", "horizontal"), self._weights(self.centres), strict=True))
+
+    def _weights(self, centres: Centres | None) -> tuple[Tensor, Tensor]:
+        (height, width), acts = self.run.image.shape[2:], at_least_float32(self.acts)
+        parts = Centres.of_parts(acts.shape, (0, 0, width, height))
+        return enlarge.weights(centres or parts, acts, (height, width))
 
     @property
     def guided(self) -> Tensor:

@@ -17,6 +17,7 @@ from camcli.capture.hooks import Tap, cloned, tapped
 from camcli.capture.readers import Reader
 from camcli.capture.targets import ClassTarget, logits
 from camcli.capture.windows import Window
+from camcli.images.geometry import Centres
 from camcli.models.head import Head
 from camcli.models.layouts import PLAIN, Layout
 
@@ -28,7 +29,8 @@ class Watch:
     `layers` are the paths of the layers to tap, and `layouts` describe those whose output is not
     (N,C,h,w). `guided` watches the gradient at the input under the guided ReLU rule. `window` is
     the square of the occlusion method, and `grey` its colour in the input's units: the mean colour,
-    which is 0 where preprocessing has subtracted it. `reader` reads the output.
+    which is 0 where preprocessing has subtracted it. `reader` reads the output. `centres` are those
+    of the layers' cells in input pixels, where they are known.
     """
 
     module: nn.Module
@@ -39,6 +41,7 @@ class Watch:
     reader: Reader = field(default_factory=Reader)
     grey: tuple[float, ...] = (0.0,)
     layouts: Mapping[str, Layout] = field(default_factory=dict)
+    centres: Mapping[str, Centres | None] = field(default_factory=dict)
 
 
 class Pass:

@@ -26,6 +26,7 @@ from camcli.evaluation.protocol import (
     MASKINGS,
     NORMALIZATIONS,
     NORMALIZE_ORDERS,
+    PLACEMENTS,
     Protocol,
 )
 from camcli.evaluation.registry import METRICS, default_metrics
@@ -103,6 +104,12 @@ evaluate_options = stack(
         Name("gradient sign", GRADIENT_SIGNS),
         "What is summed over the colours of signed gradients: absolute values (abs), or the "
         "positive part (positive).",
+    ),
+    _protocol(
+        "placement",
+        Name("placement", PLACEMENTS),
+        "Where the cells of a map are: at the centres of their receptive fields, or in equal parts "
+        "of the input.",
     ),
     _protocol("insertion_fill", Name("fill", FILLS), "The image that insertion starts from."),
     _protocol(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, SupportsIndex, overload
 
-import torch
 from torch import nn
 
 from camcli.capture.evidence import Evidence, Observation, TargetEvidence
@@ -19,12 +19,15 @@ from camcli.capture.targets import ClassesAbove, Target, TargetLike, WeightedCla
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
-from camcli.engine.survey import layouts_at, with_target_layer
-from camcli.errors import MethodError, unknown
+from camcli.engine.parts import join, only_above
+from camcli.engine.survey import centres_at, layouts_at, with_target_layer
+from camcli.errors import CamcliWarning, MethodError, unknown
+from camcli.images.geometry import PIXELS, placement
 from camcli.methods import fusion
 from camcli.methods.registry import METHODS, Method
 from camcli.models.families import Layer, find_layer
 from camcli.models.model import Model
+from camcli.render.enlarge import enlarge
 
 
 @overload
@@ -130,18 +133,21 @@ def _explain(
     for method in methods:
         _check_network(method, model, paths)
     tapped = paths if any(method.at_layer for method in methods) else []
+    watched = [path for path in tapped if path]
     watch = Watch(
         module=model.module,
-        layers=tuple(path for path in tapped if path),
+        layers=tuple(watched),
         head=model.head,
         guided=any("relu" in method.requires for method in methods),
         window=window,
         reader=reader,
         grey=model.preset.mean_colour,
-        layouts=layouts_at(model.module, [path for path in tapped if path], inputs),
+        layouts=layouts_at(model.module, watched, inputs),
+        centres=centres_at(model.module, watched, inputs),
     )
     with borrowed(model.module):
         run = Pass(watch, inputs)
+        _warn_of_unknown_places(watch)
         with closing(Observation(run, targets)) as observation:
             return [
                 shown
@@ -149,6 +155,23 @@ def _explain(
                 for target, group in zip(targets, observation.groups, strict=True)
                 for shown in _explain_target(method, target, observation, group, fuse)
             ]
+
+
+def _warn_of_unknown_places(watch: Watch) -> None:
+    for path, centres in watch.centres.items():
+        if (kind := placement(centres)) in _PLACES:
+            spread = centres.spread if centres else 0
+            message = f"layer '{path}': {_PLACES[kind].format(spread)}"
+            warnings.warn(message, CamcliWarning, stacklevel=3)
+
+
+_PLACES = {
+    "equal-parts": "the places of its cells in the image are not known; its maps are placed as "
+    "equal parts of the input",
+    "approximate": "the branches before it look at different places; its maps may be off by {:.2f} "
+    "cells",
+}
+"""What to say of a layer, by its placement."""
 
 
 def _explain_target(
@@ -165,69 +188,52 @@ def _explain_target(
     ]
     if not target.several:
         return each[0]
-    joined = [_join(parts) for parts in zip(*each, strict=True)]
+    joined = [join(parts) for parts in zip(*each, strict=True)]
     if isinstance(target, ClassesAbove):
-        return [_only_above(target, shown) for shown in joined]
+        return [only_above(target, shown) for shown in joined]
     return joined
-
-
-def _join(parts: Sequence[Explanation]) -> Explanation:
-    """Return one explanation with the maps (N,P,h,w) of P parts.
-
-    Classes, their scores, probabilities and boxes become (N,P,...). The scores of texts are added.
-    """
-    first = parts[0]
-    names = ("maps", "scores", "classes", "probabilities", "boxes")
-    columns = {name: [getattr(part, name) for part in parts] for name in names}
-    stacked: dict[str, Any] = {
-        name: torch.stack(column, 1) for name, column in columns.items() if column[0] is not None
-    }
-    if first.classes is None:
-        return replace(first, maps=stacked["maps"], scores=stacked["scores"].sum(1))
-    return replace(first, **stacked)
-
-
-def _only_above(target: ClassesAbove, shown: Explanation) -> Explanation:
-    """Return an explanation without the parts of other images: class -1, NaN and a map of zeros."""
-    assert shown.classes is not None
-    assert shown.probabilities is not None
-    above = target.is_above(shown.probabilities)
-    nothing = torch.full_like(shown.scores, torch.nan)
-    return replace(
-        shown,
-        maps=shown.maps * above.view(*above.shape, *[1] * (shown.maps.ndim - 2)),
-        scores=shown.scores.where(above, nothing),
-        classes=shown.classes.where(above, -1),
-        probabilities=shown.probabilities.where(above, nothing.to(shown.probabilities)),
-    )
 
 
 def _explain_layers(
     method: Method, evidence: Sequence[Evidence], fuse: str | None
 ) -> list[Explanation]:
     """Return a method's explanations of a resolved target at each layer, or the one fused map."""
-    scored, image = evidence[0].scored, evidence[0].run.image
-    _check_target(method, scored)
-    maps = [method.function(**{name: shown[name] for name in method.needs}) for shown in evidence]
-    layers = [shown.layer.path if shown.layer else None for shown in evidence]
-    if fuse and method.at_layer:
-        maps = [fusion.fuse(maps, fuse, image.shape[2:])]
-        layers = [f"{fuse}({', '.join(map(str, layers))})"]
-    return [
-        Explanation(
-            method=method.name,
-            target=scored.target.spec,
-            layer=layer,
-            maps=of_layer,
-            scores=scored.score,
-            classes=scored.target.classes,
-            probabilities=scored.probability,
-            confidences=scored.confidence,
-            boxes=scored.box,
-            texts=scored.target.texts,
-        )
-        for layer, of_layer in zip(layers, maps, strict=True)
-    ]
+    _check_target(method, evidence[0].scored)
+    found = [_explanation(method, shown) for shown in evidence]
+    if not (fuse and method.at_layer):
+        return found
+    return [_fused(found, fuse, evidence[0].run.image.shape[2:])]
+
+
+def _explanation(method: Method, shown: Evidence) -> Explanation:
+    scored, needs = shown.scored, {name: shown[name] for name in method.needs}
+    placed = shown.placed if "vertical" in method.needs else {}
+    return Explanation(
+        method=method.name,
+        target=scored.target.spec,
+        layer=shown.layer.path if shown.layer else None,
+        maps=method.function(**needs),
+        scores=scored.score,
+        classes=scored.target.classes,
+        probabilities=scored.probability,
+        confidences=scored.confidence,
+        boxes=scored.box,
+        texts=scored.target.texts,
+        centres=PIXELS if method.image else shown.centres,
+        drawn=method.function(**needs | placed) if placed else None,
+    )
+
+
+def _fused(found: Sequence[Explanation], fuse: str, shape: Sequence[int]) -> Explanation:
+    """Return the one explanation (N,H,W) that is fused from those of several layers."""
+    maps = [enlarge(one.maps, shape, one.centres) for one in found]
+    known = all(one.centres for one in found)
+    return replace(
+        found[0],
+        layer=f"{fuse}({', '.join(str(one.layer) for one in found)})",
+        maps=fusion.fuse(maps, fuse),
+        centres=PIXELS if known else None,
+    )
 
 
 def _check_network(method: Method, model: Model, paths: Sequence[str | None]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from camcli.capture.targets import ExplainedText
 from camcli.engine.inputs import Photo
 from camcli.errors import ImageError
+from camcli.images.geometry import Centres
 from camcli.methods.registry import METHODS
 
 _SHOWN = 6
@@ -47,6 +48,10 @@ class Explanation:
     - `boxes`: (N,4), the classes' best boxes of a detection network, x0, y0, x1, y1 in input
       pixels; else None.
     - `texts`: the N texts of a language model; else None.
+    - `centres`: the centres of the maps' cells in input pixels; None where they are not known, and
+      the maps are drawn as equal parts of the input.
+    - `drawn`: what is drawn instead of `maps`, where these are enlarged on the way as the paper
+      does, in equal parts: Guided Grad-CAM with Grad-CAM's cells at their centres. Else None.
     - `photos`: the images behind the maps, if no tensors were given. A notebook shows their
       overlays.
     - `class_names`: the model's class names, if it has any.
@@ -62,6 +67,8 @@ class Explanation:
     confidences: Tensor | None = None
     boxes: Tensor | None = None
     texts: tuple[ExplainedText, ...] | None = None
+    centres: Centres | None = None
+    drawn: Tensor | None = None
     photos: tuple[Photo, ...] = field(default=(), repr=False, compare=False)
     class_names: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
@@ -114,9 +121,11 @@ class Explanation:
             raise ValueError("no photo to draw on: explain paths or PIL images instead of tensors")
         if self._has_parts:
             raise ValueError(f"target '{self.target}' has several maps: explain a class to draw it")
-        photo, values = self.photos[i], self.maps[i].float().cpu().numpy()
+        maps = self.maps if self.drawn is None else self.drawn
+        photo, values = self.photos[i], maps[i].float().cpu().numpy()
         style, signed = draw.Style(colormap, alpha), METHODS[self.method].signed
-        drawn = draw.overlay(photo.pixels(), values, photo.crop, style, signed)
+        crop = photo.crop.placed(self.centres, photo.seen)
+        drawn = draw.overlay(photo.pixels(), values, crop, style, signed)
         box = None if self.boxes is None else self.boxes[i].tolist()
         if corners := photo.crop.corners(box, photo.seen):
             draw.draw_box(drawn, corners)

@@ -1,4 +1,4 @@
-"""The survey of a network: its automatic layer, and the layouts of its layers.
+"""The survey of a network: its automatic layer, and the layouts and places of its layers' cells.
 
 A traced forward pass finds them where they are not recorded. Its result is kept for each network,
 so that explaining another batch does not trace again.
@@ -7,6 +7,7 @@ so that explaining another batch does not trace again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from camcli.capture.discover import find_layer_and_head
 from camcli.capture.hooks import borrowed
 from camcli.capture.readers import Reader, reader_of
-from camcli.capture.tracing import Call, trace
+from camcli.capture.tracing import Call, Lines, lines_at, trace
 from camcli.errors import ModelError
+from camcli.images.geometry import Centres
 from camcli.models.families import check_watchable, recorded_layer, recorded_layout
 from camcli.models.head import Head
 from camcli.models.layouts import PLAIN, Layout
@@ -42,14 +44,28 @@ class Survey:
     refusal: str
     layouts: Mapping[str, Layout]
     shapes: Mapping[str, tuple[int, ...]]
+    lines: Mapping[str, Lines]
 
 
 @dataclass
 class _Kept:
-    """The surveys of a network, by the inputs, while its structure is the same."""
+    """The surveys of a network, by the inputs, while its structure is the same.
+
+    `lines` are the centres of a layer's cells, by its path and, unless they are the same for images
+    of all sizes, by the inputs.
+    """
 
     structure: Key
     surveys: dict[Key, Survey] = field(default_factory=dict)
+    lines: dict[Key, Lines] = field(default_factory=dict)
+
+    def add_lines(self, found: Mapping[str, Lines], sizes: Key) -> None:
+        for path, lines in found.items():
+            fixed = all(line is not None and line.fixed for line in lines)
+            self.lines[(path,) if fixed else (path, sizes)] = lines
+
+    def lines_at(self, path: str, sizes: Key) -> Lines | None:
+        return self.lines.get((path,)) or self.lines.get((path, sizes))
 
 
 _KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
@@ -101,10 +117,7 @@ def survey(module: nn.Module, inputs: tuple[Any, ...], reader: Reader | None = N
     With the `reader` of the network's outputs, it also searches for the automatic layer and the
     head, which takes a backward pass.
     """
-    structure, sizes = _structure(module), _sizes(inputs)
-    kept = _KEPT.get(module)
-    if kept is None or kept.structure != structure or len(kept.surveys) >= _MOST:
-        kept = _KEPT[module] = _Kept(structure)
+    kept, sizes = _kept(module), _sizes(inputs)
     endings = reader and reader.endings
     fitting = (one for (of, _), one in kept.surveys.items() if of == sizes)
     known = kept.surveys.get((sizes, endings)) if reader else next(fitting, None)
@@ -112,7 +125,43 @@ def survey(module: nn.Module, inputs: tuple[Any, ...], reader: Reader | None = N
         with borrowed(module):
             known = _searched(module, inputs, reader) if reader else _traced(module, inputs)
         kept.surveys[sizes, endings] = known
+        kept.add_lines(known.lines, sizes)
     return known
+
+
+def centres_at(
+    module: nn.Module, paths: Sequence[str], inputs: tuple[Any, ...]
+) -> dict[str, Centres | None]:
+    """Return the centres of the cells of layers in the image, by their paths, in pixels.
+
+    They are None where they cannot be found. A forward pass over the first image finds them, unless
+    an earlier one has found that they are the same for images of all sizes.
+    """
+    kept, sizes = _kept(module), _sizes(inputs)
+    if missing := [path for path in paths if kept.lines_at(path, sizes) is None]:
+        kept.add_lines(dict.fromkeys(missing, Lines()), sizes)
+        with borrowed(module), suppress(RuntimeError):  # a network that cannot be traced
+            kept.add_lines(lines_at(module, missing, inputs), sizes)
+    return {path: _centres(kept.lines_at(path, sizes)) for path in paths}
+
+
+def share_lines(module: nn.Module, copy: nn.Module) -> None:
+    """Let a copy of a network have what is known of the places of its layers' cells."""
+    _kept(copy).lines.update(_kept(module).lines)
+
+
+def _centres(lines: Lines | None) -> Centres | None:
+    if lines is None or lines.y is None or lines.x is None:
+        return None
+    spread = max(line.spread / line.step for line in (lines.x, lines.y))
+    return Centres(lines.x.start, lines.y.start, lines.x.step, lines.y.step, spread)
+
+
+def _kept(module: nn.Module) -> _Kept:
+    structure, kept = _structure(module), _KEPT.get(module)
+    if kept is None or kept.structure != structure or len(kept.surveys) >= _MOST:
+        kept = _KEPT[module] = _Kept(structure)
+    return kept
 
 
 def _searched(module: nn.Module, inputs: tuple[Any, ...], reader: Reader) -> Survey:
@@ -141,7 +190,8 @@ def _surveyed(
 ) -> Survey:
     layouts = {call.path: call.layout for call in calls if call.once and call.layout is not None}
     shapes = {call.path: tuple(call.output.shape) for call in calls if call.once}
-    return Survey(layer, head, refusal, layouts, shapes)
+    lines = {call.path: call.lines for call in calls if call.once}
+    return Survey(layer, head, refusal, layouts, shapes, lines)
 
 
 def _sizes(inputs: tuple[Any, ...]) -> Key:

@@ -24,9 +24,10 @@ from camcli.evaluation.imputation import impute
 from camcli.evaluation.objects import Object
 from camcli.evaluation.randomization import cascading_randomization
 from camcli.evaluation.study import MethodRunner
-from camcli.images.geometry import MapArray
+from camcli.images.geometry import Centres, MapArray
 from camcli.render import draw
 from camcli.render.boxes import BOX_THRESHOLD, BOX_THRESHOLDS
+from camcli.render.enlarge import enlarge
 
 Perturb: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Returns the perturbed images (M,3,H,W) for image indices (M,) and steps (M,)."""
@@ -66,6 +67,11 @@ class BatchEvidence:
     def maps(self) -> dict[str, Tensor]:
         """The raw maps (N,h,w) of each method and baseline."""
         return self.runner.maps(self._explanations, self.numbers)
+
+    @property
+    def centres(self) -> dict[str, Centres | None]:
+        """The centres of each method's cells in input pixels, where they are known."""
+        return {one.method: one.centres for one in self._explanations}
 
     @property
     def classes(self) -> Tensor:
@@ -175,7 +181,7 @@ class MapEvidence:
 
     @cached_property
     def raw_map(self) -> Tensor:
-        return perturbation.upsample(self.batch.maps[self.row], self.batch.shape)
+        return self._enlarged(self.batch.maps[self.row])
 
     @cached_property
     def mask(self) -> Tensor:
@@ -232,8 +238,10 @@ class MapEvidence:
     def photo_map(self) -> Iterator[MapArray]:
         # One at a time: a batch of maps of large photos may not fit into memory.
         maps = self.batch.maps[self.row].float().cpu().numpy()
+        centres, size = self.batch.centres.get(self.row), self.batch.shape[::-1]
         for values, annotation in zip(maps, self.batch.annotations, strict=True):
-            yield draw.place_map(values, annotation.crop, annotation.shape)
+            crop = annotation.crop.placed(centres, size)
+            yield draw.place_map(values, crop, annotation.shape)
 
     @property
     def objects(self) -> list[tuple[Object, ...]]:
@@ -253,11 +261,13 @@ class MapEvidence:
         return perturbation.pixel_order(self.raw_map)
 
     def _mask(self, raw: Tensor) -> Tensor:
-        protocol, shape = self.batch.runner.protocol, self.batch.shape
+        protocol = self.batch.runner.protocol
         if protocol.normalize_order == "before-upsampling":
-            scaled = perturbation.normalize(raw, protocol.normalize)
-            return perturbation.upsample(scaled, shape)
-        return perturbation.normalize(perturbation.upsample(raw, shape), protocol.normalize)
+            return self._enlarged(perturbation.normalize(raw, protocol.normalize))
+        return perturbation.normalize(self._enlarged(raw), protocol.normalize)
+
+    def _enlarged(self, maps: Tensor) -> Tensor:
+        return enlarge(maps, self.batch.shape, self.batch.centres.get(self.row))
 
     def _replacing(self, before: Tensor, after: Tensor) -> Tensor:
         """Return the class probability as the pixels of `before` become those of `after` (N,S)."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from camcli.evaluation import perturbation
 from camcli.evaluation.study import MethodRunner
+from camcli.render.enlarge import enlarge
 
 WAITING_LIMIT = 16
 """How many images of a class wait for a grid at most."""
@@ -82,9 +82,11 @@ def grid_evidence(runner: MethodRunner, grids: Sequence[Sequence[Tile]]) -> dict
     ]
     shape = images.shape[2], images.shape[3]
     positions = torch.arange(len(cells), device=images.device).repeat_interleave(len(grids))
+    centres = {one.method: one.centres for one in explanations}
     return {
         row: GridEvidence(
-            torch.cat([perturbation.upsample(of_cell[row], shape) for of_cell in maps]), positions
+            torch.cat([enlarge(of_cell[row], shape, centres.get(row)) for of_cell in maps]),
+            positions,
         )
         for row in maps[0]
     }

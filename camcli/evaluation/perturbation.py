@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import conv2d
 
 from camcli.images.preprocess import Preset
 
@@ -29,13 +29,6 @@ def normalize(maps: Tensor, how: str) -> Tensor:
     risen = (maps - low).clamp(min=0)
     top = risen.amax((1, 2), keepdim=True)
     return risen / top.where(top > 0, 1)
-
-
-def upsample(maps: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Resize maps (N,h,w) bilinearly to (N,H,W)."""
-    if maps.shape[1:] == shape:
-        return maps
-    return interpolate(maps[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
 
 
 def pixel_order(maps: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ NORMALIZE_ORDERS = ("after-upsampling", "before-upsampling")
 does the former for all methods, that of Grad-CAM++ the latter."""
 GRADIENT_SIGNS = ("abs", "positive")
 """The part of an image of signed gradients that is summed over the colours."""
+PLACEMENTS = ("centres", "equal-parts")
+"""Where the cells of a map are: at the centres of their receptive fields where these are known, or
+in equal parts of the input, as in the published code."""
 FILLS = ("blur", "mean", "black")
 """The replacement for missing pixels."""
 GRID_IMAGE_SIZES = ("full", "half")
@@ -36,6 +39,7 @@ class Protocol:
     normalize: str = "max"
     normalize_order: str = "after-upsampling"
     gradient_sign: str = "abs"
+    placement: str = "centres"
     insertion_fill: str = "blur"
     deletion_fill: str = "mean"
     curve_steps: int = 28
@@ -49,7 +53,7 @@ class Protocol:
 
     def deciding(self, evidence: Iterable[str]) -> dict[str, Any]:
         """Return the options that decide the named evidence, in the order of the fields."""
-        options = {"gradient_sign", "seed"}.union(
+        options = {"gradient_sign", "placement", "seed"}.union(
             *(METRIC_EVIDENCE[name].options for name in evidence)
         )
         return {field: value for field, value in asdict(self).items() if field in options}

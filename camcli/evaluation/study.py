@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
 from torch import Tensor
@@ -130,17 +130,28 @@ class MethodRunner:
     def explain(
         self, images: Tensor, methods: Sequence[str], target: TargetLike | Sequence[TargetLike]
     ) -> list[Explanation]:
-        """Explain images (N,3,H,W) by these methods, in their order."""
-        return explain(
+        """Explain images (N,3,H,W) by these methods, in their order.
+
+        The maps are placed as the protocol tells.
+        """
+        found = explain(
             self.model, images, methods, target=target, layer=self.layer, window=self.window
         )
+        if self.protocol.placement == "centres":
+            return found
+        return [replace(one, centres=None, drawn=None) for one in found]
 
     def maps(
         self, explanations: Sequence[Explanation], numbers: Sequence[int]
     ) -> dict[str, Tensor]:
         """Return the raw maps (N,h,w) of each method and baseline, by name."""
         sign, seed = self.protocol.gradient_sign, self.protocol.seed
-        maps = {one.method: perturbation.sum_gradients(one.maps, sign) for one in explanations}
+        maps = {
+            one.method: perturbation.sum_gradients(
+                one.maps if one.drawn is None else one.drawn, sign
+            )
+            for one in explanations
+        }
         like = explanations[0].maps
         baselines = {name: make(numbers, seed).to(like) for name, make in BASELINES.items()}
         return maps | baselines

@@ -21,21 +21,17 @@ FUSIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 """The functions that fuse maps of L layers with values in [0, 1], (L,N,H,W) -> (N,H,W)."""
 
 
-def fuse(maps: Sequence[Tensor], fusion: str, shape: Sequence[int]) -> Tensor:
-    """Fuse maps (N,h,w) of L layers into one (N,H,W) of the input's `shape` (H,W), in [0, 1].
+def fuse(maps: Sequence[Tensor], fusion: str) -> Tensor:
+    """Fuse maps of L layers, enlarged to the input's size (N,H,W), into one (N,H,W) in [0, 1].
 
-    Layers differ in resolution and scale. Each map is therefore upsampled bilinearly, and its
-    positive part is divided by its maximum. A map without a positive value counts as zero.
+    Layers differ in scale. The positive part of each map is therefore divided by its maximum. A map
+    without a positive value counts as zero.
     """
     import torch
-    from torch.nn.functional import interpolate
 
     scaled = []
     for layer_maps in maps:
-        upsampled = interpolate(
-            layer_maps[:, None], tuple(shape), mode="bilinear", align_corners=False
-        )
-        positive = upsampled[:, 0].relu()
+        positive = layer_maps.relu()
         largest = positive.amax((1, 2), keepdim=True)
         scaled.append(positive / largest.where(largest > 0, 1))
     return FUSIONS[fusion](torch.stack(scaled))

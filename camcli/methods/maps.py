@@ -196,15 +196,14 @@ def guided_backprop(guided: Tensor) -> Tensor:
 @register(
     "guided", source="Selvaraju et al. 2017, arXiv:1610.02391, sec. 3.2", signed=True, image=True
 )
-def guided_gradcam(acts: Tensor, grads: Tensor, guided: Tensor) -> Tensor:
+def guided_gradcam(
+    acts: Tensor, grads: Tensor, guided: Tensor, vertical: Tensor, horizontal: Tensor
+) -> Tensor:
     """Guided Grad-CAM: Guided Backpropagation times Grad-CAM that is upsampled bilinearly.
 
-    (N,C,h,w), (N,C,h,w), (N,3,H,W) -> (N,3,H,W), signed
+    (N,C,h,w), (N,C,h,w), (N,3,H,W), (H,h), (w,W) -> (N,3,H,W), signed
     """
-    from torch.nn.functional import interpolate
-
-    coarse = gradcam(acts, grads)[:, None]
-    return guided * interpolate(coarse, size=guided.shape[2:], mode="bilinear", align_corners=False)
+    return guided * (vertical @ gradcam(acts, grads) @ horizontal)[:, None]
 
 
 @register("occlusion", source="Zeiler & Fergus 2014, arXiv:1311.2901, sec. 4.2", signed=True)

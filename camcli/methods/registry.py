@@ -91,6 +91,12 @@ _evidence: dict[str, EvidenceKind] = {
     "ablated": EvidenceKind(
         "(N,C)", "S with each channel of the layer set to zero", "layer", "vmapped forwards"
     ),
+    "vertical": EvidenceKind(
+        "(H,h)", "the weights of the map's rows in each row of the input", "layer"
+    ),
+    "horizontal": EvidenceKind(
+        "(w,W)", "the weights of the map's columns in each column of the input", "layer"
+    ),
     "guided": EvidenceKind(
         "(N,3,H,W)", "dS/d(input) under the guided ReLU rule", "input", "backward", ("relu",)
     ),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.errors import CamcliError, unknown
-from camcli.images.geometry import Crop, MapArray, Pixels
+from camcli.images.geometry import Centres, Crop, MapArray, Pixels
 from camcli.render.opencv import cv2
 
 COLORMAPS = ("auto", "diverging", *sorted(
@@ -161,7 +161,7 @@ def place_map(values: MapArray, crop: Crop, shape: tuple[int, int]) -> MapArray:
     original's (H,W). The rest of the array is zero.
     """
     canvas = np.zeros(shape, np.float32)
-    canvas[crop.slices] = normalise(np.asarray(cv2.resize(values, crop.size)), signed=False)
+    canvas[crop.slices] = normalise(resized(values, crop), signed=False)
     return canvas
 
 
@@ -184,8 +184,19 @@ def png(pixels: Pixels) -> bytes:
 
 def _level(values: MapArray, crop: Crop, signed: bool, top: float | None = None) -> MapArray:
     """Return the map scaled to [0, 1] and resized to its crop."""
-    level = cv2.resize(normalise(values, signed=signed, top=top), crop.size)
-    return np.asarray(level, np.float32)
+    return resized(normalise(values, signed=signed, top=top), crop)
+
+
+def resized(values: MapArray, crop: Crop) -> MapArray:
+    """Resize a map (h,w) to its crop (H,W), with each cell's value at the cell's centre.
+
+    Between the centres it is interpolated linearly.
+    """
+    centres = crop.centres(values.shape)
+    if centres.is_near(Centres.of_parts(values.shape, crop.box), values.shape):
+        return np.asarray(cv2.resize(values, crop.size), np.float32)
+    rows, columns = (w.astype(np.float32) for w in centres.weights(values.shape, crop.box))
+    return np.asarray(rows @ values @ columns.T, np.float32)
 
 
 def _coloured(

@@ -26,12 +26,22 @@ function scaling(result) {
   return (value) => value / range + 0.5;
 }
 
-// For each of `count` pixels along a side of `cells` cells: the two cells to interpolate between,
-// and the weight of the second.
-function interpolation(count, cells) {
-  const clamp = (cell) => Math.min(Math.max(cell, 0), cells - 1);
-  return Array.from({ length: count }, (_, i) => {
-    const position = ((i + 0.5) * cells) / count - 0.5;
+// The columns and the rows of a map: their number, the centre of the first one and the distance to
+// the next, as shares of the map's side. A map may be packed with several cells in one.
+function linesOf({ map, cells }) {
+  return [0, 1].map((axis) => {
+    const [count, saved] = [map.shape[1 - axis], map.saved_shape[1 - axis]];
+    const [start, step] = cells ? [cells[axis], cells[axis + 2]] : [0.5 / saved, 1 / saved];
+    return { count, start: start + (saved / count - 1) / 2 * step, step: step * saved / count };
+  });
+}
+
+// For each of `pixels` along a side: the two cells to interpolate between, and the weight of the
+// second.
+function interpolation(pixels, { count, start, step }) {
+  const clamp = (cell) => Math.min(Math.max(cell, 0), count - 1);
+  return Array.from({ length: pixels }, (_, i) => {
+    const position = ((i + 0.5) / pixels - start) / step;
     const first = Math.floor(position);
     return [clamp(first), clamp(first + 1), position - first];
   });
@@ -39,15 +49,15 @@ function interpolation(count, cells) {
 
 // Draw a map over the whole of a canvas. Scaled values, not colours, are interpolated bilinearly.
 function drawMap(canvas, result) {
-  const [rows, columns] = result.map.shape;
+  const [across, down] = linesOf(result);
   const levels = Float32Array.from(valuesOf(result.map), scaling(result));
   const context = canvas.getContext("2d");
   const picture = context.createImageData(canvas.width, canvas.height);
-  const horizontal = interpolation(canvas.width, columns);
+  const horizontal = interpolation(canvas.width, across);
   const setPixel = pixelSetter(result, picture.data);
-  const levelAt = (row, column) => levels[row * columns + column];
+  const levelAt = (row, column) => levels[row * across.count + column];
   let offset = 0;
-  for (const [top, bottom, yWeight] of interpolation(canvas.height, rows)) {
+  for (const [top, bottom, yWeight] of interpolation(canvas.height, down)) {
     for (const [left, right, xWeight] of horizontal) {
       const above = levelAt(top, left) * (1 - xWeight) + levelAt(top, right) * xWeight;
       const below = levelAt(bottom, left) * (1 - xWeight) + levelAt(bottom, right) * xWeight;
@@ -71,10 +81,13 @@ function pixelSetter(result, pixels) {
   };
 }
 
-// The cell of a map and its value at a position, given as shares of the map's width and height.
-function cellAt(map, x, y) {
-  const [rows, columns] = map.shape;
-  const column = Math.min(columns - 1, Math.floor(x * columns));
-  const row = Math.min(rows - 1, Math.floor(y * rows));
-  return { row, column, value: valuesOf(map)[row * columns + column] };
+// The cell of a map whose centre is next to a position, its value, and its left, top, width and
+// height. Positions and sides are shares of the map's width and height.
+function cellAt(result, x, y) {
+  const [across, down] = linesOf(result);
+  const nearest = ({ count, start, step }, at) => Math.min(Math.max(Math.round((at - start) / step), 0), count - 1);
+  const [column, row] = [nearest(across, x), nearest(down, y)];
+  const [left, top] = [[across, column], [down, row]].map(([line, i]) => line.start + (i - 0.5) * line.step);
+  const value = valuesOf(result.map)[row * across.count + column];
+  return { row, column, value, sides: [left, top, across.step, down.step] };
 }

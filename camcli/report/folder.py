@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from camcli.errors import CamcliError
-from camcli.images.geometry import Crop
+from camcli.images.geometry import Centres, Crop, Placement
 from camcli.runs import resume
 from camcli.runs.files import path_inside
 from camcli.runs.manifest import MANIFEST, RUN, Row
@@ -115,7 +115,6 @@ def _result(folder: Path, row: Row) -> SavedResult:
     named = {kind: path_inside(folder, name) for kind, name in names.items() if name}
     files = {kind: file for kind, file in named.items() if os.path.isfile(file)}
     boxes = [indices_or_empty(box) for box in (row.get("box"), *list_or_empty(row.get("boxes")))]
-    crop = indices_or_empty(row.get("crop"))
     return SavedResult(
         image=row["image"],
         method=row["method"],
@@ -131,7 +130,7 @@ def _result(folder: Path, row: Row) -> SavedResult:
         map_max=number_or_none(row.get("map_max")),
         class_index=next(iter(indices_or_empty([row.get("class_index")])), None),
         map_shape=indices_or_empty(row.get("map_shape")),
-        crop=Crop(*crop) if len(crop) == 4 and crop[0] < crop[2] and crop[1] < crop[3] else None,
+        crop=_crop(row),
         boxes=tuple(box for box in boxes if len(box) == 4),
         digest=text_or_none(row.get("digest")) or "",
         files=files,
@@ -139,6 +138,18 @@ def _result(folder: Path, row: Row) -> SavedResult:
             str(one.relative_to(folder)) for kind, one in named.items() if kind not in files
         ),
     )
+
+
+def _crop(row: Row) -> Crop | None:
+    """Return the crop of a row, with the centres of the map's cells if the row has them."""
+    corners = indices_or_empty(row.get("crop"))
+    if len(corners) != 4 or corners[0] >= corners[2] or corners[1] >= corners[3]:
+        return None
+    cells = [number_or_none(number) for number in list_or_empty(row.get("cells"))]
+    numbers = [number for number in cells if number is not None]
+    if len(numbers) != 4 or len(cells) != 4 or min(numbers[2:]) <= 0:
+        return Crop(*corners)
+    return Placement(*corners, cells=Centres(*numbers))
 
 
 def number_or_none(value: Any) -> float | None:

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from camcli.errors import CamcliError
+from camcli.images.geometry import Crop
 from camcli.methods.registry import METHODS
 from camcli.render.draw import DIM, Style
 from camcli.report.changes import Change, change_of
@@ -154,7 +155,8 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         probability=result.probability,
         unsure=result.unsure or None,
         **{"class": _class_name(result)},
-        crop=(crop.x0, crop.y0, crop.x1, crop.y1) if crop else None,
+        crop=crop and crop.box,
+        cells=crop and packed and _cells(crop, packed.saved_shape),
         boxes=result.boxes or None,
         signed=method.signed if method else (result.map_min or 0) < 0,
         map=packed and asdict(packed),
@@ -165,6 +167,12 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         change=change and _change_data(report, change),
         values=dict(metric_values(result, siblings, report.same_model_evaluation)) or None,
     )
+
+
+def _cells(crop: Crop, shape: tuple[int, int]) -> tuple[float, ...]:
+    """Return the centres of a map's cells as shares of the crop's width and height."""
+    x, y = 1 / crop.size[0], 1 / crop.size[1]
+    return crop.centres(shape).scaled(x, y, -crop.x0 * x, -crop.y0 * y)[:4]
 
 
 def _packed_map(result: SavedResult, max_cells: int) -> tuple[PackedMap | None, str | None]:

@@ -101,9 +101,8 @@ function showValuesAt(imageX, imageY) {
       showRange(map, "outside the network's input");
       continue;
     }
-    const { row, column, value } = cellAt(map.result.map, x, y);
-    const [rows, columns] = map.result.map.shape;
-    placeAt(map.marker, [column / columns, row / rows, 1 / columns, 1 / rows]);
+    const { row, column, value, sides } = cellAt(map.result, x, y);
+    placeAt(map.marker, sides);
     map.marker.hidden = false;
     const size = sizeOf(viewedImage, map.result);
     const pixel = [imageX * size[0], imageY * size[1]].map(Math.floor).join(", ");

@@ -10,7 +10,7 @@ from torch import Tensor
 from camcli.capture.targets import ExplainedText
 from camcli.errors import CamcliError
 from camcli.images.find import Source
-from camcli.images.geometry import Box, Crop, MapArray, Pixels, Size
+from camcli.images.geometry import Box, Centres, Crop, MapArray, Pixels, Size
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted
 
@@ -54,11 +54,13 @@ class Result:
 
     `values` is a raw map (h,w), signed gradients (3,H,W), or one map for each word of `text`,
     (W,h,w). `confidence` is the probability of the image's best class. A text has no class index
-    and no confidence. An image without a class of a target `p>T` has no score either.
+    and no confidence. An image without a class of a target `p>T` has no score either. `centres` and
+    `drawn` are as in an Explanation.
     """
 
     wanted: Wanted
     layer: str | None
+    centres: Centres | None
     values: MapArray
     score: float | None
     class_index: int | None
@@ -66,6 +68,7 @@ class Result:
     confidence: float | None
     box: Box | None = None
     text: ExplainedText | None = None
+    drawn: MapArray | None = None
 
     @property
     def unsure(self) -> bool | None:

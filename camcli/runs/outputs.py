@@ -26,8 +26,9 @@ class Drawing:
     """One result of one image, with everything that a file of it may show.
 
     `values` is the raw map (h,w), the signed gradients (3,H,W), or one map for each of `parts`,
-    (P,h,w). `parts` are labels with probabilities. `target_boxes` are the boxes of the explained
-    object, `map_boxes` those that the map gives, all x0, y0, x1, y1 in pixels of the original.
+    (P,h,w). `drawn` is drawn instead of it, where it is given. `parts` are labels with
+    probabilities. `target_boxes` are the boxes of the explained object, `map_boxes` those that the
+    map gives, all x0, y0, x1, y1 in pixels of the original.
     """
 
     pixels: Pixels
@@ -38,6 +39,11 @@ class Drawing:
     parts: Sequence[tuple[str, float]] = ()
     target_boxes: Sequence[Sequence[int]] = ()
     map_boxes: Sequence[Sequence[int]] = ()
+    drawn: MapArray | None = None
+
+    @property
+    def shown(self) -> MapArray:
+        return self.values if self.drawn is None else self.drawn
 
 
 @dataclass(frozen=True)
@@ -104,10 +110,10 @@ def _png(
         return draw_map(drawing.pixels, values, drawing.crop, drawing.style, drawing.signed)
 
     if drawing.parts:
-        each = zip(drawing.parts, drawing.values, strict=True)
+        each = zip(drawing.parts, drawing.shown, strict=True)
         labelled = [(f"{label}  {share:.0%}", picture(values)) for (label, share), values in each]
         return draw.png(panels.labelled_grid(labelled))
-    drawn = picture(drawing.values)
+    drawn = picture(drawing.shown)
     for box in boxes:  # a panel ends with the overlay
         draw.draw_box(drawn[:, drawn.shape[1] - drawing.pixels.shape[1] :], box)
     return draw.png(drawn)

@@ -22,6 +22,7 @@ from typing import Protocol, TypeAlias
 
 import torch
 
+from camcli.engine.survey import share_lines
 from camcli.errors import ImageError
 from camcli.images.decode import STDIN, fetch
 from camcli.images.find import Source
@@ -240,7 +241,10 @@ def _workers(job: Job, first: Sequence[Read]) -> Sequence[Worker]:
     here = Worker(job, job.model)
     with suppress(RuntimeError, AssertionError):  # which explaining reports for each image
         here.find_target_layer(images[:1])
+        here.find_centres(images[:1])
     many = job.model.device.type == "cpu" and len(first) > 1
     count = min(COUNT, torch.get_num_threads()) if many else 1
     copies = [copy_sharing_weights(here.model) for _ in range(count)] if count > 1 else []
+    for copied in filter(None, copies):
+        share_lines(here.model.module, copied.module)
     return [Worker(job, model) for model in copies if model] or [here]

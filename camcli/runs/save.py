@@ -10,6 +10,7 @@ import numpy as np
 
 from camcli.errors import CamcliError
 from camcli.images.find import Source
+from camcli.images.geometry import Crop, placement
 from camcli.methods.registry import METHODS
 from camcli.render import draw
 from camcli.runs.files import path_inside, write
@@ -32,6 +33,7 @@ def write_results(job: Job, item: Explained) -> list[Row]:
 
 
 def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
+    crop = loaded.crop.placed(result.centres, loaded.size)
     facts: Row = {
         "class_index": result.class_index,
         "class_name": _explained_name(job, result),
@@ -41,6 +43,8 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
         "layer": result.layer,
         "map_shape": list(result.values.shape),
         "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
+        "placement": placement(result.centres),
+        "cells": [round(number, 6) for number in crop.centres(result.values.shape)[:4]],
         "box": loaded.crop.corners(result.box, loaded.size),
         "digest": loaded.digest,
     }
@@ -56,9 +60,9 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     }
     boxes = None
     if any(OUTPUTS[name].boxes for name in saves):
-        placed = draw.place_map(result.values, loaded.crop, loaded.pixels.shape[:2])
+        placed = draw.place_map(result.values, crop, loaded.pixels.shape[:2])
         boxes = [[*found] for found in job.boxes.find(placed, result.wanted.method)]
-    drawing = _drawing_of(job, loaded, result, boxes or [])
+    drawing = _drawing_of(job, loaded, result, crop, boxes or [])
     try:
         for name, file in saves.items():
             write(path_inside(job.output, file), OUTPUTS[name].contents(drawing), job.owner)
@@ -78,18 +82,21 @@ def _is_finite(score: float | None) -> bool:
     return score is None or math.isfinite(score)
 
 
-def _drawing_of(job: Job, loaded: Loaded, result: Result, boxes: list[list[int]]) -> Drawing:
-    """Return what the output rows draw; `boxes` are the boxes found in the map."""
+def _drawing_of(
+    job: Job, loaded: Loaded, result: Result, crop: Crop, boxes: list[list[int]]
+) -> Drawing:
+    """Return what the output rows draw: a map in its crop, and the boxes found in the map."""
     box = loaded.crop.corners(result.box, loaded.size)
     return Drawing(
         pixels=loaded.pixels,
         values=result.values,
-        crop=loaded.crop,
+        crop=crop,
         style=job.style,
         signed=METHODS[result.wanted.method].signed,
         parts=result.text.words if result.text else (),
         target_boxes=[box] if box else [],
         map_boxes=boxes,
+        drawn=result.drawn,
     )
 
 
@@ -120,7 +127,7 @@ def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     fields = (
         *("image", "method", "target", "class_index", "class_name", "score", "probability"),
         *("unsure", "layer", *(kind.field for kind in kinds)),
-        *("map_shape", "map_min", "map_max", "crop", "box", "boxes"),
+        *("map_shape", "map_min", "map_max", "crop", "placement", "cells", "box", "boxes"),
         *("status", "error", "digest"),
     )
     explained = {"method": wanted.method, "target": wanted.target}

@@ -6,16 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from camcli.capture.targets import ExplainedText
 from camcli.engine.explain import explain, needs_target_layer, pick_methods
 from camcli.engine.explanation import Explanation
 from camcli.engine.predict import probabilities
-from camcli.engine.survey import with_target_layer
+from camcli.engine.survey import centres_at, with_target_layer
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
+from camcli.methods.registry import METHODS
+from camcli.models.families import find_layer
 from camcli.models.model import Model
 from camcli.runs.batches import BatchLimit, by_shape, is_out_of_memory, run_batches, stacked
 from camcli.runs.items import Existing, Explained, Failed, Loaded, Result
@@ -52,6 +56,14 @@ class Worker:
         """Find the automatic layer by a traced pass, if it is needed and not known."""
         if self.needs_layer and batch and self.model.layer is None:
             self.model = with_target_layer(self.model, (stacked(batch, self.model),))
+
+    def find_centres(self, batch: Sequence[Loaded]) -> None:
+        """Find the places of the layers' cells by a traced pass, if they are needed."""
+        if batch and any(METHODS[name].at_layer for name in self.job.methods):
+            model = self.model
+            paths = [path or model.layer for path in self.job.layers]
+            found = [find_layer(model.module, path) for path in paths if path]
+            centres_at(model.module, found, (stacked(batch, model),))
 
     def _explained(self, batch: Sequence[Loaded]) -> list[Explanation]:
         job = self.job
@@ -138,20 +150,27 @@ def _part(shown: Explanation, part: int) -> Explanation:
         classes=column(shown.classes),
         probabilities=column(shown.probabilities),
         boxes=column(shown.boxes),
+        drawn=column(shown.drawn),
     )
 
 
 def _hosted(shown: Explanation, wanted: Wanted) -> list[list[Result]]:
     """Return a list for each image, with its only result."""
-    maps = shown.maps.float().contiguous().cpu().numpy()
+    maps, drawn = _on_host(shown.maps), None if shown.drawn is None else _on_host(shown.drawn)
     columns = shown.scores, shown.classes, shown.probabilities, shown.confidences, shown.boxes
     nothing = [None] * len(maps)
     facts = (nothing if column is None else column.tolist() for column in columns)
-    by_image = zip(maps, *facts, shown.texts or nothing, strict=True)
+    by_image = zip(
+        maps, *facts, shown.texts or nothing, nothing if drawn is None else drawn, strict=True
+    )
     return [
-        [Result(wanted, shown.layer, _own_parts(values, of_image[-1]), *of_image)]
+        [Result(wanted, shown.layer, shown.centres, _own_parts(values, of_image[-2]), *of_image)]
         for values, *of_image in by_image
     ]
+
+
+def _on_host(maps: Tensor) -> NDArray[np.float32]:
+    return maps.float().contiguous().cpu().numpy()
 
 
 def _own_parts(values: MapArray, text: ExplainedText | None) -> MapArray:

@@ -19,7 +19,7 @@ from camcli.evaluation.ground_truth import Annotation, explained_classes
 from camcli.evaluation.localisation import covered, energy, iou, loc, localised, pointing
 from camcli.evaluation.objects import Object
 from camcli.evaluation.registry import METRICS, default_metrics
-from camcli.images.geometry import Crop, MapArray
+from camcli.images.geometry import Centres, Crop, MapArray, Placement
 from camcli.models.model import Model
 from camcli.render.boxes import largest_box
 from camcli.render.draw import place_map
@@ -68,7 +68,8 @@ def test_metrics_are_those_of_the_maps_that_explain_writes(
     methods = ("gradcam", "cam", *BASELINES)
     assert set(found) == {(name, method) for name in ("a.png", "b.png") for method in methods}
     for row in rows:
-        values = place_map(np.load(maps / row["map"]), Crop(*row["crop"]), SIZES[row["image"]])
+        crop = Placement(*row["crop"], cells=Centres(*row["cells"]))
+        values = place_map(np.load(maps / row["map"]), crop, SIZES[row["image"]])
         share = 0.2 if row["method"] == "cam" else 0.15
         of_class = objects(row["image"], row["class_index"])
         for name, measure in MEASURES.items():

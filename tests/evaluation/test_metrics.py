@@ -61,11 +61,12 @@ def test_grid_pointing_equals_its_oracle(batch: BatchEvidence, gap_net: GapNet) 
                 image = np.concatenate([np.concatenate([a, b], 2), np.concatenate([c, d], 2)], 1)
                 slow = SlowEvidence(batch, "cam", 0)
                 slow.row, slow.label = row, grid[cell].label
+                slow.centres = batch.centres.get(row)
                 if row in BASELINES:
                     raw = BASELINES[row]([grid[cell].number], 0)[0].double().numpy()
                 else:
                     raw = slow.explained(image, gap_net)
-                positive = np.maximum(bilinear(raw, 60, 52), 0)
+                positive = np.maximum(bilinear(raw, 60, 52, slow.centres), 0)
                 y, x = 30 * (cell // 2), 26 * (cell % 2)
                 total = positive.sum()
                 expected.append(positive[y : y + 30, x : x + 26].sum() / total if total else 0)
@@ -153,7 +154,9 @@ def test_maps_are_scaled_after_upsampling_or_before(batch: BatchEvidence, row: s
     for i in range(3):
         raw = SlowEvidence(batch, row, i).raw
         scaled = np.maximum(raw, 0) / max(raw.max(), 1e-300)
-        assert before[i] == pytest.approx(bilinear(scaled, *before[i].shape), abs=1e-9)
+        assert before[i] == pytest.approx(
+            bilinear(scaled, *before[i].shape, batch.centres.get(row)), abs=1e-9
+        )
 
 
 def test_every_option_changes_its_metric(gap_net: GapNet, images: Tensor) -> None:
@@ -166,6 +169,7 @@ def test_every_option_changes_its_metric(gap_net: GapNet, images: Tensor) -> Non
         ("average-drop", {"masking": "mean"}),
         ("complexity", {"normalize": "minmax"}),
         ("complexity", {"normalize_order": "before-upsampling"}),
+        ("complexity", {"placement": "equal-parts"}),
         ("insertion", {"insertion_fill": "black"}),
         ("deletion", {"deletion_fill": "blur"}),
         ("deletion", {"curve_steps": 3}),

@@ -247,9 +247,9 @@ def test_every_kind_of_evidence_can_be_taken() -> None:
 def test_every_option_of_the_protocol_decides_some_evidence() -> None:
     options = {field.name for field in dataclasses.fields(Protocol)}
     named = {option for kind in METRIC_EVIDENCE.values() for option in kind.options}
-    assert named == options - {"gradient_sign", "seed"}, "which decide all maps"
+    assert named == options - {"gradient_sign", "placement", "seed"}, "which decide all maps"
     assert Protocol().deciding(["road_morf"]) == {
-        "gradient_sign": "abs", "road_noise": 0.01, "seed": 0}  # fmt: skip
+        "gradient_sign": "abs", "placement": "centres", "road_noise": 0.01, "seed": 0}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from camcli import explain
 from camcli.capture.windows import Window
 from camcli.errors import MethodError
 from camcli.methods.fusion import fuse
+from tests.support.metric_oracles import bilinear
 from tests.support.networks import GapNet
 
 
@@ -21,7 +23,8 @@ def test_fused_maps(how: str, gap_net: GapNet, images: Tensor) -> None:
     assert one.layer == f"{how}(trunk, last)"
     scaled = []
     for shown in explain(gap_net, images, "layercam", 1, layer=layers):
-        large = nn.functional.interpolate(shown.maps[:, None], (30, 26), mode="bilinear")[:, 0]
+        maps = [bilinear(values.numpy(), 30, 26, shown.centres) for values in shown.maps]
+        large = torch.from_numpy(np.stack(maps))
         assert (large.amax((1, 2)) > 0).all()
         scaled.append(torch.stack([each / each.max() for each in large]))
     expected = (scaled[0] + scaled[1]) / 2 if how == "mean" else scaled[0] * scaled[1]
@@ -32,8 +35,8 @@ def test_fused_maps(how: str, gap_net: GapNet, images: Tensor) -> None:
 
 def test_only_positive_values_are_fused() -> None:
     one, other = torch.tensor([[[2.0, -4.0]]]), torch.tensor([[[-1.0, -3.0]]])
-    assert fuse([one, other], "mean", (1, 2)).tolist() == [[[0.5, 0.0]]]
-    assert fuse([one, one], "product", (1, 2)).tolist() == [[[1.0, 0.0]]]
+    assert fuse([one, other], "mean").tolist() == [[[0.5, 0.0]]]
+    assert fuse([one, one], "product").tolist() == [[[1.0, 0.0]]]
 
 
 def test_empty_maps_fuse_to_an_empty_map(gap_net: GapNet, images: Tensor) -> None:

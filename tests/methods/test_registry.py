@@ -51,6 +51,7 @@ def test_methods_do_not_modify_their_arguments() -> None:
     moments = ("log_grads", "mean_square", "mean_cube")
     arguments |= {name: torch.randn(2, 3, 4, 4) for name in moments}
     arguments |= {"masked": torch.randn(2, 3), "ablated": torch.randn(2, 3)}
+    arguments |= {"vertical": torch.rand(4, 4), "horizontal": torch.rand(4, 4)}
     arguments |= {"occluded": torch.randn(2, 2, 3)}
     arguments |= {"rows": torch.ones(2, 4), "columns": torch.ones(3, 5)}
     before = {name: value.clone() for name, value in arguments.items()}

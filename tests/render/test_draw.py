@@ -6,10 +6,11 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from camcli.errors import CamcliError
-from camcli.images.geometry import Crop
+from camcli.images.geometry import PIXELS, Centres, Crop, Placement
 from camcli.render.draw import (
     COLORMAPS,
     DIM,
@@ -20,7 +21,9 @@ from camcli.render.draw import (
     overlay,
     place_map,
     png,
+    resized,
 )
+from camcli.render.enlarge import enlarge
 from tests.support.pictures import CROP, SHAPE, constant_photo, hot_corner
 
 
@@ -148,3 +151,26 @@ def test_a_png_file_is_rgb() -> None:
     with Image.open(io.BytesIO(png(pixels))) as image:
         assert image.format == "PNG"
         assert (np.asarray(image) == pixels).all()
+
+
+def test_a_map_is_drawn_at_the_centres_of_its_cells() -> None:
+    """The value of a cell is at its centre, and constant beyond the outermost centres."""
+    placed = Placement(2, 1, 18, 11, cells=Centres(4.5, 2.5, 6, 3))
+    values = np.array([[0, 1, 0], [0, 0, 4]], np.float32)
+    found = place_map(values, placed, (12, 20))
+    assert not found[:, :2].any()
+    assert not found[0].any()
+    across, down = np.arange(2, 18) + 0.5, np.arange(1, 11) + 0.5
+    rows = [np.interp(across, [4.5, 10.5, 16.5], row) / 4 for row in values]
+    expected = [np.interp(down, [2.5, 5.5], column) for column in zip(*rows, strict=True)]
+    np.testing.assert_allclose(found[1:11, 2:18], np.transpose(expected), atol=1e-6)
+
+
+def test_enlarged_tensors_are_those_that_are_drawn() -> None:
+    maps = torch.rand(2, 5, 7, dtype=torch.float64)
+    for centres in (None, Centres(0.5, 3.5, 8, 6), Centres(17.5, 17.5, 2.5, 3)):
+        found = enlarge(maps, (36, 50), centres)
+        for values, enlarged in zip(maps, found, strict=True):
+            drawn = resized(values.float().numpy(), Crop(0, 0, 50, 36).placed(centres, (50, 36)))
+            np.testing.assert_allclose(enlarged.numpy(), drawn, atol=1e-6)
+    assert enlarge(maps, (5, 7), PIXELS) is maps

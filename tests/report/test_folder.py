@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from camcli.images.geometry import PIXELS
 from camcli.report.folder import SavedResult, read_output_folder
 from camcli.runs.outputs import OUTPUTS
 from tests.support.command import Run, stderr, stdout
@@ -77,7 +78,7 @@ def test_invalid_values_are_left_out(run: Run, folder: Path) -> None:
     invalid = {
         **{"probability": float("inf"), "score": 10**400, "crop": [5, 5, 1, 1]},
         **{"boxes": [[1], 2], "class_index": "3", "class_name": 7, "map_shape": "big"},
-        **{"map": "x" * 300, "layer": 1, "unsure": "yes"},
+        **{"map": "x" * 300, "layer": 1, "unsure": "yes", "cells": [1, 2, 3]},
     }
     write_manifest(folder, [ROW | invalid])
     assert run("report", folder).exit_code == 0
@@ -85,6 +86,16 @@ def test_invalid_values_are_left_out(run: Run, folder: Path) -> None:
         {"method": "m", "target": "t", "status": "ok", "signed": False}
         | {"note": "x" * 300 + " is missing"}
     ]
+
+
+@pytest.mark.parametrize(
+    "cells", [None, 3, [1, 2, 3], [1, 2, 0, 4], [1, 2, "3", 4], [1, 2, 3, None]]
+)
+def test_cells_without_places_are_equal_parts(cells: object, folder: Path) -> None:
+    write_manifest(folder, [ROW | {"crop": [0, 0, 4, 2], "cells": cells}])
+    (result,) = read_output_folder(folder).results
+    assert result.crop is not None
+    assert result.crop.centres((2, 4)) == PIXELS
 
 
 def test_the_last_row_of_a_result_is_kept(folder: Path) -> None:

@@ -15,11 +15,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, pad
 
 from camcli import explain
-from camcli.errors import MethodError
+from camcli.errors import CamcliWarning, MethodError
 from camcli.images.find import find
-from camcli.images.geometry import Crop
+from camcli.images.geometry import Centres, Placement
 from camcli.render.draw import Style, overlay
 from camcli.runs import pipeline
 from camcli.runs.job import Job
@@ -86,12 +87,36 @@ def test_maps_are_those_of_explain(job: Job) -> None:
 def test_the_overlay_is_the_map_on_its_crop(job: Job) -> None:
     list(pipeline.run(replace(job, methods=("gradcam",), targets=("pred",))))
     row = manifest(job.output)[1]
-    crop = Crop(*row["crop"])
+    crop = Placement(*row["crop"], cells=Centres(*row["cells"]))
     with Image.open(job.sources[1].path) as image:
         pixels = np.asarray(image)
     expected = overlay(pixels, np.load(job.output / row["map"]), crop, Style(), signed=False)
     with Image.open(job.output / row["overlay"]) as drawn:
         assert np.array_equal(np.asarray(drawn), expected)
+
+
+class Apart(GapNet):
+    """A network whose cells see the sum of two places."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + avg_pool2d(pad(x, (4, 0, 4, 0)), 5, 1))
+
+
+def test_rows_tell_where_the_cells_are(job: Job) -> None:
+    """Two convolutions of 3x3 and stride 2: the first cell is centred at 3.5, the next at 7.5."""
+    one = replace(job, sources=job.sources[1:2], methods=("gradcam", "guided"), targets=("pred",))
+    list(pipeline.run(one))
+    of_map, of_image = manifest(one.output)
+    assert of_map["crop"] == of_image["crop"] == [10, 5, 50, 45], "1.25 pixels for one of the input"
+    assert of_map["placement"] == of_image["placement"] == "centres"
+    assert of_map["cells"] == [10 + 1.25 * 3.5, 5 + 1.25 * 3.5, 5, 5]
+    assert of_image["cells"] == [10 + 0.625, 5 + 0.625, 1.25, 1.25]
+    other = changed(with_network(one, Apart()), layers=("last",), overwrite=True)
+    with pytest.warns(CamcliWarning, match="layer 'last': the places of its cells .* not known"):
+        list(pipeline.run(other))
+    of_map, of_image = manifest(one.output)
+    assert (of_map["placement"], of_image["placement"]) == ("equal-parts", "centres")
+    assert of_map["cells"] == pytest.approx([10 + 20 / 7, 5 + 20 / 7, 40 / 7, 40 / 7])
 
 
 @pytest.mark.parametrize("change", [{"workers": 1}, {"workers": 7}, {}])

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import interpolate
 
 import camcli
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.evidence import BatchEvidence
+from camcli.images.geometry import Centres
 from camcli.images.preprocess import Preset
+from camcli.render.enlarge import enlarge
 
 Array = NDArray[np.float64]
 MEAN, STD = (np.array(values)[:, None, None] for values in (Preset.mean, Preset.std))
@@ -34,9 +35,10 @@ class SlowEvidence:
         self.raw = self.explained(self.image, self.net)
         # By torch, unlike `mask`: the order of two pixels may depend on the last digit.
         raw = torch.from_numpy(self.raw)[None, None]
-        self.map = interpolate(raw, self.image.shape[1:], mode="bilinear")[0, 0].numpy()
+        self.centres = batch.centres.get(row)
+        self.map = enlarge(raw[0], self.image.shape[1:], self.centres)[0].numpy()
         self.pixels = sorted(np.ndindex(*self.map.shape), key=lambda p: (-self.map[p], p))
-        self.mask = masking(self.raw, *self.map.shape)
+        self.mask = masking(self.raw, *self.map.shape, self.centres)
         pixels = self.image * STD + MEAN
         self.masked_image: Array = (pixels * self.mask - MEAN) / STD
         self.probability = self.probabilities(self.image)[self.label]
@@ -55,7 +57,7 @@ class SlowEvidence:
             return BASELINES[row]([number], self.protocol.seed)[0].double().numpy()
         images, window = torch.from_numpy(image)[None], self.batch.runner.window
         (found,) = camcli.explain(net, images, [row], self.label, window=window)
-        values = found.maps[0].numpy()
+        values = (found.maps if found.drawn is None else found.drawn)[0].numpy()
         return np.abs(values).sum(0) if values.ndim == 3 else values
 
     def replaced(self, before: Array, after: Array, k: int, *, lowest: bool = False) -> Array:
@@ -85,24 +87,28 @@ class SlowEvidence:
         return float(np.mean(right))
 
 
-def bilinear(values: Array, height: int, width: int) -> Array:
-    def at(i: int, size: int, old: int) -> tuple[int, int, float]:
-        place = min(max((i + 0.5) * old / size - 0.5, 0), old - 1)
+def bilinear(values: Array, height: int, width: int, centres: Centres | None = None) -> Array:
+    """Enlarge a map (h,w) to (H,W), one pixel at a time; without centres in equal parts."""
+    h, w = values.shape
+    x_0, y_0, dx, dy, *_ = centres or (width / w / 2, height / h / 2, width / w, height / h)
+
+    def at(i: int, start: float, step: float, old: int) -> tuple[int, int, float]:
+        place = min(max((i + 0.5 - start) / step, 0), old - 1)
         return int(place), min(int(place) + 1, old - 1), place - int(place)
 
     found = np.empty((height, width))
     for y, x in np.ndindex(height, width):
-        y0, y1, v = at(y, height, values.shape[0])
-        x0, x1, u = at(x, width, values.shape[1])
+        y0, y1, v = at(y, y_0, dy, h)
+        x0, x1, u = at(x, x_0, dx, w)
         above = values[y0, x0] * (1 - u) + values[y0, x1] * u
         below = values[y1, x0] * (1 - u) + values[y1, x1] * u
         found[y, x] = above * (1 - v) + below * v
     return found
 
 
-def masking(raw: Array, height: int, width: int) -> Array:
+def masking(raw: Array, height: int, width: int, centres: Centres | None) -> Array:
     """Upsample a map, then take the positive part and divide by the maximum."""
-    positive = np.maximum(bilinear(raw, height, width), 0)
+    positive = np.maximum(bilinear(raw, height, width, centres), 0)
     return np.asarray(positive / (positive.max() or 1))
 
 
@@ -167,7 +173,7 @@ def slow_sanity(slow: SlowEvidence) -> float:
 
 def slow_coherency(slow: SlowEvidence) -> float:
     raw = slow.explained(slow.masked_image, slow.net)
-    other = masking(raw, slow.height, slow.width)
+    other = masking(raw, slow.height, slow.width, slow.centres)
     flat = slow.mask.std() == 0 or other.std() == 0
     return 0 if flat else 50 * (np.corrcoef(slow.mask.ravel(), other.ravel())[0, 1] + 1)
 

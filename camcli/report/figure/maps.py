@@ -153,7 +153,8 @@ def _sheet_cell(model: Model, explanation: Explanation, crop: Crop, size: Size) 
     """Return the cell of an explanation of one image. `size` is the network input's."""
     assert explanation.classes is not None  # the targets are text, not functions
     shares = explanation.probabilities
-    values = explanation.maps[0].float().cpu().numpy()
+    maps = explanation.maps if explanation.drawn is None else explanation.drawn
+    values, crop = maps[0].float().cpu().numpy(), crop.placed(explanation.centres, size)
     if not np.isfinite(values).all():
         return EmptyCell("the map holds NaN or infinity")
     index, signed = int(explanation.classes[0]), METHODS[explanation.method].signed

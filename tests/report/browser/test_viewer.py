@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from camcli import cli
-from camcli.images.geometry import Crop
+from camcli.images.geometry import Centres, Crop, Placement
 from camcli.render import draw
 from tests.support.browser import (
     NAME_IN_VIEWER,
@@ -25,7 +26,8 @@ from tests.support.browser import (
     press,
     wait_for_frame,
 )
-from tests.support.report import MAP, make_output_folder
+from tests.support.files import manifest
+from tests.support.report import MAP, make_output_folder, write_manifest
 
 
 def test_values_under_the_pointer(page: Browser) -> None:
@@ -59,14 +61,19 @@ def test_values_under_the_pointer(page: Browser) -> None:
     assert evaluate(page, values) == ranges
 
 
+def canvas_of(page: Browser, number: int) -> NDArray[np.float64]:
+    """Return the pixels of a map (H,W,4)."""
+    url = evaluate(
+        page, "document.querySelectorAll('#figures canvas')[arguments[0]].toDataURL()", number
+    )
+    return np.asarray(Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))), float)
+
+
 @pytest.mark.parametrize(("number", "is_signed"), [(0, False), (1, True)])
 def test_maps_have_the_colours_of_overlays(number: int, is_signed: bool, page: Browser) -> None:
     """A canvas has the colours of camcli.render, and for signed maps its opacity."""
     open_image(page, "plain.jpg")
-    url = evaluate(
-        page, "document.querySelectorAll('#figures canvas')[arguments[0]].toDataURL()", number
-    )
-    drawn = np.asarray(Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))), float)
+    drawn = canvas_of(page, number)
     height, width = drawn.shape[:2]
     white, whole = np.full((height, width, 3), 255, np.uint8), Crop(0, 0, width, height)
     values = MAP - 40 if is_signed else MAP
@@ -105,3 +112,33 @@ def test_without_originals_the_saved_overlay_is_shown(browser: Browser, tmp_path
     assert evaluate(browser, opacity) == 1
     assert evaluate(browser, "document.querySelector('#figures .background').naturalWidth") == 90
     assert browser.get_log("browser") == []
+
+
+def test_cells_are_at_their_centres(browser: Browser, tmp_path: Path) -> None:
+    """The canvas shows a map as its overlay does, and the pointer finds the nearest centre."""
+    folder = make_output_folder(tmp_path)
+    rows = manifest(folder)
+    x0, y0, x1, y1 = rows[0]["crop"]
+    cells = Centres(x0 + 1, y0 + 3, 8, 11)
+    write_manifest(folder, [row | {"cells": list(cells)} for row in rows])
+    with pytest.raises(SystemExit):
+        cli.main(["report", str(folder), "--quiet"])
+    open_page(browser, (folder / "report.html").as_uri())
+    open_image(browser, "plain.jpg")
+    drawn = canvas_of(browser, 0)
+    height, width = drawn.shape[:2]
+    scale = width / (x1 - x0), height / (y1 - y0)
+    seen = cells.scaled(*scale, -x0 * scale[0], -y0 * scale[1])
+    white = np.full((height, width, 3), 255, np.uint8)
+    whole = Placement(0, 0, width, height, cells=seen)
+    expected = draw.overlay(white, MAP, whole, draw.Style(alpha=1 / 1.6), signed=False)
+    assert np.abs(255 + (drawn[..., :3] - 255) / 1.6 - expected).max() < 5
+    browser.execute_script(
+        "const crop = document.querySelector('#figures .crop');"
+        "const box = crop.getBoundingClientRect();"
+        "crop.dispatchEvent(new PointerEvent('pointermove', {"
+        "  bubbles: true, clientX: box.left + box.width * 0.45, clientY: box.top + 1 }))"
+    )
+    column = round((0.45 * (x1 - x0) - 1) / 8)
+    text = evaluate(browser, "document.querySelector('figure .value').textContent")
+    assert f"in row 0, column {column} " in text

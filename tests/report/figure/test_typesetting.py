@@ -14,7 +14,7 @@ from PIL import Image
 from camcli import Model
 from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning
-from camcli.images.geometry import Crop, Pixels
+from camcli.images.geometry import Centres, Crop, Pixels, Placement
 from camcli.render.draw import Style, overlay
 from camcli.report.figure.maps import SheetOptions, make_sheet
 from camcli.report.figure.sheet import Column, EmptyCell, MapCell, Sheet
@@ -52,9 +52,12 @@ def test_pictures_are_on_the_page_pixel_by_pixel(model: Model, pixels: Pixels) -
         if column:
             cell = sheet.columns[column - 1].cells[row]
             assert isinstance(cell, MapCell)
-            corners = (cell.crop.x0, cell.crop.y0, cell.crop.x1, cell.crop.y1)
-            scales = (width / 70, height / 50) * 2
-            crop = Crop(*(round(s * n) for s, n in zip(corners, scales, strict=True)))
+            scales = width / 70, height / 50
+            corners = (round(s * n) for s, n in zip(scales * 2, cell.crop.seen, strict=True))
+            centres = (
+                s * n for s, n in zip(scales * 2, cell.crop.centres((1, 1))[:4], strict=True)
+            )
+            crop = Placement(*corners, cells=Centres(*centres))
             expected = overlay(grey, cell.values, crop, Style(), cell.signed, cell.top)
         assert (page[y : y + height, x : x + width] == expected).all()
         assert (page[y : y + height, x + width : x + width + layout.gap] == 255).all()

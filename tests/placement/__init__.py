@@ -1,0 +1,1 @@
+"""Measurements for docs/placement.md: `python -m tests.placement COMMAND`."""
