@@ -183,7 +183,7 @@ def test_other_channels_are_assumed() -> None:
     assert model.preset_from == "assumed"
 
 
-@pytest.mark.filterwarnings("ignore:.* its maps may be off by 0.22 cells")
+@pytest.mark.filterwarnings("ignore:.* its maps may be off by")
 @pytest.mark.parametrize(
     ("name", "layer"), [("test_vit", "blocks.5.norm1"), ("test_resnet", "layer4")]
 )

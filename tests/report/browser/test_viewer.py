@@ -120,7 +120,7 @@ def test_cells_are_at_their_centres(browser: Browser, tmp_path: Path) -> None:
     rows = manifest(folder)
     x0, y0, x1, y1 = rows[0]["crop"]
     cells = Centres(x0 + 1, y0 + 3, 8, 11)
-    write_manifest(folder, [row | {"cells": list(cells)} for row in rows])
+    write_manifest(folder, [row | {"cells": cells[:4]} for row in rows])
     with pytest.raises(SystemExit):
         cli.main(["report", str(folder), "--quiet"])
     open_page(browser, (folder / "report.html").as_uri())
