@@ -34,20 +34,7 @@ def write_results(job: Job, item: Explained) -> list[Row]:
 
 def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     crop = loaded.crop.placed(result.centres, loaded.size)
-    facts: Row = {
-        "class_index": result.class_index,
-        "class_name": _explained_name(job, result),
-        "score": result.score,
-        "probability": result.probability,
-        "unsure": result.unsure,
-        "layer": result.layer,
-        "map_shape": list(result.values.shape),
-        "crop": [loaded.crop.x0, loaded.crop.y0, loaded.crop.x1, loaded.crop.y1],
-        "placement": placement(result.centres),
-        "cells": [round(number, 6) for number in crop.centres(result.values.shape)[:4]],
-        "box": loaded.crop.corners(result.box, loaded.size),
-        "digest": loaded.digest,
-    }
+    facts = _facts(job, loaded, result, crop)
     row = partial(_manifest_row, loaded.source, result.wanted)
     if not np.isfinite(result.values).all() or not _is_finite(result.score):
         method = result.wanted.method
@@ -78,6 +65,24 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     )
 
 
+def _facts(job: Job, loaded: Loaded, result: Result, crop: Crop) -> Row:
+    """Return the row's fields that are known before any file is written."""
+    return {
+        "class_index": result.class_index,
+        "class_name": _explained_name(job, result),
+        "score": result.score,
+        "probability": result.probability,
+        "unsure": result.unsure,
+        "layer": result.layer,
+        "map_shape": list(result.values.shape),
+        "crop": list(crop.box),
+        "placement": placement(result.centres),
+        "cells": [round(number, 6) for number in crop.centres(result.values.shape)[:4]],
+        "box": crop.corners(result.box, loaded.size),
+        "digest": loaded.digest,
+    }
+
+
 def _is_finite(score: float | None) -> bool:
     return score is None or math.isfinite(score)
 
@@ -86,7 +91,7 @@ def _drawing_of(
     job: Job, loaded: Loaded, result: Result, crop: Crop, boxes: list[list[int]]
 ) -> Drawing:
     """Return what the output rows draw: a map in its crop, and the boxes found in the map."""
-    box = loaded.crop.corners(result.box, loaded.size)
+    box = crop.corners(result.box, loaded.size)
     return Drawing(
         pixels=loaded.pixels,
         values=result.values,
