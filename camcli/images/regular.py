@@ -1,0 +1,56 @@
+"""Open and read regular files only. A named pipe or a device could be read for ever."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from camcli.images.store import AnyPath, RemotePath
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+"""The kinds of files that are refused, by the bits of their mode."""
+
+
+def open_regular(path: AnyPath) -> BinaryIO:
+    """Open a file as a stream of bytes, without waiting for a writer.
+
+    Raises OSError, with one line in `strerror`, for a file that is not regular.
+    """
+    if isinstance(path, RemotePath):
+        return path.open("rb")
+    return open(path, "rb", opener=_opened)
+
+
+def read_regular(path: AnyPath, limit: int) -> bytes:
+    """Read a file of at most `limit` bytes.
+
+    Raises OSError, with one line in `strerror`, for a larger file, which is not read to its end,
+    and for a file that is not regular.
+    """
+    with open_regular(path) as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit / 1e6:g} MB")
+    return data
+
+
+def check_regular(path: Path) -> None:
+    """Raise OSError for a file that is not regular, for readers that take no stream."""
+    open_regular(path).close()
+
+
+def _opened(path: str, flags: int) -> int:
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    mode = os.fstat(number).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # `open` has its own error for a folder
+        return number
+    os.close(number)
+    raise OSError(errno.EINVAL, f"{KINDS.get(stat.S_IFMT(mode), 'no file')}, not a regular file")
