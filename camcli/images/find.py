@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -23,26 +24,70 @@ EVALUATION_FILES = ("metrics.json", "scores.csv")
 
 @dataclass(frozen=True)
 class Source:
-    """An image to read, and its name below the output folder (relative, with its suffix)."""
+    """An image to read, and its name below the output folder (relative, with its suffix).
+
+    `keeps_suffix` means that the names of its files have the suffix too, as those of `3.png` beside
+    `3.jpg`.
+    """
 
     path: AnyPath
     name: Path
+    keeps_suffix: bool = False
+
+    @property
+    def stem(self) -> str:
+        """The beginning of the names of its files, below the output folder."""
+        name = self.name.name if self.keeps_suffix else self.name.stem
+        return f"{self.name.parent.as_posix()}/{name}".removeprefix("./")
 
 
 def find(
     paths: Iterable[str], *, recursive: bool = True, skip: AnyPath | None = None
 ) -> list[Source]:
-    """Return the images that files, folders, globs and URLs refer to, each once.
+    """Return the images that files, folders, globs and URLs refer to, each path once.
 
-    The order is stable. A folder yields its files with an image suffix, sorted and named relative
-    to the folder. Hidden files, camcli's own output folders and the folder `skip` are left out. `-`
-    is standard input. A path that does not exist is kept: the error is raised when it is read.
+    The order is stable. A folder yields its files with an image suffix, sorted. Hidden files,
+    camcli's own output folders and the folder `skip` are left out. `-` is standard input. A path
+    that does not exist is kept: the error is raised when it is read.
+
+    An image is named by its path below the folder that was given, and a file that was given by its
+    own name. If these are several folders, images are named by their paths below the folder that
+    the folders have in common.
     """
     found: dict[str, Source] = {}
     for given in paths:
         for source in _expand(given, recursive, skip):
-            found.setdefault(canonical(source.path), source)
-    return list(found.values())
+            found.setdefault(_place(source.path), source)
+    return _below_one_folder(found)
+
+
+def _place(path: AnyPath) -> str:
+    """Return the absolute place of a path, where links are not followed.
+
+    A link and its target thus have two places. Links before `..` are followed, as the system does.
+    """
+    if isinstance(path, RemotePath):
+        return f"/{str(path).partition('://')[2]}"
+    folder, name = os.path.split(path)
+    whole = os.path.join(os.path.realpath(folder), name) if ".." in path.parts else path
+    return f"/{Path(os.path.abspath(whole)).as_posix().lstrip('/')}"
+
+
+def _below_one_folder(found: Mapping[str, Source]) -> list[Source]:
+    """Return the sources by their places, with names below the folder common to all of them."""
+    places = [re.sub("//+", "/", place) for place in found]  # keys on a store may have such
+    folders = {
+        place.removesuffix(source.name.as_posix())
+        for place, source in zip(places, found.values(), strict=True)
+        if source.path != STDIN
+    }
+    if len(folders) < 2:
+        return list(found.values())
+    common = os.path.commonpath(folders).rstrip("/")
+    return [
+        source if source.path == STDIN else replace(source, name=Path(place[len(common) + 1 :]))
+        for place, source in zip(places, found.values(), strict=True)
+    ]
 
 
 def _expand(given: str, recursive: bool, skip: AnyPath | None) -> Iterator[Source]:

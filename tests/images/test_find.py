@@ -29,7 +29,6 @@ def tree(tmp_path: Path) -> Path:
 def test_a_folder_yields_its_images_in_order(tree: Path) -> None:
     assert names(tree) == ["a.PNG", "b.jpg", "sub/c.webp", "sub/deep/d.jpg"]
     assert names(tree, recursive=False) == ["a.PNG", "b.jpg"]
-    assert names(tree / "sub", tree / "b.jpg") == ["c.webp", "deep/d.jpg", "b.jpg"]
 
 
 def test_each_image_is_found_once(tree: Path) -> None:
@@ -38,9 +37,39 @@ def test_each_image_is_found_once(tree: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["sub", "b.jpg"], ["sub/c.webp", "sub/deep/d.jpg", "b.jpg"]),
+        (["sub/deep", "sub/c.webp"], ["deep/d.jpg", "c.webp"]),
+        (["sub", "sub/deep/d.jpg"], ["c.webp", "deep/d.jpg"]),
+        (["sub/../b.jpg", "b.jpg", "sub/c.webp"], ["b.jpg", "sub/c.webp"]),
+        (["b.jpg", "-", "sub/c.webp"], ["b.jpg", "stdin", "sub/c.webp"]),
+        (["sub/none.jpg", "b.jpg"], ["sub/none.jpg", "b.jpg"]),
+    ],
+)
+def test_images_of_several_folders_are_named_below_the_common_one(
+    given: list[str], expected: list[str], tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    assert names(*given) == expected
+    assert names(*(tree / one if one != "-" else one for one in given)) == expected
+
+
+def test_a_link_and_its_target_are_two_images(tree: Path) -> None:
+    (tree / "link.jpg").symlink_to(tree / "b.jpg")
+    (tree / "other").symlink_to(tree / "sub")
+    assert names(tree / "b.jpg", tree / "link.jpg") == ["b.jpg", "link.jpg"]
+    assert names(tree / "other" / "c.webp", tree / "sub" / "c.webp") == [
+        *("other/c.webp", "sub/c.webp")
+    ]
+    (tree / "sub" / "b.jpg").symlink_to(tree / "b.jpg")
+    assert names(tree / "other" / ".." / "b.jpg", tree / "b.jpg") == ["b.jpg"]
+
+
 def test_globs(tree: Path) -> None:
     assert names(tree / "*.jpg") == ["b.jpg"]
-    assert names(tree / "**" / "*.jpg") == ["b.jpg", "d.jpg"]
+    assert names(tree / "**" / "*.jpg") == ["b.jpg", "sub/deep/d.jpg"]
     odd = make_photo(tree / "odd [1] *.jpg")
     assert names(odd) == ["odd [1] *.jpg"], "the name of an existing file is not a pattern"
     assert names(tree / "none*.jpg") == ["none*.jpg"], "kept, so that reading it reports the error"

@@ -98,7 +98,9 @@ def test_images_are_found_as_in_a_local_folder(store: RemotePath, tmp_path: Path
     assert names(store) == names(local)
     assert names(store, recursive=False) == names(local, recursive=False)
     given = (store / "sub" / "x.jpg", local / "z.png", store / "none")
-    assert names(*given) == ["x.jpg", "z.png", "none"]
+    places = (f"{store.key}/sub/x.jpg", f"{local}/z.png", f"{store.key}/none")
+    assert names(*given) == [place.lstrip("/") for place in places], "no folder is common to all"
+    assert names(store / "sub" / "x.jpg", store / "none") == ["sub/x.jpg", "none"]
 
 
 def test_output_folders_are_left_out_or_refused(store: RemotePath) -> None:
