@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -249,10 +250,14 @@ output_option = click.option(
 
 save_option = click.option(
     "--save",
-    default="overlay,map",
+    default=DrawingOptions.saves,
+    show_default=False,
+    multiple=True,
     metavar="KINDS",
     type=Names("output", OUTPUTS),
-    help=f"Files to write, separated by commas: {', '.join(OUTPUTS)}.",
+    callback=lambda ctx, option, given: tuple(dict.fromkeys(itertools.chain.from_iterable(given))),
+    help=f"Files to write, separated by commas; repeatable: {', '.join(OUTPUTS)}."
+    f"  [default: {','.join(DrawingOptions.saves)}]",
 )
 
 box_options = stack(
