@@ -39,8 +39,16 @@ from camcli.images.select import filter_sources, read_list
 from camcli.images.store import AnyPath
 from camcli.methods.fusion import FUSIONS
 from camcli.models.options import ModelOptions, PreprocessOptions
-from camcli.runs.names import check_names, check_stems, every_result, name_of
+from camcli.runs.names import (
+    check_inputs,
+    check_results,
+    every_result,
+    name_of,
+    unique_stems,
+)
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
+from camcli.runs.resume import rows
+from camcli.runs.rows import Rows
 from camcli.runs.shards import Shard, shard_of
 
 if TYPE_CHECKING:
@@ -188,8 +196,8 @@ def _selected(
         raise CamcliError(f"no images in {', '.join(paths) or listed}: nothing to do")
     if selection.shard is None:
         return sources, None
-    check_stems(sources)  # before sharding, since shards may share a folder
-    return shard_of(sources, selection.shard, batch_size)
+    # Before sharding, since shards may share a folder.
+    return shard_of(unique_stems(sources), selection.shard, batch_size)
 
 
 def _print_names(
@@ -200,7 +208,9 @@ def _print_names(
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)
-    check_names(output, sources, results)
+    check_results(results)
+    sources = unique_stems(sources, Rows(rows(output)))
+    check_inputs(output, sources, results)
     for source, wanted, kind in itertools.product(sources, results, drawing.saves):
         line = f"{source.path} -> {output / name_of(source, wanted, kind)}"
         click.echo(os.fsencode(line.replace("\n", "\\n")))

@@ -8,7 +8,8 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
@@ -42,6 +43,31 @@ def process_mark() -> str:
     return f"{os.getpid()}@{re.sub(r'[^A-Za-z0-9]', '_', socket.gethostname())}"
 
 
+MARK = re.compile(r"\.camcli-((\d+)(?:@(\w+))?)[-.]")
+"""The beginning of the names of unfinished files: the process, and its host if it is known."""
+DAY = 86_400
+"""The seconds without growth after which a file of another machine belongs to a dead run."""
+
+
+def is_dead(file: AnyPath, changed: float) -> bool:
+    """Return whether the process that marked an unfinished file has ended.
+
+    `changed` is the time of the file's last change, which decides on another machine.
+    """
+    found = MARK.match(file.name)
+    if found is None:
+        return False
+    if found[3] and found[3] != process_mark().partition("@")[2]:
+        return time.time() - changed > DAY
+    try:
+        os.kill(int(found[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # the process belongs to another user
+        return False
+    return False
+
+
 def write(file: AnyPath, data: bytes, owner: str | None = None) -> None:
     """Write a file as a whole: write it under a temporary name in its folder, then rename it.
 
@@ -52,13 +78,33 @@ def write(file: AnyPath, data: bytes, owner: str | None = None) -> None:
         if isinstance(file, RemotePath):
             file.write_bytes(data)
             return
-        temporary = file.with_name(f".camcli-{owner or process_mark()}-{os.urandom(6).hex()}.tmp")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _replaced(file, owner) as temporary:
             temporary.write_bytes(data)
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+
+def write_lines(file: AnyPath, lines: Iterable[bytes]) -> None:
+    """Write a file of lines as a whole, without all of them in memory. Raises WriteError."""
+    with write_errors(file):
+        if isinstance(file, RemotePath):
+            with tempfile.TemporaryFile() as stream:
+                stream.writelines(lines)
+                stream.seek(0)
+                file.write_from(stream)
+            return
+        with _replaced(file) as temporary, temporary.open("wb") as stream:
+            stream.writelines(lines)
+
+
+@contextlib.contextmanager
+def _replaced(file: Path, owner: str | None = None) -> Iterator[Path]:
+    """Yield a temporary name for a file, which is renamed on leaving, unless an error is raised."""
+    temporary = file.with_name(f".camcli-{owner or process_mark()}-{os.urandom(6).hex()}.tmp")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -33,7 +33,7 @@ from camcli.render.draw import Style
 from camcli.runs import resume
 from camcli.runs.files import prepare, process_mark
 from camcli.runs.manifest import Row, record_name
-from camcli.runs.names import Wanted, check_names, every_result, file_part
+from camcli.runs.names import Wanted, check_results, every_result, file_part
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 from camcli.runs.shards import Shard
@@ -72,14 +72,8 @@ class Job:
         fusion.check_fusion(self.fuse, pick_methods(self.methods), self.layers)
         if any(OUTPUTS[name].boxes for name in self.saves):
             check_boxes(pick_methods(self.methods))
-        check_names(self.output, self.sources, self.possible_results)
-        if not self.options.overwrite:
-            resume.check_settings(self.output, self.earlier(), self.settings, record_of(self))
+        check_results(self.possible_results)
         prepare(self.output)
-
-    def earlier(self) -> Iterator[Row]:
-        """Return the rows that earlier runs left in the output folder."""
-        return resume.rows(self.output, self.part)
 
     def record(self, name: str) -> AnyPath:
         """Return the place of this run's MANIFEST or RUN."""

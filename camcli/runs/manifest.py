@@ -1,7 +1,7 @@
-"""The manifest of a run: manifest.jsonl, one row per image, method, target and layer.
+"""The manifest of a folder: manifest.jsonl, one row per image, method, target and layer, by name.
 
-Rows are written to a journal during the run. The journal becomes the manifest when the run ends. A
-killed run leaves its journal for the next one.
+Rows are written to a journal during a run. They enter the manifest when the run ends. A killed run
+leaves its journal for the next one.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import one_line
 from camcli.images.find import RUN_FILES
 from camcli.images.store import AnyPath, RemotePath
-from camcli.runs.files import JOURNALS, process_mark, to_json, write_errors
+from camcli.runs.files import JOURNALS, process_mark, to_json, write_errors, write_lines
 
 Row: TypeAlias = dict[str, Any]
 """A row of a manifest, or a record such as run.json."""
@@ -55,64 +55,67 @@ def journals(manifest: AnyPath) -> list[AnyPath]:
     return sorted(folder.glob(f".camcli-*.{manifest.name}"), key=str)
 
 
-def manifest(file: AnyPath, *, even_empty: bool = False) -> AbstractContextManager[Adder]:
-    """Open a journal inside, and make it the manifest `file` on leaving, also after an exception.
+@contextlib.contextmanager
+def manifest(
+    file: AnyPath, lines: Callable[[], Iterable[bytes]], *, even_empty: bool = False
+) -> Iterator[Adder]:
+    """Open a journal inside, and write the manifest `file` on leaving, also after an exception.
 
-    An empty journal does not replace an earlier manifest, unless `even_empty`. Raises WriteError.
+    `lines` returns the lines of the manifest. A journal without rows does not change the manifest,
+    unless `even_empty`. The journal is removed once the manifest is written. Raises WriteError.
     """
-    if isinstance(file, RemotePath):
-        return _stored_manifest(file, even_empty)
-    return _local_manifest(file, even_empty)
+    opened = _on_store(file) if isinstance(file, RemotePath) else _on_disk(file)
+    with opened as (add, added, remove):
+        try:
+            yield add
+        finally:
+            if added() or even_empty:
+                write_lines(file, lines())
+            remove()
+
+
+Journal: TypeAlias = tuple[Adder, Callable[[], int], Callable[[], None]]
+"""The functions that add rows to a journal, return its size in bytes, and remove it."""
 
 
 @contextlib.contextmanager
-def _local_manifest(file: Path, even_empty: bool) -> Iterator[Adder]:
-    journal = file.with_name(f".camcli-{process_mark()}.{file.name}")
+def _on_disk(file: Path) -> Iterator[Journal]:
+    name = file.with_name(f".camcli-{process_mark()}.{file.name}")
     with write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        stream = journal.open("wb")
+        stream = name.open("wb")
 
     def add(rows: Iterable[Row]) -> None:
         with write_errors(file):
             stream.writelines(map(to_json, rows))
             stream.flush()  # so that the rows of a killed run can be found
 
-    try:
-        yield add
-    finally:
-        with write_errors(file):
-            stream.close()
-            if even_empty or journal.stat().st_size:
-                journal.replace(file)
-            else:
-                journal.unlink()
+    with stream:
+        yield add, stream.tell, partial(name.unlink, missing_ok=True)
 
 
 @contextlib.contextmanager
-def _stored_manifest(file: RemotePath, even_empty: bool) -> Iterator[Adder]:
+def _on_store(file: RemotePath) -> Iterator[Journal]:
     """Collect rows on the local disk, and send new ones from time to time as part of a journal."""
     parts: list[RemotePath] = []
     sent, due = 0, time.monotonic() + JOURNAL_SECONDS
+
+    def add(rows: Iterable[Row]) -> None:
+        nonlocal sent, due
+        stream.writelines(map(to_json, rows))
+        if time.monotonic() < due:
+            return
+        with write_errors(file):
+            name = f".camcli-{process_mark()}-{len(parts):06}.{file.name}"
+            parts.append(file.parent / JOURNALS / name)
+            stream.seek(sent)
+            parts[-1].write_from(stream)
+        sent, due = stream.tell(), time.monotonic() + JOURNAL_SECONDS
+
+    def remove() -> None:
+        with write_errors(file):
+            for part in parts:
+                part.unlink(missing_ok=True)
+
     with tempfile.TemporaryFile() as stream:
-
-        def add(rows: Iterable[Row]) -> None:
-            nonlocal sent, due
-            stream.writelines(map(to_json, rows))
-            if time.monotonic() < due:
-                return
-            with write_errors(file):
-                name = f".camcli-{process_mark()}-{len(parts):06}.{file.name}"
-                parts.append(file.parent / JOURNALS / name)
-                stream.seek(sent)
-                parts[-1].write_from(stream)
-            sent, due = stream.tell(), time.monotonic() + JOURNAL_SECONDS
-
-        try:
-            yield add
-        finally:
-            with write_errors(file):
-                if stream.tell() or even_empty:
-                    stream.seek(0)
-                    file.write_from(stream)
-                for part in parts:
-                    part.unlink(missing_ok=True)
+        yield add, stream.tell, remove

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from camcli.errors import CamcliError, OutputError, one_line
 from camcli.images.store import AnyPath, canonical
-from camcli.runs.files import prepare, to_json, write
-from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, manifest, parse_row, record_name
+from camcli.runs import resume
+from camcli.runs.files import prepare, to_json, write, write_lines
+from camcli.runs.lock import locked
+from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, parse_row, record_name
+from camcli.runs.rows import Rows
 from camcli.runs.shards import Shard
 
 OWN = ("shard", "counts", "started", "seconds", "executor")
@@ -52,17 +54,17 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
     for part in parts:
         _check_whole(part)
     prepare(output)
-    for folder in folders:
-        if canonical(folder) != canonical(output):
-            _link(folder, output)
-    with manifest(output / MANIFEST) as add:
-        for rows in _in_turns(parts):
-            add(rows)
-    counts = sum((Counter(part.record["counts"]) for part in parts), Counter[str]())
-    started = min(part.record["started"] for part in parts)
-    seconds = round(sum(part.record["seconds"] for part in parts), 3)
-    whole = {"shard": None, "counts": dict(counts), "started": started, "seconds": seconds}
-    write(output / RUN, to_json({**parts[0].record, **whole}, indent=2))
+    with locked(output / MANIFEST):
+        rows = _all_rows(parts, output)
+        for folder in folders:
+            if canonical(folder) != canonical(output):
+                _link(folder, output)
+        write_lines(output / MANIFEST, rows.lines())
+        counts = sum((Counter(part.record["counts"]) for part in parts), rows.earlier())
+        started = min(part.record["started"] for part in parts)
+        seconds = round(sum(part.record["seconds"] for part in parts), 3)
+        whole = {"shard": None, "counts": dict(counts), "started": started, "seconds": seconds}
+        write(output / RUN, to_json({**parts[0].record, **whole}, indent=2))
     return len(parts), counts
 
 
@@ -119,6 +121,7 @@ def _comparable(value: Any) -> Any:
 
 def _check_whole(part: Part) -> None:
     expected = part.shard.share(part.record["batch_size"])
+    expected += part.record["counts"].get("earlier_images", 0)
     found = sum(1 for _ in _rows_by_image(part))
     if found != expected:
         raise CamcliError(
@@ -131,7 +134,7 @@ def _rows_by_image(part: Part) -> Generator[list[Row], None, None]:
     try:
         with part.manifest.open("rb") as stream:
             rows = map(parse_row, stream)
-            for _, of_image in itertools.groupby(rows, key=lambda row: row["image"]):
+            for _, of_image in groupby(rows, key=lambda row: row["image"]):
                 yield list(of_image)
     except OSError as error:
         raise CamcliError(f"'{part.manifest}': {error.strerror}") from None
@@ -139,18 +142,23 @@ def _rows_by_image(part: Part) -> Generator[list[Row], None, None]:
         raise CamcliError(f"'{part.manifest}' is not a manifest ({one_line(error)})") from None
 
 
-def _in_turns(parts: Sequence[Part]) -> Iterator[list[Row]]:
-    """Yield the rows of all shards in the order of the whole list: a batch of each in turn."""
-    batch = parts[0].record["batch_size"]
-    with ExitStack() as after:
-        streams = [_rows_by_image(part) for part in parts]
-        for stream in streams:
-            after.callback(stream.close)
-        while True:
-            turn = [rows for stream in streams for rows in itertools.islice(stream, batch)]
-            if not turn:
-                return
-            yield from turn
+def _all_rows(parts: Sequence[Part], output: AnyPath) -> Rows:
+    """Return the rows of all shards, and those that the manifest of the output folder has.
+
+    Raises OutputError for a manifest of other settings.
+    """
+    rows, with_existing, settings = Rows(), resume.existing_files(output), ""
+    earlier = resume.parsed(resume.lines_of(output / MANIFEST))
+    for row in filter(None, map(with_existing, earlier)):
+        settings = settings or row.get("digest") or ""
+        rows.add(row)
+    for row in chain.from_iterable(chain.from_iterable(map(_rows_by_image, parts))):
+        if settings and not resume.has_settings(row, settings.partition("-")[0]):
+            raise OutputError(
+                f"'{output}' holds results of other settings than the shards: name another --output"
+            )
+        rows.add(row, done=True)
+    return rows
 
 
 def _link(folder: AnyPath, output: AnyPath) -> None:

@@ -13,7 +13,7 @@ lock.
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -29,20 +29,21 @@ from camcli.images.find import Source
 from camcli.images.store import AnyPath
 from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, read_ahead, read_image, windows_of
-from camcli.runs.files import to_json, write
 from camcli.runs.items import Existing, Explained, Failed, Loaded
-from camcli.runs.job import Job, timed_record
-from camcli.runs.manifest import MANIFEST, RUN, Row, manifest
+from camcli.runs.job import Job
+from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
 from camcli.runs.outputs import named_files
 from camcli.runs.parallel import COUNT, copy_sharing_weights, map_parallel, pop_result
+from camcli.runs.recording import recording
+from camcli.runs.rows import Rows
 from camcli.runs.save import write_results
 from camcli.runs.worker import Worker
 
 Read: TypeAlias = Loaded | Failed | Existing
 """The outcome of reading a source."""
 KeptRows: TypeAlias = dict[str, list[Row]]
-"""The rows of images that need not be explained again, by the images' names."""
+"""The rows of images that are read again, but not written, by the images' names."""
 RowSink: TypeAlias = Callable[[list[Row]], object]
 """A function for the rows of images that a stopped run had finished, but not yielded."""
 
@@ -51,7 +52,7 @@ class Executor(Protocol):
     """Explains all of a job's images, and yields rows image by image, in input order."""
 
     def __call__(
-        self, job: Job, earlier: Sequence[Row], on_late: RowSink
+        self, job: Job, earlier: Rows, on_late: RowSink
     ) -> Generator[list[Row], None, None]: ...
 
 
@@ -60,58 +61,37 @@ def run(job: Job, executor: Executor | None = None) -> Generator[list[Row], None
 
     A failure of one image becomes the error of its rows, and the others go on. A model, method or
     target that does not fit raises CamcliError. The manifest and run.json are written at the end,
-    also when the caller stops early. A run without a result leaves those of an earlier run. The
-    executor is this process unless another is given.
+    also when the caller stops early. The executor is this process unless another is given.
     """
     job.check()
-    options = job.options
-    earlier = [*job.earlier()] if options.skip_existing or options.overwrite else []
-    record, counts = timed_record(job), Counter[str]()
-    nothing = not job.sources
-    with manifest(job.record(MANIFEST), even_empty=nothing) as add:
-
-        def recorded(rows: list[Row]) -> list[Row]:
-            counts.update(row["status"] for row in rows)
-            add(rows)
-            return rows
-
-        try:
-            with closing((executor or run_locally)(job, earlier, recorded)) as images:
-                yield from map(recorded, images)
-        finally:
-            if counts or nothing:
-                write(job.record(RUN), to_json(record(counts), indent=2))
-    resume.remove_leftovers(job.output, job.part)
+    with recording(job) as record:
+        found = (executor or run_locally)(record.job, record.rows, record)
+        with closing(found) as images:
+            yield from map(record, images)
 
 
-def run_locally(
-    job: Job, earlier: Sequence[Row], on_late: RowSink
-) -> Generator[list[Row], None, None]:
+def run_locally(job: Job, earlier: Rows, on_late: RowSink) -> Generator[list[Row], None, None]:
     """Execute a job in this process."""
-    kept: KeptRows = {}
     workers, batch_size = job.inputs.workers, job.inputs.batch_size
     reading, writing = ThreadPoolExecutor(workers), ThreadPoolExecutor(workers)
     writes: Queue[list[Row]] = deque()
+    kept: KeptRows = {}
     try:
-        kept.update(_kept_rows(job, earlier, reading) if job.options.skip_existing else {})
-        loaded = read_ahead(reading, partial(load_image, job), _to_read(job, kept), batch_size)
+        sources = (
+            _to_read(job, earlier, kept, reading) if job.options.skip_existing else job.sources
+        )
+        loaded = read_ahead(reading, partial(load_image, job), sources, batch_size)
         with closing(_explained(job, loaded)) as explained:
-            items = _clear_earlier(job, explained, earlier, kept)
-            for rows in _write_behind(
+            items = _clear_outdated(job, explained, earlier, kept)
+            yield from _write_behind(
                 writing, partial(write_results, job), items, batch_size, writes
-            ):
-                kept.pop(rows[0]["image"], None)
-                yield rows
+            )
     finally:
         reading.shutdown(cancel_futures=True)
         writing.shutdown()  # after writing explained images, one batch at most
         for future in writes:  # written, but not yielded before an interruption
             if not future.exception():
-                rows = future.result()
-                kept.pop(rows[0]["image"], None)
-                on_late(rows)
-        for rows in kept.values():  # of windows that the run did not reach
-            on_late(rows)
+                on_late(future.result())
 
 
 def load_image(job: Job, source: Source | Existing) -> Read:
@@ -131,60 +111,61 @@ def _digest(job: Job, path: AnyPath) -> str:
     return f"{job.settings}-{own}"
 
 
-def _kept_rows(job: Job, earlier: Iterable[Row], executor: ThreadPoolExecutor) -> KeptRows:
-    """Return the rows of images with complete results of the same settings and versions."""
-    known: dict[resume.Key, dict[str | None, Row]] = defaultdict(dict)
-    for row in earlier:  # all runs of a folder have the same layers in the same order
-        if row["status"] != "error":
-            known[resume.key(row)][row.get("layer")] = row
+def _kept_rows(job: Job, earlier: Rows, source: Source) -> list[Row] | None:
+    """Return the rows of an image, if they are complete and of the same settings and versions."""
+    if source.path == STDIN:
+        return None
     layers = Counter((wanted.method, wanted.target) for wanted in job.results)
-
-    def rows_of(source: Source) -> list[Row] | None:
-        found = [known.get((source.name.as_posix(), *one), {}) for one in layers]
-        if source.path == STDIN or [*map(len, found)] != [*layers.values()]:
-            return None
-        rows, digest = [row for one in found for row in one.values()], _digest(job, source.path)
-        if any(row.get("digest") != digest for row in rows):
-            return None
-        # A file that no row names may come from an earlier run, and from another image.
-        named = {name for row in rows for name in named_files(row).values()}
-        files = [
-            name_of(source, wanted, output)
-            for wanted in job.results
-            for output in job.saves_of(wanted)
-        ]
-        complete = all(f.as_posix() in named and (job.output / f).is_file() for f in files)
-        return rows if complete else None
-
-    found = zip(job.sources, executor.map(rows_of, job.sources), strict=True)
-    return {source.name.as_posix(): rows for source, rows in found if rows}
+    rows = [
+        row
+        for row in earlier.of_image(source.name.as_posix())
+        if row["status"] != "error" and (row["method"], row["target"]) in layers
+    ]
+    if Counter((row["method"], row["target"]) for row in rows) != layers:
+        return None
+    # A file that no row names may come from an earlier run, and from another image.
+    named = {name for row in rows for name in named_files(row).values()}
+    files = (
+        name_of(source, wanted, output).as_posix()
+        for wanted in job.results
+        for output in job.saves_of(wanted)
+    )
+    if not named.issuperset(files):
+        return None
+    digest = _digest(job, source.path)
+    return rows if all(row.get("digest") == digest for row in rows) else None
 
 
-def _to_read(job: Job, kept: KeptRows) -> Iterator[Source | Existing]:
+def _to_read(
+    job: Job, earlier: Rows, kept: KeptRows, executor: ThreadPoolExecutor
+) -> Iterator[Source | Existing]:
     """Yield the sources to read, and for windows that are complete the rows instead.
 
     In a window with an image to explain all images are read, since a batch of another size would
-    change the last digits. The results that are kept are not written again.
+    change the last digits. The results that are `kept` are not written again.
     """
     size = job.inputs.batch_size
-    for start in range(0, len(job.sources), size):
-        window = job.sources[start : start + size]
-        known = [kept.get(source.name.as_posix()) for source in window]
-        yield from window if None in known else map(Existing, filter(None, known))
+    rows = read_ahead(executor, partial(_kept_rows, job, earlier), job.sources, size)
+    for window in windows_of(zip(job.sources, rows, strict=True), size):
+        found = {source.name.as_posix(): known for source, known in window if known}
+        if len(found) == len(window):
+            yield from map(Existing, found.values())
+        else:
+            kept.update(found)
+            yield from (source for source, _ in window)
 
 
-def _clear_earlier(
-    job: Job, explained: Iterable[Explained], earlier: Sequence[Row], kept: KeptRows
+def _clear_outdated(
+    job: Job, explained: Iterable[Explained], earlier: Rows, kept: KeptRows
 ) -> Iterator[Explained]:
-    """Yield the results; with --overwrite, remove earlier files before the first one.
+    """Yield the results; remove the files of outdated rows before the first one.
 
-    A run that fails before it explains anything thus leaves earlier files as they are.
+    A run that fails before it explains anything thus leaves them as they are.
     """
-    keep = {resume.key(row) for rows in kept.values() for row in rows}
     for number, item in enumerate(explained):
-        if number == 0 and job.options.overwrite:
-            resume.clear(job.output, earlier, lambda row, _: resume.key(row) in keep)
-        known = kept.get(item[0].source.name.as_posix()) if isinstance(item, tuple) else None
+        if number == 0:
+            resume.clear(job.output, earlier)
+        known = kept.pop(item[0].source.name.as_posix(), None) if isinstance(item, tuple) else None
         yield Existing(known) if known else item
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import pickle
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -30,6 +30,7 @@ from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
 from camcli.runs.pipeline import Executor, RowSink, run_locally
+from camcli.runs.rows import Rows
 from camcli.speed import keep_freed_memory
 
 UNIT_BATCHES = 16
@@ -41,6 +42,8 @@ QUEUED = 2
 REPORT_BATCHES = 4
 """The batches after which an actor reports its rows. What it did since is repeated after a stop."""
 
+Known: TypeAlias = Callable[[str], list[Row]]
+"""Returns the rows of an image that earlier runs made."""
 ActorReport: TypeAlias = tuple[int, str, Any]
 """An image's place in the list, and its `rows`, an `error` that stops the run, or a `warning`."""
 
@@ -67,21 +70,21 @@ def ray_executor(
 
 
 def run_on_actors(
-    job: Job, earlier: Sequence[Row], on_late: RowSink, *, pool: ActorPool
+    job: Job, earlier: Rows, on_late: RowSink, *, pool: ActorPool
 ) -> Generator[list[Row], None, None]:
     """Execute a job on a cluster's actors.
 
     The unit of a lost actor is explained again by another actor, or by the same one after a
     restart. Each unit's rows are yielded once. Raises ClusterError where the cluster is lost.
     """
-    known = _known_rows(earlier) if job.options.skip_existing else {}
+    known = earlier.of_image if job.options.skip_existing else lambda name: []
     done = 0
     try:
         with contextlib.closing(_rows_in_order(job, known, pool)) as results:
             for at, rows in results:
                 if at != done:
                     raise ClusterError(f"Ray gave image {at + 1} where {done + 1} was next")
-                if done == 0 and job.options.overwrite:
+                if done == 0:
                     sources = {source.name.as_posix(): source for source in job.sources}
                     resume.clear(job.output, earlier, partial(_writes_file, job, sources))
                 done += 1
@@ -91,9 +94,6 @@ def run_on_actors(
     finally:
         if isinstance(job.output, Path):  # actors may have been killed while they wrote
             resume.remove_unfinished(job.output, {job.owner})
-        for source in job.sources[done:]:  # keep the rows of earlier runs for the next run
-            if before := known.get(source.name.as_posix()):
-                on_late(before)
 
 
 class Explainer:
@@ -119,7 +119,9 @@ class Explainer:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", CamcliWarning)
             try:
-                images = run_locally(self.job.with_sources(sources), earlier, lambda rows: None)
+                images = run_locally(
+                    self.job.with_sources(sources), Rows(earlier), lambda rows: None
+                )
                 for number, rows in enumerate(images, 1):
                     reports.append((at + number - 1, "rows", rows))
                     if number % (REPORT_BATCHES * self.job.inputs.batch_size) == 0:
@@ -137,7 +139,7 @@ def _packed(reports: Sequence[ActorReport]) -> dict[str, list[bytes]]:
 
 
 def _rows_in_order(
-    job: Job, known: dict[str, list[Row]], pool: ActorPool
+    job: Job, known: Known, pool: ActorPool
 ) -> Generator[tuple[int, list[Row]], None, None]:
     """Yield each image's place in the list and its rows, in order."""
     units = [*_units(job, known, pool)]
@@ -178,7 +180,7 @@ def _reports(job: Job, units: Sequence[Any], pool: ActorPool) -> Generator[Actor
             yield from pickle.loads(row["reports"])  # noqa: S301 - made by _packed
 
 
-def _units(job: Job, known: dict[str, list[Row]], pool: ActorPool) -> Iterator[Any]:
+def _units(job: Job, known: Known, pool: ActorPool) -> Iterator[Any]:
     """Yield the list in units of whole batches, each an Arrow table of one row.
 
     A unit holds its place in the list, its sources and the rows of earlier runs.
@@ -188,16 +190,8 @@ def _units(job: Job, known: dict[str, list[Row]], pool: ActorPool) -> Iterator[A
     size = batch_size * max(1, min(UNIT_BATCHES, batches // (ROUNDS * pool.actors)))
     for at in range(0, len(job.sources), size):
         sources = job.sources[at : at + size]
-        earlier = [row for source in sources for row in known.get(source.name.as_posix(), ())]
+        earlier = [row for source in sources for row in known(source.name.as_posix())]
         yield table({"unit": [pickle.dumps((at, sources, earlier))]})
-
-
-def _known_rows(earlier: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in earlier:
-        if row["status"] != "error":
-            found.setdefault(row["image"], []).append(row)
-    return found
 
 
 def _writes_file(job: Job, sources: dict[str, Source], row: Row, name: str) -> bool:

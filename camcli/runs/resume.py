@@ -12,20 +12,17 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from camcli.errors import OutputError
 from camcli.images.store import AnyPath, RemotePath
-from camcli.runs.files import path_inside, process_mark, to_json
+from camcli.runs.files import MARK, is_dead, path_inside, to_json
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
 from camcli.runs.outputs import OUTPUTS, named_files
+from camcli.runs.rows import Rows
 
-Key: TypeAlias = tuple[str, str, str]
-"""The image, method and target of a row."""
 SETTINGS = (
     *("model", "activation", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha"),
     *("window", "stride", "boxes", "box_threshold"),
@@ -64,25 +61,21 @@ def environment_digest(record: Row) -> str:
     return digest([versions, record["device"].partition(":")[0]])
 
 
-def rows(folder: AnyPath, shard: str | None = None) -> Iterator[Row]:
-    """Yield the rows of earlier runs, from manifests and from the journals of killed runs.
-
-    A run of all images reads the rows of its shards too. A shard reads its own rows and those of
-    the whole run.
-    """
-    return parsed(lines(folder, shard))
+def rows(folder: AnyPath) -> Iterator[Row]:
+    """Yield the rows of earlier runs, also those of shards and of killed runs."""
+    return parsed(lines(folder))
 
 
-def lines(folder: AnyPath, shard: str | None = None) -> Iterator[bytes]:
-    """Yield the lines of these manifests and journals. The last of a file may be incomplete."""
-    whole = folder / MANIFEST
-    manifests: list[AnyPath]
-    if shard is None:
-        shards: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
-        manifests = [*sorted(shards, key=str), whole]
-    else:
-        manifests = [whole, folder / record_name(MANIFEST, shard)]
-    for file in (*manifests, *journals(manifests[-1])):
+def lines(folder: AnyPath) -> Iterator[bytes]:
+    """Yield the lines of the manifests and journals of a folder, of shards first."""
+    shards: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
+    for manifest in (*sorted(shards, key=str), folder / MANIFEST):
+        yield from lines_of(manifest)
+
+
+def lines_of(manifest: AnyPath) -> Iterator[bytes]:
+    """Yield the lines of a manifest and of its journals. The last of a file may be incomplete."""
+    for file in (manifest, *journals(manifest)):
         with contextlib.suppress(OSError), file.open("rb") as stream:
             yield from stream
 
@@ -94,22 +87,42 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
             yield parse_row(line)
 
 
-def check_settings(folder: AnyPath, found: Iterable[Row], settings: str, record: Row) -> None:
-    """Raise OutputError for a folder with results of other settings.
+def has_settings(row: Row, settings: str) -> bool:
+    """Return whether a row was made with the settings of this digest, or has none."""
+    return (row.get("digest") or settings).partition("-")[0] == settings
 
-    `record` holds the settings of this run, for the message.
+
+def other_settings(folder: AnyPath, record: Row) -> OutputError:
+    """Return the error for a folder with results of other settings than those of `record`."""
+    return OutputError(
+        f"'{folder}' holds results of another run{_differences(folder, record)}: "
+        f"name another --output, or replace them with --overwrite"
+    )
+
+
+def existing_files(folder: AnyPath) -> Callable[[Row], Row | None]:
+    """Return a function that returns a row without the files that a folder lacks.
+
+    It returns None for a row that has lost all its files.
     """
-    for row in found:
-        if row.get("digest") and row["digest"].partition("-")[0] != settings:
-            raise OutputError(
-                f"'{folder}' holds results of another run{_other_settings(folder, record)}: "
-                f"name another --output, or replace them with --overwrite"
-            )
+    exists = _exists_in(folder)
+
+    def with_existing(row: Row) -> Row | None:
+        files = named_files(row)
+        lost = [OUTPUTS[name].field for name, file in files.items() if not exists(file)]
+        return None if lost and len(lost) == len(files) else row | dict.fromkeys(lost)
+
+    return with_existing
 
 
-def clear(folder: AnyPath, found: Iterable[Row], keep: Callable[[Row, str], bool]) -> None:
-    """Remove the files of earlier rows, except those to keep."""
-    for row in found:
+def clear(
+    folder: AnyPath, found: Rows, keep: Callable[[Row, str], bool] = lambda row, name: False
+) -> None:
+    """Remove the files of outdated rows, except those to keep, and those made anew since."""
+    for row in found.outdated():
+        key = row["method"], row["target"]
+        if any((now["method"], now["target"]) == key for now in found.of_image(row["image"])):
+            continue
         for name in _files(row):
             if not keep(row, name):
                 path_inside(folder, name).unlink(missing_ok=True)
@@ -121,8 +134,10 @@ def remove_leftovers(folder: AnyPath, shard: str | None = None) -> None:
     if isinstance(folder, RemotePath):  # a store has no unfinished files
         dead = found
     else:
-        dead = [file for file in found if isinstance(file, Path) and _is_dead(file)]
-        remove_unfinished(folder, {_MARK.match(file.name)[1] for file in dead})  # type: ignore[index]
+        dead = [
+            file for file in found if isinstance(file, Path) and is_dead(file, file.stat().st_mtime)
+        ]
+        remove_unfinished(folder, {mark[1] for file in dead if (mark := MARK.match(file.name))})
     for file in dead:
         file.unlink(missing_ok=True)
 
@@ -130,18 +145,22 @@ def remove_leftovers(folder: AnyPath, shard: str | None = None) -> None:
 def remove_unfinished(folder: Path, marks: Collection[str]) -> None:
     """Remove the unfinished files that contain one of these marks in their names."""
     for file in folder.rglob(".camcli-*.tmp") if marks else ():
-        if (found := _MARK.match(file.name)) and found[1] in marks:
+        if (found := MARK.match(file.name)) and found[1] in marks:
             file.unlink(missing_ok=True)
 
 
-def key(row: Row) -> Key:
-    """Return the identity of a row, except for its layer."""
-    return row["image"], row["method"], row["target"]
+def _exists_in(folder: AnyPath) -> Callable[[str], bool]:
+    """Return a function from the name of a file in a folder to whether it exists."""
+    if isinstance(folder, RemotePath):
+        listed = {str(file) for file in folder.files(recursive=True)}
+        return lambda name: str(folder / name) in listed
 
+    def exists(name: str) -> bool:
+        if os.path.isabs(name) or ".." in name:
+            path_inside(folder, name)
+        return os.path.isfile(os.path.join(folder, name))
 
-_MARK = re.compile(r"\.camcli-((\d+)(?:@(\w+))?)[-.]")
-_DAY = 86_400
-"""The seconds without growth after which a journal of another machine belongs to a dead run."""
+    return exists
 
 
 def _files(row: Row) -> Iterator[str]:
@@ -151,7 +170,7 @@ def _files(row: Row) -> Iterator[str]:
         yield from (stem + kind.ending for kind in OUTPUTS.values())
 
 
-def _other_settings(folder: AnyPath, record: Row) -> str:
+def _differences(folder: AnyPath, record: Row) -> str:
     """Describe the earlier run and the settings that differ, if its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         earlier = json.loads((folder / RUN).read_bytes())
@@ -164,18 +183,3 @@ def _other_settings(folder: AnyPath, record: Row) -> str:
         known = f"{earlier['model']}, {earlier['weights']}, layer {', '.join(earlier['layers'])}"
         return f" ({'; '.join([known, *other])})"
     return ""
-
-
-def _is_dead(journal: Path) -> bool:
-    found = _MARK.match(journal.name)
-    if found is None:
-        return False
-    if found[3] and found[3] != process_mark().partition("@")[2]:
-        return time.time() - journal.stat().st_mtime > _DAY
-    try:
-        os.kill(int(found[2]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # the process belongs to another user
-        return False
-    return False

@@ -16,12 +16,13 @@ import torch
 from camcli import load
 from camcli.images.find import Source, find
 from camcli.runs import pipeline, resume
-from camcli.runs.files import prepare
+from camcli.runs.files import prepare, write_lines
 from camcli.runs.job import Job
-from camcli.runs.manifest import MANIFEST, manifest
-from camcli.runs.names import check_names
+from camcli.runs.manifest import MANIFEST, Adder, manifest
+from camcli.runs.names import check_inputs, unique_stems
 from camcli.runs.options import InputOptions
 from camcli.runs.pipeline import run
+from camcli.runs.rows import Rows
 from camcli.runs.save import write_results
 from tests.bench.clock import Measurement
 from tests.bench.workload import Workload, make_photos, weights_of
@@ -85,10 +86,18 @@ def _processor_time(job: Job) -> dict[str, float]:
 
     folder = str(job.sources[0].path.parent)
     find([folder])
-    timed("list", lambda: [check_names(job.output, find([folder]), job.results)])
+    timed("list", lambda: [check_inputs(job.output, unique_stems(find([folder])), job.results)])
     loaded = timed("read", lambda: map(partial(pipeline.load_image, job), job.sources))
     explained = timed("explain", lambda: pipeline._explained(job, loaded))
     timed("write", lambda: map(partial(write_results, job), explained))
-    with manifest(job.output / MANIFEST) as add:
-        timed("manifest", lambda: [add([row]) for _ in job.sources])
+    rows = Rows()
+
+    def record(add: Adder) -> Iterator[None]:
+        for source in job.sources:
+            yield add([row])
+            rows.add(row | {"image": source.name.as_posix()})
+        yield write_lines(job.output / MANIFEST, rows.lines())
+
+    with manifest(job.output / MANIFEST, rows.lines) as add:
+        timed("manifest", lambda: record(add))
     return taken

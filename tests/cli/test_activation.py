@@ -74,7 +74,7 @@ def test_two_classes_by_one_logit(run: Run, nets: str, factory: str) -> None:
     net = ("--model", f"{nets}:{factory}", "--labels", "two.txt", "--activation", "sigmoid")
     found = run("explain", "in", *net, "--target", "pred", "--target", "cat", "--target", "not:1")
     assert found.exit_code == 0, stderr(found)
-    best, cat, against = (row for row in manifest(Path("camcli-out")) if row["image"] == "0.jpg")
+    cat, against, best = (row for row in manifest(Path("camcli-out")) if row["image"] == "0.jpg")
     assert cat["class_index"] == 0
     assert cat["class_name"] == "cat"
     assert cat["probability"] == pytest.approx(torch.tensor(cat["score"]).sigmoid().item())

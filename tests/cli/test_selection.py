@@ -42,7 +42,7 @@ def test_listed_images_are_explained_and_recorded(
 ) -> None:
     found = run(*selected, *TINY)
     assert found.exit_code == 0, found.stderr_bytes
-    assert [row["image"] for row in manifest(tmp_path / "out")] == [*ODD_NAMES]
+    assert [row["image"] for row in manifest(tmp_path / "out")] == sorted(ODD_NAMES)
     for name in ODD_NAMES:
         assert (tmp_path / "out" / f"{name[:-4]}.gradcam.png").exists()
 
@@ -52,7 +52,7 @@ def test_a_shard_explains_its_batches(
 ) -> None:
     assert run(*selected, *TINY, "--shard", "2/2", "--batch-size", 2).exit_code == 0
     rows = (tmp_path / "out" / "shards" / "2-of-2.manifest.jsonl").read_text().splitlines()
-    assert [json.loads(row)["image"] for row in rows] == [*ODD_NAMES[2:4]]
+    assert [json.loads(row)["image"] for row in rows] == sorted(ODD_NAMES[2:4])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,6 @@ def test_a_shard_explains_its_batches(
         (["--from-file", "none"], "--from-file 'none': No such file or directory"),
         (["in", "--include", "*.gif"], "no images in in: nothing to do"),
         (["in", "--shard", "3/2"], "--shard '3/2': expected I/N"),
-        (["in/a.jpg", "in/sub/a.jpg", "--dry-run"], "would write the same files"),
     ],
 )
 def test_wrong_usage_is_one_line(
@@ -70,12 +69,11 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_photo(tmp_path / "in" / "a.jpg")
-    make_photo(tmp_path / "in" / "sub" / "a.jpg")
     assert message in refused(run("explain", *TINY, *arguments))
 
 
 def test_a_list_cannot_write_outside_the_output_folder(run: Run, tmp_path: Path) -> None:
-    """The folders of a listed path are not part of the image's name."""
+    """Names are those below the folder that holds all images."""
     make_photo(tmp_path / "photo.jpg")
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "link.jpg").symlink_to(tmp_path / "photo.jpg")
@@ -87,4 +85,6 @@ def test_a_list_cannot_write_outside_the_output_folder(run: Run, tmp_path: Path)
     assert found.exit_code == 0, found.stderr_bytes
     new = set(tmp_path.rglob("*")) - before
     assert all(path.is_relative_to(tmp_path / "out") for path in new)
-    assert [row["image"] for row in manifest(tmp_path / "out")] == ["photo.jpg"]
+    assert [row["image"] for row in manifest(tmp_path / "out")] == [
+        *("deep/er/link.jpg", "photo.jpg")
+    ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from camcli import METHODS, Model, explain
 from camcli.capture.windows import Window
 from camcli.engine.predict import probabilities
-from camcli.errors import OutputError, TargetError
+from camcli.errors import CamcliWarning, OutputError, TargetError
 from camcli.images.find import find
 from camcli.runs import pipeline
 from camcli.runs.job import Job
@@ -170,9 +170,22 @@ def test_a_run_is_repeated_with_the_same_files(job: Job, tmp_path: Path) -> None
     list(pipeline.run(changed(job, overwrite=True)))
     assert files(Path(str(job.output))) == before
     whole = {row["map"] for rows in rows_of(job).values() for row in rows}
-    list(pipeline.run(changed(replace(job, targets=("pred",)), overwrite=True)))
+    list(pipeline.run(changed(job, targets=("pred",), fit="squash", overwrite=True)))
     left = {path.name for path in (tmp_path / "out").glob("*.npy")}
     assert not whole & left
+
+
+def test_the_classes_of_an_image_are_those_of_its_last_run(job: Job) -> None:
+    list(pipeline.run(replace(job, targets=("p>0.000001", "pred"))))
+    list(pipeline.run(replace(job, targets=("p>0.999999999",))))
+    every = rows_of(job)
+    list(pipeline.run(replace(job, targets=("p>0.999999999",))))
+    assert rows_of(job) == every
+    job.sources[0].path.write_bytes(job.sources[1].path.read_bytes())
+    with pytest.warns(CamcliWarning, match="1 images have new results"):
+        list(pipeline.run(replace(job, targets=("p>0.000001",))))
+    for image, rows in rows_of(job).items():
+        assert len({row["target"] for row in rows}) == len(rows), image
 
 
 def test_a_run_needs_the_number_of_classes(job: Job) -> None:

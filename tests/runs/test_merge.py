@@ -16,7 +16,7 @@ from camcli.runs.job import Job
 from camcli.runs.merge import merge
 from camcli.runs.shards import shard_of
 from tests.support.command import TINY, Run, stderr
-from tests.support.files import files, make_photo
+from tests.support.files import files, make_photo, manifest
 from tests.support.jobs import changed, make_job
 
 
@@ -133,5 +133,9 @@ def test_the_merge_command(run: Run, tmp_path: Path) -> None:
     assert found.exit_code == 2
     assert "2 folders: expected --output DIR" in stderr(found)
     make_photo(tmp_path / "in" / "2.png")
-    found = run(*explain, "1/4")
-    assert "would write the same files" in stderr(found), "also from different shards"
+    for number in range(1, 5):
+        assert run(*explain, f"{number}/4").exit_code == 0
+    assert run("merge", out).exit_code == 0
+    assert [row["map"] for row in manifest(out)] == [
+        *("0.gradcam.npy", "1.gradcam.npy", "2.jpg.gradcam.npy", "2.png.gradcam.npy")
+    ], "images of different shards have different files"

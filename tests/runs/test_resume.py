@@ -21,7 +21,7 @@ from torch import nn
 
 from camcli import Model
 from camcli.capture.windows import Window
-from camcli.errors import OutputError
+from camcli.errors import CamcliWarning, OutputError
 from camcli.images.preprocess import Preset
 from camcli.render.draw import Style
 from camcli.runs import job as jobs
@@ -71,7 +71,8 @@ def test_existing_results_are_kept(job: Job, monkeypatch: pytest.MonkeyPatch) ->
     assert made(again, monkeypatch) == ["1", "6"]
     assert files(job.output) == before
     job.sources[7].path.write_bytes(job.sources[0].path.read_bytes())
-    assert made(again, monkeypatch) == ["7"], "the input changed"
+    with pytest.warns(CamcliWarning, match=r"1 images have new results, .* changed: 7\.jpg$"):
+        assert made(again, monkeypatch) == ["7"]
     assert made(replace(again, methods=("gradcam++", "guided", "cam")), monkeypatch) == [
         *"0123567"
     ], "a method was added"
@@ -103,8 +104,9 @@ def test_a_file_that_no_row_names_is_made_again(job: Job, monkeypatch: pytest.Mo
     list(pipeline.run(replace(job, saves=("panel",))))
     stale = (job.output / "3.gradcam.panel.png").read_bytes()
     make_photo(job.sources[3].path, 30, 60)
-    list(pipeline.run(job))
-    assert made(changed(job, saves=("panel",), skip_existing=True), monkeypatch) == [*"0123567"]
+    with pytest.warns(CamcliWarning, match=r"1 images have new results"):
+        list(pipeline.run(job))
+    assert made(changed(job, saves=("panel",), skip_existing=True), monkeypatch) == ["3"]
     assert (job.output / "3.gradcam.panel.png").read_bytes() != stale
 
 
@@ -162,10 +164,12 @@ def test_results_of_another_version_are_made_again(
 ) -> None:
     list(pipeline.run(job))
     monkeypatch.setattr(jobs, "__version__", "99")
-    list(pipeline.run(changed(job, skip_existing=True, output=job.output)))
+    with pytest.warns(CamcliWarning, match=r"7 images have new results, .*: 0\.jpg, .*, \.\.\.$"):
+        list(pipeline.run(changed(job, skip_existing=True, output=job.output)))
     first = manifest(job.output)[0]["digest"]
     monkeypatch.undo()
-    list(pipeline.run(replace(job)))
+    with pytest.warns(CamcliWarning, match=r"7 images have new results"):
+        list(pipeline.run(replace(job)))
     assert first.partition("-")[0] == manifest(job.output)[0]["digest"].partition("-")[0]
     assert first != manifest(job.output)[0]["digest"]
 

@@ -11,7 +11,7 @@ import pytest
 from camcli.errors import OutputError
 from camcli.images.find import Source, find
 from camcli.images.store import RemotePath
-from camcli.runs import manifest, pipeline, save
+from camcli.runs import manifest, pipeline, recording, resume, save
 from camcli.runs.files import path_inside, prepare
 from camcli.runs.job import Job
 from camcli.runs.merge import merge
@@ -45,7 +45,7 @@ def test_a_run_on_a_store_writes_the_same_bytes(
     (store / "out" / "z.gradcam.npy").unlink()
     written = []
     write = save.write
-    for module in (save, pipeline):
+    for module in (save, recording):
         monkeypatch.setattr(
             module, "write", lambda file, *more: written.append(file.name) or write(file, *more)
         )
@@ -66,11 +66,12 @@ def test_stopped_runs_are_resumed_and_shards_merge(
     next(run), next(run)
     assert len([*(output / ".camcli").glob("*-00000[01].manifest.jsonl")]) == 2
     kept = stored(output, unfinished=False)  # a writer may be in the middle of a file
+    kept = {name: data for name, data in kept.items() if not name.endswith(".running")}
     run.close()
     (output / "manifest.jsonl").unlink()
     for name, data in kept.items():  # the state that a killed run leaves
         (output / name).write_bytes(data)
-    assert len([*replace(job, output=output).earlier()]) == 2
+    assert len([*resume.rows(output)]) == 2
     list(pipeline.run(changed(job, output=output, skip_existing=True)))
     assert stored(output) == files(tmp_path / "out")
     for number in (1, 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ def make_photo(path: Path, width: int = 90, height: int = 60, **save: Any) -> Pa
 def manifest(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of a folder's manifest."""
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+def by_name(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows in the order of a manifest."""
+    return sorted(
+        rows, key=lambda row: (row["image"], row["method"], row["target"], row["layer"] or "")
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,139 @@
+"""Record a run in its output folder: manifest.jsonl, which keeps earlier rows, and run.json.
+
+An earlier row stays while its files exist and its settings are those of the run, unless the run has
+a row for the same image, method, target and layer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from camcli.capture.targets import ClassesAbove
+from camcli.errors import CamcliWarning
+from camcli.images.store import AnyPath
+from camcli.runs import resume
+from camcli.runs.files import to_json, write
+from camcli.runs.job import Job, record_of, timed_record
+from camcli.runs.lock import locked
+from camcli.runs.manifest import MANIFEST, RUN, Adder, Row, manifest
+from camcli.runs.names import check_inputs, unique_stems
+from camcli.runs.outputs import OUTPUTS
+from camcli.runs.rows import Rows
+
+_FILES = (*(kind.field for kind in OUTPUTS.values()), "boxes")
+"""The fields of a row that depend on the files to save."""
+_NAMED = 3
+"""The number of images that a warning names."""
+
+
+class Recorder:
+    """Records the rows of a run, and is called with those of one image at a time.
+
+    `job` gives each image file names of its own in the folder. `rows` are those of the folder.
+    """
+
+    def __init__(self, job: Job, rows: Rows, add: Adder) -> None:
+        self.job = job
+        self.rows = rows
+        self.counts = Counter[str]()
+        self.replaced: list[str] = []
+        self._add = add
+        self._families = {one.spec for one in job.parsed if isinstance(one, ClassesAbove)}
+
+    def __call__(self, found: list[Row]) -> list[Row]:
+        """Record the rows of an image, and return them with the files that are still valid."""
+        image = found[0]["image"]
+        earlier = {_key(row): row for row in self.rows.of_image(image)}
+        pairs = [(row, earlier.get(_key(row), {})) for row in found]
+        if any(_is_replaced(old, row) for row, old in pairs):
+            self.replaced.append(image)
+        found = [_with_files(row, old) for row, old in pairs]
+        for method, target in dict.fromkeys((row["method"], row["target"]) for row in found):
+            family = target.partition(":")[0]
+            of_classes = family in self._families
+            self.rows.remove(image, method, family if of_classes else target, of_classes=of_classes)
+        for row in found:
+            self.rows.add(row, done=True)
+        self._add(found)
+        self.counts.update(row["status"] for row in found)
+        return found
+
+    def total(self) -> Counter[str]:
+        """Return the counts for run.json: results by status, and what is of earlier runs only."""
+        return self.counts + self.rows.earlier()
+
+
+@contextlib.contextmanager
+def recording(job: Job) -> Iterator[Recorder]:
+    """Lock the output folder inside, read its rows, and write the manifest and run.json on leaving.
+
+    They are also written where the caller stops early. A run without a result leaves those of an
+    earlier run. Raises OutputError, before any work, for a folder with results of other settings.
+    """
+    nothing = not job.sources
+    with locked(job.record(MANIFEST)):
+        rows = earlier_rows(job)
+        job = job.with_sources(unique_stems(job.sources, rows))
+        check_inputs(job.output, job.sources, job.possible_results)
+        record = timed_record(job)
+        with manifest(job.record(MANIFEST), rows.lines, even_empty=nothing) as add:
+            recorder = Recorder(job, rows, add)
+            try:
+                yield recorder
+            finally:
+                if recorder.counts or nothing:
+                    write(job.record(RUN), to_json(record(recorder.total()), indent=2))
+        resume.remove_leftovers(job.output, job.part)
+    _warn_of(recorder.replaced, job.output)
+
+
+def earlier_rows(job: Job) -> Rows:
+    """Return the rows of a job's folder whose files exist. Rows of other settings are outdated.
+
+    A shard reads its own rows and those of the whole run. Raises OutputError for other settings,
+    unless the job overwrites them.
+    """
+    rows, with_existing, own = Rows(), resume.existing_files(job.output), job.record(MANIFEST)
+    lines = resume.lines(job.output) if job.part is None else resume.lines_of(own)
+    others = () if job.part is None else resume.lines_of(job.output / MANIFEST)
+    for is_own, found in ((False, others), (True, lines)):
+        for row in resume.parsed(found):
+            if resume.has_settings(row, job.settings):
+                if kept := with_existing(row):
+                    rows.add(kept, own=is_own)
+            elif job.options.overwrite:
+                rows.add_outdated(row)
+            else:
+                raise resume.other_settings(job.output, record_of(job))
+    return rows
+
+
+def _key(row: Row) -> tuple[str, str, str | None]:
+    return row["method"], row["target"], row.get("layer")
+
+
+def _is_replaced(old: Row, new: Row) -> bool:
+    """Return whether a result replaces one of another file, or of other versions."""
+    failed = not old.get("digest") or "error" in (old["status"], new["status"])
+    return not failed and old["digest"] != new["digest"]
+
+
+def _with_files(new: Row, old: Row) -> Row:
+    """Return a row that also names the files of an earlier one with the same digest."""
+    if new["status"] == "error" or new["digest"] != old.get("digest"):
+        return new
+    return new | {field: old.get(field) for field in _FILES if new[field] is None}
+
+
+def _warn_of(replaced: Sequence[str], folder: AnyPath) -> None:
+    if replaced:
+        more = ", ..." if len(replaced) > _NAMED else ""
+        warnings.warn(
+            f"'{folder}': {len(replaced)} images have new results, since the file or the versions "
+            f"changed: {', '.join(replaced[:_NAMED])}{more}",
+            CamcliWarning,
+            stacklevel=2,
+        )
