@@ -21,7 +21,8 @@ from camcli.errors import CamcliError, OutputError
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import METRICS, default_metrics
 from camcli.images.decode import STDIN
-from camcli.images.find import EVALUATION_FILES, Source, find
+from camcli.images.find import EVALUATION_FILES, find
+from camcli.images.source import Source
 from camcli.images.store import canonical
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.files import prepare, to_json, write

@@ -34,8 +34,9 @@ from camcli.cli.progress import checked_preview, shown
 from camcli.cli.show import ShowOptions, show_options
 from camcli.cli.types import POSITIVE, Corners, Name
 from camcli.errors import CamcliError
-from camcli.images.find import Source, find
+from camcli.images.find import find
 from camcli.images.select import filter_sources, read_list
+from camcli.images.source import Source
 from camcli.images.store import AnyPath
 from camcli.methods.fusion import FUSIONS
 from camcli.models.options import ModelOptions, PreprocessOptions

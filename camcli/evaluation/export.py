@@ -24,11 +24,11 @@ def metrics_record(summary: Summary) -> dict[str, Any]:
         **_options(study),
         "images": len(scores.classes),
         "failed": [
-            {"image": study.sources[image].name.as_posix(), "reason": str(error)}
+            {"image": study.sources[image].image, "reason": str(error)}
             for image, error in sorted(scores.failures.items())
         ],
         "skipped": [
-            {"image": study.sources[image].name.as_posix(), "reason": one.reason}
+            {"image": study.sources[image].image, "reason": one.reason}
             for image, one in sorted(scores.skipped.items())
         ],
         "empty": dict(zip(study.rows, scores.empty.sum(1).tolist(), strict=True)),
@@ -68,7 +68,7 @@ def scores_csv(scores: Scores) -> bytes:
     writer.writerow([*head, *scores.values])
     for image, explained in sorted(scores.classes.items()):
         of_image = [
-            study.sources[image].name.as_posix(),
+            study.sources[image].image,
             explained.index,
             names[explained.index] if names else "",
             explained.probability,

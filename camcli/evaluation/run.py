@@ -31,7 +31,7 @@ from camcli.evaluation.ground_truth import (
 from camcli.evaluation.registry import METRICS, Metric
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Failure, Floats, Skipped
 from camcli.evaluation.study import MethodRunner, Study
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.runs.batches import (
     BatchLimit,
     by_shape,
@@ -82,7 +82,9 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
         return scores, list(_confident(runner, images, batch)) if on_grids else []
 
     with ThreadPoolExecutor(study.inputs.workers) as reading:
-        read = read_ahead(reading, partial(_load, study), enumerate(study.sources), batch_size)
+        read = read_ahead(
+            reading.submit, partial(_load, study), enumerate(study.sources), batch_size
+        )
         for window in windows_of(read, batch_size):
             known = list(_with_classes(study, window, limit)) if study.truth else window
             yield from (item for item in known if not isinstance(item, Sample))

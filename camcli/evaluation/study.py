@@ -20,7 +20,7 @@ from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.ground_truth import ANNOTATED, GroundTruth
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import METRICS
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.models.model import Model
 from camcli.runs.options import InputOptions
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN
+from camcli.images.source import Source
 from camcli.images.store import AnyPath, RemotePath, canonical, is_remote, parse_path
 
 RUN_FILES = ("manifest.jsonl", "run.json")
@@ -20,25 +21,6 @@ RUN_FILES = ("manifest.jsonl", "run.json")
 
 EVALUATION_FILES = ("metrics.json", "scores.csv")
 """The files by which the output folder of an evaluation is recognised."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """An image to read, and its name below the output folder (relative, with its suffix).
-
-    `keeps_suffix` means that the names of its files have the suffix too, as those of `3.png` beside
-    `3.jpg`.
-    """
-
-    path: AnyPath
-    name: Path
-    keeps_suffix: bool = False
-
-    @property
-    def stem(self) -> str:
-        """The beginning of the names of its files, below the output folder."""
-        name = self.name.name if self.keeps_suffix else self.name.stem
-        return f"{self.name.parent.as_posix()}/{name}".removeprefix("./")
 
 
 def find(
@@ -54,39 +36,40 @@ def find(
     own name. If these are several folders, images are named by their paths below the folder that
     the folders have in common.
     """
+    given = list(paths)
+    every = itertools.chain.from_iterable(_expand(path, recursive, skip) for path in given)
+    if len(given) == 1 and not glob.has_magic(given[0]):  # of one folder, and each found once
+        return list(every)
     found: dict[str, Source] = {}
-    for given in paths:
-        for source in _expand(given, recursive, skip):
-            found.setdefault(_place(source.path), source)
+    for source in every:
+        found.setdefault(_place(source), source)
     return _below_one_folder(found)
 
 
-def _place(path: AnyPath) -> str:
-    """Return the absolute place of a path, where links are not followed.
+def _place(source: Source) -> str:
+    """Return the absolute place of an image, where links are not followed.
 
     A link and its target thus have two places. Links before `..` are followed, as the system does.
     """
-    if isinstance(path, RemotePath):
-        return f"/{str(path).partition('://')[2]}"
-    folder, name = os.path.split(path)
-    whole = os.path.join(os.path.realpath(folder), name) if ".." in path.parts else path
-    return f"/{Path(os.path.abspath(whole)).as_posix().lstrip('/')}"
+    path = str(source.path)
+    if isinstance(source.path, RemotePath):
+        return f"/{path.partition('://')[2]}"
+    if ".." in path:
+        folder, name = os.path.split(path)
+        path = os.path.join(os.path.realpath(folder), name)
+    return f"/{os.path.abspath(path).replace(os.sep, '/').lstrip('/')}"
 
 
 def _below_one_folder(found: Mapping[str, Source]) -> list[Source]:
     """Return the sources by their places, with names below the folder common to all of them."""
     places = [re.sub("//+", "/", place) for place in found]  # keys on a store may have such
-    folders = {
-        place.removesuffix(source.name.as_posix())
-        for place, source in zip(places, found.values(), strict=True)
-        if source.path != STDIN
-    }
+    pairs = [*zip(places, found.values(), strict=True)]
+    folders = {place.removesuffix(source.image) for place, source in pairs if source.path != STDIN}
     if len(folders) < 2:
         return list(found.values())
-    common = os.path.commonpath(folders).rstrip("/")
+    common = len(os.path.commonpath(folders).rstrip("/")) + 1
     return [
-        source if source.path == STDIN else replace(source, name=Path(place[len(common) + 1 :]))
-        for place, source in zip(places, found.values(), strict=True)
+        source if source.path == STDIN else source.named(place[common:]) for place, source in pairs
     ]
 
 
@@ -97,7 +80,7 @@ def _expand(given: str, recursive: bool, skip: AnyPath | None) -> Iterator[Sourc
     if is_remote(given):
         yield from _on_store(parse_path(given), recursive, skip)
     elif given == str(STDIN):
-        yield Source(STDIN, Path("stdin"))
+        yield Source(STDIN, "stdin")
     elif os.path.isdir(given):
         if _is_output(path) or (skip and os.path.realpath(given) == canonical(skip)):
             raise _output_given(given)
@@ -106,7 +89,7 @@ def _expand(given: str, recursive: bool, skip: AnyPath | None) -> Iterator[Sourc
         for match in matches:
             yield from _expand(match, recursive, skip)
     else:
-        yield Source(path, Path(path.name))
+        yield Source(path, path.name)
 
 
 def _output_given(given: object) -> CamcliError:
@@ -123,7 +106,7 @@ def _on_store(given: AnyPath, recursive: bool, skip: AnyPath | None) -> Iterator
     except OSError as error:
         raise CamcliError(f"'{given}': {error.strerror}") from None
     if files == [given]:
-        yield Source(given, Path(given.name))
+        yield Source(given, given.name)
         return
     listed = {file.key.removeprefix(given.key).lstrip("/"): file for file in files}
     suffixes, outputs = Image.registered_extensions(), _outputs_among(listed)
@@ -136,7 +119,7 @@ def _on_store(given: AnyPath, recursive: bool, skip: AnyPath | None) -> Iterator
         hidden = any(part.startswith(".") for part in (*folders, file))
         below = skipped is not None and canonical(listed[name]).startswith(f"{skipped}/")
         if not (hidden or below or parents & outputs) and Path(file).suffix.lower() in suffixes:
-            yield Source(listed[name], Path(name))
+            yield Source(listed[name], name)
 
 
 def _walk_order(name: str) -> list[tuple[bool, str]]:
@@ -153,22 +136,23 @@ def _outputs_among(names: Iterable[str]) -> set[str]:
 
 def _in_folder(folder: Path, recursive: bool, skip: AnyPath | None) -> Iterator[Source]:
     suffixes = Image.registered_extensions()
-    seen: set[str] = set()
+    seen = {canonical(skip)} if skip else set()
     unreadable: list[OSError] = []
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable.append):
         resolved = os.path.realpath(parent)
-        if resolved in seen or _is_output(Path(parent)) or (skip and resolved == canonical(skip)):
+        if resolved in seen or _is_output(Path(parent)):
             folders.clear()
             continue
         seen.add(resolved)
         folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
+        below = Path(parent).relative_to(folder).as_posix()
+        below = "" if below == "." else f"{below}/"
         for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix.lower() in suffixes:
-                path = Path(parent, file)
-                yield Source(path, path.relative_to(folder))
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
+                yield Source(os.path.join(parent, file), below + file)
     for error in unreadable:  # a source for each, so that reading it reports the error
         path = Path(str(error.filename))
-        yield Source(path, path.relative_to(folder) if path != folder else Path(path.name))
+        yield Source(path, path.relative_to(folder) if path != folder else path.name)
 
 
 def _is_output(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from os import fsdecode
 
 from camcli.errors import CamcliError
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.images.store import parse_path
 
 
@@ -41,5 +41,5 @@ def filter_sources(
 
 
 def _matches(source: Source, globs: Sequence[str]) -> bool:
-    path, file = source.name.as_posix(), source.name.name
+    path, file = source.image, source.name.name
     return any(fnmatchcase(path if "/" in glob else file, glob) for glob in globs)

@@ -10,7 +10,7 @@ import itertools
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -29,6 +29,8 @@ from camcli.runs.options import InputOptions
 In = TypeVar("In")
 Out = TypeVar("Out")
 Queue: TypeAlias = deque[Future[Out]]
+Submit: TypeAlias = Callable[[Callable[[In], Out], In], Future[Out]]
+"""Calls a function with an item in another thread, as `ThreadPoolExecutor.submit`."""
 
 REFUSALS = (RuntimeError, AssertionError)
 """What torch raises for a batch: no memory, or an input of a size that the network cannot take."""
@@ -61,12 +63,12 @@ def read_image(path: AnyPath, model: Model, options: InputOptions) -> tuple[Pixe
 
 
 def read_ahead(
-    executor: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], ahead: int
+    submit: Submit[In, Out], function: Callable[[In], Out], items: Iterable[In], ahead: int
 ) -> Iterator[Out]:
     """Apply a function in threads, up to `ahead` items in advance, and yield results in order."""
     waiting: Queue[Out] = deque()
     for item in items:
-        waiting.append(executor.submit(function, item))
+        waiting.append(submit(function, item))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from camcli.capture.targets import ExplainedText
 from camcli.errors import CamcliError
-from camcli.images.find import Source
 from camcli.images.geometry import Box, Centres, Crop, MapArray, Pixels, Size
+from camcli.images.source import Source
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted
 

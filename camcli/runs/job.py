@@ -22,8 +22,8 @@ from camcli.capture.targets import ClassesAbove, Target
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError, TargetError
-from camcli.images.find import Source
 from camcli.images.geometry import Box
+from camcli.images.source import Source
 from camcli.images.store import AnyPath
 from camcli.methods import fusion
 from camcli.models.families import find_layer

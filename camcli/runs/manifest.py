@@ -56,26 +56,24 @@ def journals(manifest: AnyPath) -> list[AnyPath]:
 
 
 @contextlib.contextmanager
-def manifest(
-    file: AnyPath, lines: Callable[[], Iterable[bytes]], *, even_empty: bool = False
-) -> Iterator[Adder]:
+def manifest(file: AnyPath, lines: Callable[[], Iterable[bytes] | None]) -> Iterator[Adder]:
     """Open a journal inside, and write the manifest `file` on leaving, also after an exception.
 
-    `lines` returns the lines of the manifest. A journal without rows does not change the manifest,
-    unless `even_empty`. The journal is removed once the manifest is written. Raises WriteError.
+    `lines` returns the lines of the manifest, or None to leave it as it is. The journal is removed
+    once the manifest is written. Raises WriteError.
     """
     opened = _on_store(file) if isinstance(file, RemotePath) else _on_disk(file)
-    with opened as (add, added, remove):
+    with opened as (add, remove):
         try:
             yield add
         finally:
-            if added() or even_empty:
-                write_lines(file, lines())
+            if (found := lines()) is not None:
+                write_lines(file, found)
             remove()
 
 
-Journal: TypeAlias = tuple[Adder, Callable[[], int], Callable[[], None]]
-"""The functions that add rows to a journal, return its size in bytes, and remove it."""
+Journal: TypeAlias = tuple[Adder, Callable[[], None]]
+"""The functions that add rows to a journal and that remove it."""
 
 
 @contextlib.contextmanager
@@ -91,7 +89,7 @@ def _on_disk(file: Path) -> Iterator[Journal]:
             stream.flush()  # so that the rows of a killed run can be found
 
     with stream:
-        yield add, stream.tell, partial(name.unlink, missing_ok=True)
+        yield add, partial(name.unlink, missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -118,4 +116,4 @@ def _on_store(file: RemotePath) -> Iterator[Journal]:
                 part.unlink(missing_ok=True)
 
     with tempfile.TemporaryFile() as stream:
-        yield add, stream.tell, remove
+        yield add, remove

@@ -60,7 +60,7 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
             if canonical(folder) != canonical(output):
                 _link(folder, output)
         write_lines(output / MANIFEST, rows.lines())
-        counts = sum((Counter(part.record["counts"]) for part in parts), rows.earlier())
+        counts = _counts(parts, rows)
         started = min(part.record["started"] for part in parts)
         seconds = round(sum(part.record["seconds"] for part in parts), 3)
         whole = {"shard": None, "counts": dict(counts), "started": started, "seconds": seconds}
@@ -157,8 +157,18 @@ def _all_rows(parts: Sequence[Part], output: AnyPath) -> Rows:
             raise OutputError(
                 f"'{output}' holds results of other settings than the shards: name another --output"
             )
-        rows.add(row, done=True)
+        rows.add(row)
     return rows
+
+
+def _counts(parts: Sequence[Part], rows: Rows) -> Counter[str]:
+    """Return the counts of the shards together, with what only earlier runs made."""
+    counts = sum((Counter(part.record["counts"]) for part in parts), Counter[str]())
+    own = Counter({name: n for name, n in counts.items() if not name.startswith("earlier_")})
+    images, results = rows.counts()
+    own["earlier_images"] = images - own["images"]
+    own["earlier_results"] = results - (own.total() - own["images"])
+    return +own
 
 
 def _link(folder: AnyPath, output: AnyPath) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from camcli.errors import OutputError
-from camcli.images.find import Source
-from camcli.images.store import AnyPath, canonical
+from camcli.images.source import Source
+from camcli.images.store import AnyPath, RemotePath, canonical
 from camcli.methods.registry import METHODS
 from camcli.runs.outputs import OUTPUTS, named_files
 from camcli.runs.rows import Rows
@@ -43,16 +45,15 @@ def every_result(
     ]
 
 
-def name_of(source: Source, wanted: Wanted, output: str) -> Path:
+def name_of(source: Source, wanted: Wanted, output: str) -> str:
     """Return the name of a result's file: `<stem>.<method>[.<target>][.<layer>]<ending>`.
 
     The stem has the folders of the image's name, and its suffix if the source `keeps_suffix`.
-
     `output` is a name in OUTPUTS. The target `pred` is left out.
     """
     target = None if wanted.target == "pred" else wanted.target
     parts = [file_part(part) for part in (target, wanted.layer) if part]
-    return Path(".".join([source.stem, wanted.method, *parts]) + OUTPUTS[output].ending)
+    return ".".join([source.stem, wanted.method, *parts]) + OUTPUTS[output].ending
 
 
 def file_part(text: str) -> str:
@@ -62,20 +63,25 @@ def file_part(text: str) -> str:
 
 def check_results(results: Sequence[Wanted]) -> None:
     """Raise OutputError if two results of an image have the same file name."""
-    some = Source(Path("image.jpg"), Path("image.jpg"))
-    counts = Counter(name_of(some, wanted, "map").name for wanted in results)
+    some = Source("image.jpg", "image.jpg")
+    counts = Counter(name_of(some, wanted, "map") for wanted in results)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise OutputError(f"two methods, targets or layers would write the same file '{twice[0]}'")
 
 
 def check_inputs(folder: AnyPath, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
     """Raise OutputError if a result has the file name of an input."""
-    top = f"{canonical(folder).rstrip('/')}/"
-    inputs = {canonical(source.path) for source in sources}
-    inside = {path.removeprefix(top) for path in inputs if path.startswith(top)}
-    for source, wanted, output in itertools.product(sources if inside else (), results, OUTPUTS):
-        name = name_of(source, wanted, output)
-        if name.as_posix() in inside:
+    top, resolved = f"{canonical(folder).rstrip('/')}/", lru_cache(os.path.realpath)
+
+    def place(path: AnyPath) -> str:
+        if isinstance(path, RemotePath) or os.path.islink(path):
+            return canonical(path)
+        return f"{resolved(path.parent)}/{path.name}"
+
+    places = map(place, (source.path for source in sources))
+    inputs = {path.removeprefix(top) for path in places if path.startswith(top)}
+    for source, wanted, output in itertools.product(sources if inputs else (), results, OUTPUTS):
+        if (name := name_of(source, wanted, output)) in inputs:
             raise OutputError(
                 f"'{folder / name}' is an input and would be written over: name another folder"
             )
@@ -87,33 +93,42 @@ def unique_stems(sources: Sequence[Source], rows: Rows | None = None) -> list[So
     `rows` are those of the output folder, whose images keep the names of their files. Raises
     OutputError for names that would still be the same.
     """
-    counts = Counter(source.stem for source in sources)
-    found = [_unique(source, counts[source.stem] > 1, rows) for source in sources]
+    shared = _repeated(sources)
+    found = [_unique(source, source.stem in shared, rows) for source in sources]
     whole = {source.stem for source in found if source.keeps_suffix}
     if not whole:
         return found
     # An image may be named `3.png.jpg` beside `3.png`.
-    found = [replace(one, keeps_suffix=True) if one.stem in whole else one for one in found]
-    first: dict[str, Source] = {}
-    for source in found:
-        other = first.setdefault(source.stem, source)
-        if other is not source:
-            raise OutputError(
-                f"'{other.path}' and '{source.path}' would write the same files: "
-                f"explain them into two output folders"
-            )
+    found = [source.with_suffix() if source.stem in whole else source for source in found]
+    for stem in _repeated(found):
+        one, other, *_ = (source.path for source in found if source.stem == stem)
+        raise OutputError(
+            f"'{one}' and '{other}' would write the same files: "
+            f"explain them into two output folders"
+        )
     return found
+
+
+def _repeated(sources: Sequence[Source]) -> set[str]:
+    """Return the stems that several sources have. Memory holds 8 bytes of each other stem."""
+    hashes = np.fromiter((hash(source.stem) for source in sources), np.int64, len(sources))
+    values, counts = np.unique(hashes, return_counts=True)
+    if not (alike := {*values[counts > 1].tolist()}):
+        return set()
+    stems = Counter(stem for source in sources if hash(stem := source.stem) in alike)
+    return {stem for stem, count in stems.items() if count > 1}
 
 
 def _unique(source: Source, collides: bool, rows: Rows | None) -> Source:
     """Return a source that keeps its suffix if its stem collides with that of another image."""
-    name, stem = source.name.as_posix(), source.stem
     if source.keeps_suffix:
         return source
     if rows:
-        others = (Source(Path(), Path(image)) for image in rows.images(f"{stem}.", f"{stem}/"))
-        collides |= any(other.stem == stem and other.name != source.name for other in others)
+        stem = source.stem
+        others = (Source("", image) for image in rows.images(f"{stem}.", f"{stem}/"))
+        collides |= any(other.stem == stem and other.image != source.image for other in others)
         if collides:
-            files = [file for row in rows.of_image(name) for file in named_files(row).values()]
-            collides = not files or files[0].startswith(f"{name}.")
-    return replace(source, keeps_suffix=True) if collides else source
+            of_image = rows.of_image(source.image)
+            files = [file for row in of_image for file in named_files(row).values()]
+            collides = not files or files[0].startswith(f"{source.image}.")
+    return source.with_suffix() if collides else source

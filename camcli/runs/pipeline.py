@@ -15,20 +15,20 @@ from __future__ import annotations
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
 from camcli.engine.survey import share_lines
 from camcli.errors import ImageError
 from camcli.images.decode import STDIN, fetch
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.images.store import AnyPath
 from camcli.runs import resume
-from camcli.runs.batches import In, Out, Queue, read_ahead, read_image, windows_of
+from camcli.runs.batches import In, Out, Queue, Submit, read_ahead, read_image, windows_of
 from camcli.runs.items import Existing, Explained, Failed, Loaded
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row
@@ -77,15 +77,14 @@ def run_locally(job: Job, earlier: Rows, on_late: RowSink) -> Generator[list[Row
     writes: Queue[list[Row]] = deque()
     kept: KeptRows = {}
     try:
-        sources = (
-            _to_read(job, earlier, kept, reading) if job.options.skip_existing else job.sources
-        )
-        loaded = read_ahead(reading, partial(load_image, job), sources, batch_size)
+        sources: Iterable[Source | Existing] = job.sources
+        if job.options.skip_existing:
+            sources = _to_read(job, earlier, kept, reading)
+        load, write = partial(load_image, job), partial(write_results, job)
+        loaded = read_ahead(_unless_done(reading), load, sources, batch_size)
         with closing(_explained(job, loaded)) as explained:
             items = _clear_outdated(job, explained, earlier, kept)
-            yield from _write_behind(
-                writing, partial(write_results, job), items, batch_size, writes
-            )
+            yield from _write_behind(_unless_done(writing), write, items, batch_size, writes)
     finally:
         reading.shutdown(cancel_futures=True)
         writing.shutdown()  # after writing explained images, one batch at most
@@ -111,29 +110,32 @@ def _digest(job: Job, path: AnyPath) -> str:
     return f"{job.settings}-{own}"
 
 
-def _kept_rows(job: Job, earlier: Rows, source: Source) -> list[Row] | None:
-    """Return the rows of an image, if they are complete and of the same settings and versions."""
-    if source.path == STDIN:
-        return None
+def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], list[Row] | None]:
+    """Return a function from an image to its rows, or to None if the image is to be explained.
+
+    Rows are kept if they are complete, and of the same settings, versions and image.
+    """
     layers = Counter((wanted.method, wanted.target) for wanted in job.results)
-    rows = [
-        row
-        for row in earlier.of_image(source.name.as_posix())
-        if row["status"] != "error" and (row["method"], row["target"]) in layers
-    ]
-    if Counter((row["method"], row["target"]) for row in rows) != layers:
-        return None
-    # A file that no row names may come from an earlier run, and from another image.
-    named = {name for row in rows for name in named_files(row).values()}
-    files = (
-        name_of(source, wanted, output).as_posix()
-        for wanted in job.results
-        for output in job.saves_of(wanted)
-    )
-    if not named.issuperset(files):
-        return None
-    digest = _digest(job, source.path)
-    return rows if all(row.get("digest") == digest for row in rows) else None
+    files = [(wanted, output) for wanted in job.results for output in job.saves_of(wanted)]
+
+    def kept(source: Source) -> list[Row] | None:
+        rows = [
+            row
+            for row in earlier.of_image(source.image)
+            if row["status"] != "error" and (row["method"], row["target"]) in layers
+        ]
+        # A file that no row names may come from an earlier run, and from another image.
+        named = {name for row in rows for name in named_files(row).values()}
+        if (
+            source.path == STDIN
+            or Counter((row["method"], row["target"]) for row in rows) != layers
+            or not named.issuperset(name_of(source, *file) for file in files)
+        ):
+            return None
+        digest = _digest(job, source.path)
+        return rows if all(row.get("digest") == digest for row in rows) else None
+
+    return kept
 
 
 def _to_read(
@@ -144,15 +146,32 @@ def _to_read(
     In a window with an image to explain all images are read, since a batch of another size would
     change the last digits. The results that are `kept` are not written again.
     """
-    size = job.inputs.batch_size
-    rows = read_ahead(executor, partial(_kept_rows, job, earlier), job.sources, size)
-    for window in windows_of(zip(job.sources, rows, strict=True), size):
-        found = {source.name.as_posix(): known for source, known in window if known}
+    rows_of = _kept_rows(job, earlier)
+
+    def with_rows(window: Sequence[Source]) -> list[tuple[Source, list[Row] | None]]:
+        return [(source, rows_of(source)) for source in window]
+
+    windows = windows_of(job.sources, job.inputs.batch_size)
+    for window in read_ahead(executor.submit, with_rows, windows, job.inputs.workers):
+        found = {source.image: rows for source, rows in window if rows}
         if len(found) == len(window):
             yield from map(Existing, found.values())
         else:
             kept.update(found)
             yield from (source for source, _ in window)
+
+
+def _unless_done(executor: ThreadPoolExecutor) -> Submit[Any, Any]:
+    """Return a function that submits work, except for existing results, where there is none."""
+
+    def submit(function: Callable[[Any], Any], item: Any) -> Future[Any]:
+        if not isinstance(item, Existing):
+            return executor.submit(function, item)
+        done: Future[Any] = Future()
+        done.set_result(function(item))
+        return done
+
+    return submit
 
 
 def _clear_outdated(
@@ -165,12 +184,12 @@ def _clear_outdated(
     for number, item in enumerate(explained):
         if number == 0:
             resume.clear(job.output, earlier)
-        known = kept.pop(item[0].source.name.as_posix(), None) if isinstance(item, tuple) else None
+        known = kept.pop(item[0].source.image, None) if isinstance(item, tuple) else None
         yield Existing(known) if known else item
 
 
 def _write_behind(
-    executor: ThreadPoolExecutor,
+    submit: Submit[In, Out],
     function: Callable[[In], Out],
     items: Iterable[In],
     behind: int,
@@ -181,7 +200,7 @@ def _write_behind(
     At most `behind` items are in `waiting`. A caller that stops early handles the rest of them.
     """
     for item in items:
-        waiting.append(executor.submit(function, item))
+        waiting.append(submit(function, item))
         while waiting and (len(waiting) > behind or waiting[0].done()):
             yield pop_result(waiting)
     while waiting:

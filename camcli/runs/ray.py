@@ -22,7 +22,7 @@ import torch
 
 from camcli.errors import CamcliError, CamcliWarning, ClusterError
 from camcli.images.decode import STDIN
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.models.load import pick_device
 from camcli.runs import resume
 from camcli.runs.cluster import ActorPool, import_ray, import_ray_data, ray_errors, size_pool
@@ -85,7 +85,7 @@ def run_on_actors(
                 if at != done:
                     raise ClusterError(f"Ray gave image {at + 1} where {done + 1} was next")
                 if done == 0:
-                    sources = {source.name.as_posix(): source for source in job.sources}
+                    sources = {source.image: source for source in job.sources}
                     resume.clear(job.output, earlier, partial(_writes_file, job, sources))
                 done += 1
                 yield rows
@@ -190,7 +190,7 @@ def _units(job: Job, known: Known, pool: ActorPool) -> Iterator[Any]:
     size = batch_size * max(1, min(UNIT_BATCHES, batches // (ROUNDS * pool.actors)))
     for at in range(0, len(job.sources), size):
         sources = job.sources[at : at + size]
-        earlier = [row for source in sources for row in known(source.name.as_posix())]
+        earlier = [row for source in sources for row in known(source.image)]
         yield table({"unit": [pickle.dumps((at, sources, earlier))]})
 
 
@@ -198,7 +198,7 @@ def _writes_file(job: Job, sources: dict[str, Source], row: Row, name: str) -> b
     """Return whether an earlier row's file is one that this job writes."""
     source = sources.get(row["image"])
     return source is not None and any(
-        name_of(source, wanted, output).as_posix() == name
+        name_of(source, wanted, output) == name
         for wanted in job.possible_results
         for output in job.saves
     )

@@ -33,37 +33,60 @@ class Recorder:
     """Records the rows of a run, and is called with those of one image at a time.
 
     `job` gives each image file names of its own in the folder. `rows` are those of the folder.
+    `add` adds rows to the journal.
     """
 
-    def __init__(self, job: Job, rows: Rows, add: Adder) -> None:
+    add: Adder
+
+    def __init__(self, job: Job, rows: Rows) -> None:
         self.job = job
         self.rows = rows
         self.counts = Counter[str]()
         self.replaced: list[str] = []
-        self._add = add
+        self._images = 0
         self._families = {one.spec for one in job.parsed if isinstance(one, ClassesAbove)}
 
     def __call__(self, found: list[Row]) -> list[Row]:
         """Record the rows of an image, and return them with the files that are still valid."""
-        image = found[0]["image"]
-        earlier = {_key(row): row for row in self.rows.of_image(image)}
+        earlier = {_key(row): row for row in self.rows.of_image(found[0]["image"])}
         pairs = [(row, earlier.get(_key(row), {})) for row in found]
-        if any(_is_replaced(old, row) for row, old in pairs):
+        if self.job.part or any(new != old for new, old in pairs):
+            found = self._changed(pairs)
+        self.counts.update(row["status"] for row in found)
+        self._images += 1
+        return found
+
+    def _changed(self, pairs: Sequence[tuple[Row, Row]]) -> list[Row]:
+        """Record new rows of an image, each with the earlier one, and return them."""
+        found = [_with_files(new, old) for new, old in pairs]
+        image = found[0]["image"]
+        if any(_is_replaced(old, new) for new, old in pairs):
             self.replaced.append(image)
-        found = [_with_files(row, old) for row, old in pairs]
         for method, target in dict.fromkeys((row["method"], row["target"]) for row in found):
             family = target.partition(":")[0]
             of_classes = family in self._families
             self.rows.remove(image, method, family if of_classes else target, of_classes=of_classes)
         for row in found:
-            self.rows.add(row, done=True)
-        self._add(found)
-        self.counts.update(row["status"] for row in found)
+            self.rows.add(row)
+        self.add(found)
         return found
 
     def total(self) -> Counter[str]:
-        """Return the counts for run.json: results by status, and what is of earlier runs only."""
-        return self.counts + self.rows.earlier()
+        """Return the counts for run.json: results by status, and what only earlier runs made."""
+        images, rows = self.rows.counts()
+        earlier = Counter(
+            earlier_images=images - self._images, earlier_results=rows - self.counts.total()
+        )
+        return self.counts + earlier
+
+    def lines(self) -> Iterator[bytes] | None:
+        """Return the lines of the manifest, or None if the run has no result to record."""
+        return self.rows.lines() if self.is_due else None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the run has something to record: results, or that it has no images."""
+        return bool(self.counts) or not self.job.sources
 
 
 @contextlib.contextmanager
@@ -73,18 +96,16 @@ def recording(job: Job) -> Iterator[Recorder]:
     They are also written where the caller stops early. A run without a result leaves those of an
     earlier run. Raises OutputError, before any work, for a folder with results of other settings.
     """
-    nothing = not job.sources
     with locked(job.record(MANIFEST)):
         rows = earlier_rows(job)
         job = job.with_sources(unique_stems(job.sources, rows))
         check_inputs(job.output, job.sources, job.possible_results)
-        record = timed_record(job)
-        with manifest(job.record(MANIFEST), rows.lines, even_empty=nothing) as add:
-            recorder = Recorder(job, rows, add)
+        recorder, record = Recorder(job, rows), timed_record(job)
+        with manifest(job.record(MANIFEST), recorder.lines) as recorder.add:
             try:
                 yield recorder
             finally:
-                if recorder.counts or nothing:
+                if recorder.is_due:
                     write(job.record(RUN), to_json(record(recorder.total()), indent=2))
         resume.remove_leftovers(job.output, job.part)
     _warn_of(recorder.replaced, job.output)

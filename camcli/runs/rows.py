@@ -9,7 +9,6 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,9 +19,9 @@ from camcli.runs.manifest import Row
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-PRAGMA cache_size = -65536;
+PRAGMA cache_size = -16384;
 CREATE TABLE rows (
-    image BLOB, method BLOB, target BLOB, layer BLOB, own BOOL, done BOOL, line BLOB,
+    image BLOB, method BLOB, target BLOB, layer BLOB, own BOOL, line BLOB,
     PRIMARY KEY (image, method, target, layer)
 ) WITHOUT ROWID;
 CREATE TABLE outdated (line BLOB);
@@ -45,14 +44,10 @@ class Rows:
         for row in rows:
             self.add(row)
 
-    def add(self, row: Row, *, own: bool = True, done: bool = False) -> None:
-        """Add a row.
-
-        `own` rows are those of the manifest that is written at the end. `done` rows are results of
-        this run.
-        """
+    def add(self, row: Row, *, own: bool = True) -> None:
+        """Add a row. Only `own` rows are in the manifest that is written at the end."""
         keys = map(_key, (row["image"], row["method"], row["target"], row.get("layer")))
-        self._run("REPLACE INTO rows VALUES (?,?,?,?,?,?,?)", *keys, own, done, to_json(row))
+        self._run("REPLACE INTO rows VALUES (?,?,?,?,?,?)", *keys, own, to_json(row))
 
     def remove(self, image: str, method: str, target: str, *, of_classes: bool = False) -> None:
         """Remove the rows of all layers; also those `of_classes` of a target such as `p>0.5`."""
@@ -80,13 +75,10 @@ class Rows:
         """Yield the lines of the manifest, by image, method, target and layer."""
         return self._each("SELECT line FROM rows WHERE own ORDER BY image, method, target, layer")
 
-    def earlier(self) -> Counter[str]:
-        """Return the numbers of images that only earlier runs explained, and of their results."""
-        ((images, rows),) = self._run(
-            "SELECT count(*), total(n) FROM (SELECT count(*) AS n FROM rows WHERE own "
-            "GROUP BY image HAVING NOT max(done))"
-        )
-        return +Counter(earlier_images=images, earlier_results=int(rows))
+    def counts(self) -> tuple[int, int]:
+        """Return the numbers of images and of rows in the manifest."""
+        ((images, rows),) = self._run("SELECT count(DISTINCT image), count(*) FROM rows WHERE own")
+        return images, rows
 
     def add_outdated(self, row: Row) -> None:
         """Add a row whose files are to be removed."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from camcli.errors import CamcliError
-from camcli.images.find import Source
 from camcli.images.geometry import Crop, placement
+from camcli.images.source import Source
 from camcli.methods.registry import METHODS
 from camcli.render import draw
 from camcli.runs.files import path_inside, write
@@ -59,7 +59,7 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
         **facts,
         map_min=float(result.values.min()),
         map_max=float(result.values.max()),
-        **{OUTPUTS[name].field: file.as_posix() for name, file in saves.items()},
+        **{OUTPUTS[name].field: file for name, file in saves.items()},
         boxes=boxes,
         status="ok" if result.values.any() else "empty",
     )
@@ -136,7 +136,7 @@ def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
         *("status", "error", "digest"),
     )
     explained = {"method": wanted.method, "target": wanted.target}
-    known = {"image": source.name.as_posix(), **explained, **facts}
+    known = {"image": source.image, **explained, **facts}
     return {field: known.get(field) for field in fields} | {
         field: known[field] for field in ("answers", "words") if field in known
     }

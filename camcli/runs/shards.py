@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camcli.errors import CamcliError
-from camcli.images.find import Source
+from camcli.images.source import Source
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def shard_of(sources: Sequence[Source], spec: str, batch_size: int) -> tuple[lis
         raise CamcliError(f"--shard '{spec}': expected I/N with I from 1 to N, such as 1/4")
     number, count, names = int(found[1]), int(found[2]), hashlib.sha256()
     for source in sources:
-        names.update(os.fsencode(source.name) + b"\0")
+        names.update(os.fsencode(source.image) + b"\0")
     starts = range((number - 1) * batch_size, len(sources), count * batch_size)
     mine = [source for start in starts for source in sources[start : start + batch_size]]
     return mine, Shard(number, count, len(sources), names.hexdigest()[:16])

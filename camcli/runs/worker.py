@@ -101,7 +101,7 @@ def best_classes(job: Job, loaded: Loaded, count: int) -> list[tuple[str, float]
 
 
 def _image_name(item: Loaded) -> str:
-    return item.source.name.as_posix()
+    return item.source.image
 
 
 def _failed(item: Loaded, model: Model, error: Exception) -> Failed:

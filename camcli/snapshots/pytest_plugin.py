@@ -94,7 +94,7 @@ def _parse_options(
     **tolerance: float,
 ) -> tuple[Callable[[Path], Job], Tolerance]:
     """Return a function from output folder to job, and the tolerance."""
-    from camcli.images.find import Source
+    from camcli.images.source import Source
     from camcli.runs.job import Job
     from camcli.runs.options import InputOptions
     from camcli.snapshots.measures import Tolerance

@@ -11,7 +11,7 @@ from time import perf_counter
 from PIL import Image
 
 from camcli import load
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.models.fold_batchnorm import fold_batchnorm
 from camcli.runs.job import Job
 from camcli.runs.options import InputOptions

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from camcli import load
-from camcli.images.find import Source, find
+from camcli.images.find import find
+from camcli.images.source import Source
 from camcli.runs import pipeline, resume
 from camcli.runs.files import prepare, write_lines
 from camcli.runs.job import Job
@@ -95,7 +96,7 @@ def _processor_time(job: Job) -> dict[str, float]:
     def record(add: Adder) -> Iterator[None]:
         for source in job.sources:
             yield add([row])
-            rows.add(row | {"image": source.name.as_posix()})
+            rows.add(row | {"image": source.image})
         yield write_lines(job.output / MANIFEST, rows.lines())
 
     with manifest(job.output / MANIFEST, rows.lines) as add:

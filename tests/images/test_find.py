@@ -15,7 +15,7 @@ from tests.support.files import SAMPLES, make_photo
 
 def names(*paths: object, **options: object) -> list[str]:
     found = find([str(path) for path in paths], **options)  # type: ignore[arg-type]
-    return [source.name.as_posix() for source in found]
+    return [source.image for source in found]
 
 
 @pytest.fixture

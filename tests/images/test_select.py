@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from camcli.errors import CamcliError
-from camcli.images.find import Source
 from camcli.images.select import filter_sources, read_list
+from camcli.images.source import Source
 
 SOURCES = [Source(Path("/x", name), Path(name)) for name in ("a.jpg", "s/a.png", "s/t/b.jpg", "ü")]
 
@@ -31,7 +31,7 @@ def test_globs_match_file_names_or_paths(
     include: list[str], exclude: list[str], names: list[str]
 ) -> None:
     found = filter_sources(SOURCES, include, exclude)
-    assert [source.name.as_posix() for source in found] == names
+    assert [source.image for source in found] == names
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_fetched_file_is_read_once(store: RemotePath) -> None:
 
 def names(*given: object, **options: object) -> list[str]:
     found = find([str(path) for path in given], **options)  # type: ignore[arg-type]
-    return [source.name.as_posix() for source in found]
+    return [source.image for source in found]
 
 
 def test_images_are_found_as_in_a_local_folder(store: RemotePath, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_files_and_rows(job: Job) -> None:
     assert len(rows) == 7 * 2 * 3
     order = [(r["image"], r["method"], r["target"]) for r in in_order]
     assert order == [
-        (source.name.as_posix(), method, target)
+        (source.image, method, target)
         for source in job.sources
         for method in job.methods
         for target in job.targets
@@ -265,7 +265,7 @@ def test_reading_is_a_bounded_number_of_images_ahead(
             return super().submit(*task, **named)
 
     monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Counting)
-    many = [replace(job.sources[0], name=Path(f"{i}.png")) for i in range(60)]
+    many = [job.sources[0].named(f"{i}.png") for i in range(60)]
     job = replace(job, sources=many, methods=("gradcam",), targets=("pred",))
     with closing(pipeline.run(job)) as run:
         next(run)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, MethodError
 from camcli.images.decode import STDIN
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.render.draw import Style
 from camcli.runs import cluster, pipeline
 from camcli.runs import ray as executor

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from camcli.errors import CamcliWarning, OutputError
-from camcli.images.find import Source, find
+from camcli.images.find import find
+from camcli.images.source import Source
 from camcli.runs import pipeline
 from camcli.runs.job import Job
 from camcli.runs.lock import locked
@@ -34,7 +35,7 @@ def job(tmp_path: Path) -> Job:
 
 def of(job: Job, *names: str, **changes: Any) -> Job:
     """Return the job for some of its images."""
-    chosen = [source for source in job.sources if source.name.as_posix() in names]
+    chosen = [source for source in job.sources if source.image in names]
     return changed(job, sources=chosen, **changes)
 
 

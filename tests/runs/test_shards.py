@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from camcli.errors import CamcliError
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.runs.shards import shard_of
 
 SOURCES = [Source(Path(str(i)), Path(str(i))) for i in range(13)]

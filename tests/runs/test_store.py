@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from camcli.errors import OutputError
-from camcli.images.find import Source, find
+from camcli.images.find import find
+from camcli.images.source import Source
 from camcli.images.store import RemotePath
 from camcli.runs import manifest, pipeline, recording, resume, save
 from camcli.runs.files import path_inside, prepare

@@ -12,7 +12,7 @@ from torch import nn
 
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Scores
 from camcli.evaluation.study import Study
-from camcli.images.find import Source
+from camcli.images.source import Source
 from camcli.models.model import Model
 from tests.support.networks import GapNet
 

@@ -1,0 +1,58 @@
+"""An image of a run: where it is, and its name below the output folder."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from camcli.images.store import AnyPath, RemotePath
+
+
+@dataclass(frozen=True, init=False, slots=True)
+class Source:
+    """An image to read, at `path`, and its `name` below the output folder (with its suffix).
+
+    `keeps_suffix` means that the names of its files have the suffix too, as those of `3.png` beside
+    `3.jpg`. A list of a million sources takes 150 MB, since images of one folder share its path.
+    """
+
+    _base: str | AnyPath
+    image: str
+    keeps_suffix: bool
+
+    def __init__(
+        self, path: AnyPath | str, name: Path | str, *, keeps_suffix: bool = False
+    ) -> None:
+        image = name if isinstance(name, str) else name.as_posix()
+        base: str | AnyPath = path
+        if not isinstance(path, RemotePath) and (text := str(path)).endswith(image):
+            base = sys.intern(text.removesuffix(image))
+        elif isinstance(path, str):
+            base = Path(path)
+        for field, value in zip(self.__slots__, (base, image, keeps_suffix), strict=True):
+            object.__setattr__(self, field, value)
+
+    @property
+    def path(self) -> AnyPath:
+        """The place of the image."""
+        return Path(self._base + self.image) if isinstance(self._base, str) else self._base
+
+    @property
+    def name(self) -> Path:
+        """The name `image` as a path."""
+        return Path(self.image)
+
+    @property
+    def stem(self) -> str:
+        """The beginning of the names of its files, below the output folder."""
+        folder, slash, name = self.image.rpartition("/")
+        return folder + slash + (name if self.keeps_suffix else name.rpartition(".")[0] or name)
+
+    def named(self, name: str) -> Source:
+        """Return the image under another name."""
+        return Source(self.path, name, keeps_suffix=self.keeps_suffix)
+
+    def with_suffix(self) -> Source:
+        """Return the image as one that `keeps_suffix`."""
+        return Source(self.path, self.image, keeps_suffix=True)
