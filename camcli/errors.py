@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from heapq import nsmallest
+from typing import TypeVar
 
 
 class CamcliError(Exception):
@@ -56,6 +57,18 @@ class NotAnnotatedError(AnnotationError):
 
 class CamcliWarning(UserWarning):
     """The run continues, but the message is needed to interpret its results correctly."""
+
+
+Error = TypeVar("Error", bound=BaseException)
+
+
+def without_frames(error: Error) -> Error:
+    """Return an error that is to be kept, without its traceback and the errors behind it.
+
+    Their frames keep every variable alive, such as the pixels of a damaged image.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def nearest(given: str, choices: Iterable[str], count: int = 3) -> str:

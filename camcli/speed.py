@@ -47,6 +47,15 @@ def keep_freed_memory() -> None:
             adjust(_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def return_freed_memory() -> None:
+    """Return the freed memory to the system that `keep_freed_memory` makes the C library keep."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 # Gain: explaining one photo took 93 % more processor time and 18 % more memory without it.
 @contextlib.contextmanager
 def deferred_import(module: str, function: str) -> Iterator[None]:

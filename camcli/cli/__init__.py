@@ -1,12 +1,14 @@
 """The command line: parse options, call the library, print results, return an exit code.
 
-Each command is a module, which is imported when the command is used. Read `types`, `options` and
-`show`, `progress` and `terminal`, then `explain`; `language` is shared by `ask` and `caption`.
+Each command is a module, which is imported when the command is used. Read `types`, `options`,
+`input_options` and `show`, `progress` and `terminal`, then `explain`; `language` is shared by `ask`
+and `caption`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
 import threading
@@ -60,15 +62,19 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
     """Explain image networks with heatmaps: where did the network look?"""
+    from camcli.images.formats import silence_libtiff  # not at the top: --help stays quick
+
     keep_freed_memory()
+    silence_libtiff()
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit. Every error that a user can cause is one line on stderr."""
     warnings.simplefilter("once", CamcliWarning)
-    # Pillow's warnings about metadata do not help a user. The filter is set once for all threads,
+    # Pillow's warnings and log about metadata do not help a user. The filter is set once for all threads,
     # since changing it for a while in one thread would drop the warnings of the others.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.showwarning = _show_warning  # type: ignore[assignment] # other arguments are passed on
     skip_last_collection()
     with _terminable():

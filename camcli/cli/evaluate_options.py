@@ -6,13 +6,12 @@ from functools import partial
 
 import click
 
+from camcli.cli.input_options import input_options, recursive_option
 from camcli.cli.options import (
     field_option,
     flag,
-    input_options,
     method_option,
     model_options,
-    recursive_option,
     stack,
     window_options,
 )

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
+from camcli.cli.input_options import input_options, recursive_option
 from camcli.cli.options import (
     box_options,
     drawing_options,
     flag,
-    input_options,
     layer_option,
     method_option,
     model_options,
     output_option,
     record,
-    recursive_option,
     run_options,
     target_option,
     texts_option,

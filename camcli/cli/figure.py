@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
+from camcli.cli.input_options import fit_option, reading_options
 from camcli.cli.options import (
-    fit_option,
-    max_pixels_option,
     method_option,
     models_options,
     quiet_option,
+    record,
     style_options,
     target_option,
     window_options,
@@ -23,7 +23,7 @@ from camcli.cli.options import (
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.types import FILE_PATH, Name
 from camcli.errors import CamcliError
-from camcli.images.decode import STDIN, decode
+from camcli.images.decode import STDIN, Reading, read
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.report.figure.sheet import FIRST_MODEL_METHODS, OTHER_MODEL_METHODS, SCALE_SCOPES
 from camcli.runs.files import prepare, write
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @style_options
 @window_options
 @fit_option
-@max_pixels_option
+@record(Reading, "reading", reading_options)
 @click.option(
     "--width",
     type=click.FloatRange(1, 50),
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     help="The file to write: .png, .jpg, .pdf or .svg.",
 )
 @quiet_option
-def figure(image: Path, *, output: Path, max_pixels: int, quiet: bool, **options: Any) -> int:
+def figure(image: Path, *, output: Path, reading: Reading, quiet: bool, **options: Any) -> int:
     """Draw IMAGE and its maps side by side: a row for each target, a column for each method.
 
     A default method that does not apply to a model gives an empty cell with the reason.
@@ -89,7 +89,7 @@ def figure(image: Path, *, output: Path, max_pixels: int, quiet: bool, **options
     if image != STDIN and os.path.realpath(image) == os.path.realpath(output):
         raise CamcliError(f"'{output}' is the image itself and would be overwritten")
     prepare(output.parent)
-    pixels = decode(image, max_pixels)
+    pixels = read(image, reading).pixels
     sheet = _make_sheet(pixels, _load_models(quiet=quiet, **options), **options)
     write(output, typeset(sheet, ending, printing))
     click.echo(output)

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from camcli.cli.input_options import input_options, recursive_option
 from camcli.cli.options import (
     device_option,
     drawing_options,
-    input_options,
     layer_option,
     method_option,
     output_option,
     record,
-    recursive_option,
     run_options,
     stack,
     window_options,

@@ -10,14 +10,12 @@ from typing import Any, TypeVar, cast
 import click
 
 from camcli.cli.model_arguments import model_argument_option
-from camcli.cli.types import POSITIVE, Location, Name, Names, Texts
-from camcli.images.decode import MAX_PIXELS
-from camcli.images.preprocess import FITS
+from camcli.cli.types import Location, Name, Names, Texts
 from camcli.methods.registry import METHODS
 from camcli.models.options import ACTIVATIONS, ModelOptions
 from camcli.models.sources import SOURCES, describe, trainable_sources
 from camcli.render.boxes import BOXES
-from camcli.runs.options import DrawingOptions, InputOptions, RunOptions
+from camcli.runs.options import DrawingOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -154,39 +152,6 @@ models_options = stack(
     activation_option,
 )
 """The same for several models."""
-
-fit_option = field_option(
-    InputOptions,
-    "fit",
-    Name("fit", FITS),
-    "How an image becomes the network's input: resized and cropped as the weights' own "
-    "preprocessing does, the whole image squashed, or the whole image in its own shape.",
-)
-max_pixels_option = field_option(
-    InputOptions,
-    "max_pixels",
-    click.IntRange(1, MAX_PIXELS),
-    "Refuse larger images before they are decoded.",
-    metavar="N",
-)
-recursive_option = click.option(
-    "--recursive/--no-recursive", default=True, help="Search subfolders too."
-)
-
-input_options = record(
-    InputOptions,
-    "inputs",
-    fit_option,
-    field_option(InputOptions, "batch_size", POSITIVE, "Images per batch."),
-    click.option(
-        "--workers",
-        type=POSITIVE,
-        metavar="N",
-        help="Threads that read, and threads that write.  [default: one per core]",
-    ),
-    max_pixels_option,
-)
-"""How images are read, as `inputs`."""
 
 target_option = texts_option(
     "--target",

@@ -110,6 +110,34 @@ class Reals(click.types.StringParamType):
         return found
 
 
+class WindowLevel(Reals):
+    """The centre and the width of a range of values, as `C,W`."""
+
+    name = "window level"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if len(found) != 2 or found[1] <= 0:
+            self.fail(f"'{value}': expected a centre and a width above 0, as 40,400", param, ctx)
+        return found
+
+
+class Bytes(click.types.StringParamType):
+    """An amount of memory in bytes, as `500MB` or `2GB`."""
+
+    name = "bytes"
+    units = "KMGT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT])(i?)B", value.strip(), re.IGNORECASE)
+        if not found or not float(found[1]):
+            self.fail(f"'{value}': expected an amount of memory, as 500MB or 2GB", param, ctx)
+        base = 1024 if found[3] else 1000
+        return int(float(found[1]) * base ** (self.units.index(found[2].upper()) + 1))
+
+
 class Real(click.FloatRange):
     """A finite number in a range. FloatRange alone accepts `nan`."""
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from camcli.errors import ImageError
-from camcli.images.decode import decode, decode_bands, to_bands, to_rgb
+from camcli.images.decode import decode, read, to_bands, to_rgb
 from camcli.images.geometry import Crop, Pixels, Size
 from camcli.images.preprocess import preprocess
 from camcli.models.model import Model
@@ -70,8 +70,8 @@ def prepare_inputs(model: Model, inputs: Inputs) -> tuple[tuple[Any, ...], tuple
 
 def _prepared(model: Model, image: Any) -> tuple[Tensor, Photo]:
     given = _checked(image)
-    tensor, crop = preprocess(_bands_of(given, model.preset.channels), model.preset)
-    pixels = _pixels_of(given)
+    pixels, bands = _read(given, model.preset.channels)
+    tensor, crop = preprocess(bands, model.preset)
     size, seen = (pixels.shape[1], pixels.shape[0]), (tensor.shape[2], tensor.shape[1])
     return tensor, Photo(given, crop, size, seen)
 
@@ -99,11 +99,12 @@ def _pixels_of(given: Given) -> Pixels:
     return decode(given) if isinstance(given, Path) else to_rgb(given)
 
 
-def _bands_of(given: Given, channels: int) -> Pixels:
-    """Return an image (H,W,C) for a network of a number of input channels."""
-    if isinstance(given, np.ndarray):
-        return given
-    return decode_bands(given, channels) if isinstance(given, Path) else to_bands(given, channels)
+def _read(given: Given, channels: int) -> tuple[Pixels, Pixels]:
+    """Return an image as RGB, and the bands (H,W,C) for a network of a number of channels."""
+    if isinstance(given, Path):
+        picture = read(given, channels=channels)
+        return picture.pixels, picture.bands
+    return _pixels_of(given), given if isinstance(given, np.ndarray) else to_bands(given, channels)
 
 
 def regions_of(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:

@@ -17,11 +17,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from camcli.errors import AnnotationError, NotAnnotatedError, one_line
+from camcli.errors import AnnotationError, ImageError, NotAnnotatedError, one_line
 from camcli.evaluation.objects import Object, Shape, clip_box, mask_box, polygon_mask
-from camcli.images.decode import DECODE_ERRORS
+from camcli.images.decode import open_image
+from camcli.images.regular import read_regular
+
+MAX_BYTES = 2**30
+"""The largest file of annotations that is read."""
 
 AnnotationReader: TypeAlias = Callable[[Path, Shape], tuple[Object, ...]]
 """Returns the objects of an image for its name, relative as in a Source, and its height and width.
@@ -190,15 +193,15 @@ def masks(folder: Path) -> AnnotationReader:
 
 def _mask_values(name: Path, file: Path, shape: Shape) -> NDArray[np.integer]:
     try:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             _expect_shape((image.height, image.width), shape, name, file)
             if image.mode not in ("1", "L", "P", "I;16", "I"):
                 raise AnnotationError(
                     f"{file}: a mask in {image.mode}: expected a grey or palette image of indices"
                 )
             values = np.asarray(image)
-    except (OSError, Image.DecompressionBombError, *DECODE_ERRORS) as error:
-        raise AnnotationError(f"{file}: not an image ({one_line(error)})") from None
+    except ImageError as error:
+        raise AnnotationError(str(error)) from None
     if set(np.unique(values).tolist()) == {0, VOID}:
         raise AnnotationError(f"{file}: only 0 and {VOID}, which are no classes: expected indices")
     return values.astype(np.int32)
@@ -243,7 +246,7 @@ def read_lines(file: Path) -> list[str]:
 
 def _bytes_of(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_regular(file, MAX_BYTES)
     except OSError as error:
         raise AnnotationError(f"{file}: {error.strerror}") from None
 

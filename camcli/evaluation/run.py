@@ -16,7 +16,14 @@ from torch import Tensor
 from camcli.engine.explain import needs_target_layer, pick_methods
 from camcli.engine.predict import class_and_probability
 from camcli.engine.survey import with_target_layer
-from camcli.errors import AnnotationError, ImageError, MethodError, NotAnnotatedError, one_line
+from camcli.errors import (
+    AnnotationError,
+    ImageError,
+    MethodError,
+    NotAnnotatedError,
+    one_line,
+    without_frames,
+)
 from camcli.evaluation.evidence import BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, TilePool, grid_evidence
 from camcli.evaluation.ground_truth import (
@@ -31,6 +38,7 @@ from camcli.evaluation.ground_truth import (
 from camcli.evaluation.registry import METRICS, Metric
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Failure, Floats, Skipped
 from camcli.evaluation.study import MethodRunner, Study
+from camcli.images.memory import Budget
 from camcli.images.source import Source
 from camcli.runs.batches import (
     BatchLimit,
@@ -82,9 +90,8 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
         return scores, list(_confident(runner, images, batch)) if on_grids else []
 
     with ThreadPoolExecutor(study.inputs.workers) as reading:
-        read = read_ahead(
-            reading.submit, partial(_load, study), enumerate(study.sources), batch_size
-        )
+        load = partial(_load, study, Budget(study.inputs.memory))
+        read = read_ahead(reading.submit, load, enumerate(study.sources), batch_size)
         for window in windows_of(read, batch_size):
             known = list(_with_classes(study, window, limit)) if study.truth else window
             yield from (item for item in known if not isinstance(item, Sample))
@@ -110,18 +117,18 @@ def _with_target_layer(runner: MethodRunner, images: Tensor) -> MethodRunner:
     return replace(runner, model=with_target_layer(runner.model, (images,)))
 
 
-def _load(study: Study, numbered: tuple[int, Source]) -> ReadResult:
+def _load(study: Study, budget: Budget, numbered: tuple[int, Source]) -> ReadResult:
     number, source = numbered
     try:
-        pixels, image, crop = read_image(source.path, study.model, study.inputs)
+        picture, image, crop = read_image(source.path, study.model, study.inputs, budget)
         if not study.truth:
             return Sample(number, image)
-        shape = pixels.shape[0], pixels.shape[1]
+        shape = picture.pixels.shape[0], picture.pixels.shape[1]
         found = study.truth.read(source.name, shape)
     except NotAnnotatedError as error:
         return Skipped(number, NOT_ANNOTATED, str(error))
     except (ImageError, AnnotationError) as error:
-        return Failure(number, error)
+        return Failure(number, without_frames(error))
     # An error in the class map concerns all images and ends the run.
     objects = study.truth.by_class(one for one in found if not one.difficult)
     if not objects:

@@ -1,7 +1,9 @@
 """Images from paths to input tensors.
 
 In reading order: `geometry` (sizes, boxes and crops), `store` (local and remote paths), `regular`
-(regular files alone), `decode` (files to RGB pixels), `find` (files and folders to a list of
-images), `select` (lists and globs that narrow it down), `preprocess` (pixels to a network's input).
+(regular files alone), `formats` (those that are read), `levels` (values of more than 8 bits),
+`memory` (a limit for decoded images), `decode` (files to RGB pixels), `find` (files and folders to
+a list of images), `select` (lists and globs that narrow it down), `preprocess` (pixels to a
+network's input).
 Imports only `errors`.
 """

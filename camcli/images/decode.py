@@ -4,31 +4,89 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import struct
 import sys
+import warnings
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from camcli.errors import ImageError, one_line
+from camcli.errors import CamcliWarning, ImageError, one_line
+from camcli.images import formats, levels
 from camcli.images.geometry import Pixels, Size
+from camcli.images.levels import Levels
+from camcli.images.memory import Budget
+from camcli.images.regular import open_regular
 from camcli.images.store import AnyPath, RemotePath
 
 STDIN = Path("-")
 """The path that stands for standard input."""
 
-DECODE_ERRORS = (ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error)
+DECODE_ERRORS = (
+    *(ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error),
+    *(LookupError, TypeError, AttributeError, ArithmeticError),
+)
 """The exceptions besides OSError that Pillow's readers raise on damaged files."""
 
 MAX_PIXELS = 178_956_970
 """The largest image that is read, in pixels. Pillow refuses larger ones by itself."""
 
+MAX_INPUT = 2**31
+"""The most bytes that are read from standard input, which has no size."""
+
+FIRST_FRAME = (
+    "of a file with several frames or pages the first one is explained (frame in the manifest): "
+    "--frame N picks another"
+)
+
+_BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
+"""The modes of Pillow whose bands are channels of 8 bits."""
 _TRANSPOSED = (5, 6, 7, 8)
 """The EXIF orientations that swap width and height."""
+_COMPOSITES = ("PSD",)
+"""Formats whose frames are the layers of one picture, which Pillow reads as a whole."""
+_ATTACHMENTS = ("MPO",)
+"""Formats of cameras whose first frame is the photo, and the others are made of it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read.
+
+    An image of more than `max_pixels` pixels is refused before memory is allocated for it. `frame`
+    counts from 1; None is the first frame, with a warning if there are others. `window_level` is
+    the centre and the width of the values that are drawn from black to white, in images of more
+    than 8 bits.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    frame: int | None = None
+    window_level: tuple[float, float] | None = None
+
+
+DEFAULTS = Reading()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that was read, upright.
+
+    `pixels` are RGB (H,W,3), and `bands` (H,W,C) what a network of C input channels takes.
+    `levels` are the values drawn black and white, None for an image of 8 bits. `frame` counts from
+    1, and is None for a file with one frame.
+    """
+
+    pixels: Pixels
+    bands: NDArray[np.uint8]
+    levels: Levels | None = None
+    frame: int | None = None
 
 
 def fetch(path: AnyPath) -> AnyPath:
@@ -45,67 +103,69 @@ def fetch(path: AnyPath) -> AnyPath:
 
 
 def decode(source: AnyPath | BinaryIO, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Read an image file as RGB. Apply its EXIF orientation and composite transparency on white.
+    """Read an image file as RGB, as `read` does. Raises ImageError."""
+    return read(source, Reading(max_pixels)).pixels
 
-    An image of more than `max_pixels` pixels is refused before memory is allocated for it. Raises
-    ImageError for a file that is not a complete image.
+
+def read(
+    source: AnyPath | BinaryIO,
+    reading: Reading = DEFAULTS,
+    channels: int = 3,
+    budget: Budget | None = None,
+) -> Picture:
+    """Read an image file. Apply its EXIF orientation and composite transparency on white.
+
+    The bands for a network of one or three channels are RGB. Other numbers are the bands of the
+    file, such as RGBA or CMYK, or its grey pages. `budget` limits the memory of the images that are
+    decoded at the same time.
+
+    Raises ImageError for a file that is not a complete image, and where it has another number of
+    bands. Warns of levels that are a guess, and of frames that are not read.
     """
-    with _open(source, max_pixels) as image:
-        return to_rgb(image)
+    with open_image(source, reading.max_pixels) as image, _decoding(image, budget):
+        if reading.frame is not None:
+            _seek(image, reading.frame)
+        pixels, found = _warned(*_rgb_of(image, reading.window_level))
+        if channels not in (1, 3):
+            return Picture(pixels, to_bands(image, channels), found)
+        frame = reading.frame or 1 if _has_frames(image) else None
+        if frame and not reading.frame and image.format not in _ATTACHMENTS:
+            warnings.warn(FIRST_FRAME, CamcliWarning, stacklevel=2)
+        return Picture(pixels, pixels, found, frame)
 
 
-def decode_bands(source: AnyPath, channels: int, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Read an image file for a network of a number of input channels, as (H,W,C), upright.
+def thumbnail(file: Path, longest: int, reading: Reading = DEFAULTS) -> tuple[Picture, Size]:
+    """Read an image file as `read` does and reduce its longer side to at most `longest` pixels.
 
-    One and three channels are read as RGB, as `decode` does. Other numbers are the bands of the
-    file, such as RGBA or CMYK, or its grey pages. Raises ImageError if the file has another number.
-    """
-    if channels in (1, 3):
-        return decode(source, max_pixels)
-    with _open(source, max_pixels) as image:
-        try:
-            return to_bands(image, channels)
-        except ImageError as error:
-            raise ImageError(f"{source}: {error}") from None
-
-
-_BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
-"""The modes of Pillow whose bands are channels of 8 bits."""
-
-
-def thumbnail(file: Path, longest: int) -> tuple[Pixels, Size]:
-    """Read an image file as `decode` does and reduce its longer side to at most `longest` pixels.
-
-    Return the pixels and the size of the original. JPEGs are reduced while they are decoded, which
+    Return the picture and the size of the original. JPEGs are reduced while they are decoded, which
     takes a fraction of the time. Raises ImageError.
     """
-    with _open(file, MAX_PIXELS) as image:
+    with open_image(file, reading.max_pixels) as image:
+        if reading.frame is not None:
+            _seek(image, reading.frame)
         width, height = image.size
         transposed = image.getexif().get(ExifTags.Base.Orientation, 1) in _TRANSPOSED
         image.draft(None, (longest, longest))
-        small = Image.fromarray(to_rgb(image))
+        pixels, found, _ = _rgb_of(image, reading.window_level)
+    small = Image.fromarray(pixels)
     small.thumbnail((longest, longest), reducing_gap=2.0)
-    return np.asarray(small), (height, width) if transposed else (width, height)
+    picture = Picture(np.asarray(small), np.asarray(small), found, reading.frame)
+    return picture, (height, width) if transposed else (width, height)
 
 
 @contextlib.contextmanager
-def _open(source: AnyPath | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
-    """Open a file with Pillow. Errors inside the context are raised as ImageError with one line."""
+def open_image(source: AnyPath | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open a file of one of FORMATS with Pillow. Every image file is opened here.
+
+    Errors inside the context are raised as ImageError with one line.
+    """
     name = source if isinstance(source, AnyPath) and source != STDIN else "standard input"
-    if source == STDIN:
-        source = io.BytesIO(sys.stdin.buffer.read() if sys.stdin else b"")
-    if isinstance(source, RemotePath):
-        source = io.BytesIO(fetch(source).read_bytes())
     try:
-        with Image.open(source) as image:
-            if image.width * image.height > max_pixels:
-                given = f"{image.width} x {image.height} pixels"
-                raise ImageError(f"{name}: {given}, more than --max-pixels {max_pixels}")
+        with _stream(source) as stream, _opened(stream) as image:
+            _check_size(image, max_pixels)
             yield image
-    except UnidentifiedImageError:
-        length = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
-        reason = "the file is empty" if length == 0 else "not an image that Pillow can read"
-        raise ImageError(f"{name}: {reason}") from None
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror or one_line(error)}") from None
     except Image.DecompressionBombError:
@@ -114,33 +174,128 @@ def _open(source: AnyPath | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(f"{name}: damaged image ({one_line(error)})") from None
 
 
+def _stream(source: AnyPath | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Open a file that is regular, and read the whole of standard input or of a remote file."""
+    if source == STDIN:
+        return io.BytesIO(_standard_input())
+    if isinstance(source, RemotePath):
+        return io.BytesIO(source.read_bytes())
+    return open_regular(source) if isinstance(source, Path) else contextlib.nullcontext(source)
+
+
+def _standard_input() -> bytes:
+    data = bytearray()
+    while sys.stdin and (part := sys.stdin.buffer.read(1 << 20)):
+        data += part
+        if len(data) > MAX_INPUT:
+            raise ImageError(f"larger than {MAX_INPUT / 1e6:.0f} MB")
+    return bytes(data)
+
+
+def _opened(stream: BinaryIO) -> Image.Image:
+    """Open an image. Raises ImageError with the reason if it is none, and the errors of Pillow."""
+    try:
+        return formats.open_listed(stream)
+    except UnidentifiedImageError:
+        stream.seek(0)
+        start = stream.read(16)
+        reason = formats.refusal(start) or "not an image that Pillow can read"
+        raise ImageError(reason if start else "the file is empty") from None
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        given = f"{image.width} x {image.height} pixels"
+        raise ImageError(f"{given}, more than --max-pixels {max_pixels}")
+
+
+def _decoding(
+    image: Image.Image, budget: Budget | None
+) -> contextlib.AbstractContextManager[object]:
+    return budget.decoding(image.size) if budget else contextlib.nullcontext()
+
+
+def _seek(image: Image.Image, frame: int) -> None:
+    """Go to a frame, counted from 1. Raises ImageError if the file has no such frame."""
+    count = getattr(image, "n_frames", 1) if image.format not in _COMPOSITES else 1
+    if frame > count:
+        given = f"{count} frames" if count > 1 else "one frame"
+        raise ImageError(f"it has {given}, and no --frame {frame}")
+    if count > 1:
+        image.seek(frame - 1)
+
+
+def _has_frames(image: Image.Image) -> bool:
+    """Return whether a file has several frames. It is asked after the first one was read, which
+    damage to another one thus does not change."""
+    try:
+        return image.format not in _COMPOSITES and bool(getattr(image, "is_animated", False))
+    except (OSError, *DECODE_ERRORS):
+        return True
+
+
 def to_rgb(image: Image.Image) -> Pixels:
-    """Convert a Pillow image as `decode` does."""
-    return np.asarray(_converted(ImageOps.exif_transpose(image)))
+    """Convert a Pillow image as `read` does, with the same warnings."""
+    return _warned(*_rgb_of(image, None))[0]
 
 
-def to_bands(image: Image.Image, channels: int) -> Pixels:
-    """Convert a Pillow image as `decode_bands` does. Raises ImageError."""
+def _rgb_of(
+    image: Image.Image, window_level: tuple[float, float] | None
+) -> tuple[Pixels, Levels | None, str | None]:
+    """Return RGB pixels, their levels and a warning, if there is one.
+
+    Raises ImageError for a window of colours, of which Pillow reads 8 bits.
+    """
+    depth = levels.depth_of(image)
+    if depth.colours and window_level:
+        raise ImageError("--window-level is for grey values, and it has colours of 16 bits")
+    upright = _upright(image)
+    if levels.is_grey(upright):
+        grey, found, guessed = levels.to_8_bits(upright, depth, window_level)
+        return np.repeat(grey[:, :, None], 3, axis=2), found, levels.GUESSED if guessed else None
+    pixels = np.asarray(_converted(upright))
+    if not depth.colours:
+        return pixels, None, None
+    return pixels, levels.SIXTEEN, levels.DARK if pixels.max(initial=0) < 64 else None
+
+
+def _warned(
+    pixels: Pixels, found: Levels | None, warning: str | None
+) -> tuple[Pixels, Levels | None]:
+    if warning:
+        warnings.warn(warning, CamcliWarning, stacklevel=3)
+    return pixels, found
+
+
+def to_bands(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Convert a Pillow image to the bands that `read` returns, (H,W,C). Raises ImageError."""
     if channels in (1, 3):
         return to_rgb(image)
-    pages = [ImageOps.exif_transpose(page) for page in ImageSequence.Iterator(image)]
-    found = [np.asarray(page) for page in pages if page.mode in _BANDS]
+    pages = [_bands_of(page) for page in islice(ImageSequence.Iterator(image), channels + 1)]
+    found = [page for page in pages if page is not None]
     stacked = np.dstack(found) if len({page.shape[:2] for page in found}) == 1 else None
     if stacked is None or stacked.shape[2] != channels:
-        bands = f"{len(pages)} pages" if len(pages) > 1 else f"{len(pages[0].getbands())} channels"
+        count = len(image.getbands())
+        bands = f"{count} channels" if len(pages) == 1 else f"{getattr(image, 'n_frames', 1)} pages"
         raise ImageError(f"it has {bands}, and the network takes {channels} channels")
     return stacked
 
 
+def _bands_of(page: Image.Image) -> NDArray[np.uint8] | None:
+    """Return the bands of a page that has 8 bits, as (H,W) or (H,W,C)."""
+    upright = _upright(page)
+    return np.asarray(upright) if upright.mode in _BANDS else None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image as its EXIF orientation says. `exif_transpose` alone would copy each one."""
+    image.load()
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    return ImageOps.exif_transpose(image) if turned else image
+
+
 def _converted(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        # Pillow would clip these at 255. Integers are taken as 16-bit, floats as the smallest of
-        # the usual ranges that contains them.
-        values = np.nan_to_num(np.asarray(image, np.float32))
-        ranges = (65535,) if image.mode.startswith("I") else (1, 255, 65535)
-        white = next((top for top in ranges if values.max() <= top), ranges[-1])
-        return Image.fromarray((values / white * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from PIL import Image
-
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN
+from camcli.images.formats import suffixes
 from camcli.images.source import Source
 from camcli.images.store import AnyPath, RemotePath, canonical, is_remote, parse_path
 
@@ -109,7 +108,7 @@ def _on_store(given: AnyPath, recursive: bool, skip: AnyPath | None) -> Iterator
         yield Source(given, given.name)
         return
     listed = {file.key.removeprefix(given.key).lstrip("/"): file for file in files}
-    suffixes, outputs = Image.registered_extensions(), _outputs_among(listed)
+    images, outputs = suffixes(), _outputs_among(listed)
     skipped = canonical(skip).rstrip("/") if skip else None
     if "" in outputs or canonical(given).rstrip("/") == skipped:
         raise _output_given(given)
@@ -118,7 +117,7 @@ def _on_store(given: AnyPath, recursive: bool, skip: AnyPath | None) -> Iterator
         parents = {"/".join(folders[: n + 1]) for n in range(len(folders))}
         hidden = any(part.startswith(".") for part in (*folders, file))
         below = skipped is not None and canonical(listed[name]).startswith(f"{skipped}/")
-        if not (hidden or below or parents & outputs) and Path(file).suffix.lower() in suffixes:
+        if not (hidden or below or parents & outputs) and Path(file).suffix.lower() in images:
             yield Source(listed[name], name)
 
 
@@ -135,8 +134,7 @@ def _outputs_among(names: Iterable[str]) -> set[str]:
 
 
 def _in_folder(folder: Path, recursive: bool, skip: AnyPath | None) -> Iterator[Source]:
-    suffixes = Image.registered_extensions()
-    seen = {canonical(skip)} if skip else set()
+    images, seen = suffixes(), {canonical(skip)} if skip else set()
     unreadable: list[OSError] = []
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable.append):
         resolved = os.path.realpath(parent)
@@ -148,7 +146,7 @@ def _in_folder(folder: Path, recursive: bool, skip: AnyPath | None) -> Iterator[
         below = Path(parent).relative_to(folder).as_posix()
         below = "" if below == "." else f"{below}/"
         for file in sorted(files):
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in images:
                 yield Source(os.path.join(parent, file), below + file)
     for error in unreadable:  # a source for each, so that reading it reports the error
         path = Path(str(error.filename))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -18,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from camcli.errors import ImageError
-from camcli.images.decode import thumbnail
+from camcli.images.decode import Reading, open_image, thumbnail
 from camcli.images.geometry import Crop, Pixels, Size
 from camcli.report.folder import OutputFolder, SavedResult
 from camcli.runs.resume import environment_digest, input_digest
@@ -35,8 +36,9 @@ CHANGED = "not the explained file: it changed, or another version of camcli expl
 class Original:
     """An image of the manifest, and what is known of its file.
 
-    `file` is None if the image was not found. `size` is the original's, None if unknown.
-    `thumbnail` is a WebP. `note` says what is wrong with the file.
+    `file` is None if the image was not found, or if it shows other pixels than the explained ones
+    in a browser. `size` is the original's, None if unknown. `thumbnail` is a WebP. `note` says what
+    is wrong with the file.
     """
 
     name: str
@@ -51,11 +53,13 @@ class _Search:
     """The folders to search and how to recognise a file: `named` by the user, and `nearby` ones.
 
     `run_digest` is the part of the digests that all results of the run share, None if unknown.
+    `reading` is how the run read its images.
     """
 
     named: Sequence[Path]
     nearby: Sequence[Path]
     run_digest: str | None
+    reading: Reading
 
 
 def thumbnail_side(images: int, budget: int) -> int:
@@ -71,7 +75,7 @@ def find_originals(
 
     `named` are folders to search first, `side` is the longer side of the thumbnails.
     """
-    search = _Search(named, _nearby(folder.path), _run_digest(folder))
+    search = _Search(named, _nearby(folder.path), _run_digest(folder), _reading(folder))
     with ThreadPoolExecutor(workers) as executor:
         yield from executor.map(partial(_original, search, side), folder.images.items())
 
@@ -82,12 +86,13 @@ def _original(search: _Search, side: int, image: tuple[str, list[SavedResult]]) 
     if file is None:
         return Original(name, _picture_size(results), note=note)
     try:
-        pixels, size = thumbnail(file, side)
+        picture, size = thumbnail(file, side, search.reading)
     except ImageError as error:
         return Original(name, _picture_size(results), file, note=str(error))
     if not all(_contains(size, result.crop) for result in results):
         return Original(name, _picture_size(results), note=f"{file} has another size: not shown")
-    return Original(name, size, file, _webp(pixels), note)
+    shows_itself = picture.levels is None and search.reading.frame == 1
+    return Original(name, size, file if shows_itself else None, _webp(picture.pixels), note)
 
 
 def _find(search: _Search, name: str, digest: str) -> tuple[Path | None, str | None]:
@@ -114,6 +119,16 @@ def _run_digest(folder: OutputFolder) -> str | None:
         return None
 
 
+def _reading(folder: OutputFolder) -> Reading:
+    """Return how the run read its images, as far as its record says it."""
+    frame, window = folder.run.get("frame"), folder.run.get("window_level")
+    try:
+        level = (float(window[0]), float(window[1])) if window else None
+        return Reading(frame=int(frame or 1), window_level=level)
+    except (TypeError, ValueError, KeyError, IndexError):  # a damaged run record
+        return Reading(frame=1)
+
+
 def _nearby(folder: Path) -> list[Path]:
     """Return the folder that holds the output folder, and the folders in it."""
     parent = Path(os.path.realpath(folder)).parent
@@ -135,11 +150,8 @@ def _contains(size: Size, crop: Crop | None) -> bool:
 
 def _picture_size(results: Sequence[SavedResult]) -> Size | None:
     for file in (one.files[one.picture] for one in results if one.picture):
-        try:
-            with Image.open(file) as picture:
-                return picture.size
-        except OSError:
-            continue
+        with suppress(ImageError), open_image(file) as picture:
+            return picture.size
     return None
 
 

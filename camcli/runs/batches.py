@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from camcli.capture.windows import Window
-from camcli.errors import CamcliWarning, ImageError
-from camcli.images.decode import decode, decode_bands
-from camcli.images.geometry import Crop, Pixels
+from camcli.errors import CamcliWarning, ImageError, without_frames
+from camcli.images.decode import Picture, read
+from camcli.images.geometry import Crop
+from camcli.images.memory import Budget
 from camcli.images.preprocess import preprocess
 from camcli.images.store import AnyPath
 from camcli.models.model import Model
@@ -48,16 +49,16 @@ class HasInput(Protocol):
 Item = TypeVar("Item", bound=HasInput)
 
 
-def read_image(path: AnyPath, model: Model, options: InputOptions) -> tuple[Pixels, Tensor, Crop]:
-    """Return an image's pixels, the model's input (3,h,w) made of it, and the part that it shows.
+def read_image(
+    path: AnyPath, model: Model, options: InputOptions, budget: Budget | None = None
+) -> tuple[Picture, Tensor, Crop]:
+    """Return an image, the model's input (3,h,w) made of it, and the part that it shows.
 
-    Raises ImageError.
+    `budget` limits the memory of the images that are read at the same time. Raises ImageError.
     """
-    pixels = decode(path, options.max_pixels)
-    channels = model.preset.channels
-    bands = pixels if channels in (1, 3) else decode_bands(path, channels, options.max_pixels)
+    picture = read(path, options.reading, model.preset.channels, budget)
     try:
-        return pixels, *preprocess(bands, model.preset, options.fit)
+        return picture, *preprocess(picture.bands, model.preset, options.fit)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
 
@@ -160,5 +161,5 @@ def run_batches(
         except REFUSALS as error:
             if limit.halve(error, batch, reruns()):
                 continue
-            found = error
+            found = without_frames(error)
         yield batch, found

@@ -10,6 +10,7 @@ from torch import Tensor
 from camcli.capture.targets import ExplainedText
 from camcli.errors import CamcliError
 from camcli.images.geometry import Box, Centres, Crop, MapArray, Pixels, Size
+from camcli.images.levels import Levels
 from camcli.images.source import Source
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted
@@ -20,13 +21,20 @@ UNSURE = 0.2
 
 @dataclass(frozen=True)
 class Loaded:
-    """A source, decoded and preprocessed."""
+    """A source, decoded and preprocessed.
+
+    `shape` is the height and width of the original. `pixels` are None where there was no room to
+    hold them: they are read again for the pictures. `levels` and `frame` are as in a Picture.
+    """
 
     source: Source
-    pixels: Pixels
+    shape: tuple[int, int]
+    pixels: Pixels | None
     input: Tensor
     crop: Crop
     digest: str
+    levels: Levels | None = None
+    frame: int | None = None
 
     @property
     def size(self) -> Size:
@@ -35,7 +43,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Failed:
-    """A source that could not be explained, and the reason."""
+    """A source that could not be explained, and the reason, without the frames that raised it."""
 
     source: Source
     error: CamcliError

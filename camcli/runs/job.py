@@ -22,6 +22,7 @@ from camcli.capture.targets import ClassesAbove, Target
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError, TargetError
+from camcli.images.decode import STDIN
 from camcli.images.geometry import Box
 from camcli.images.source import Source
 from camcli.images.store import AnyPath
@@ -144,6 +145,11 @@ class Job:
         ]
 
     @property
+    def draws(self) -> bool:
+        """Whether the job writes pictures, for which it needs the pixels of the originals."""
+        return any(OUTPUTS[name].picture for name in self.saves)
+
+    @property
     def prompt(self) -> Mapping[str, Any] | None:
         """The settings of the targets beside their names, for run.json."""
         return next((target.record for target in self.parsed if target.record), None)
@@ -161,6 +167,11 @@ class Job:
     def environment(self) -> str:
         """The digest of versions and device, which also decide the bytes written."""
         return resume.environment_digest(record_of(self))
+
+    def digest_of(self, path: AnyPath) -> str:
+        """Return the digest of the results for an image: of the settings, and of its bytes."""
+        own = resume.input_digest(path, self.environment) if path != STDIN else ""
+        return f"{self.settings}-{own}"
 
 
 def make_job(
@@ -233,6 +244,8 @@ def record_of(job: Job) -> Row:
         "methods": list(job.methods),
         "targets": [target.spec for target in job.parsed],
         "fit": job.inputs.fit,
+        "frame": job.inputs.frame or 1,
+        "window_level": job.inputs.window_level,
         "saves": list(job.saves),
         "colormap": job.style.colormap,
         "alpha": job.style.alpha,

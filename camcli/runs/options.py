@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from camcli.images.decode import MAX_PIXELS
+from camcli.images.decode import MAX_PIXELS, Reading
 
 
 @dataclass(frozen=True)
@@ -13,13 +13,22 @@ class InputOptions:
     """Options for reading images, fitting them to the network's input and batching.
 
     `fit` is a name in `images.preprocess.FITS`. `workers` is the number of threads that read, and
-    of those that write. Images with more than `max_pixels` pixels are refused.
+    of those that write. `memory` is a limit for decoded images in bytes, by default a quarter of
+    what is available. The other fields are those of Reading.
     """
 
     fit: str = "preset"
     batch_size: int = 16
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_pixels: int = MAX_PIXELS
+    memory: int | None = None
+    frame: int | None = None
+    window_level: tuple[float, float] | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """How image files are read."""
+        return Reading(self.max_pixels, self.frame, self.window_level)
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 class Drawing:
     """One result of one image, with everything that a file of it may show.
 
-    `values` is the raw map (h,w), the signed gradients (3,H,W), or one map for each of `parts`,
-    (P,h,w). `drawn` is drawn instead of it, where it is given. `parts` are labels with
-    probabilities. `target_boxes` are the boxes of the explained object, `map_boxes` those that the
-    map gives, all x0, y0, x1, y1 in pixels of the original.
+    `read` returns the pixels of the original. `values` is the raw map (h,w), the signed gradients
+    (3,H,W), or one map for each of `parts`, (P,h,w). `drawn` is drawn instead of it, where it is
+    given. `parts` are labels with probabilities. `target_boxes` are the boxes of the explained
+    object, `map_boxes` those that the map gives, all x0, y0, x1, y1 in pixels of the original.
     """
 
-    pixels: Pixels
+    read: Callable[[], Pixels]
     values: MapArray
     crop: Crop
     style: Style
@@ -40,6 +40,10 @@ class Drawing:
     target_boxes: Sequence[Sequence[int]] = ()
     map_boxes: Sequence[Sequence[int]] = ()
     drawn: MapArray | None = None
+
+    @property
+    def pixels(self) -> Pixels:
+        return self.read()
 
     @property
     def shown(self) -> MapArray:

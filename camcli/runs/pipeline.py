@@ -1,8 +1,9 @@
 """Run a job, from paths to files: reading threads -> workers -> writing threads, in input order.
 
 Reading, explaining and writing happen in different threads. Each side is at most one batch ahead of
-the next, so memory is bounded by the batch size and the largest images. The stages are generators,
-and each pulls from the one before it.
+the next. A Budget limits the memory of decoded images: pixels for which it has no room are dropped
+after the network's input was made of them, and read again where a picture is drawn. The stages are
+generators, and each pulls from the one before it.
 
 On a CPU two workers explain the halves of a batch in parallel, each with half of torch's threads
 (see `parallel`). On a GPU one worker in the calling thread explains whole batches. There is a
@@ -23,10 +24,11 @@ from typing import Any, Protocol, TypeAlias
 import torch
 
 from camcli.engine.survey import share_lines
-from camcli.errors import ImageError
+from camcli.errors import ImageError, without_frames
 from camcli.images.decode import STDIN, fetch
+from camcli.images.geometry import Pixels
+from camcli.images.memory import Budget
 from camcli.images.source import Source
-from camcli.images.store import AnyPath
 from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, Submit, read_ahead, read_image, windows_of
 from camcli.runs.items import Existing, Explained, Failed, Loaded
@@ -76,15 +78,17 @@ def run_locally(job: Job, earlier: Rows, on_late: RowSink) -> Generator[list[Row
     reading, writing = ThreadPoolExecutor(workers), ThreadPoolExecutor(workers)
     writes: Queue[list[Row]] = deque()
     kept: KeptRows = {}
+    budget = Budget(job.inputs.memory)
     try:
         sources: Iterable[Source | Existing] = job.sources
         if job.options.skip_existing:
             sources = _to_read(job, earlier, kept, reading)
-        load, write = partial(load_image, job), partial(write_results, job)
+        load = partial(load_image, job, budget=budget)
         loaded = read_ahead(_unless_done(reading), load, sources, batch_size)
         with closing(_explained(job, loaded)) as explained:
             items = _clear_outdated(job, explained, earlier, kept)
-            yield from _write_behind(_unless_done(writing), write, items, batch_size, writes)
+            save = partial(write_results, job, budget=budget)
+            yield from _write_behind(_unless_done(writing), save, items, batch_size, writes)
     finally:
         reading.shutdown(cancel_futures=True)
         writing.shutdown()  # after writing explained images, one batch at most
@@ -93,21 +97,24 @@ def run_locally(job: Job, earlier: Rows, on_late: RowSink) -> Generator[list[Row
                 on_late(future.result())
 
 
-def load_image(job: Job, source: Source | Existing) -> Read:
-    """Read, decode and preprocess a source; an error becomes Failed."""
+def load_image(job: Job, source: Source | Existing, budget: Budget | None = None) -> Read:
+    """Read, decode and preprocess a source; an error becomes Failed.
+
+    The pixels are held for the pictures of the maps as long as `budget` has room for them.
+    """
     if isinstance(source, Existing):
         return source
     try:
         path = fetch(source.path)
-        digest = _digest(job, path)
-        return Loaded(source, *read_image(path, job.model, job.inputs), digest)
+        picture, tensor, crop = read_image(path, job.model, job.inputs, budget)
     except ImageError as error:
-        return Failed(source, error)
-
-
-def _digest(job: Job, path: AnyPath) -> str:
-    own = resume.input_digest(path, job.environment) if path != STDIN else ""
-    return f"{job.settings}-{own}"
+        return Failed(source, without_frames(error))
+    pixels: Pixels | None = picture.pixels
+    shape = picture.pixels.shape[0], picture.pixels.shape[1]
+    if budget and path != STDIN:  # which cannot be read again
+        pixels = budget.held(picture.pixels) if job.draws else None
+    digest, facts = job.digest_of(path), (picture.levels, picture.frame)
+    return Loaded(source, shape, pixels, tensor, crop, digest, *facts)
 
 
 def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], list[Row] | None]:
@@ -132,7 +139,7 @@ def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], list[Row] | None]:
             or not named.issuperset(name_of(source, *file) for file in files)
         ):
             return None
-        digest = _digest(job, source.path)
+        digest = job.digest_of(source.path)
         return rows if all(row.get("digest") == digest for row in rows) else None
 
     return kept

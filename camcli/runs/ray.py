@@ -22,6 +22,7 @@ import torch
 
 from camcli.errors import CamcliError, CamcliWarning, ClusterError
 from camcli.images.decode import STDIN
+from camcli.images.formats import silence_libtiff
 from camcli.images.source import Source
 from camcli.models.load import pick_device
 from camcli.runs import resume
@@ -102,6 +103,7 @@ class Explainer:
     def __init__(self, job: Any, pool: ActorPool, folder: str) -> None:
         torch.set_num_threads(pool.threads)
         keep_freed_memory()
+        silence_libtiff()
         with contextlib.suppress(OSError):  # the folder may not exist on this machine
             os.chdir(folder)
         self.job: Job = import_ray().get(job)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from camcli.errors import OutputError
+from camcli.images.regular import open_regular
 from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import MARK, is_dead, path_inside, to_json
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
@@ -24,8 +25,8 @@ from camcli.runs.outputs import OUTPUTS, named_files
 from camcli.runs.rows import Rows
 
 SETTINGS = (
-    *("model", "activation", "precision", "layers", "fuse", "region", "fit", "colormap", "alpha"),
-    *("window", "stride", "boxes", "box_threshold"),
+    *("model", "activation", "precision", "layers", "fuse", "region", "fit", "frame"),
+    *("window_level", "colormap", "alpha", "window", "stride", "boxes", "box_threshold"),
 )
 """The fields of a run's record that must be the same for all results in a folder."""
 
@@ -43,7 +44,7 @@ def input_digest(file: AnyPath, environment: str) -> str:
     """
     found = hashlib.sha256(environment.encode())
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             while chunk := stream.read(1 << 20):
                 found.update(chunk)
     except OSError:

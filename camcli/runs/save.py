@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from camcli.errors import CamcliError
-from camcli.images.geometry import Crop, placement
+from camcli.errors import CamcliError, ImageError
+from camcli.images.decode import fetch, read
+from camcli.images.geometry import Crop, Pixels, placement
+from camcli.images.memory import Budget
 from camcli.images.source import Source
 from camcli.methods.registry import METHODS
 from camcli.render import draw
@@ -21,18 +25,35 @@ from camcli.runs.names import Wanted, name_of
 from camcli.runs.outputs import OUTPUTS, Drawing
 
 
-def write_results(job: Job, item: Explained) -> list[Row]:
-    """Write the files of an image and return its rows, one for each result."""
+def write_results(job: Job, item: Explained, budget: Budget | None = None) -> list[Row]:
+    """Write the files of an image and return its rows, one for each result.
+
+    `budget` limits the memory of the images that are drawn at the same time.
+    """
     if isinstance(item, Existing):
         return item.rows
     if isinstance(item, Failed):
         facts = {"status": "error", "error": str(item.error), "digest": f"{job.settings}-"}
         return [_manifest_row(item.source, one, layer=one.layer, **facts) for one in job.results]
     loaded, results = item
-    return [_write_result(job, loaded, result) for result in results]
+    height, width = loaded.shape
+    pixels = cache(partial(_pixels_of, job, loaded))
+    with budget.drawing((width, height)) if budget and job.draws else nullcontext():
+        return [_write_result(job, loaded, pixels, result) for result in results]
 
 
-def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
+def _pixels_of(job: Job, loaded: Loaded) -> Pixels:
+    """Return an image's pixels, and read them again if they are not held. Raises ImageError."""
+    if loaded.pixels is not None:
+        return loaded.pixels
+    path = fetch(loaded.source.path)
+    pixels = read(path, job.inputs.reading, job.model.preset.channels).pixels
+    if job.digest_of(path) != loaded.digest:
+        raise ImageError(f"{path}: changed while it was explained")
+    return pixels
+
+
+def _write_result(job: Job, loaded: Loaded, pixels: Callable[[], Pixels], result: Result) -> Row:
     crop = loaded.crop.placed(result.centres, loaded.size)
     facts = _facts(job, loaded, result, crop)
     row = partial(_manifest_row, loaded.source, result.wanted)
@@ -47,12 +68,14 @@ def _write_result(job: Job, loaded: Loaded, result: Result) -> Row:
     }
     boxes = None
     if any(OUTPUTS[name].boxes for name in saves):
-        placed = draw.place_map(result.values, crop, loaded.pixels.shape[:2])
+        placed = draw.place_map(result.values, crop, loaded.shape)
         boxes = [[*found] for found in job.boxes.find(placed, result.wanted.method)]
-    drawing = _drawing_of(job, loaded, result, crop, boxes or [])
+    drawing = _drawing_of(job, loaded, pixels, result, crop, boxes or [])
     try:
         for name, file in saves.items():
             write(path_inside(job.output, file), OUTPUTS[name].contents(drawing), job.owner)
+    except ImageError as error:
+        return row(**facts, status="error", error=str(error))
     except CamcliError as error:
         return row(**facts, status="error", error=f"{loaded.source.path}: {error}")
     return row(
@@ -75,6 +98,8 @@ def _facts(job: Job, loaded: Loaded, result: Result, crop: Crop) -> Row:
         "unsure": result.unsure,
         "layer": result.layer,
         "map_shape": list(result.values.shape),
+        "frame": loaded.frame,
+        "levels": loaded.levels and list(loaded.levels),
         "crop": list(crop.box),
         "placement": placement(result.centres),
         "cells": [round(number, 6) for number in crop.centres(result.values.shape)[:4]],
@@ -88,12 +113,17 @@ def _is_finite(score: float | None) -> bool:
 
 
 def _drawing_of(
-    job: Job, loaded: Loaded, result: Result, crop: Crop, boxes: list[list[int]]
+    job: Job,
+    loaded: Loaded,
+    pixels: Callable[[], Pixels],
+    result: Result,
+    crop: Crop,
+    boxes: list[list[int]],
 ) -> Drawing:
     """Return what the output rows draw: a map in its crop, and the boxes found in the map."""
     box = crop.corners(result.box, loaded.size)
     return Drawing(
-        pixels=loaded.pixels,
+        read=pixels,
         values=result.values,
         crop=crop,
         style=job.style,
@@ -132,7 +162,8 @@ def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     fields = (
         *("image", "method", "target", "class_index", "class_name", "score", "probability"),
         *("unsure", "layer", *(kind.field for kind in kinds)),
-        *("map_shape", "map_min", "map_max", "crop", "placement", "cells", "box", "boxes"),
+        *("map_shape", "map_min", "map_max", "frame", "levels", "crop", "placement", "cells"),
+        *("box", "boxes"),
         *("status", "error", "digest"),
     )
     explained = {"method": wanted.method, "target": wanted.target}

@@ -6,7 +6,8 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,14 +16,18 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from camcli.errors import ImageError, TrainingError, one_line
-from camcli.images.decode import decode
+from camcli.images.decode import MAX_INPUT, decode
+from camcli.images.formats import suffixes
 from camcli.images.geometry import Pixels
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 Indices: TypeAlias = NDArray[np.int64]
+
+
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""The errors of a zip that is damaged or encrypted."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,9 @@ def read_dataset(path: Path, max_side: int | None = None) -> Dataset:
     if not files:
         raise TrainingError(f"no images in '{path}': expected <class>/<image> in a folder or a zip")
 
-    def load(file: tuple[PurePosixPath, Callable[[], bytes]]) -> Pixels:
-        name, content = file
-        return _downscaled(_decoded(f"{path}/{name}", content()), max_side)
+    def load(file: tuple[PurePosixPath, Path | bytes]) -> Pixels:
+        name, source = file
+        return _downscaled(_decoded(f"{path}/{name}", source), max_side)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         pixels = tuple(threads.map(load, files))
@@ -124,37 +129,40 @@ def split(dataset: Dataset, fraction: float, limit: int = 1000) -> tuple[Dataset
     return dataset.subset(~held_out), dataset.subset(held_out)
 
 
-def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """Yield name and content of each image file of a folder or zip that lies in a subfolder."""
-    suffixes = Image.registered_extensions()
+def _image_files(path: Path) -> Iterator[tuple[PurePosixPath, Path | bytes]]:
+    """Yield the image files in the subfolders of a folder or zip: name, and path or content."""
+    images = suffixes()
 
     def is_image(name: PurePosixPath) -> bool:
         hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
-        return len(name.parts) > 1 and name.suffix.lower() in suffixes and not hidden
+        return len(name.parts) > 1 and name.suffix.lower() in images and not hidden
 
     if path.is_dir():
         for file in path.rglob("*"):
             name = PurePosixPath(file.relative_to(path).as_posix())
             if is_image(name) and file.is_file():
-                yield name, file.read_bytes
+                yield name, file
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.namelist():
-                if is_image(PurePosixPath(entry)):
-                    content = archive.read(entry)
-                    yield PurePosixPath(entry), lambda content=content: content  # type: ignore[misc]
+            for entry in archive.infolist():
+                if is_image(name := PurePosixPath(entry.filename)):
+                    if entry.file_size > MAX_INPUT:
+                        raise ImageError(f"{path}/{name}: larger than {MAX_INPUT / 1e6:.0f} MB")
+                    yield name, archive.read(entry)
     except OSError as error:
         raise TrainingError(f"data '{path}': {error.strerror or one_line(error)}") from None
-    except zipfile.BadZipFile as error:
+    except _BROKEN as error:
         raise TrainingError(
             f"data '{path}': expected a folder or a zip ({one_line(error)})"
         ) from None
 
 
-def _decoded(name: str, content: bytes) -> Pixels:
+def _decoded(name: str, source: Path | bytes) -> Pixels:
+    if isinstance(source, Path):
+        return decode(source)
     try:
-        return decode(io.BytesIO(content))
+        return decode(io.BytesIO(source))
     except ImageError as error:
         raise ImageError(f"{name}{str(error).removeprefix('standard input')}") from None
 

@@ -252,7 +252,7 @@ def test_bad_csv(tmp_path: Path, text: str | bytes, reason: str) -> None:
         ((*SIZE, 3), 1, "a mask in RGB: expected a grey or palette image of indices"),
         ((90, 60), 1, "size 60 x 90, expected 90 x 60, the upright size of sub/dog.1.jpg"),
         (SIZE, 255, "only 0 and 255, which are no classes: expected indices"),
-        (None, 0, "dog.1.png: not an image (cannot identify image file"),
+        (None, 0, "dog.1.png: not an image that Pillow can read"),
     ],
 )
 def test_bad_masks(folder: Path, shape: tuple[int, ...] | None, value: int, reason: str) -> None:

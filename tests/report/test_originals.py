@@ -62,7 +62,8 @@ def test_thumbnails_are_upright_and_know_the_originals_size(tmp_path: Path) -> N
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     photo = make_photo(tmp_path / "turned.jpg", 400, 200, exif=exif)
-    small, size = thumbnail(photo, 50)
+    picture, size = thumbnail(photo, 50)
+    small = picture.pixels
     whole = decode(photo)
     assert small.shape == (50, 25, 3)
     assert size == (whole.shape[1], whole.shape[0]) == (200, 400)

@@ -59,10 +59,10 @@ def offsets(
 def _explained(net: Probe, file: Path, fit: str) -> tuple[MapArray, Pixels, Crop, Crop]:
     """Return the map of a photo, its pixels, and its place in equal parts and by centres."""
     model = Model(net, preset=PRESET)
-    pixels, tensor, crop = read_image(file, model, InputOptions(fit=fit))
+    picture, tensor, crop = read_image(file, model, InputOptions(fit=fit))
     shown = explain(model, tensor[None], "gradcam", score, net.path)
     placed = crop.placed(shown.centres, (tensor.shape[2], tensor.shape[1]))
-    return shown.maps[0].numpy(), pixels, crop, placed
+    return shown.maps[0].numpy(), picture.pixels, crop, placed
 
 
 def score(output: Tensor) -> Tensor:
