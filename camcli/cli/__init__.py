@@ -71,8 +71,8 @@ def camcli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit. Every error that a user can cause is one line on stderr."""
     warnings.simplefilter("once", CamcliWarning)
-    # Pillow's warnings and log about metadata do not help a user. The filter is set once for all threads,
-    # since changing it for a while in one thread would drop the warnings of the others.
+    # Pillow's warnings and log about metadata do not help a user. The filter is set once for all
+    # threads, since changing it for a while in one thread would drop the warnings of the others.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.showwarning = _show_warning  # type: ignore[assignment] # other arguments are passed on

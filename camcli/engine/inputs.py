@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from camcli.errors import ImageError
-from camcli.images.decode import decode, read, to_bands, to_rgb
+from camcli.images.convert import to_bands, to_rgb
+from camcli.images.decode import decode, read
 from camcli.images.geometry import Crop, Pixels, Size
 from camcli.images.preprocess import preprocess
 from camcli.models.model import Model

@@ -2,8 +2,8 @@
 
 In reading order: `geometry` (sizes, boxes and crops), `store` (local and remote paths), `regular`
 (regular files alone), `formats` (those that are read), `levels` (values of more than 8 bits),
-`memory` (a limit for decoded images), `decode` (files to RGB pixels), `find` (files and folders to
-a list of images), `select` (lists and globs that narrow it down), `preprocess` (pixels to a
-network's input).
+`convert` (Pillow's images to arrays), `memory` (a limit for decoded images), `decode` (files to RGB
+pixels), `find` (files and folders to a list of images), `select` (lists and globs that narrow it
+down), `preprocess` (pixels to a network's input).
 Imports only `errors`.
 """

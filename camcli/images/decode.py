@@ -10,20 +10,20 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from camcli.errors import CamcliWarning, ImageError, one_line
-from camcli.images import formats, levels
+from camcli.images import formats
+from camcli.images.convert import rgb_of, to_bands, warned
 from camcli.images.geometry import Pixels, Size
 from camcli.images.levels import Levels
 from camcli.images.memory import Budget
-from camcli.images.regular import open_regular
+from camcli.images.regular import open_regular, read_at_most
 from camcli.images.store import AnyPath, RemotePath
 
 STDIN = Path("-")
@@ -46,8 +46,6 @@ FIRST_FRAME = (
     "--frame N picks another"
 )
 
-_BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
-"""The modes of Pillow whose bands are channels of 8 bits."""
 _TRANSPOSED = (5, 6, 7, 8)
 """The EXIF orientations that swap width and height."""
 _COMPOSITES = ("PSD",)
@@ -123,9 +121,8 @@ def read(
     bands. Warns of levels that are a guess, and of frames that are not read.
     """
     with open_image(source, reading.max_pixels) as image, _decoding(image, budget):
-        if reading.frame is not None:
-            _seek(image, reading.frame)
-        pixels, found = _warned(*_rgb_of(image, reading.window_level))
+        _seek(image, reading)
+        pixels, found = warned(*rgb_of(image, reading.window_level))
         if channels not in (1, 3):
             return Picture(pixels, to_bands(image, channels), found)
         frame = reading.frame or 1 if _has_frames(image) else None
@@ -141,12 +138,11 @@ def thumbnail(file: Path, longest: int, reading: Reading = DEFAULTS) -> tuple[Pi
     takes a fraction of the time. Raises ImageError.
     """
     with open_image(file, reading.max_pixels) as image:
-        if reading.frame is not None:
-            _seek(image, reading.frame)
+        _seek(image, reading)
         width, height = image.size
         transposed = image.getexif().get(ExifTags.Base.Orientation, 1) in _TRANSPOSED
         image.draft(None, (longest, longest))
-        pixels, found, _ = _rgb_of(image, reading.window_level)
+        pixels, found, _ = rgb_of(image, reading.window_level)
     small = Image.fromarray(pixels)
     small.thumbnail((longest, longest), reducing_gap=2.0)
     picture = Picture(np.asarray(small), np.asarray(small), found, reading.frame)
@@ -177,19 +173,10 @@ def open_image(source: AnyPath | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iter
 def _stream(source: AnyPath | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
     """Open a file that is regular, and read the whole of standard input or of a remote file."""
     if source == STDIN:
-        return io.BytesIO(_standard_input())
+        return io.BytesIO(read_at_most(sys.stdin.buffer, MAX_INPUT) if sys.stdin else b"")
     if isinstance(source, RemotePath):
         return io.BytesIO(source.read_bytes())
     return open_regular(source) if isinstance(source, Path) else contextlib.nullcontext(source)
-
-
-def _standard_input() -> bytes:
-    data = bytearray()
-    while sys.stdin and (part := sys.stdin.buffer.read(1 << 20)):
-        data += part
-        if len(data) > MAX_INPUT:
-            raise ImageError(f"larger than {MAX_INPUT / 1e6:.0f} MB")
-    return bytes(data)
 
 
 def _opened(stream: BinaryIO) -> Image.Image:
@@ -215,14 +202,17 @@ def _decoding(
     return budget.decoding(image.size) if budget else contextlib.nullcontext()
 
 
-def _seek(image: Image.Image, frame: int) -> None:
-    """Go to a frame, counted from 1. Raises ImageError if the file has no such frame."""
+def _seek(image: Image.Image, reading: Reading) -> None:
+    """Go to the wanted frame. Raises ImageError if the file has no such frame."""
+    if reading.frame is None:
+        return
     count = getattr(image, "n_frames", 1) if image.format not in _COMPOSITES else 1
-    if frame > count:
+    if reading.frame > count:
         given = f"{count} frames" if count > 1 else "one frame"
-        raise ImageError(f"it has {given}, and no --frame {frame}")
+        raise ImageError(f"it has {given}, and no --frame {reading.frame}")
     if count > 1:
-        image.seek(frame - 1)
+        image.seek(reading.frame - 1)
+        _check_size(image, reading.max_pixels)  # pages may have other sizes
 
 
 def _has_frames(image: Image.Image) -> bool:
@@ -232,70 +222,3 @@ def _has_frames(image: Image.Image) -> bool:
         return image.format not in _COMPOSITES and bool(getattr(image, "is_animated", False))
     except (OSError, *DECODE_ERRORS):
         return True
-
-
-def to_rgb(image: Image.Image) -> Pixels:
-    """Convert a Pillow image as `read` does, with the same warnings."""
-    return _warned(*_rgb_of(image, None))[0]
-
-
-def _rgb_of(
-    image: Image.Image, window_level: tuple[float, float] | None
-) -> tuple[Pixels, Levels | None, str | None]:
-    """Return RGB pixels, their levels and a warning, if there is one.
-
-    Raises ImageError for a window of colours, of which Pillow reads 8 bits.
-    """
-    depth = levels.depth_of(image)
-    if depth.colours and window_level:
-        raise ImageError("--window-level is for grey values, and it has colours of 16 bits")
-    upright = _upright(image)
-    if levels.is_grey(upright):
-        grey, found, guessed = levels.to_8_bits(upright, depth, window_level)
-        return np.repeat(grey[:, :, None], 3, axis=2), found, levels.GUESSED if guessed else None
-    pixels = np.asarray(_converted(upright))
-    if not depth.colours:
-        return pixels, None, None
-    return pixels, levels.SIXTEEN, levels.DARK if pixels.max(initial=0) < 64 else None
-
-
-def _warned(
-    pixels: Pixels, found: Levels | None, warning: str | None
-) -> tuple[Pixels, Levels | None]:
-    if warning:
-        warnings.warn(warning, CamcliWarning, stacklevel=3)
-    return pixels, found
-
-
-def to_bands(image: Image.Image, channels: int) -> NDArray[np.uint8]:
-    """Convert a Pillow image to the bands that `read` returns, (H,W,C). Raises ImageError."""
-    if channels in (1, 3):
-        return to_rgb(image)
-    pages = [_bands_of(page) for page in islice(ImageSequence.Iterator(image), channels + 1)]
-    found = [page for page in pages if page is not None]
-    stacked = np.dstack(found) if len({page.shape[:2] for page in found}) == 1 else None
-    if stacked is None or stacked.shape[2] != channels:
-        count = len(image.getbands())
-        bands = f"{count} channels" if len(pages) == 1 else f"{getattr(image, 'n_frames', 1)} pages"
-        raise ImageError(f"it has {bands}, and the network takes {channels} channels")
-    return stacked
-
-
-def _bands_of(page: Image.Image) -> NDArray[np.uint8] | None:
-    """Return the bands of a page that has 8 bits, as (H,W) or (H,W,C)."""
-    upright = _upright(page)
-    return np.asarray(upright) if upright.mode in _BANDS else None
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Return an image as its EXIF orientation says. `exif_transpose` alone would copy each one."""
-    image.load()
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    return ImageOps.exif_transpose(image) if turned else image
-
-
-def _converted(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "PPM"),  # those that Pillow has without its other readers
@@ -69,7 +69,7 @@ def silence_libtiff() -> None:
     make it and the library does not. Does nothing where Pillow holds a libtiff without a symbol.
     """
     with suppress(AttributeError, OSError):
-        library = ctypes.CDLL(Image.core.__file__)
+        library = ctypes.CDLL(_imaging.__file__)
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
             set_handler = getattr(library, name)
             set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p

@@ -36,10 +36,17 @@ def read_regular(path: AnyPath, limit: int) -> bytes:
     and for a file that is not regular.
     """
     with open_regular(path) as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit / 1e6:g} MB")
-    return data
+        return read_at_most(stream, limit)
+
+
+def read_at_most(stream: BinaryIO, limit: int) -> bytes:
+    """Read a stream to its end. Raises OSError once it has given more than `limit` bytes."""
+    data = bytearray()
+    while part := stream.read(1 << 20):
+        data += part
+        if len(data) > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit / 1e6:g} MB")
+    return bytes(data)
 
 
 def check_regular(path: Path) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from os import fsdecode
 
 from camcli.errors import CamcliError
+from camcli.images.regular import read_at_most
 from camcli.images.source import Source
 from camcli.images.store import parse_path
+
+MAX_LIST = 2**30
+"""The most bytes of a list that are read. A list may be a pipe, which has no size."""
 
 
 def read_list(file: str) -> list[str]:
@@ -18,7 +23,9 @@ def read_list(file: str) -> list[str]:
     Raises CamcliError.
     """
     try:
-        data = sys.stdin.buffer.read() if file == "-" else parse_path(file).read_bytes()
+        given = nullcontext(sys.stdin.buffer) if file == "-" else parse_path(file).open("rb")
+        with given as stream:
+            data = read_at_most(stream, MAX_LIST)
     except OSError as error:
         raise CamcliError(f"--from-file '{file}': {error.strerror}") from None
     parts = data.split(b"\0") if b"\0" in data else data.splitlines()

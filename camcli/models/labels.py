@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from camcli.errors import ModelError, one_line
+from camcli.images.regular import read_regular
 from camcli.models import torchvision
 from camcli.models.options import Labels
 
+MAX_BYTES = 2**28
+"""The largest file of class names that is read."""
 IMAGENET = "imagenet"
 """The labels that stand for the names of ImageNet's 1000 classes."""
 
@@ -50,7 +53,7 @@ def _read_names(labels: Labels, shown: str) -> tuple[str, ...]:
         return imagenet_names()
     file = Path(labels)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file, MAX_BYTES).decode("utf-8-sig")
         if file.suffix != ".json":
             return tuple(line.strip() for line in text.splitlines() if line.strip())
         content = json.loads(text)

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from camcli.errors import ModelError, one_line, unknown
 from camcli.images.preprocess import Preset, Sides, sides_text
+from camcli.images.regular import read_regular
 from camcli.models.options import PreprocessOptions
 
 if TYPE_CHECKING:
     from camcli.models.model import Model
 
+MAX_BYTES = 2**24
+"""The largest file of preprocessing that is read."""
 PRESET_FIELDS = ("resize", "crop", "mean", "std", "interpolation")
 """The fields of a preset in a file."""
 
@@ -40,7 +43,7 @@ def with_preprocessing(model: Model, options: PreprocessOptions) -> Model:
 def read_preset(file: Path) -> Preset:
     """Read a preset from a JSON file with some of its fields. Raises ModelError."""
     try:
-        return preset_of(json.loads(file.read_text(encoding="utf-8")))
+        return preset_of(json.loads(read_regular(file, MAX_BYTES)))
     except OSError as error:
         raise ModelError(f"preprocessing '{file}': {error.strerror}") from None
     except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -71,7 +71,7 @@ def load_checkpoint(state: TrainingState, output: Path) -> None:
     Raises TrainingError if it is not readable or belongs to a run with another recipe or data.
     """
     file = output / CHECKPOINT
-    if not file.exists():
+    if not file.is_file():
         return
     try:
         content = torch.load(file, map_location=state.device, weights_only=True)

@@ -15,6 +15,7 @@ import torch
 from camcli.engine.language.network import TextScorer
 from camcli.errors import ModelError, one_line
 from camcli.images.preprocess import Preset
+from camcli.images.regular import read_regular
 from camcli.models.families import recorded_layer
 from camcli.models.hub import (
     CONFIG,
@@ -29,6 +30,8 @@ from camcli.models.load import pick_device
 from camcli.models.model import Model
 from camcli.models.weights import sha256
 
+MAX_BYTES = 2**24
+"""The largest CONFIG that is read."""
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """File names of weights, in order of preference. Of the second, tensors only are read."""
 
@@ -132,7 +135,7 @@ def _check_folder(folder: Path, name: str, wanted: Skill) -> Path:
     """Return the weights' file of a folder with the wanted architecture. Raises ModelError."""
     expected = f"expected a folder of transformers' {wanted.architecture}"
     try:
-        card = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        card = json.loads(read_regular(folder / CONFIG, MAX_BYTES))
         found = card.get("architectures") or [card.get("model_type")]
     except OSError:
         raise ModelError(f"model '{name}': no {CONFIG} in it; {expected}") from None

@@ -1,0 +1,86 @@
+"""Convert Pillow images to upright arrays of 8 bits."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, ImageSequence
+
+from camcli.errors import CamcliWarning, ImageError
+from camcli.images import levels
+from camcli.images.geometry import Pixels
+from camcli.images.levels import Levels
+
+_BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
+"""The modes of Pillow whose bands are channels of 8 bits."""
+
+
+def to_rgb(image: Image.Image) -> Pixels:
+    """Convert a Pillow image as `read` does, with the same warnings."""
+    return warned(*rgb_of(image, None))[0]
+
+
+def rgb_of(
+    image: Image.Image, window_level: tuple[float, float] | None
+) -> tuple[Pixels, Levels | None, str | None]:
+    """Return RGB pixels, their levels and a warning, if there is one.
+
+    Raises ImageError for a window of colours, of which Pillow reads 8 bits.
+    """
+    depth = levels.depth_of(image)
+    if depth.colours and window_level:
+        raise ImageError("--window-level is for grey values, and it has colours of 16 bits")
+    upright = _upright(image)
+    if levels.is_grey(upright):
+        grey, found, guessed = levels.to_8_bits(upright, depth, window_level)
+        return np.repeat(grey[:, :, None], 3, axis=2), found, levels.GUESSED if guessed else None
+    pixels = np.asarray(_converted(upright))
+    if not depth.colours:
+        return pixels, None, None
+    return pixels, levels.SIXTEEN, levels.DARK if pixels.max(initial=0) < 64 else None
+
+
+def warned(
+    pixels: Pixels, found: Levels | None, warning: str | None
+) -> tuple[Pixels, Levels | None]:
+    if warning:
+        warnings.warn(warning, CamcliWarning, stacklevel=3)
+    return pixels, found
+
+
+def to_bands(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Convert a Pillow image to the bands that `read` returns, (H,W,C). Raises ImageError."""
+    if channels in (1, 3):
+        return to_rgb(image)
+    size, frames = image.size, islice(ImageSequence.Iterator(image), channels + 1)
+    pages = [_bands_of(page) if page.size == size else None for page in frames]
+    found = [page for page in pages if page is not None]
+    stacked = np.dstack(found) if len(found) == len(pages) else None
+    if stacked is None or stacked.shape[2] != channels:
+        count = len(image.getbands())
+        bands = f"{count} channels" if len(pages) == 1 else f"{getattr(image, 'n_frames', 1)} pages"
+        raise ImageError(f"it has {bands}, and the network takes {channels} channels")
+    return stacked
+
+
+def _bands_of(page: Image.Image) -> NDArray[np.uint8] | None:
+    """Return the bands of a page that has 8 bits, as (H,W) or (H,W,C)."""
+    upright = _upright(page)
+    return np.asarray(upright) if upright.mode in _BANDS else None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image as its EXIF orientation says. `exif_transpose` alone would copy each one."""
+    image.load()
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
