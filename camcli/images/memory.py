@@ -18,7 +18,7 @@ from camcli.speed import return_freed_memory
 DECODING, DRAWING = 10, 20
 """The bytes for each pixel of an image while it is decoded, and while pictures of it are drawn."""
 
-_GROUPS = Path("/sys/fs/cgroup")
+_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _FILES = {
     "": ("memory.max", "memory.current"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -111,7 +111,7 @@ def _of_machine() -> int:
 def _of_groups() -> Iterator[int]:
     """Yield what is left in the control groups of this process that have a limit."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in _OWN_GROUPS.read_text().splitlines():
             _, controller, name = line.split(":", 2)
             if controller in _FILES:
                 group = _GROUPS / controller / name.lstrip("/")
