@@ -1,11 +1,15 @@
-"""Errors that a user can cause.
+"""Errors and warnings that a user can cause.
 
 Each message is one line: what was given, what was expected, the nearest valid choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from heapq import nsmallest
 from typing import TypeVar
@@ -69,6 +73,31 @@ def without_frames(error: Error) -> Error:
     """
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
+
+
+_IGNORED = Counter[str]()
+"""The number of threads that ignore a kind of warnings."""
+_FILTERS = threading.Lock()
+
+
+@contextmanager
+def ignored_warnings(start: str = ".*") -> Iterator[None]:
+    """Ignore warnings whose text begins with a pattern, while any thread is inside.
+
+    `warnings.catch_warnings` is for one thread: it restores all filters, so that two threads may
+    leave each other's in place for ever.
+    """
+    with _FILTERS:
+        _IGNORED[start] += 1
+        warnings.filterwarnings("ignore", start)  # which is there once
+        own = warnings.filters[0]
+    try:
+        yield
+    finally:
+        with _FILTERS, suppress(ValueError):  # somebody else may have reset all filters
+            _IGNORED[start] -= 1
+            if not _IGNORED[start]:
+                warnings.filters.remove(own)  # type: ignore[attr-defined] # it is a list
 
 
 def nearest(given: str, choices: Iterable[str], count: int = 3) -> str:

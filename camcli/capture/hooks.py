@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from camcli.errors import ModelError
+from camcli.models.exclusive import exclusive
 from camcli.models.layouts import PLAIN, Layout
 
 
@@ -18,28 +19,29 @@ from camcli.models.layouts import PLAIN, Layout
 def borrowed(module: nn.Module) -> Iterator[None]:
     """Put a caller's model into evaluation mode with frozen parameters, and restore it on leaving.
 
-    Gradients are enabled inside, also where the caller has disabled them. Raises ModelError for
-    weights that can have no gradients.
+    Gradients are enabled inside, also where the caller has disabled them. Other threads wait until
+    the network is free. Raises ModelError for weights that can have no gradients.
     """
     if any(weight.is_inference() for weight in module.parameters()):
         raise ModelError(
             "the network's weights were made in torch.inference_mode(), where there are no "
             "gradients: build the network outside it"
         )
-    modes = [(part, part.training) for part in module.modules()]
-    frozen = [p for p in module.parameters() if p.requires_grad]
-    try:
-        for part, _ in modes:
-            part.training = False
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for part, training in modes:
-            part.training = training
-        for parameter in frozen:
-            parameter.requires_grad_(True)
+    with exclusive(module):
+        modes = [(part, part.training) for part in module.modules()]
+        frozen = [p for p in module.parameters() if p.requires_grad]
+        try:
+            for part, _ in modes:
+                part.training = False
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            with torch.inference_mode(False), torch.enable_grad():
+                yield
+        finally:
+            for part, training in modes:
+                part.training = training
+            for parameter in frozen:
+                parameter.requires_grad_(True)
 
 
 class Tap:

@@ -5,7 +5,6 @@ Each function runs the network once for all targets and returns scores without a
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -16,6 +15,7 @@ from torch.nn.functional import interpolate
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, cloned, scaled
 from camcli.capture.incremental.run import PatchRunner, find_plan
+from camcli.errors import ignored_warnings
 
 Scorer: TypeAlias = Callable[[Any, Tensor], Tensor]
 """From an output for images `which` (Q,) of the batch to the scores (T,Q) of T targets."""
@@ -91,8 +91,7 @@ def ablated(run: Pass, tap: Tap, score: Scorer) -> Tensor:
     factors = 1 - torch.eye(acts.shape[1], dtype=acts.dtype, device=acts.device)
     at_once = max(1, _COPIES // acts.numel())
     try:
-        with warnings.catch_warnings():  # vmap warns where it has to loop over an operation
-            warnings.filterwarnings("ignore", "There is a performance drop")
+        with ignored_warnings("There is a performance drop"):  # of operations that vmap loops over
             found: Tensor = torch.vmap(scores, out_dims=-1, chunk_size=at_once)(factors)
     except RuntimeError:
         found = torch.stack([scores(row) for row in factors], dim=-1)

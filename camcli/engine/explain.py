@@ -25,6 +25,7 @@ from camcli.errors import CamcliWarning, MethodError, unknown
 from camcli.images.geometry import PIXELS, placement
 from camcli.methods import fusion
 from camcli.methods.registry import METHODS, Method
+from camcli.models.exclusive import exclusive
 from camcli.models.families import Layer, find_layer
 from camcli.models.model import Model
 from camcli.render.enlarge import enlarge
@@ -83,7 +84,8 @@ def explain(
 
     Return an Explanation for one method, one target and one layer. A list of any of them returns a
     list: methods outermost, then targets, then layers for the methods that use a layer. All share
-    one forward pass. The model is unchanged afterwards. Raises CamcliError for a method, target or
+    one forward pass. The model is unchanged afterwards. Calls on one network wait for each other:
+    to explain in parallel, give each thread a copy. Raises CamcliError for a method, target or
     layer that does not fit the model, and ValueError and TypeError for misuse.
     """
     model = model if isinstance(model, Model) else Model(model)
@@ -95,7 +97,8 @@ def explain(
     one_layer = layer is None or isinstance(layer, Layer)
     layers: list[Any] = [layer] if one_layer else list(layer)  # type: ignore[arg-type]
     reader = reader_of(model, regions_of(region, batch))
-    found = _explain(model, batch, pick_methods(methods), parsed, layers, window, fuse, reader)
+    with exclusive(model.module):
+        found = _explain(model, batch, pick_methods(methods), parsed, layers, window, fuse, reader)
     found = [replace(shown, photos=photos, class_names=model.class_names) for shown in found]
     return found[0] if single and one_layer and isinstance(method, str) else found
 

@@ -20,6 +20,7 @@ from camcli.capture.readers import Reader, reader_of
 from camcli.capture.tracing import Call, Lines, lines_at, trace
 from camcli.errors import ModelError
 from camcli.images.geometry import Centres
+from camcli.models.exclusive import exclusive
 from camcli.models.families import check_watchable, recorded_layer, recorded_layout
 from camcli.models.head import Head
 from camcli.models.layouts import PLAIN, Layout
@@ -117,16 +118,17 @@ def survey(module: nn.Module, inputs: tuple[Any, ...], reader: Reader | None = N
     With the `reader` of the network's outputs, it also searches for the automatic layer and the
     head, which takes a backward pass.
     """
-    kept, sizes = _kept(module), _sizes(inputs)
-    endings = reader and reader.endings
-    fitting = (one for (of, _), one in kept.surveys.items() if of == sizes)
-    known = kept.surveys.get((sizes, endings)) if reader else next(fitting, None)
-    if known is None:
-        with borrowed(module):
-            known = _searched(module, inputs, reader) if reader else _traced(module, inputs)
-        kept.surveys[sizes, endings] = known
-        kept.add_lines(known.lines, sizes)
-    return known
+    with exclusive(module):
+        kept, sizes = _kept(module), _sizes(inputs)
+        endings = reader and reader.endings
+        fitting = (one for (of, _), one in kept.surveys.items() if of == sizes)
+        known = kept.surveys.get((sizes, endings)) if reader else next(fitting, None)
+        if known is None:
+            with borrowed(module):
+                known = _searched(module, inputs, reader) if reader else _traced(module, inputs)
+            kept.surveys[sizes, endings] = known
+            kept.add_lines(known.lines, sizes)
+        return known
 
 
 def centres_at(
@@ -137,17 +139,19 @@ def centres_at(
     They are None where they cannot be found. A forward pass over the first image finds them, unless
     an earlier one has found that they are the same for images of all sizes.
     """
-    kept, sizes = _kept(module), _sizes(inputs)
-    if missing := [path for path in paths if kept.lines_at(path, sizes) is None]:
-        kept.add_lines(dict.fromkeys(missing, Lines()), sizes)
-        with borrowed(module), suppress(RuntimeError):  # a network that cannot be traced
-            kept.add_lines(lines_at(module, missing, inputs), sizes)
-    return {path: _centres(kept.lines_at(path, sizes)) for path in paths}
+    with exclusive(module):
+        kept, sizes = _kept(module), _sizes(inputs)
+        if missing := [path for path in paths if kept.lines_at(path, sizes) is None]:
+            kept.add_lines(dict.fromkeys(missing, Lines()), sizes)
+            with borrowed(module), suppress(RuntimeError):  # a network that cannot be traced
+                kept.add_lines(lines_at(module, missing, inputs), sizes)
+        return {path: _centres(kept.lines_at(path, sizes)) for path in paths}
 
 
 def share_lines(module: nn.Module, copy: nn.Module) -> None:
     """Let a copy of a network have what is known of the places of its layers' cells."""
-    _kept(copy).lines.update(_kept(module).lines)
+    with exclusive(module):
+        _kept(copy).lines.update(_kept(module).lines)
 
 
 def _centres(lines: Lines | None) -> Centres | None:

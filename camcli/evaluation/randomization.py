@@ -14,6 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from camcli.models.exclusive import exclusive
+
 
 def parameter_groups(module: nn.Module, steps: int) -> list[list[nn.Parameter]]:
     """Split the parameters into at most `steps` groups of layers, the last layer first.
@@ -37,9 +39,8 @@ def cascading_randomization(module: nn.Module, steps: int, seed: int) -> Iterato
     Values are drawn from a normal distribution with the parameter's own standard deviation, so that
     activations keep their scale in networks without normalisation. The mean is zero for weights and
     the parameter's own for biases and scales. On leaving, the original tensors are restored, also
-    after an exception.
+    after an exception. Other threads wait until then to use the network.
     """
-    saved = [(parameter, parameter.data) for parameter in module.parameters()]
     generator = torch.Generator().manual_seed(seed)
 
     def randomize() -> Iterator[int]:
@@ -48,11 +49,13 @@ def cascading_randomization(module: nn.Module, steps: int, seed: int) -> Iterato
                 parameter.data = _redrawn(parameter.data, generator)
             yield step
 
-    try:
-        yield randomize()
-    finally:
-        for parameter, values in saved:
-            parameter.data = values
+    with exclusive(module):
+        saved = [(parameter, parameter.data) for parameter in module.parameters()]
+        try:
+            yield randomize()
+        finally:
+            for parameter, values in saved:
+                parameter.data = values
 
 
 def _redrawn(values: Tensor, generator: torch.Generator) -> Tensor:

@@ -3,5 +3,5 @@
 In reading order: options, model, sources (one row per source), load; then the sources themselves
 (torchvision_networks, timm_networks, hf_networks with hf_preprocessing and hub, folder, factory)
 with weights, checkpoint, unpickle, keys, labels, head, precision and skip_init; then the facts
-(families, layouts, axes); then graph and fold_batchnorm. May import images and errors.
+(families, layouts, axes); then exclusive, graph and fold_batchnorm. May import images and errors.
 """

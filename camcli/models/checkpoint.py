@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from camcli.errors import CamcliWarning, ModelError, one_line
+from camcli.errors import CamcliWarning, ModelError, ignored_warnings, one_line
 from camcli.models.unpickle import Placeholder, read_with_placeholders
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
@@ -55,8 +55,7 @@ def _read_content(file: Path) -> Any:
     mapped = zipfile.is_zipfile(file)  # files from before torch 1.6 cannot be mapped
     if mapped and "constants.pkl" in torch._C.PyTorchFileReader(str(file)).get_all_records():
         raise ModelError(f"weights '{file}': is a TorchScript program, not tensors: {_WAY_OUT}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about old pickle protocols; errors still raise
+    with ignored_warnings():  # about old pickle protocols; errors still raise
         try:
             return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError:

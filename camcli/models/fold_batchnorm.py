@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from camcli.models.exclusive import exclusive
 from camcli.models.graph import operations
 from camcli.models.model import Model
 
@@ -38,6 +39,11 @@ def fold_batchnorm(model: Model, layers: Collection[str | None] = ()) -> Model:
     its normalisation. Nor are modules that are used twice or are in training mode, or any in a
     network that torch.fx cannot trace.
     """
+    with exclusive(model.module):
+        return _folded(model, layers)
+
+
+def _folded(model: Model, layers: Collection[str | None]) -> Model:
     kept = [layer for layer in (model.layer, *layers) if layer]
     if not any(type(part) is nn.BatchNorm2d for part in model.module.modules()):
         return model

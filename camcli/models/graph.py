@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-import warnings
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -27,8 +26,7 @@ def operations(module: nn.Module, without: Collection[str] = ()) -> fx.Interpret
         return None
     weights = {id(x): x for x in itertools.chain(module.parameters(), module.buffers())}
     try:
-        with _TRACING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # from code that is only traced
+        with _TRACING:
             root = copy.deepcopy(module, weights)
             graph = _Tracer().trace(root)
     except Exception:  # noqa: BLE001 - any code may raise anything when it gets a fx.Proxy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from camcli.models.precision import PRECISIONS
 from camcli.models.preprocessing import with_preprocessing
 from camcli.models.sources import SOURCES, describe, find_source, trainable_sources
 
+_LOADING = threading.RLock()
 GIVEN = "given"
 """The name of weights that are given as a state dict."""
 
@@ -109,7 +111,15 @@ def load_model(
     options: ModelOptions,
     preprocessing: PreprocessOptions = PreprocessOptions(),  # noqa: B008 - frozen
 ) -> Model:
-    """Load the network of some options; see `load`. Raises ModelError."""
+    """Load the network of some options; see `load`. Raises ModelError.
+
+    Threads load one after the other: random weights come from torch's own generator.
+    """
+    with _LOADING:
+        return _loaded(options, preprocessing)
+
+
+def _loaded(options: ModelOptions, preprocessing: PreprocessOptions) -> Model:
     if options.precision not in PRECISIONS:
         raise ModelError(unknown("precision", options.precision, PRECISIONS))
     device = pick_device(options.device)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from camcli.errors import ModelError, one_line, unknown
+from camcli.errors import ModelError, ignored_warnings, one_line, unknown
 from camcli.images.preprocess import Preset
 from camcli.models.hub import HubError, cached_file, find_weights, hub_folder
 from camcli.models.keys import match_keys
@@ -110,21 +108,13 @@ def cached_timm(name: str) -> list[str]:
 
 def _timm() -> Any:
     try:
-        with _without_warnings():
+        with ignored_warnings():
             import timm
     except ImportError as error:
         raise ModelError(
             f"models of timm need timm ({one_line(error)}): pip install 'camcli[timm]'"
         ) from None
     return timm
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Suppress what timm warns its developers of, such as names that it has renamed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _architecture(name: str) -> str:
@@ -143,7 +133,7 @@ def _architecture(name: str) -> str:
 def _build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     timm, architecture = _timm(), _architecture(name)
     try:
-        with _without_warnings():
+        with ignored_warnings():  # for timm's developers, such as of names that it has renamed
             module: nn.Module = timm.create_model(architecture, **arguments)
     except _ERRORS as error:
         raise ModelError(f"model '{name}': timm cannot build it ({one_line(error)})") from None

@@ -18,6 +18,7 @@ from concurrent.futures import Future
 import torch
 from torch import nn
 
+from camcli.models.exclusive import exclusive
 from camcli.models.model import Model
 from camcli.runs.batches import In, Out
 from camcli.speed import Interrupted, interrupt, quiet_interrupts
@@ -88,15 +89,16 @@ def pop_result(waiting: deque[Future[Out]]) -> Out:
 def copy_sharing_weights(model: Model) -> Model | None:
     """Return a copy of a model that shares the weights, for another thread.
 
-    Two threads cannot use one network, since each pass registers hooks on it. Return None if the
-    network cannot be copied.
+    Two threads cannot use one network at once, since each pass registers hooks on it. Return None
+    if the network cannot be copied.
     """
-    weights = {
-        id(weight): nn.Parameter(weight.detach(), requires_grad=False)
-        for weight in model.module.parameters()
-        if type(weight) is nn.Parameter
-    }
-    try:
-        return copy.deepcopy(model, weights)
-    except Exception:  # noqa: BLE001 - any network may hold objects that cannot be copied
-        return None
+    with exclusive(model.module):
+        weights = {
+            id(weight): nn.Parameter(weight.detach(), requires_grad=False)
+            for weight in model.module.parameters()
+            if type(weight) is nn.Parameter
+        }
+        try:
+            return copy.deepcopy(model, weights)
+        except Exception:  # noqa: BLE001 - any network may hold objects that cannot be copied
+            return None
