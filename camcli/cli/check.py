@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import click
 
@@ -16,11 +17,9 @@ from camcli.runs.files import to_json, write
 from camcli.runs.manifest import MANIFEST
 from camcli.snapshots import tables
 from camcli.snapshots.accept import accept
-from camcli.snapshots.compare import Comparison, compare
+from camcli.snapshots.compare import Comparison, comparisons
 from camcli.snapshots.measures import Tolerance
-
-Pictures: TypeAlias = dict[Comparison, Path]
-"""The path of the picture of each comparison that has one."""
+from camcli.snapshots.tables import JUnitReport
 
 _tolerance = partial(field_option, Tolerance)
 
@@ -72,28 +71,31 @@ def check(
         accept(new, baseline)
         click.echo(f"{baseline} created from {new}", err=json)
         return DONE
-    comparisons = compare(new, baseline, tolerance)
-    pictures = _write_pictures(comparisons, new, diff) if diff else {}
+    verdicts, cases = Counter[str](), JUnitReport()
+
+    def noted() -> Iterator[Comparison]:
+        """Yield every comparison, after its picture and its rows are written."""
+        for one in comparisons(new, baseline, tolerance):
+            picture = _write_picture(one, new, diff) if diff and one.reasons else None
+            verdicts[one.verdict] += 1
+            if junit:
+                cases.add(one, picture)
+            if json:
+                click.echo(to_json(tables.json_row(one, picture)), nl=False)
+            yield one
+
+    click.echo(tables.difference_table(one for one in noted() if not json), nl=False)
     if junit:
-        write(junit, tables.junit_report(comparisons, pictures))
-    _echo(comparisons, pictures, json)
+        write(junit, cases.contents())
+    click.echo(tables.summary(verdicts), err=json)
     if update:
         accept(new, baseline)
         click.echo(f"{baseline} updated from {new}", err=json)
         return DONE
-    return DIFFERS if any(one.reasons for one in comparisons) else DONE
+    return DONE if verdicts.total() == verdicts["alike"] else DIFFERS
 
 
-def _echo(comparisons: Sequence[Comparison], pictures: Pictures, json: bool) -> None:
-    if json:
-        for one in comparisons:
-            click.echo(to_json(tables.json_row(one, pictures.get(one))), nl=False)
-    else:
-        click.echo(tables.difference_table(comparisons), nl=False)
-    click.echo(tables.summary(comparisons), err=json)
+def _write_picture(one: Comparison, new: Path, folder: Path) -> Path | None:
+    from camcli.snapshots.pictures import write_picture  # here, since it imports OpenCV
 
-
-def _write_pictures(comparisons: Sequence[Comparison], new: Path, folder: Path) -> Pictures:
-    from camcli.snapshots.pictures import write_pictures  # here, since it imports OpenCV
-
-    return write_pictures(comparisons, new, folder)
+    return write_picture(one, new, folder)

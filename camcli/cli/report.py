@@ -93,8 +93,10 @@ def report(
     for note in contents.notes():
         click.echo(f"Warning: {note}", err=True)
     if not quiet:
-        numbers = {"image": len(contents.originals), "result": len(contents.folder.results)}
-        click.echo(summary_line(numbers, file, contents.counts))
+        counts, images = contents.folder.counts, len(contents.originals)
+        images += contents.folder.hidden_images
+        numbers = {"image": images, "result": counts.total()}
+        click.echo(summary_line(numbers, file, counts))
     if open and not webbrowser.open(file.absolute().as_uri()):
         click.echo("Warning: no browser found to show the page", err=True)
     return DONE

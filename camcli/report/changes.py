@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
-from camcli.errors import CamcliError, one_line
-from camcli.report.folder import SavedResult, number_or_none, text_or_none
+from camcli.errors import CamcliError
+from camcli.images.regular import open_regular
+from camcli.report.folder import SavedResult
+from camcli.runs.records import limited_lines
+from camcli.schema import FILE_NAME, NUMBER, TEXT, Record, choice, list_of
 from camcli.snapshots.measures import Measures
 from camcli.snapshots.tables import VERDICTS
 
 CHECK_FILE = "check.jsonl"
-_MEASURES = tuple(field.name for field in fields(Measures))
+MISSING = 1000
+"""The most missing results that a page lists."""
+_MEASURES = tuple(one.name for one in fields(Measures))
+CHANGE_ROW = Record(
+    "a row with image, method, target, verdict and reasons",
+    required={
+        **dict.fromkeys(("image", "method", "target"), TEXT),
+        "verdict": choice(VERDICTS),
+        "reasons": list_of(TEXT),
+    },
+    optional={
+        "layer": TEXT,
+        **dict.fromkeys(_MEASURES, NUMBER),
+        **dict.fromkeys(("new", "baseline", "picture"), FILE_NAME),
+    },
+)
+"""A row of `camcli check --json`."""
 
 
 @dataclass(frozen=True)
@@ -34,26 +52,38 @@ class Change:
     picture: Path | None = None
 
 
-def find_changes(folder: Path, named: Path | None) -> list[Change]:
+@dataclass(frozen=True)
+class Changes:
+    """A check: its changes by image, for the images of a page, and the counts of all verdicts.
+
+    `missing` are the first MISSING results that only the baseline has.
+    """
+
+    by_image: Mapping[str, Sequence[Change]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    missing: Sequence[str] = ()
+
+
+def find_changes(folder: Path, named: Path | None, images: Collection[str]) -> Changes:
     """Read the file that was named, or `check.jsonl` in the output folder if it exists.
 
-    Raises CamcliError.
+    Changes of other images than `images` are only counted. Raises CamcliError.
     """
     file = named or folder / CHECK_FILE
-    return read_changes(file) if named or file.is_file() else []
+    return read_changes(file, images) if named or file.is_file() else Changes()
 
 
-def read_changes(file: Path) -> list[Change]:
+def read_changes(file: Path, images: Collection[str]) -> Changes:
     """Read the rows that `camcli check --json` printed to a file. Raises CamcliError."""
-    try:
-        lines = file.read_bytes().splitlines()
-    except OSError as error:
-        raise CamcliError(
-            f"'{file}': {error.strerror}; expected the output of camcli check --json"
-        ) from None
-    return [
-        _parse_change(file, number, line) for number, line in enumerate(lines, 1) if line.strip()
-    ]
+    by_image: dict[str, list[Change]] = {}
+    counts, missing = Counter[str](), list[str]()
+    for change in _read_rows(file):
+        counts[change.verdict] += 1
+        if change.image in images:
+            by_image.setdefault(change.image, []).append(change)
+        if change.verdict == "missing" and len(missing) < MISSING:
+            missing.append(f"{change.image}  {change.method}  {change.target}")
+    return Changes(by_image, counts, missing)
 
 
 def change_of(result: SavedResult, changes: Sequence[Change]) -> Change | None:
@@ -66,28 +96,28 @@ def change_of(result: SavedResult, changes: Sequence[Change]) -> Change | None:
     return next(iter(same_layer if len(found) > 1 else found), None)
 
 
-def _parse_change(file: Path, line: int, data: bytes) -> Change:
+def _read_rows(file: Path) -> Iterator[Change]:
     try:
-        row: dict[str, Any] = json.loads(data)
-        measures = {name: number_or_none(row.get(name)) for name in _MEASURES}
-        picture = Path(name) if (name := text_or_none(row.get("picture"))) else None
-        change = Change(
-            image=str(row["image"]),
-            method=str(row["method"]),
-            target=str(row["target"]),
-            layer=text_or_none(row.get("layer")),
-            verdict=str(row["verdict"]),
-            reasons=tuple(map(str, row["reasons"])),
-            measures={name: value for name, value in measures.items() if value is not None},
-            picture=picture if picture and picture.is_file() else None,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        with open_regular(file) as stream:
+            for number, line in enumerate(limited_lines(stream), 1):
+                if not line.isspace():
+                    yield _parse_change(f"'{file}' line {number}", line)
+    except OSError as error:
         raise CamcliError(
-            f"'{file}' line {line}: not a row of camcli check --json "
-            f"({type(error).__name__}: {one_line(error)})"
+            f"'{file}': {error.strerror}; expected the output of camcli check --json"
         ) from None
-    if change.verdict not in VERDICTS:
-        raise CamcliError(
-            f"'{file}' line {line}: verdict '{change.verdict}', expected {', '.join(VERDICTS)}"
-        )
-    return change
+
+
+def _parse_change(where: str, line: bytes) -> Change:
+    try:
+        row = CHANGE_ROW.parse(line)
+    except ValueError as error:
+        raise CamcliError(f"{where}: not a row of camcli check --json ({error})") from None
+    picture = Path(name) if (name := row.get("picture")) else None
+    return Change(
+        **{name: row[name] for name in ("image", "method", "target", "verdict")},
+        layer=row.get("layer"),
+        reasons=tuple(row["reasons"]),
+        measures={name: row[name] for name in _MEASURES if row.get(name) is not None},
+        picture=picture if picture and picture.is_file() else None,
+    )

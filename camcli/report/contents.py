@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from camcli.report.changes import Change, find_changes
+from camcli.report.changes import Changes, find_changes
 from camcli.report.evaluation import Evaluation, find_evaluation
-from camcli.report.folder import OutputFolder, read_output_folder
+from camcli.report.folder import Limit, OutputFolder, read_output_folder
 from camcli.report.maps import cells_per_map
-from camcli.report.originals import Original, find_originals, thumbnail_side
+from camcli.report.originals import Original, find_originals, most_thumbnails, thumbnail_side
 
 ShowProgress: TypeAlias = Callable[[Iterator[Original], int], Iterator[Original]]
 """Wraps an iterator of a known length to show its progress."""
+_BYTES_PER_RESULT = 640
+"""The size of a result in the page, without its map. All together take at most the size again."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +49,13 @@ class Contents:
     max_cells: int
     title: str | None = None
     evaluation: Evaluation | None = None
-    changes: Sequence[Change] = ()
-
-    @cached_property
-    def changes_by_image(self) -> dict[str, list[Change]]:
-        """The changes by image name."""
-        found: dict[str, list[Change]] = {}
-        for change in self.changes:
-            found.setdefault(change.image, []).append(change)
-        return found
+    changes: Changes = field(default_factory=Changes)
 
     @property
     def same_model_evaluation(self) -> Evaluation | None:
         """The evaluation if it measured the weights that made the maps, else None."""
         found, weights_hash = self.evaluation, self.folder.run.get("weights_hash")
         return found if found and found.weights_hash == weights_hash else None
-
-    @property
-    def counts(self) -> Counter[str]:
-        """The number of results with each status."""
-        return Counter(result.status for result in self.folder.results)
 
     def notes(self) -> Iterator[str]:
         """Yield a line for each kind of content that is missing from the page."""
@@ -77,6 +64,13 @@ class Contents:
         explained = [o for o in originals if any(r.status != "error" for r in images[o.name])]
         if self.folder.unread:
             yield f"unreadable lines in the manifest: {self.folder.unread} (is the run unfinished?)"
+        if self.folder.run_error:
+            yield f"unreadable {self.folder.run_error}"
+        if hidden := self.folder.hidden.total():
+            yield (
+                f"results that are not shown: {hidden}, of {self.folder.hidden_images} more images "
+                f"(the page is full: a larger --size shows more)"
+            )
         if lost := sum(one.thumbnail is None for one in explained):
             yield f"originals not found in --images or near the folder: {lost} of {len(explained)}"
         if other := sum(one.thumbnail is not None and one.note is not None for one in explained):
@@ -92,7 +86,10 @@ def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProg
 
     Thumbnails and maps each get half of the size. `progress` shows how many originals are read.
     """
-    found, budget = read_output_folder(folder), options.size * 1_000_000 // 2
+    budget = options.size * 1_000_000 // 2
+    found = read_output_folder(
+        folder, Limit(most_thumbnails(budget), 2 * budget // _BYTES_PER_RESULT)
+    )
     side = thumbnail_side(len(found.images), budget)
     originals = find_originals(found, options.images, side, options.workers or os.cpu_count() or 1)
     shapes = [one.map_shape for one in found.results if len(one.map_shape) == 2]
@@ -102,6 +99,6 @@ def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProg
         file=file,
         max_cells=cells_per_map([rows * columns for rows, columns in shapes], budget),
         title=options.title,
-        evaluation=find_evaluation(folder, options.evaluation),
-        changes=find_changes(folder, options.check),
+        evaluation=find_evaluation(folder, options.evaluation, found.images),
+        changes=find_changes(folder, options.check, found.images),
     )

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import csv
-import json
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from camcli.errors import CamcliError, one_line
+from camcli.errors import CamcliError
 from camcli.images.find import EVALUATION_FILES
-from camcli.report.folder import SavedResult, number_or_none, text_or_none
+from camcli.images.regular import read_regular
+from camcli.report.folder import SavedResult
 from camcli.runs.files import path_inside
+from camcli.schema import NUMBER, RECORD_BYTES, TEXT, WHOLE, Kind, Record, Table, list_of
 
 METRICS_FILE, SCORES_FILE = EVALUATION_FILES
 DISTRIBUTIONS = "distributions"
 """The plot of all metrics. Every other plot is named after a metric that has a curve."""
 ScoreKey: TypeAlias = tuple[str, str, str]
 """Image, method and class index of a row of scores.csv."""
+_CELL = Record(
+    "an object with a mean and its interval",
+    required={"images": WHOLE},
+    optional={"mean": NUMBER, "low": NUMBER, "high": NUMBER, "verdict": TEXT},
+)
+_METRIC = Record(
+    "a metric with better, source and rows",
+    required={"better": TEXT, "source": TEXT, "rows": Table("an object of rows", values=_CELL)},
+    optional={"unit": TEXT},
+)
+METRICS_RECORD = Record(
+    "the record of an evaluation",
+    required={
+        **{"model": TEXT, "images": WHOLE, "target": TEXT},
+        **{"methods": list_of(TEXT), "controls": list_of(TEXT)},
+        "metrics": Table("an object of metrics", values=_METRIC),
+        "curves": Table("an object of curves", values=Kind("anything")),
+    },
+    optional={"weights_hash": TEXT, "layer": TEXT},
+)
+"""The content of metrics.json."""
 
 
 @dataclass(frozen=True)
@@ -48,38 +71,38 @@ class Evaluation:
     layer: str
 
 
-def find_evaluation(folder: Path, named: Path | None) -> Evaluation | None:
-    """Read the evaluation in the folder that was named, or in the output folder if it has one."""
+def find_evaluation(folder: Path, named: Path | None, images: Collection[str]) -> Evaluation | None:
+    """Read the evaluation in the folder that was named, or in the output folder if it has one.
+
+    The values are those of `images`. Raises CamcliError.
+    """
     if named is None and not (folder / METRICS_FILE).is_file():
         return None
-    return read_evaluation(named or folder)
+    return read_evaluation(named or folder, images)
 
 
-def read_evaluation(folder: Path) -> Evaluation:
+def read_evaluation(folder: Path, images: Collection[str]) -> Evaluation:
     """Read a folder that `camcli evaluate --output` wrote. Raises CamcliError."""
+    file = folder / METRICS_FILE
     try:
-        record = json.loads((folder / METRICS_FILE).read_bytes())
-        metrics = record["metrics"]
-        columns = (*map(str, record["methods"]), *map(str, record["controls"]))
+        record = METRICS_RECORD.parse(read_regular(file, RECORD_BYTES))
+        metrics, columns = record["metrics"], (*record["methods"], *record["controls"])
         return Evaluation(
             summary=f"{record['model']}, {record['images']} images, target {record['target']}",
             columns=columns,
             rows=tuple(_metric_row(name, metric, columns) for name, metric in metrics.items()),
             plots=dict(_plots(folder, [*record["curves"], DISTRIBUTIONS])),
-            values=dict(_read_values(folder / SCORES_FILE, metrics)),
-            weights_hash=text_or_none(record.get("weights_hash")),
-            layer=text_or_none(record.get("layer")) or "auto",
+            values=dict(_read_values(file := folder / SCORES_FILE, metrics, images)),
+            weights_hash=record.get("weights_hash"),
+            layer=record.get("layer") or "auto",
         )
     except OSError as error:
         raise CamcliError(
             f"'{folder}' has no readable {METRICS_FILE} ({error.strerror}): expected a folder that "
             f"camcli evaluate --output wrote"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise CamcliError(
-            f"'{folder}': expected {METRICS_FILE} and {SCORES_FILE} of camcli evaluate "
-            f"({type(error).__name__}: {one_line(error)})"
-        ) from None
+    except (ValueError, csv.Error) as error:
+        raise CamcliError(f"'{file}' is not one of camcli evaluate: {error}") from None
 
 
 def metric_values(
@@ -98,22 +121,21 @@ def metric_values(
 
 
 def _metric_row(name: str, metric: dict[str, Any], columns: Sequence[str]) -> MetricRow:
-    percent = metric["unit"] == "percent"
-    cells = [metric["rows"][column] for column in columns]
+    percent, rows = metric.get("unit") == "percent", metric["rows"]
+    if missing := [column for column in columns if column not in rows]:
+        raise ValueError(f"no metrics.{name}.rows.{missing[0]}, expected {_CELL.expected}")
+    cells = [rows[column] for column in columns]
     return MetricRow(
         title=f"{name} %" if percent else name,
-        better=str(metric["better"]),
-        source=str(metric["source"]),
-        images=max(int(cell["images"]) for cell in cells),
-        cells=tuple(
-            (_cell_text(cell, 1 if percent else 3), text_or_none(cell.get("verdict")))
-            for cell in cells
-        ),
+        better=metric["better"],
+        source=metric["source"],
+        images=max((cell["images"] for cell in cells), default=0),
+        cells=tuple((_cell_text(one, 1 if percent else 3), one.get("verdict")) for one in cells),
     )
 
 
 def _cell_text(cell: dict[str, Any], digits: int) -> str:
-    mean, *interval = (number_or_none(cell[name]) for name in ("mean", "low", "high"))
+    mean, *interval = (cell.get(name) for name in ("mean", "low", "high"))
     if mean is None:
         return "-"
     if None in interval:  # a single image has no interval
@@ -123,18 +145,29 @@ def _cell_text(cell: dict[str, Any], digits: int) -> str:
 
 
 def _read_values(
-    file: Path, metrics: Collection[str]
+    file: Path, metrics: Collection[str], images: Collection[str]
 ) -> Iterator[tuple[ScoreKey, dict[str, float]]]:
-    """Yield the metrics that are defined for each image, method and class."""
+    """Yield the metrics that are defined for each of some images, method and class."""
     if not file.is_file():
         return
     with file.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            known = {name: float(row[name]) for name in metrics if row.get(name)}
-            yield (row["image"], row["method"], row["class_index"]), known
+        rows = csv.DictReader(stream)
+        for name in ("image", "method", "class_index"):
+            if name not in (rows.fieldnames or ()):
+                raise ValueError(f"no column {name}")
+        for row in rows:
+            if row["image"] in images:
+                known = {name: _finite(row[name], name) for name in metrics if row.get(name)}
+                yield (row["image"], row["method"], row["class_index"]), known
+
+
+def _finite(text: str, name: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{name} is {text}, expected a finite number")
+    return number
 
 
 def _plots(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for name in names:
         if (file := path_inside(folder, f"{name}.png")).is_file():
-            yield name, file.read_bytes()
+            yield name, read_regular(file, RECORD_BYTES)

@@ -1,33 +1,33 @@
-"""Read an output folder of `camcli explain`.
+"""Read an output folder of `camcli explain`, of any length.
 
-The manifest may be damaged, edited, or written by another program, so every value is checked.
+Its records may be damaged, edited, or written by another program: `runs.records` checks them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Centres, Crop, Placement
+from camcli.images.regular import read_regular
 from camcli.runs import resume
 from camcli.runs.files import path_inside
-from camcli.runs.manifest import MANIFEST, RUN, Row
+from camcli.runs.manifest import MANIFEST, RUN, Row, parse_row
 from camcli.runs.outputs import OUTPUTS
-
-STATUSES = ("error", "empty", "ok")
-"""The statuses of a result, the worst first."""
+from camcli.runs.records import RUN_RECORD
+from camcli.schema import RECORD_BYTES
+from camcli.snapshots.pairs import digest, result_key
 
 
 @dataclass(frozen=True)
 class SavedResult:
-    """A manifest row with checked values.
+    """A manifest row. An empty text is None.
 
     `files` maps output kinds to the files that exist. `missing` holds the names of the files that
     the row names and that do not exist.
@@ -61,13 +61,29 @@ class SavedResult:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """The most images and results that a page shows."""
+
+    images: int = sys.maxsize
+    results: int = sys.maxsize
+
+
+@dataclass(frozen=True)
 class OutputFolder:
-    """An output folder: its results in manifest order, its run record, and its unread lines."""
+    """An output folder: its first results in manifest order, and its run record.
+
+    `unread` counts the lines of the manifest that are no rows, and `hidden_images` the images
+    beyond the limit. `hidden` are the statuses of the results beyond it. `run_error` says what is
+    wrong with run.json.
+    """
 
     path: Path
     results: Sequence[SavedResult]
     run: Row
     unread: int = 0
+    hidden: Counter[str] = field(default_factory=Counter)
+    hidden_images: int = 0
+    run_error: str | None = None
 
     @cached_property
     def images(self) -> dict[str, list[SavedResult]]:
@@ -77,62 +93,93 @@ class OutputFolder:
             found.setdefault(result.image, []).append(result)
         return found
 
+    @property
+    def counts(self) -> Counter[str]:
+        """The number of results with each status."""
+        return Counter(result.status for result in self.results) + self.hidden
 
-def read_output_folder(folder: Path) -> OutputFolder:
+
+def read_output_folder(folder: Path, limit: Limit = Limit()) -> OutputFolder:
     """Read an output folder, also one of a run that was killed or is still running.
 
     If two rows describe the same result, the later one is kept. Raises CamcliError if the folder
     has no manifest row, or if a row names a file outside of the folder.
     """
-    lines = [line for line in resume.lines(folder) if line.strip()]
+    found, lines, unread = _Results(folder, limit), 0, 0
+    for line in resume.lines(folder):
+        lines += not line.isspace()
+        try:
+            found.add(parse_row(line))
+        except ValueError:
+            unread += not line.isspace()
     if not lines:
         raise CamcliError(
             f"'{folder}' has no {MANIFEST} with a row in it: expected a folder that camcli explain "
             f"wrote"
         )
-    results = [_result(folder, row) for row in resume.parsed(lines) if _is_complete(row)]
-    if not results:
-        raise CamcliError(f"'{folder / MANIFEST}': none of its {len(lines)} lines is a row")
-    last = {(one.image, one.method, one.target, one.layer): one for one in results}
-    return OutputFolder(folder, [*last.values()], _read_run(folder), len(lines) - len(results))
+    if lines == unread:
+        raise CamcliError(f"'{folder / MANIFEST}': none of its {lines} lines is a row")
+    run, run_error = _read_run(folder)
+    return OutputFolder(
+        folder,
+        results=[*found.shown.values()],
+        run=run,
+        unread=unread,
+        hidden=Counter(found.hidden.values()),
+        hidden_images=len(found.hidden_images),
+        run_error=run_error,
+    )
 
 
-def _read_run(folder: Path) -> Row:
+class _Results:
+    """Results up to a limit, and the statuses of those beyond it by the digests of their rows."""
+
+    def __init__(self, folder: Path, limit: Limit) -> None:
+        self.shown: dict[tuple[str | None, ...], SavedResult] = {}
+        self.hidden: dict[bytes, str] = {}
+        self.hidden_images: set[bytes] = set()
+        self._folder, self._limit, self._images = folder, limit, set[str]()
+
+    def add(self, row: Row) -> None:
+        """Add a row, in place of an earlier row of the same result."""
+        key, image = (*result_key(row), row.get("layer")), row["image"]
+        is_new = key not in self.shown
+        known = image in self._images
+        full = is_new and len(self.shown) >= self._limit.results
+        if full or not (known or len(self._images) < self._limit.images):
+            self.hidden[digest(key)] = row["status"]
+            if not known:
+                self.hidden_images.add(digest((image,)))
+        else:
+            self._images.add(image)
+            self.shown[key] = _result(self._folder, row)
+
+
+def _read_run(folder: Path) -> tuple[Row, str | None]:
+    """Return the record of a run, or an empty one and what is wrong with it."""
     try:
-        found = json.loads((folder / RUN).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _is_complete(row: Row) -> bool:
-    names = (text_or_none(row["method"]), text_or_none(row["target"]))
-    return row["status"] in STATUSES and all((*names, file_name_or_none(row["image"])))
+        return RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES)), None
+    except FileNotFoundError:  # the run is not finished
+        return {}, None
+    except OSError as error:
+        return {}, f"{RUN}: {error.strerror}"
+    except ValueError as error:
+        return {}, f"{RUN}: {error}"
 
 
 def _result(folder: Path, row: Row) -> SavedResult:
-    names = {name: file_name_or_none(row.get(kind.field)) for name, kind in OUTPUTS.items()}
-    named = {kind: path_inside(folder, name) for kind, name in names.items() if name}
+    named = {
+        name: path_inside(folder, file)
+        for name, kind in OUTPUTS.items()
+        if (file := row.get(kind.field))
+    }
     files = {kind: file for kind, file in named.items() if os.path.isfile(file)}
-    boxes = [indices_or_empty(box) for box in (row.get("box"), *list_or_empty(row.get("boxes")))]
+    boxes = [row.get("box") or (), *(row.get("boxes") or ())]
     return SavedResult(
-        image=row["image"],
-        method=row["method"],
-        target=row["target"],
-        status=row["status"],
-        layer=text_or_none(row.get("layer")),
-        error=text_or_none(row.get("error")),
-        class_name=text_or_none(row.get("class_name")),
-        score=number_or_none(row.get("score")),
-        probability=number_or_none(row.get("probability")),
-        unsure=row.get("unsure") is True,
-        map_min=number_or_none(row.get("map_min")),
-        map_max=number_or_none(row.get("map_max")),
-        class_index=next(iter(indices_or_empty([row.get("class_index")])), None),
-        map_shape=indices_or_empty(row.get("map_shape")),
-        crop=_crop(row),
-        boxes=tuple(box for box in boxes if len(box) == 4),
-        digest=text_or_none(row.get("digest")) or "",
+        **{name: value for name in _COPIED if (value := row.get(name)) not in (None, "")},
+        map_shape=tuple(row.get("map_shape") or ()),
+        crop=_crop(row.get("crop") or (), row.get("cells") or ()),
+        boxes=tuple(tuple(box) for box in boxes if box),
         files=files,
         missing=tuple(
             str(one.relative_to(folder)) for kind, one in named.items() if kind not in files
@@ -140,45 +187,18 @@ def _result(folder: Path, row: Row) -> SavedResult:
     )
 
 
-def _crop(row: Row) -> Crop | None:
+_COPIED = (
+    *("image", "method", "target", "status", "layer", "error", "class_index", "class_name"),
+    *("score", "probability", "unsure", "map_min", "map_max", "digest"),
+)
+"""The fields of a row that a SavedResult has, too."""
+
+
+def _crop(corners: Sequence[int], cells: Sequence[float]) -> Crop | None:
     """Return the crop of a row, with the centres of the map's cells if the row has them."""
-    corners = indices_or_empty(row.get("crop"))
-    if len(corners) != 4 or corners[0] >= corners[2] or corners[1] >= corners[3]:
+    if not corners or corners[0] >= corners[2] or corners[1] >= corners[3]:
         return None
-    cells = [number_or_none(number) for number in list_or_empty(row.get("cells"))]
-    numbers = [number for number in cells if number is not None]
-    if len(numbers) != 4 or len(cells) != 4 or min(numbers[2:]) <= 0:
-        return Crop(*corners)
-    return Placement(*corners, cells=Centres(*numbers))
-
-
-def number_or_none(value: Any) -> float | None:
-    """Return a finite number, or None for any other value."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and abs(value) <= sys.float_info.max else None
-
-
-def text_or_none(value: Any) -> str | None:
-    """Return a non-empty string, or None for any other value."""
-    return value if isinstance(value, str) and value else None
-
-
-def file_name_or_none(value: Any) -> str | None:
-    """Return a string that can be a file name, or None for any other value."""
-    try:
-        encoded = os.fsencode(text_or_none(value) or "")
-    except UnicodeEncodeError:
-        return None
-    return value if encoded and b"\0" not in encoded and Path(value).name else None
-
-
-def list_or_empty(value: Any) -> list[Any]:
-    """Return a list, or an empty list for any other value."""
-    return value if isinstance(value, list) else []
-
-
-def indices_or_empty(value: Any) -> tuple[int, ...]:
-    """Return a list of non-negative integers as a tuple, or () for any other value."""
-    found = list_or_empty(value)
-    valid = (isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in found)
-    return tuple(found) if all(valid) else ()
+    x0, y0, x1, y1 = corners
+    if not cells or min(cells[2:]) <= 0:
+        return Crop(x0, y0, x1, y1)
+    return Placement(x0, y0, x1, y1, cells=Centres(*cells))

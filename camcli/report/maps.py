@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.errors import CamcliError, one_line
+from camcli.errors import CamcliError
+from camcli.runs.maps import read_map
 
 _BYTES_PER_CELL = 16 / 3
 """Four bytes in base64."""
@@ -59,10 +60,10 @@ def pack_map(file: Path, max_cells: int) -> PackedMap | None:
     pickled object is loaded.
     """
     try:
-        values = np.asarray(np.load(file, allow_pickle=False), np.float32)
-    except (OSError, ValueError, EOFError, MemoryError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CamcliError(f"map not readable ({reason})") from None
+        with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite
+            values = read_map(file).astype(np.float32)
+    except CamcliError as error:
+        raise CamcliError(f"map not readable ({error})") from None
     if values.ndim == 3 and len(values) == 3:
         return None
     if values.ndim != 2 or not values.size:

@@ -68,6 +68,11 @@ def thumbnail_side(images: int, budget: int) -> int:
     return max(MIN_SIDE, min(MAX_SIDE, side))
 
 
+def most_thumbnails(budget: int) -> int:
+    """Return how many of the smallest thumbnails take `budget` bytes."""
+    return int(budget / _BYTES_PER_SQUARE / MIN_SIDE**2)
+
+
 def find_originals(
     folder: OutputFolder, named: Sequence[Path], side: int, workers: int
 ) -> Iterator[Original]:

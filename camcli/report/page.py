@@ -13,7 +13,6 @@ import html
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -25,10 +24,10 @@ from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
 from camcli.methods.registry import METHODS
 from camcli.render.draw import DIM, Style
-from camcli.report.changes import Change, change_of
+from camcli.report.changes import Change, Changes, change_of
 from camcli.report.contents import Contents
 from camcli.report.evaluation import Evaluation, metric_values
-from camcli.report.folder import OutputFolder, SavedResult, number_or_none, text_or_none
+from camcli.report.folder import OutputFolder, SavedResult
 from camcli.report.maps import PackedMap, pack_map
 from camcli.report.originals import Original
 from camcli.snapshots.tables import VERDICTS
@@ -105,7 +104,7 @@ def relative_url(file: Path, page_file: Path) -> str:
 def _default_title(folder: OutputFolder) -> str:
     methods = list(dict.fromkeys(result.method for result in folder.results))
     listed = f"{len(methods)} methods" if len(methods) > 3 else ", ".join(methods)
-    return f"{text_or_none(folder.run.get('model')) or 'camcli'}: {listed}"
+    return f"{folder.run.get('model') or 'camcli'}: {listed}"
 
 
 def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -118,8 +117,8 @@ def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _style(run: Mapping[str, Any]) -> Style:
-    default, alpha = Style(), number_or_none(run.get("alpha"))
-    colormap = text_or_none(run.get("colormap")) or default.colormap
+    default, alpha = Style(), run.get("alpha")
+    colormap = run.get("colormap") or default.colormap
     try:
         return Style(colormap, default.alpha if alpha is None else alpha)
     except CamcliError:
@@ -141,7 +140,7 @@ def _image_data(report: Contents, original: Original) -> Data:
 
 
 def _result_data(report: Contents, result: SavedResult, siblings: Sequence[SavedResult]) -> Data:
-    change = change_of(result, report.changes_by_image.get(result.image, ()))
+    change = change_of(result, report.changes.by_image.get(result.image, ()))
     packed, note = _packed_map(result, report.max_cells)
     crop, method = result.crop, METHODS.get(result.method)
     notes = [*(f"{name} is missing" for name in result.missing), note]
@@ -218,15 +217,14 @@ def _evaluation_data(found: Evaluation | None) -> Data | None:
     }
 
 
-def _changes_data(changes: Sequence[Change]) -> Data | None:
+def _changes_data(changes: Changes) -> Data | None:
     """Return how many results have each verdict, and what only the baseline has."""
-    if not changes:
+    if not changes.counts:
         return None
-    counts = Counter(change.verdict for change in changes)
-    missing = [change for change in changes if change.verdict == "missing"]
+    more = changes.counts["missing"] - len(changes.missing)
     return {
-        "counts": {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]},
-        "missing": [f"{one.image}  {one.method}  {one.target}" for one in missing],
+        "counts": {verdict: n for verdict in VERDICTS if (n := changes.counts[verdict])},
+        "missing": [*changes.missing, *([f"and {more} more"] if more else [])],
     }
 
 

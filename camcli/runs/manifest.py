@@ -7,7 +7,6 @@ leaves its journal for the next one.
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from camcli.errors import one_line
+from camcli.errors import CamcliError
 from camcli.images.find import RUN_FILES
+from camcli.images.regular import open_regular
 from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import JOURNALS, process_mark, to_json, write_errors, write_lines
+from camcli.runs.outputs import OUTPUTS
+from camcli.runs.records import LINE_BYTES, ROW, limited_lines
+from camcli.schema import FILE_NAME
 
 Row: TypeAlias = dict[str, Any]
 """A row of a manifest, or a record such as run.json."""
@@ -30,18 +33,34 @@ SHARDS = "shards"
 """The folder below an output folder that holds the records of its shards."""
 JOURNAL_SECONDS = 60.0
 """The time between two parts of a journal on a store, where files cannot grow."""
-_REQUIRED = ("image", "method", "target", "status")
 
 
 def parse_row(line: str | bytes) -> Row:
     """Return the manifest row in a line. Raises ValueError, with a message of one line."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON ({one_line(error)})") from None
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in _REQUIRED):
-        raise ValueError(f"expected a row with {', '.join(_REQUIRED)}")
+    if len(line) > LINE_BYTES:
+        raise ValueError(f"longer than {LINE_BYTES / 1e6:g} MB")
+    row = ROW.parse(line)
+    for output in OUTPUTS.values():
+        name = row.get(output.field)
+        if name is not None and (found := FILE_NAME.problem(name, output.field)):
+            raise ValueError(found)
     return row
+
+
+def numbered_rows(file: AnyPath) -> Iterator[tuple[int, Row]]:
+    """Yield each row of a manifest and the place of its first byte. Empty lines are left out.
+
+    Raises OSError, and CamcliError with the line's number for a line that is no row.
+    """
+    place = 0
+    with open_regular(file) as stream:
+        for number, line in enumerate(limited_lines(stream), 1):
+            if not line.isspace():
+                try:
+                    yield place, parse_row(line)
+                except ValueError as error:
+                    raise CamcliError(f"'{file}' line {number}: {error}") from None
+            place += len(line)
 
 
 def record_name(record: str, shard: str | None = None) -> str:

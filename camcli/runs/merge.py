@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, groupby
+from dataclasses import dataclass, fields
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
-from camcli.errors import CamcliError, OutputError, one_line
+from camcli.errors import CamcliError, OutputError
+from camcli.images.regular import read_regular
 from camcli.images.store import AnyPath, canonical
 from camcli.runs import resume
 from camcli.runs.files import prepare, to_json, write, write_lines
 from camcli.runs.lock import locked
-from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, parse_row, record_name
+from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, numbered_rows, record_name
+from camcli.runs.records import SHARD_RECORD
 from camcli.runs.rows import Rows
 from camcli.runs.shards import Shard
+from camcli.schema import RECORD_BYTES, shortened
 
 OWN = ("shard", "counts", "started", "seconds", "executor")
 """The fields in which the records of shards may differ."""
@@ -72,12 +74,17 @@ def _read_parts(folder: AnyPath) -> Iterator[Part]:
     found: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{RUN}")
     for file in sorted(found, key=str):
         try:
-            record = json.loads(file.read_bytes())
-            yield Part(folder, Shard(**record["shard"]), record)
+            record = SHARD_RECORD.parse(read_regular(file, RECORD_BYTES))
+            shard = Shard(*(record["shard"][field.name] for field in fields(Shard)))
         except OSError as error:
             raise CamcliError(f"'{file}': {error.strerror}") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise CamcliError(f"'{file}' is not a shard's record ({one_line(error)})") from None
+        except ValueError as error:
+            raise CamcliError(f"'{file}' is not a shard's record: {error}") from None
+        if shard.number > shard.count:
+            raise CamcliError(
+                f"'{file}' is of shard {shard.name}: expected a number up to {shard.count}"
+            )
+        yield Part(folder, shard, record)
 
 
 def _in_order(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
@@ -92,10 +99,10 @@ def _in_order(parts: Sequence[Part], folders: Sequence[AnyPath]) -> list[Part]:
         if other is not part:
             raise CamcliError(f"{other.where} is also in '{part.folder}': name one of them")
     count = first.shard.count
-    missing = [str(n) for n in range(1, count + 1) if n not in by_number]
-    if missing:
-        listed = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        raise CamcliError(f"{len(missing)} of {count} shards missing: {listed}")
+    if missing := count - len(by_number):
+        numbers = (str(n) for n in range(1, count + 1) if n not in by_number)
+        listed = ", ".join(islice(numbers, 10)) + (", ..." if missing > 10 else "")
+        raise CamcliError(f"{missing} of {count} shards missing: {listed}")
     return [by_number[number] for number in sorted(by_number)]
 
 
@@ -110,7 +117,8 @@ def _check_alike(first: Part, part: Part) -> None:
         ours, theirs = (_comparable(record.get(name)) for record in (first.record, part.record))
         if ours != theirs:
             raise CamcliError(
-                f"{first.where} was made with {name} {ours}, {part.where} with {theirs}"
+                f"{first.where} was made with {name} {shortened(ours)}, {part.where} with "
+                f"{shortened(theirs)}"
             )
 
 
@@ -132,14 +140,11 @@ def _check_whole(part: Part) -> None:
 def _rows_by_image(part: Part) -> Generator[list[Row], None, None]:
     """Yield a shard's rows, image by image."""
     try:
-        with part.manifest.open("rb") as stream:
-            rows = map(parse_row, stream)
-            for _, of_image in groupby(rows, key=lambda row: row["image"]):
-                yield list(of_image)
+        rows = (row for _, row in numbered_rows(part.manifest))
+        for _, of_image in groupby(rows, key=lambda row: row["image"]):
+            yield list(of_image)
     except OSError as error:
         raise CamcliError(f"'{part.manifest}': {error.strerror}") from None
-    except ValueError as error:
-        raise CamcliError(f"'{part.manifest}' is not a manifest ({one_line(error)})") from None
 
 
 def _all_rows(parts: Sequence[Part], output: AnyPath) -> Rows:

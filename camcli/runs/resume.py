@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from camcli.errors import OutputError
-from camcli.images.regular import open_regular
+from camcli.images.regular import open_regular, read_regular
 from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import MARK, is_dead, path_inside, to_json
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
 from camcli.runs.outputs import OUTPUTS, named_files
+from camcli.runs.records import RUN_RECORD, limited_lines
 from camcli.runs.rows import Rows
+from camcli.schema import RECORD_BYTES
 
 SETTINGS = (
     *("model", "activation", "precision", "layers", "fuse", "region", "fit", "frame"),
@@ -77,8 +79,8 @@ def lines(folder: AnyPath) -> Iterator[bytes]:
 def lines_of(manifest: AnyPath) -> Iterator[bytes]:
     """Yield the lines of a manifest and of its journals. The last of a file may be incomplete."""
     for file in (manifest, *journals(manifest)):
-        with contextlib.suppress(OSError), file.open("rb") as stream:
-            yield from stream
+        with contextlib.suppress(OSError), open_regular(file) as stream:
+            yield from limited_lines(stream)
 
 
 def parsed(found: Iterable[bytes]) -> Iterator[Row]:
@@ -174,7 +176,7 @@ def _files(row: Row) -> Iterator[str]:
 def _differences(folder: AnyPath, record: Row) -> str:
     """Describe the earlier run and the settings that differ, if its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        earlier = json.loads((folder / RUN).read_bytes())
+        earlier = RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES))
         ours = json.loads(to_json(record))
         other = [
             f"{name.replace('_', '-')} {earlier[name] or 'unset'}, here {ours[name] or 'unset'}"

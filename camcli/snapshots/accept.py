@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from camcli.errors import CamcliError, OutputError
+from camcli.images.regular import check_regular
 from camcli.runs.files import path_inside
 from camcli.runs.manifest import MANIFEST, RUN, Row
 from camcli.runs.outputs import named_files
-from camcli.snapshots.compare import read_rows
+from camcli.snapshots.pairs import read_rows
 
 _STAGING = ".camcli-update-"
 
@@ -26,10 +27,11 @@ def accept(new: Path, baseline: Path) -> None:
     """
     if os.path.realpath(new) == os.path.realpath(baseline):
         raise CamcliError(f"'{new}' is the baseline itself: expected another folder")
-    rows = read_rows(new)
     old = _file_names(read_rows(baseline)) if (baseline / MANIFEST).exists() else set()
-    wanted = sorted(_file_names(rows)) + [name for name in (RUN, MANIFEST) if (new / name).exists()]
-    paths = {name: path_inside(baseline, name) for name in {*wanted, *old}}
+    wanted = sorted(_file_names(read_rows(new)))
+    wanted += [name for name in (RUN, MANIFEST) if (new / name).exists()]
+    for name in (*wanted, *old):
+        path_inside(baseline, name)
     try:
         baseline.mkdir(parents=True, exist_ok=True)
         for leftover in baseline.glob(f"{_STAGING}*"):  # from an update that was killed
@@ -37,17 +39,18 @@ def accept(new: Path, baseline: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=_STAGING, dir=baseline) as staging:
             for name in wanted:
                 Path(staging, name).parent.mkdir(parents=True, exist_ok=True)
+                check_regular(new / name)
                 shutil.copyfile(new / name, Path(staging, name))
             for name in wanted:
-                paths[name].parent.mkdir(parents=True, exist_ok=True)
-                Path(staging, name).replace(paths[name])
-        for name in old - set(wanted):
-            _remove(paths[name], baseline)
+                (baseline / name).parent.mkdir(parents=True, exist_ok=True)
+                Path(staging, name).replace(baseline / name)
+        for name in old.difference(wanted):
+            _remove(baseline / name, baseline)
     except OSError as error:
         raise OutputError(f"cannot update '{baseline}': {error.strerror or error}") from None
 
 
-def _file_names(rows: Sequence[Row]) -> set[str]:
+def _file_names(rows: Iterable[Row]) -> set[str]:
     return {name for row in rows for name in named_files(row).values()}
 
 

@@ -1,20 +1,19 @@
-"""Read output folders and compare two of them result by result."""
+"""Compare two output folders result by result."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from camcli.errors import CamcliError, one_line
-from camcli.runs.files import path_inside
-from camcli.runs.manifest import MANIFEST, Row, parse_row
-from camcli.runs.outputs import named_files
+from camcli.errors import CamcliError
+from camcli.runs.manifest import Row
+from camcli.runs.maps import read_map
 from camcli.snapshots.measures import Measures, RawMap, Tolerance, exceeded, measure
+from camcli.snapshots.pairs import Pair, pairs, read_index, result_key
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,8 @@ class Comparison:
     """One result in the new folder and in the baseline. It has `reasons` unless it is alike.
 
     `verdict` is `alike`, `differs`, `missing` (from the new folder) or `extra` (not in the
-    baseline). `new` and `baseline` are the paths of the maps.
+    baseline). `new` and `baseline` are the paths of the maps. `several` says whether other results
+    have the same image, method and target.
     """
 
     image: str
@@ -34,11 +34,7 @@ class Comparison:
     measures: Measures | None = None
     new: Path | None = None
     baseline: Path | None = None
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """The image, method and target."""
-        return self.image, self.method, self.target
+    several: bool = False
 
 
 def compare(new: Path, baseline: Path, tolerance: Tolerance) -> list[Comparison]:
@@ -47,84 +43,30 @@ def compare(new: Path, baseline: Path, tolerance: Tolerance) -> list[Comparison]
     Returns the baseline's results in their order, then those that only `new` has. Raises
     CamcliError if either is not an output folder, or if the baseline has no maps.
     """
-    new_rows, baseline_rows = read_rows(new), read_rows(baseline)
-    succeeded = [row for row in baseline_rows if row["status"] != "error"]
-    if succeeded and not any(row.get("map") for row in baseline_rows):
+    return [*comparisons(new, baseline, tolerance)]
+
+
+def comparisons(new: Path, baseline: Path, tolerance: Tolerance) -> Iterator[Comparison]:
+    """Read the manifests of two output folders, and then yield what `compare` returns."""
+    rows, expected = read_index(new), read_index(baseline)
+    if expected.has_results and not expected.has_maps:
         raise CamcliError(f"'{baseline}' has no maps to compare: make it with --save map")
-    repeated = _repeated(new_rows) | _repeated(baseline_rows)
-    found = {_pairing_key(row, repeated): row for row in new_rows}
-    expected = {_pairing_key(row, repeated): row for row in baseline_rows}
-    return [
-        _compare_rows(new, baseline, found.get(key), expected.get(key), tolerance)
-        for key in {**expected, **found}
-    ]
+    return (_compare_rows(new, baseline, pair, tolerance) for pair in pairs(rows, expected))
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """Return the manifest rows of an output folder.
-
-    Raises CamcliError if there are none, or if a row is invalid or names a file outside the folder.
-    """
-    file = folder / MANIFEST
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise CamcliError(
-            f"'{folder}' has no readable {MANIFEST} ({error.strerror}): expected a folder that "
-            f"camcli explain wrote"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise CamcliError(f"'{file}': not UTF-8 ({one_line(error)})") from None
-    rows = [_checked_row(file, at, line) for at, line in enumerate(lines, 1) if line.strip()]
-    if not rows:
-        raise CamcliError(f"'{file}' is empty: nothing to compare")
-    return rows
-
-
-def _checked_row(file: Path, number: int, line: str) -> Row:
-    try:
-        row = parse_row(line)
-    except ValueError as error:
-        raise CamcliError(f"'{file}' line {number}: {error}") from None
-    for name in named_files(row).values():
-        path_inside(file.parent, name)
-    return row
-
-
-def _result_key(row: Row) -> tuple[str, str, str]:
-    return row["image"], row["method"], row["target"]
-
-
-def _repeated(rows: Sequence[Row]) -> set[Hashable]:
-    counts = Counter(_result_key(row) for row in rows)
-    return {key for key, count in counts.items() if count > 1}
-
-
-def _pairing_key(row: Row, repeated: set[Hashable]) -> Hashable:
-    """Return the key by which rows are paired.
-
-    It includes the layer only if a run has several for one image, method and target. Otherwise
-    results at two different layers are compared.
-    """
-    key = _result_key(row)
-    return (*key, row.get("layer"), row.get("map")) if key in repeated else key
-
-
-def _compare_rows(
-    new: Path, baseline: Path, new_row: Row | None, baseline_row: Row | None, tolerance: Tolerance
-) -> Comparison:
-    row = baseline_row or new_row
+def _compare_rows(new: Path, baseline: Path, pair: Pair, tolerance: Tolerance) -> Comparison:
+    row = pair.baseline or pair.new
     assert row is not None
-    paths = _map_path(new, new_row), _map_path(baseline, baseline_row)
+    paths = _map_path(new, pair.new), _map_path(baseline, pair.baseline)
     measures: Measures | None = None
-    if new_row and baseline_row:
-        reasons, measures = _changes(new_row, baseline_row, paths, tolerance)
+    if pair.new and pair.baseline:
+        reasons, measures = _changes(pair.new, pair.baseline, paths, tolerance)
         verdict = "differs" if reasons else "alike"
     else:
-        verdict = "extra" if new_row else "missing"
+        verdict = "extra" if pair.new else "missing"
         reasons = [verdict]
     return Comparison(
-        *_result_key(row), row.get("layer"), verdict, tuple(reasons), measures, *paths
+        *result_key(row), row.get("layer"), verdict, tuple(reasons), measures, *paths, pair.several
     )
 
 
@@ -195,8 +137,6 @@ def _load_map(file: Path | None) -> RawMap:
     if file is None:
         raise CamcliError("no map saved: make both with --save map")
     try:
-        values = np.load(file, allow_pickle=False)
-        return np.asarray(values, np.float64)
-    except (OSError, ValueError, EOFError, MemoryError, TypeError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise CamcliError(f"map {file} not readable ({reason})") from None
+        return read_map(file).astype(np.float64)
+    except CamcliError as error:
+        raise CamcliError(f"map {file} not readable ({error})") from None

@@ -65,12 +65,15 @@ def measure(new: RawMap, baseline: RawMap, atol: float = 0) -> Measures:
     """Measure two finite maps of the same shape. A range within `atol` counts as flat."""
     difference = float(np.abs(new - baseline).max(initial=0))
     scale = float(np.abs(baseline).max(initial=0))
-    flat = [_is_flat(values, atol) for values in (new, baseline)]
+    if not difference:
+        flat = _is_flat(new, atol)
+        return Measures(0.0, 0.0, None if flat else 1.0, None if flat else 0.0)
+    flats = [_is_flat(values, atol) for values in (new, baseline)]
     return Measures(
         difference,
-        difference / scale if scale else (None if difference else 0.0),
-        None if all(flat) else 0.0 if any(flat) else _correlation(new, baseline),
-        None if any(flat) else _shift(new, baseline),
+        difference / scale if scale else None,
+        None if all(flats) else 0.0 if any(flats) else _correlation(new, baseline),
+        None if any(flats) else _shift(new, baseline),
     )
 
 

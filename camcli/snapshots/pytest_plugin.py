@@ -144,7 +144,7 @@ def _check(
     from camcli.snapshots import tables
     from camcli.snapshots.accept import accept
     from camcli.snapshots.compare import compare
-    from camcli.snapshots.pictures import write_pictures
+    from camcli.snapshots.pictures import write_picture
 
     rows = list(itertools.chain.from_iterable(pipeline.run(job)))
     failed = [row["error"] for row in rows if row["status"] == "error"]
@@ -165,7 +165,7 @@ def _check(
         return f"no snapshot in {name}: {_HINT}"
     chosen = request.config.getoption("cam_snapshot_diff")
     folder = Path(chosen).absolute() / place if chosen else scratch / "diff"
-    pictures = write_pictures(comparisons, new, folder).values()
-    lines = "".join(f"picture: {picture}\n" for picture in pictures)
+    pictures = (write_picture(one, new, folder) for one in comparisons)
+    lines = "".join(f"picture: {picture}\n" for picture in pictures if picture)
     table = tables.difference_table(comparisons)
     return f"differs from {name}\n{table}{lines}if this is right, {_HINT}"

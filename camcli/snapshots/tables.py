@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ _HEADER = ("image", "method", "target", "off by", "correlation", "shift", "what 
 _ALIGNMENT = "<<<>>><"
 
 
-def difference_table(comparisons: Sequence[Comparison]) -> str:
+def difference_table(comparisons: Iterable[Comparison]) -> str:
     """Return a header and a line for each comparison that is not alike; empty if all are alike."""
-    counts = Counter(one.key for one in comparisons)
-    lines = [_cells(one, counts[one.key] > 1) for one in comparisons if one.reasons]
+    lines = [_cells(one) for one in comparisons if one.reasons]
     if not lines:
         return ""
     widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
@@ -29,13 +28,12 @@ def difference_table(comparisons: Sequence[Comparison]) -> str:
     return "".join(f"{template.format(*cells).rstrip()}\n" for cells in (_HEADER, *lines))
 
 
-def summary(comparisons: Sequence[Comparison]) -> str:
+def summary(verdicts: Counter[str]) -> str:
     """Return the number of comparisons with each verdict, in one line."""
-    counts = Counter(one.verdict for one in comparisons)
     words = {"alike": "alike", "differs": "changed", "missing": "missing", "extra": "extra"}
-    parts = [f"{counts[v]} {words[v]}" for v in VERDICTS if counts[v] or v == "alike"]
-    noun = "result" if len(comparisons) == 1 else "results"
-    return f"{len(comparisons)} {noun}: {', '.join(parts)}"
+    parts = [f"{verdicts[v]} {words[v]}" for v in VERDICTS if verdicts[v] or v == "alike"]
+    noun = "result" if verdicts.total() == 1 else "results"
+    return f"{verdicts.total()} {noun}: {', '.join(parts)}"
 
 
 def json_row(one: Comparison, picture: Path | None = None) -> dict[str, Any]:
@@ -51,21 +49,31 @@ def json_row(one: Comparison, picture: Path | None = None) -> dict[str, Any]:
     }
 
 
-def junit_report(comparisons: Sequence[Comparison], pictures: Mapping[Comparison, Path]) -> bytes:
-    """Return a JUnit report: a test case for each comparison, which fails unless it is alike."""
-    tests, failures = str(len(comparisons)), str(sum(bool(one.reasons) for one in comparisons))
-    suite = Element("testsuite", name="camcli", tests=tests, failures=failures)
-    for one in comparisons:
+class JUnitReport:
+    """A JUnit report: a test case for each comparison, which fails unless it is alike."""
+
+    def __init__(self) -> None:
+        self._cases, self._tests, self._failures = bytearray(), 0, 0
+
+    def add(self, one: Comparison, picture: Path | None = None) -> None:
+        """Add a comparison, and the path of its picture."""
         name = _escape_xml(f"{one.image} [{one.method}, {one.target}]")
-        case = SubElement(suite, "testcase", classname="camcli.check", name=name)
+        case = Element("testcase", classname="camcli.check", name=name)
         if one.reasons:
             failure = SubElement(case, "failure", message=_escape_xml(", ".join(one.reasons)))
             failure.text = _escape_xml(difference_table([one]))
-            if one in pictures:
-                failure.text += _escape_xml(f"picture: {pictures[one]}\n")
-    root = Element("testsuites", tests=tests, failures=failures)
-    root.append(suite)
-    return bytes(tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+            if picture:
+                failure.text += _escape_xml(f"picture: {picture}\n")
+        self._cases += tostring(case, encoding="utf-8")
+        self._tests += 1
+        self._failures += bool(one.reasons)
+
+    def contents(self) -> bytes:
+        """Return the report as a file of XML."""
+        counts = f'tests="{self._tests}" failures="{self._failures}"'
+        start = f'<testsuites {counts}><testsuite name="camcli" {counts}>'
+        head = f"<?xml version='1.0' encoding='utf-8'?>\n{start}".encode()
+        return b"".join((head, self._cases, b"</testsuite></testsuites>\n"))
 
 
 def printable(name: str) -> str:
@@ -73,9 +81,9 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def _cells(one: Comparison, with_layer: bool) -> tuple[str, ...]:
+def _cells(one: Comparison) -> tuple[str, ...]:
     """Return a line of the table. The layer is shown if several results differ only by it."""
-    method = f"{one.method} {one.layer}" if with_layer else one.method
+    method = f"{one.method} {one.layer}" if one.several else one.method
     names = map(printable, (one.image, method, one.target))
     return (*names, *_numbers(one.measures), printable(", ".join(one.reasons)))
 

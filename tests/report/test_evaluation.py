@@ -45,9 +45,9 @@ def test_an_evaluation_of_other_weights_has_no_values(run: Run, folder: Path) ->
 @pytest.mark.parametrize(
     ("name", "text", "error"),
     [
-        ("metrics.json", "{", "expected metrics.json and scores.csv of camcli evaluate"),
-        ("metrics.json", '{"metrics": {}}', "of camcli evaluate (KeyError: 'methods')"),
-        ("scores.csv", "image,method\nplain.jpg,gradcam\n", "(KeyError: 'class_index')"),
+        ("metrics.json", "{", "metrics.json' is not one of camcli evaluate: not JSON"),
+        ("metrics.json", '{"metrics": {}}', "of camcli evaluate: no model, expected text"),
+        ("scores.csv", "image,method\nplain.jpg,gradcam\n", "evaluate: no column class_index"),
     ],
 )
 def test_damaged_files(

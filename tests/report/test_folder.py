@@ -65,6 +65,13 @@ def test_an_unfinished_run(run: Run, folder: Path) -> None:
         {"image": "."},
         {"image": 3},
         {"method": None},
+        {"probability": float("inf")},
+        {"score": 10**400},
+        {"boxes": [[1], 2]},
+        {"class_index": "3"},
+        {"map": {"a": 1}},
+        {"unsure": "yes"},
+        {"cells": [1, 2, 3]},
     ],
 )
 def test_invalid_rows_are_counted(invalid: dict[str, Any], folder: Path) -> None:
@@ -74,13 +81,9 @@ def test_invalid_rows_are_counted(invalid: dict[str, Any], folder: Path) -> None
     assert found.unread == 1
 
 
-def test_invalid_values_are_left_out(run: Run, folder: Path) -> None:
-    invalid = {
-        **{"probability": float("inf"), "score": 10**400, "crop": [5, 5, 1, 1]},
-        **{"boxes": [[1], 2], "class_index": "3", "class_name": 7, "map_shape": "big"},
-        **{"map": "x" * 300, "layer": 1, "unsure": "yes", "cells": [1, 2, 3]},
-    }
-    write_manifest(folder, [ROW | invalid])
+def test_values_that_say_nothing_are_left_out(run: Run, folder: Path) -> None:
+    unknown = {"crop": [5, 5, 1, 1], "layer": "", "box": None, "map": "x" * 300}
+    write_manifest(folder, [ROW | unknown])
     assert run("report", folder).exit_code == 0
     assert read_page(folder).results("a.jpg") == [
         {"method": "m", "target": "t", "status": "ok", "signed": False}
@@ -88,9 +91,7 @@ def test_invalid_values_are_left_out(run: Run, folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "cells", [None, 3, [1, 2, 3], [1, 2, 0, 4], [1, 2, "3", 4], [1, 2, 3, None]]
-)
+@pytest.mark.parametrize("cells", [None, [1, 2, 0, 4]])
 def test_cells_without_places_are_equal_parts(cells: object, folder: Path) -> None:
     write_manifest(folder, [ROW | {"crop": [0, 0, 4, 2], "cells": cells}])
     (result,) = read_output_folder(folder).results

@@ -25,7 +25,7 @@ def row_with_map(name: str) -> str:
         ("", "is empty: nothing to compare"),
         ("{", "line 1: not JSON"),
         ("[1]", "line 1: expected a row with image, method"),
-        ('{"image": 1, "method": "", "target": "", "status": ""}', "line 1: expected a row"),
+        ('{"image": 1, "method": "", "target": "", "status": ""}', "line 1: image is 1, expected"),
         (row_with_map("../x.npy"), "outside of its folder"),
         (row_with_map("/etc/passwd"), "outside of its folder"),
         (row_with_map("a/../../x.npy"), "outside of its folder"),

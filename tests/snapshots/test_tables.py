@@ -20,4 +20,6 @@ def test_any_file_name_can_be_shown(tmp_path: Path) -> None:
     assert len(table.splitlines()) == 2, "expected the header and one line"
     assert "\x1b" not in table
     table.encode()
-    ElementTree.fromstring(tables.junit_report(found, {}))  # noqa: S314 - our own
+    report = tables.JUnitReport()
+    report.add(*found)
+    ElementTree.fromstring(report.contents())  # noqa: S314 - our own

@@ -1,0 +1,55 @@
+"""Read raw maps: `.npy` files of floats, (h,w), or (3,H,W) and (P,h,w) for several planes."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camcli.errors import CamcliError
+from camcli.images.regular import open_regular
+
+FloatMap: TypeAlias = NDArray[np.floating[Any]]
+MAP_BYTES = 1 << 30
+"""The largest map that is read."""
+_START = 10
+"""The bytes before a header: a mark, the version, and the header's length."""
+_HEADER = re.compile(
+    rb"\{'descr': '([<>]f[248])', 'fortran_order': (True|False), "
+    rb"'shape': \((\d{1,12}(?:, \d{1,12}){1,2})\), \} *\n"
+)
+"""The header that numpy writes for floats in two or three dimensions. No other is evaluated: numpy
+parses a header as Python, which raises many kinds of errors for a damaged one."""
+
+
+def read_map(file: Path) -> FloatMap:
+    """Return the map in a file. Raises CamcliError, before anything large is read."""
+    try:
+        with open_regular(file) as stream:
+            start = stream.read(_START)
+            length = int.from_bytes(start[8:], "little")
+            dtype, fortran, shape = _layout(start[:8], stream.read(length))
+            count = math.prod(shape)
+            size = os.fstat(stream.fileno()).st_size - _START - length
+            if count * dtype.itemsize > min(size, MAP_BYTES):
+                raise CamcliError(f"shape {shape} in a file with {size} bytes of values")
+            data = stream.read(count * dtype.itemsize)
+    except OSError as error:
+        raise CamcliError(str(error.strerror)) from None
+    return np.frombuffer(data, dtype, count).reshape(shape, order="F" if fortran else "C")
+
+
+@lru_cache(maxsize=64)
+def _layout(start: bytes, header: bytes) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
+    """Return the type, the order and the shape in a header. Raises CamcliError."""
+    found = _HEADER.fullmatch(header)
+    if start != b"\x93NUMPY\x01\x00" or found is None:
+        raise CamcliError("expected a .npy file of floats in two or three dimensions")
+    shape = tuple(map(int, found[3].split(b", ")))
+    return np.dtype(found[1].decode()), found[2] == b"True", shape

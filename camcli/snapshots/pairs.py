@@ -1,0 +1,179 @@
+"""Read output folders of any length, and pair the rows of two of them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camcli.errors import CamcliError
+from camcli.images.regular import open_regular
+from camcli.runs.files import path_inside
+from camcli.runs.manifest import MANIFEST, Row, numbered_rows, parse_row
+from camcli.runs.outputs import named_files
+from camcli.runs.records import LINE_BYTES
+
+Digests: TypeAlias = NDArray[np.bytes_]
+"""A digest for each row of a manifest (N,)."""
+Places: TypeAlias = NDArray[np.int64]
+"""The places of rows in a manifest (N,), in bytes."""
+_DIGEST = 16
+
+
+@dataclass(frozen=True)
+class Index:
+    """An output folder whose rows are not kept: their places and their digests.
+
+    `results` are digests of image, method and target, `exact` also of layer and map. `has_maps` and
+    `has_results` say whether any row names a map, and whether any has not failed.
+    """
+
+    folder: Path
+    places: Places
+    results: Digests
+    exact: Digests
+    has_maps: bool
+    has_results: bool
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The rows of one result: that of the new folder and that of the baseline, if they exist.
+
+    `several` says whether other rows have the same image, method and target.
+    """
+
+    new: Row | None
+    baseline: Row | None
+    several: bool
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """Yield the manifest rows of an output folder.
+
+    Raises CamcliError if there are none, or if a row is invalid or names a file outside the folder.
+    """
+    return (row for _, row in _placed_rows(folder))
+
+
+def read_index(folder: Path) -> Index:
+    """Return the index of an output folder. Raises CamcliError as `read_rows` does."""
+    places, results, exact = array("q"), bytearray(), bytearray()
+    has_maps = has_results = False
+    for place, row in _placed_rows(folder):
+        places.append(place)
+        results += digest(result_key(row))
+        exact += digest((*result_key(row), row.get("layer"), row.get("map")))
+        has_maps = has_maps or bool(row.get("map"))
+        has_results = has_results or row["status"] != "error"
+    return Index(
+        folder,
+        places=np.frombuffer(places, np.int64),
+        results=np.frombuffer(results, f"S{_DIGEST}"),
+        exact=np.frombuffer(exact, f"S{_DIGEST}"),
+        has_maps=has_maps,
+        has_results=has_results,
+    )
+
+
+def result_key(row: Row) -> tuple[str, str, str]:
+    """Return the image, method and target of a row."""
+    return row["image"], row["method"], row["target"]
+
+
+def digest(key: tuple[str | None, ...]) -> bytes:
+    """Return a short stand-in for the identity of a row, for a million of them."""
+    return hashlib.blake2b(ascii(key).encode(), digest_size=_DIGEST).digest()
+
+
+def pairs(new: Index, baseline: Index) -> Iterator[Pair]:
+    """Yield the baseline's results in their order, then those that only `new` has.
+
+    The layer decides only if a run has several for one image, method and target. Otherwise results
+    at two different layers are a pair. Of several rows of one result, the last one counts.
+    """
+    repeated = np.concatenate([_repeated(new.results), _repeated(baseline.results)])
+    ours, theirs = (_Keys.of(index, repeated) for index in (new, baseline))
+    with _opened(new) as new_row, _opened(baseline) as baseline_row:
+        for last, other in zip(theirs.last, ours.find(theirs.unique), strict=True):
+            row = None if other < 0 else new_row(other)
+            yield Pair(row, baseline_row(last), bool(theirs.several[last]))
+        extra = theirs.find(ours.unique) < 0
+        for last in ours.last[extra]:
+            yield Pair(new_row(last), None, bool(ours.several[last]))
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The different keys of an index in the order in which they appear, and the last row of each.
+
+    `several` says for each row whether its key has the layer.
+    """
+
+    unique: Digests
+    last: NDArray[np.intp]
+    several: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, index: Index, repeated: Digests) -> _Keys:
+        """Return the keys of an index; `repeated` are digests of results with several rows."""
+        several = np.isin(index.results, repeated)
+        keys = np.where(several, index.exact, index.results)
+        unique, first = np.unique(keys, return_index=True)
+        last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
+        order = np.argsort(first)
+        return cls(unique[order], last[order], several)
+
+    def find(self, keys: Digests) -> NDArray[np.intp]:
+        """Return the last row of each of some keys, -1 where there is none."""
+        order = np.argsort(self.unique)
+        ordered = self.unique[order]
+        at = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+        return np.where(ordered[at] == keys, self.last[order][at], -1)
+
+
+def _placed_rows(folder: Path) -> Iterator[tuple[int, Row]]:
+    file, count, checked = folder / MANIFEST, 0, set[str]()
+    try:
+        for count, (place, row) in enumerate(numbered_rows(file), 1):  # noqa: B007 - used below
+            for name in named_files(row).values():
+                if (parent := os.path.dirname(name)) not in checked or name.endswith(".."):
+                    path_inside(folder, name)
+                    checked.add(parent)
+            yield place, row
+    except OSError as error:
+        raise CamcliError(
+            f"'{folder}' has no readable {MANIFEST} ({error.strerror}): expected a folder that "
+            f"camcli explain wrote"
+        ) from None
+    if not count:
+        raise CamcliError(f"'{file}' is empty: nothing to compare")
+
+
+@contextlib.contextmanager
+def _opened(index: Index) -> Iterator[Callable[[int], Row]]:
+    """Open a manifest, and return a function from the number of a row to the row."""
+    file = index.folder / MANIFEST
+    with open_regular(file) as stream:
+
+        def row(number: int) -> Row:
+            stream.seek(index.places[number])
+            try:
+                return parse_row(stream.readline(LINE_BYTES + 1))
+            except ValueError as error:
+                raise CamcliError(f"'{file}' changed while it was read ({error})") from None
+
+        yield row
+
+
+def _repeated(digests: Digests) -> Digests:
+    unique, counts = np.unique(digests, return_counts=True)
+    return unique[counts > 1]
