@@ -20,6 +20,8 @@ FITS = ("preset", "squash", "full")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """The filters of Pillow, which smooth when they reduce an image."""
 
+_LONGEST_SIDE = 8192
+"""The longest side of an input in pixels. A square of it takes 0.8 GB."""
 _MOST_ELONGATED = 20
 """How many times longer than its shorter side an input of a whole image may be. Inputs of longer
 images would take gigabytes."""
@@ -60,8 +62,10 @@ class Preset:
             known = ", ".join(INTERPOLATIONS)
             raise ValueError(f"interpolation '{self.interpolation}': expected one of {known}")
         resize, crop = (_pair(sides) for sides in (self.resize, self.crop))
-        if min(*(resize or (1,)), *(crop or (1,))) < 1:
-            raise ValueError(f"resize {self.resize} and crop {self.crop}: expected at least 1")
+        if not all(1 <= side <= _LONGEST_SIDE for side in (*(resize or ()), *(crop or ()))):
+            raise ValueError(
+                f"resize {self.resize} and crop {self.crop}: expected 1 to {_LONGEST_SIDE} pixels"
+            )
         if resize and crop and (crop[0] > resize[0] or crop[1] > resize[1]):
             given, room = sides_text(self.crop), sides_text(self.resize)
             raise ValueError(

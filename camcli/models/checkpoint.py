@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from camcli.errors import CamcliWarning, ModelError, ignored_warnings, one_line
+from camcli.images.regular import check_regular
 from camcli.models.unpickle import Placeholder, read_with_placeholders
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
@@ -35,6 +36,7 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], Any]:
     ModelError.
     """
     try:
+        check_regular(file)
         if file.suffix == ".safetensors":
             tensors: dict[str, Tensor] = safetensors.torch.load_file(file)
             return tensors, None
@@ -42,8 +44,15 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], Any]:
     except ModelError:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged pickle can raise any error
-        raise ModelError(f"weights '{file}': not readable ({one_line(error)})") from None
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise ModelError(f"weights '{file}': not readable ({reason})") from None
     if (state := _find_state(content, file)) is not None:
+        for key, value in state.items():
+            if not _is_dense(value):
+                raise ModelError(
+                    f"weights '{file}': {key} has no value for each place in the file: expected "
+                    f"dense tensors that are not sparse, quantized, expanded or on the meta device"
+                )
         classes = (content[key] for key in CLASSES if state is not content and key in content)
         return {key: value.detach() for key, value in state.items()}, next(classes, None)
     if module := _whole_object(content):
@@ -55,11 +64,29 @@ def _read_content(file: Path) -> Any:
     mapped = zipfile.is_zipfile(file)  # files from before torch 1.6 cannot be mapped
     if mapped and "constants.pkl" in torch._C.PyTorchFileReader(str(file)).get_all_records():
         raise ModelError(f"weights '{file}': is a TorchScript program, not tensors: {_WAY_OUT}")
+    if mapped and not _is_plain(file):
+        raise ModelError(f"weights '{file}': has compressed or encrypted parts: {_WAY_OUT}")
     with ignored_warnings():  # about old pickle protocols; errors still raise
         try:
             return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError:
             return read_with_placeholders(file, mapped=mapped)
+
+
+def _is_plain(file: Path) -> bool:
+    """Return whether an archive holds its parts as they are, as torch.save writes them."""
+    with zipfile.ZipFile(file) as archive:
+        return not any(
+            part.compress_type != zipfile.ZIP_STORED or part.flag_bits & 1
+            for part in archive.infolist()
+        )
+
+
+def _is_dense(value: Tensor) -> bool:
+    """Return whether the memory of a tensor holds a number for each of its places."""
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        return False
+    return not value.is_nested and value.nbytes <= value.untyped_storage().nbytes()
 
 
 def is_state(content: object) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-from camcli.errors import ModelError, one_line
+from camcli.errors import ModelError
 from camcli.images.preprocess import Preset
+from camcli.images.regular import read_regular
 from camcli.models.options import ModelOptions
-from camcli.models.preprocessing import PRESET_FIELDS, preset_of
+from camcli.models.preprocessing import PRESET_FIELDS, PRESET_RECORD, preset_of
+from camcli.schema import RECORD_BYTES, WORD, Record
 
 CARD, WEIGHTS, LABELS = "model.json", "weights.safetensors", "labels.txt"
 """The files of a trained folder. The card holds architecture, preprocessing and accuracy."""
+CARD_RECORD = Record(
+    "a card with architecture and preprocessing",
+    required={"architecture": WORD, "preprocessing": PRESET_RECORD},
+)
 
 
 def read_card(folder: Path) -> tuple[str, Preset]:
@@ -20,13 +25,14 @@ def read_card(folder: Path) -> tuple[str, Preset]:
     if not (folder / CARD).is_file():
         raise ModelError(f"model '{folder}': no {CARD} in it; expected a folder of `camcli train`")
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card = CARD_RECORD.parse(read_regular(folder / CARD, RECORD_BYTES))
         values = card["preprocessing"]
         preset = preset_of({name: values[name] for name in PRESET_FIELDS if name in values})
-        return str(card["architecture"]), preset
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise ModelError(f"model '{folder}': {CARD} is not readable ({reason})") from None
+    except OSError as error:
+        raise ModelError(f"model '{folder}': {CARD}: {error.strerror}") from None
+    except ValueError as error:
+        raise ModelError(f"model '{folder}': {CARD} is not readable ({error})") from None
+    return card["architecture"], preset
 
 
 def with_files(options: ModelOptions, folder: Path) -> ModelOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from camcli.errors import ModelError, one_line
 from camcli.images.regular import read_regular
 from camcli.models import torchvision
 from camcli.models.options import Labels
+from camcli.schema import RECORD_BYTES, TEXT, parse_json
 
-MAX_BYTES = 2**28
-"""The largest file of class names that is read."""
+_DIGITS = 10
+"""The digits of an index that no list of names has."""
 IMAGENET = "imagenet"
 """The labels that stand for the names of ImageNet's 1000 classes."""
 
@@ -53,13 +53,14 @@ def _read_names(labels: Labels, shown: str) -> tuple[str, ...]:
         return imagenet_names()
     file = Path(labels)
     try:
-        text = read_regular(file, MAX_BYTES).decode("utf-8-sig")
+        data = read_regular(file, RECORD_BYTES)
         if file.suffix != ".json":
-            return tuple(line.strip() for line in text.splitlines() if line.strip())
-        content = json.loads(text)
+            lines = data.decode("utf-8-sig").splitlines()
+            return tuple(line.strip() for line in lines if line.strip())
+        content = parse_json(data)
     except OSError as error:
         raise ModelError(f"{shown}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelError(f"{shown}: not readable ({one_line(error)})") from None
     return _names_in(content, shown)
 
@@ -67,7 +68,7 @@ def _read_names(labels: Labels, shown: str) -> tuple[str, ...]:
 def _names_in(content: Sequence[str] | Mapping[Any, Any], shown: str) -> tuple[str, ...]:
     if isinstance(content, Mapping):
         return _names_of_mapping(content, shown)
-    if isinstance(content, list | tuple) and all(isinstance(name, str) for name in content):
+    if isinstance(content, list | tuple) and all(map(TEXT.accepts, content)):
         return tuple(content)
     raise ModelError(
         f"{shown}: expected a list of names, or a mapping between names and indices (in a file: "
@@ -78,10 +79,10 @@ def _names_in(content: Sequence[str] | Mapping[Any, Any], shown: str) -> tuple[s
 def _names_of_mapping(content: Mapping[Any, Any], shown: str) -> tuple[str, ...]:
     pairs = content.items()
     if not all(isinstance(value, str) for value in content.values()):
-        pairs = {(value, key) for key, value in pairs}  # type: ignore[assignment] # class_to_idx
+        pairs = [(value, key) for key, value in pairs]  # type: ignore[assignment] # class_to_idx
     names = {_index(index, shown): name for index, name in pairs}
     every = range(len(content))
-    if names.keys() != set(every) or not all(isinstance(name, str) for name in names.values()):
+    if names.keys() != set(every) or not all(map(TEXT.accepts, names.values())):
         raise ModelError(
             f"{shown}: expected a name for each index from 0 to {len(content) - 1}, each once"
         )
@@ -92,6 +93,6 @@ def _index(value: Any, shown: str) -> int:
     """Return a class index, which is text where JSON has it as a key. Raises ModelError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) < _DIGITS:
         return int(value)
-    raise ModelError(f"{shown}: expected a mapping between names and indices, got {value!r}")
+    raise ModelError(f"{shown}: expected a mapping between names and indices, got {value!r:.60}")

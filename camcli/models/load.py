@@ -124,6 +124,8 @@ def _loaded(options: ModelOptions, preprocessing: PreprocessOptions) -> Model:
         raise ModelError(unknown("precision", options.precision, PRECISIONS))
     device = pick_device(options.device)
     model = _with_activation(_load_from_source(options), options)
+    if model.num_classes == 0:
+        raise ModelError(f"model '{model.name}' has no classes: expected at least one")
     model = with_preprocessing(model, preprocessing)
     module = model.module.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     if options.precision != "fp32":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, replace
@@ -11,16 +10,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from camcli.errors import ModelError, one_line, unknown
-from camcli.images.preprocess import Preset, Sides, sides_text
+from camcli.images.preprocess import INTERPOLATIONS, Preset, sides_text
 from camcli.images.regular import read_regular
 from camcli.models.options import PreprocessOptions
+from camcli.schema import INTEGER, NUMBER, RECORD_BYTES, Record, choice, either, list_of, parse_json
 
 if TYPE_CHECKING:
     from camcli.models.model import Model
 
-MAX_BYTES = 2**24
-"""The largest file of preprocessing that is read."""
-PRESET_FIELDS = ("resize", "crop", "mean", "std", "interpolation")
+_SIDES = either(INTEGER, list_of(INTEGER, 2, 2))
+_CHANNELS = list_of(NUMBER, 1, 1024)
+PRESET_RECORD = Record(
+    "an object with resize, crop, mean, std or interpolation",
+    optional={
+        **{"resize": _SIDES, "crop": _SIDES, "mean": _CHANNELS, "std": _CHANNELS},
+        "interpolation": choice(INTERPOLATIONS),
+    },
+)
+"""A preset in a file. A side that is null keeps the size."""
+PRESET_FIELDS = tuple(PRESET_RECORD.optional)
 """The fields of a preset in a file."""
 
 
@@ -43,26 +51,31 @@ def with_preprocessing(model: Model, options: PreprocessOptions) -> Model:
 def read_preset(file: Path) -> Preset:
     """Read a preset from a JSON file with some of its fields. Raises ModelError."""
     try:
-        return preset_of(json.loads(read_regular(file, MAX_BYTES)))
+        return preset_of(parse_json(read_regular(file, RECORD_BYTES)))
     except OSError as error:
         raise ModelError(f"preprocessing '{file}': {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise ModelError(f"preprocessing '{file}': {one_line(error)}") from None
 
 
 def preset_of(values: Any) -> Preset:
     """Return the preset that a mapping describes, by PRESET_FIELDS or in another format of FORMATS.
 
-    Raises ValueError, TypeError and ModelError.
+    Raises ValueError and ModelError; and TypeError, KeyError, AttributeError and ArithmeticError
+    for a damaged file in another format.
     """
-    if not isinstance(values, Mapping):
-        raise TypeError(f"expected an object with {', '.join(PRESET_FIELDS)}")
-    for field, convert in FORMATS.items():
+    for field, convert in FORMATS.items() if isinstance(values, Mapping) else ():
         if field in values:
             return convert(values)
+    if problem := PRESET_RECORD.problem(values, ""):
+        raise ValueError(problem)
     for name in values.keys() - {*PRESET_FIELDS}:
         raise ValueError(unknown("field", str(name), PRESET_FIELDS))
-    known = {name: _field(name, value) for name, value in values.items()}
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+        if value is not None or name in ("resize", "crop")
+    }
     if isinstance(known.get("resize"), tuple):
         known.setdefault("crop", None)
     return Preset(**known)
@@ -135,19 +148,3 @@ def _changed(preset: Preset, options: PreprocessOptions) -> Preset:
         if values:
             changes[name] = values * channels if len(values) == 1 else values
     return replace(preset, **changes)
-
-
-def _field(name: str, value: Any) -> Any:
-    """Return a field's value in the type of Preset. Raises ValueError and TypeError."""
-    if name == "interpolation":
-        return str(value)
-    if name in ("mean", "std"):
-        return tuple(map(float, value))
-    return _sides(name, value)
-
-
-def _sides(name: str, value: Any) -> Sides | None:
-    given = value if isinstance(value, list) else [value]
-    if value is None or (len(given) in (1, 2) and all(type(side) is int for side in given)):
-        return tuple(value) if isinstance(value, list) and len(value) == 2 else given[0]
-    raise ValueError(f"{name} {json.dumps(value)}: expected pixels, [height, width] or null")

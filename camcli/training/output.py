@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import pickle
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,20 @@ import torch
 
 from camcli import __version__
 from camcli.errors import TrainingError, one_line
+from camcli.images.regular import check_regular
 from camcli.models.folder import CARD, LABELS, WEIGHTS
 from camcli.models.torchvision import version as torchvision_version
 from camcli.runs.files import to_json, write
+from camcli.schema import NUMBER, WHOLE, Kind, Record, list_of, parse_json
 from camcli.training.data import Dataset
 from camcli.training.state import TrainingState
 from camcli.training.temporary_norm import fold_temporary_layers
 
 CHECKPOINT, EPOCH_METRICS = "checkpoint.pt", "metrics.jsonl"
+_EPOCH = Record(
+    "an epoch",
+    required={"epoch": WHOLE, "size": WHOLE, "val": Kind("anything"), "val_accuracy": NUMBER},
+)
 
 
 def write_model(state: TrainingState, output: Path) -> None:
@@ -73,23 +79,35 @@ def load_checkpoint(state: TrainingState, output: Path) -> None:
     file = output / CHECKPOINT
     if not file.is_file():
         return
-    try:
+    with _read_errors(file):
+        check_regular(file)
         content = torch.load(file, map_location=state.device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"checkpoint '{file}': not readable ({one_line(error)})") from None
+        theirs = Record("a configuration").parse(content["configuration"])
+        records = parse_json(content["rows"])
+        if problem := list_of(_EPOCH).problem(records, "rows"):
+            raise ValueError(problem)
     ours = json.loads(json.dumps(_configuration(state)))
-    theirs = json.loads(content["configuration"])
     for name in ours.keys() | theirs.keys():
         if ours.get(name) != theirs.get(name):
             raise TrainingError(
                 f"'{output}' holds another run ({name} {theirs.get(name)}, now "
                 f"{ours.get(name)}): give another --output, or delete its {CHECKPOINT}"
             )
-    state.module.load_state_dict(content["module"])
-    state.average.load_state_dict(content["average"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    state.records = json.loads(content["rows"])
-    state.epoch, state.step = len(state.records), content["step"]
+    with _read_errors(file):
+        state.module.load_state_dict(content["module"])
+        state.average.load_state_dict(content["average"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.records, state.epoch, state.step = records, len(records), int(content["step"])
+
+
+@contextlib.contextmanager
+def _read_errors(file: Path) -> Iterator[None]:
+    """Turn an error inside into a TrainingError with the checkpoint's name."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a damaged pickle can raise any error
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise TrainingError(f"checkpoint '{file}': not readable ({reason})") from None
 
 
 def _card(state: TrainingState) -> dict[str, Any]:

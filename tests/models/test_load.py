@@ -92,7 +92,7 @@ def test_tokens_whose_places_are_not_known_have_no_automatic_layer() -> None:
         ("labels.json", '{"a": 0.5}', "a mapping between names and indices, got 0.5"),
         ("labels.json", '{"a": true}', "a mapping between names and indices, got True"),
         ("labels.json", "[1, 2]", "expected a list of names, or a mapping"),
-        ("labels.json", "[", r"not readable \(Expecting value"),
+        ("labels.json", "[", r"not readable \(not JSON \(Expecting value"),
         ("labels.json", "[" * 100_000, "not readable"),
         ("missing.txt", None, "No such file or directory"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,9 +28,11 @@ from camcli.models.hub import (
 from camcli.models.load import pick_device
 from camcli.models.model import Model
 from camcli.models.weights import sha256
+from camcli.schema import RECORD_BYTES, TEXT, Record, list_of
 
-MAX_BYTES = 2**24
-"""The largest CONFIG that is read."""
+_CONFIG_RECORD = Record(
+    "a configuration", optional={"architectures": list_of(TEXT), "model_type": TEXT}
+)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """File names of weights, in order of preference. Of the second, tensors only are read."""
 
@@ -135,13 +136,13 @@ def _check_folder(folder: Path, name: str, wanted: Skill) -> Path:
     """Return the weights' file of a folder with the wanted architecture. Raises ModelError."""
     expected = f"expected a folder of transformers' {wanted.architecture}"
     try:
-        card = json.loads(read_regular(folder / CONFIG, MAX_BYTES))
+        card = _CONFIG_RECORD.parse(read_regular(folder / CONFIG, RECORD_BYTES))
         found = card.get("architectures") or [card.get("model_type")]
     except OSError:
         raise ModelError(f"model '{name}': no {CONFIG} in it; {expected}") from None
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise ModelError(
-            f"model '{name}': {CONFIG} is not readable ({one_line(error)}); {expected}"
+            f"model '{name}': {CONFIG} is not readable ({error}); {expected}"
         ) from None
     if wanted.architecture not in found:
         raise ModelError(f"model '{name}': a {found[0]} {wanted.lacking}; {expected}")
