@@ -20,7 +20,14 @@ from camcli.models.model import Model
 from camcli.models.options import ModelOptions, with_arguments
 from camcli.models.preprocessing import preset_of_timm
 from camcli.models.skip_init import SkipInit
-from camcli.models.weights import GivenWeights, fit, given_weights, random_weights, sha256
+from camcli.models.weights import (
+    GivenWeights,
+    class_count,
+    fit,
+    given_weights,
+    random_weights,
+    sha256,
+)
 
 PREFIX = "timm:"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -65,7 +72,7 @@ def _with_weights(given: GivenWeights, options: ModelOptions) -> nn.Module:
     state = match_keys(given.state, module.state_dict(), options.weights)
     head = state.get(f"{_classifier(module)}.weight")
     if head is not None and len(head) != module.num_classes:
-        module = _build(options.name, {"num_classes": len(head), **options.arguments})
+        module = _build(options.name, {"num_classes": class_count(head), **options.arguments})
     fit(module, state, options.weights, options.name)
     return module
 

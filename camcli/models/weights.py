@@ -143,12 +143,21 @@ def implied_arguments(
     head, tokens = state.get(f"{path}.weight"), state.get((spec and spec.positions) or "")
     found = {}
     if head is not None and head.ndim and len(head) != len(rows):
-        found["num_classes"] = len(head)
+        found["num_classes"] = class_count(head)
     if tokens is not None and tokens.ndim == 3:
         size = math.isqrt(tokens.shape[1] - 1) * int(module.patch_size)  # type: ignore[arg-type]
         if size != module.image_size:
             found["image_size"] = size
     return found
+
+
+def class_count(head: Tensor) -> int:
+    """Return the rows of the weights of a classifier. Raises ModelError if there are none."""
+    if not len(head):
+        raise ModelError(
+            f"weights: the classifier is {_shape(head)}, expected a row for each class"
+        )
+    return len(head)
 
 
 def _mismatches(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
