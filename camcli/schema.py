@@ -32,9 +32,10 @@ class Kind:
     expected: str
     test: Callable[[Any], bool] = lambda _: True
 
-    def accepts(self, value: Any) -> bool:
-        """Return whether a value is of this kind."""
-        return self.problem(value, "") is None
+    @property
+    def accepts(self) -> Callable[[Any], bool]:
+        """A function that tells whether a value is of this kind."""
+        return self.test if type(self) is Kind else lambda value: self.problem(value, "") is None
 
     def problem(self, value: Any, where: str) -> str | None:
         """Return what is wrong with the value of the field `where`; None if nothing is."""
@@ -80,7 +81,9 @@ class Record(Kind):
                 return found
         for name, kind in self.optional.items():
             one = value.get(name)
-            if one is not None and (found := kind.problem(one, prefix + name)):
+            if one is None or (type(kind) is Kind and kind.test(one)):  # in most rows: be quick
+                continue
+            if found := kind.problem(one, prefix + name):
                 return found
         return None
 
@@ -107,10 +110,11 @@ def whole(least: int = 0, most: int = _EXACT) -> Kind:
 
 def list_of(kind: Kind, least: int = 0, most: int | None = None) -> Kind:
     """Return the kind of lists of `least` to `most` values of a kind."""
+    accepts = kind.accepts
 
     def test(value: Any) -> bool:
         fits = isinstance(value, list) and least <= len(value) <= (most or len(value))
-        return fits and all(map(kind.accepts, value))
+        return fits and all(map(accepts, value))
 
     counts = {None: "", least: f" of {least}"}.get(most, f" of {least} to {most}")
     return Kind(f"a list{counts}, each {kind.expected}", test)

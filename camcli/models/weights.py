@@ -154,9 +154,7 @@ def implied_arguments(
 def class_count(head: Tensor) -> int:
     """Return the rows of the weights of a classifier. Raises ModelError if there are none."""
     if not len(head):
-        raise ModelError(
-            f"weights: the classifier is {_shape(head)}, expected a row for each class"
-        )
+        raise ModelError(f"weights: the classifier is {_shape(head)}, expected a row per class")
     return len(head)
 
 

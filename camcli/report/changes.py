@@ -35,7 +35,7 @@ CHANGE_ROW = Record(
 """A row of `camcli check --json`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """The comparison of one result with its baseline.
 

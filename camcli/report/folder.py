@@ -25,7 +25,7 @@ from camcli.schema import RECORD_BYTES
 from camcli.snapshots.pairs import digest, result_key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SavedResult:
     """A manifest row. An empty text is None.
 

@@ -20,6 +20,8 @@ MAP_BYTES = 1 << 30
 """The largest map that is read."""
 _START = 10
 """The bytes before a header: a mark, the version, and the header's length."""
+_BLOCK = 1 << 14
+"""The bytes to read at once: most maps."""
 _HEADER = re.compile(
     rb"\{'descr': '([<>]f[248])', 'fortran_order': (True|False), "
     rb"'shape': \((\d{1,12}(?:, \d{1,12}){1,2})\), \} *\n"
@@ -32,17 +34,18 @@ def read_map(file: Path) -> FloatMap:
     """Return the map in a file. Raises CamcliError, before anything large is read."""
     try:
         with open_regular(file) as stream:
-            start = stream.read(_START)
-            length = int.from_bytes(start[8:], "little")
-            dtype, fortran, shape = _layout(start[:8], stream.read(length))
+            data = stream.read(_BLOCK)
+            begin = _START + int.from_bytes(data[8:_START], "little")
+            dtype, fortran, shape = _layout(data[:8], data[_START:begin])
             count = math.prod(shape)
-            size = os.fstat(stream.fileno()).st_size - _START - length
-            if count * dtype.itemsize > min(size, MAP_BYTES):
-                raise CamcliError(f"shape {shape} in a file with {size} bytes of values")
-            data = stream.read(count * dtype.itemsize)
+            if (more := begin + count * dtype.itemsize - len(data)) > 0:
+                size = os.fstat(stream.fileno()).st_size
+                if more > min(size, MAP_BYTES) - len(data):
+                    raise CamcliError(f"shape {shape} in a file of {size} bytes")
+                data += stream.read(more)
     except OSError as error:
         raise CamcliError(str(error.strerror)) from None
-    return np.frombuffer(data, dtype, count).reshape(shape, order="F" if fortran else "C")
+    return np.frombuffer(data, dtype, count, begin).reshape(shape, order="F" if fortran else "C")
 
 
 @lru_cache(maxsize=64)

@@ -115,14 +115,15 @@ def _map_changes(
 ) -> tuple[list[str], Measures | None]:
     if new.shape != baseline.shape:
         return [_change("shape", *("x".join(map(str, m.shape)) for m in (new, baseline)))], None
-    finite = np.isfinite(baseline)
-    same_cells = np.array_equal(finite, np.isfinite(new))
-    if not same_cells or not np.array_equal(new[~finite], baseline[~finite], equal_nan=True):
-        counts = (f"{np.count_nonzero(~np.isfinite(m))} cells" for m in (new, baseline))
-        return [_change("NaN or infinity", *counts)], None
-    known = np.where(finite, baseline, 0)
-    measures = measure(np.where(finite, new, 0), known, tolerance.atol)
-    return [*exceeded(measures, float(np.abs(known).max(initial=0)), tolerance)], measures
+    finite, finite_new = np.isfinite(baseline), np.isfinite(new)
+    if not (finite.all() and finite_new.all()):
+        same_cells = np.array_equal(finite, finite_new)
+        if not same_cells or not np.array_equal(new[~finite], baseline[~finite], equal_nan=True):
+            counts = (f"{np.count_nonzero(~cells)} cells" for cells in (finite_new, finite))
+            return [_change("NaN or infinity", *counts)], None
+        new, baseline = (np.where(finite, values, 0) for values in (new, baseline))
+    measures = measure(new, baseline, tolerance.atol)
+    return [*exceeded(measures, float(np.abs(baseline).max(initial=0)), tolerance)], measures
 
 
 def _change(name: str, new: Any, baseline: Any) -> str:

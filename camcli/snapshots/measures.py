@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -96,8 +97,8 @@ def _correlation(new: RawMap, baseline: RawMap) -> float:
     # Scaled to 1 first: the squares of tiny gradients would underflow.
     unit = [(values / np.abs(values).max()).ravel() for values in (new, baseline)]
     centred = [values - values.mean() for values in unit]
-    product = float(np.dot(*centred))
-    return product / float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
+    norms = math.prod(math.sqrt(np.dot(values, values)) for values in centred)
+    return float(np.dot(*centred)) / norms
 
 
 def _shift(new: RawMap, baseline: RawMap) -> float:
@@ -108,5 +109,8 @@ def _shift(new: RawMap, baseline: RawMap) -> float:
     """
     here, there = (np.abs(m).max(axis=0) if m.ndim == 3 else m for m in (new, baseline))
     place = np.unravel_index(int(here.argmax()), here.shape)
-    hottest = np.argwhere(there >= there.max() - _PEAK * np.abs(there).max())
+    least = there.max() - _PEAK * np.abs(there).max()
+    if there[place] >= least:  # in most maps: be quick
+        return 0.0
+    hottest = np.argwhere(there >= least)
     return float(np.linalg.norm(hottest - np.array(place), axis=1).min() / max(here.shape))

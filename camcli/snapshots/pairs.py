@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from array import array
 from collections.abc import Callable, Iterator
@@ -17,9 +18,8 @@ from numpy.typing import NDArray
 from camcli.errors import CamcliError
 from camcli.images.regular import open_regular
 from camcli.runs.files import path_inside
-from camcli.runs.manifest import MANIFEST, Row, numbered_rows, parse_row
+from camcli.runs.manifest import MANIFEST, Row, numbered_rows
 from camcli.runs.outputs import named_files
-from camcli.runs.records import LINE_BYTES
 
 Digests: TypeAlias = NDArray[np.bytes_]
 """A digest for each row of a manifest (N,)."""
@@ -33,10 +33,12 @@ class Index:
     """An output folder whose rows are not kept: their places and their digests.
 
     `results` are digests of image, method and target, `exact` also of layer and map. `has_maps` and
-    `has_results` say whether any row names a map, and whether any has not failed.
+    `has_results` say whether any row names a map, and whether any has not failed. `version`
+    recognises the manifest.
     """
 
     folder: Path
+    version: tuple[int, ...]
     places: Places
     results: Digests
     exact: Digests
@@ -68,6 +70,7 @@ def read_index(folder: Path) -> Index:
     """Return the index of an output folder. Raises CamcliError as `read_rows` does."""
     places, results, exact = array("q"), bytearray(), bytearray()
     has_maps = has_results = False
+    version = _version_of(folder / MANIFEST)
     for place, row in _placed_rows(folder):
         places.append(place)
         results += digest(result_key(row))
@@ -76,6 +79,7 @@ def read_index(folder: Path) -> Index:
         has_results = has_results or row["status"] != "error"
     return Index(
         folder,
+        version,
         places=np.frombuffer(places, np.int64),
         results=np.frombuffer(results, f"S{_DIGEST}"),
         exact=np.frombuffer(exact, f"S{_DIGEST}"),
@@ -160,18 +164,29 @@ def _placed_rows(folder: Path) -> Iterator[tuple[int, Row]]:
 
 @contextlib.contextmanager
 def _opened(index: Index) -> Iterator[Callable[[int], Row]]:
-    """Open a manifest, and return a function from the number of a row to the row."""
+    """Open a manifest, and return a function from the number of a row to the row.
+
+    The rows were checked for the index. Raises CamcliError if the manifest has changed since then.
+    """
     file = index.folder / MANIFEST
     with open_regular(file) as stream:
+        if _version_of(file) != index.version:
+            raise CamcliError(f"'{file}' changed while it was read: is a run still writing it?")
 
         def row(number: int) -> Row:
             stream.seek(index.places[number])
-            try:
-                return parse_row(stream.readline(LINE_BYTES + 1))
-            except ValueError as error:
-                raise CamcliError(f"'{file}' changed while it was read ({error})") from None
+            found: Row = json.loads(stream.readline())
+            return found
 
         yield row
+
+
+def _version_of(file: Path) -> tuple[int, ...]:
+    try:
+        status = file.stat()
+    except OSError:  # reading it gives the reason
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _repeated(digests: Digests) -> Digests:

@@ -76,7 +76,7 @@ def test_a_shape_is_compared_with_the_file_before_anything_is_read() -> None:
     with Path("map.npy").open("wb") as file:
         file.write(npy(layout(shape="(99999999, 99999999)")))
         file.truncate(1 << 40)  # a sparse file
-    with pytest.raises(CamcliError, match=r"shape \(99999999, 99999999\) in a file with"):
+    with pytest.raises(CamcliError, match=r"shape \(99999999, 99999999\) in a file of"):
         read_map(Path("map.npy"))
 
 
