@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from camcli.images.geometry import PIXELS
-from camcli.report.folder import SavedResult, read_output_folder
+from camcli.report.folder import Limit, SavedResult, read_output_folder
 from camcli.runs.outputs import OUTPUTS
 from tests.support.command import Run, stderr, stdout
 from tests.support.report import read_page, write_manifest
@@ -140,3 +140,40 @@ def test_the_picture_that_can_replace_an_original(
     """A map is no picture, and a panel is wider than the original."""
     files = {kind: tmp_path / kind for kind in kinds}
     assert SavedResult("a.jpg", "m", "t", "ok", files=files).picture == picture
+
+
+def test_results_beyond_the_limit_are_counted(folder: Path) -> None:
+    rows = [ROW | {"image": f"{i}.jpg", "method": method} for i in range(4) for method in "mn"]
+    rows[5]["status"] = "error"
+    again = [ROW | {"image": "3.jpg", "method": "n", "status": "empty"}, rows[0]]
+    write_manifest(folder, rows + again)
+    found = read_output_folder(folder, Limit(images=2))
+    assert [*found.images] == ["0.jpg", "1.jpg"]
+    assert (found.hidden_images, found.hidden) == (2, {"ok": 2, "error": 1, "empty": 1})
+    assert found.counts == {"ok": 6, "error": 1, "empty": 1}
+    found = read_output_folder(folder, Limit(results=3))
+    assert [(one.image, one.method) for one in found.results] == [
+        *(("0.jpg", "m"), ("0.jpg", "n"), ("1.jpg", "m"))
+    ]
+    assert (found.hidden.total(), found.hidden_images) == (5, 2)
+
+
+def test_a_full_page_says_what_it_does_not_show(run: Run, folder: Path) -> None:
+    write_manifest(folder, [ROW | {"image": f"{i}.jpg"} for i in range(1000)])
+    found = run("report", folder, "--size", 1)
+    (note, *_) = stderr(found).splitlines()
+    shown = len(read_page(folder).data["images"])
+    assert 700 < shown < 1000
+    hidden = 1000 - shown
+    assert note.startswith(
+        f"Warning: results that are not shown: {hidden}, of {hidden} more images (the page is full"
+    )
+    assert note.removeprefix("Warning: ") in read_page(folder).data["notes"]
+    assert stdout(found).startswith("1000 images, 1000 results -> ")
+
+
+def test_a_damaged_run_record_is_said(run: Run, folder: Path) -> None:
+    (folder / "run.json").write_text('{"layers": 3}')
+    found = run("report", folder)
+    assert "Warning: unreadable run.json: layers is 3, expected a list" in stderr(found)
+    assert read_page(folder).data["run"] == []
