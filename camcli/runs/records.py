@@ -42,6 +42,8 @@ ROW = Record(
         "map_shape": list_of(WHOLE, 2, 3),
         "map_min": NUMBER,
         "map_max": NUMBER,
+        "frame": whole(1),
+        "levels": list_of(NUMBER, 2, 2),
         "crop": list_of(WHOLE, 4, 4),
         "placement": TEXT,
         "cells": list_of(NUMBER, 4, 4),

@@ -12,11 +12,12 @@ import contextlib
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from camcli.errors import OutputError
+from camcli.errors import CamcliWarning, OutputError
 from camcli.images.regular import open_regular, read_regular
 from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import MARK, is_dead, path_inside, to_json
@@ -84,10 +85,19 @@ def lines_of(manifest: AnyPath) -> Iterator[bytes]:
 
 
 def parsed(found: Iterable[bytes]) -> Iterator[Row]:
-    """Yield the manifest rows among lines, and skip lines that hold none."""
+    """Yield the manifest rows among lines. Warn of whole lines that hold none."""
+    lost, reason = 0, ""
     for line in found:
-        with contextlib.suppress(ValueError):
+        try:
             yield parse_row(line)
+        except ValueError as error:
+            lost, reason = lost + line.endswith(b"\n"), str(error)
+    if lost:
+        warnings.warn(
+            f"lines of the manifest that hold no row are left out: {lost} (such as: {reason})",
+            CamcliWarning,
+            stacklevel=2,
+        )
 
 
 def has_settings(row: Row, settings: str) -> bool:

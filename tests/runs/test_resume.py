@@ -230,6 +230,16 @@ def test_old_manifests_without_digests_are_replaced(job: Job) -> None:
     assert all(row["digest"] for row in manifest(job.output))
 
 
+def test_lines_that_hold_no_row_are_told(job: Job) -> None:
+    list(pipeline.run(job))
+    whole = files(job.output)
+    with (job.output / "manifest.jsonl").open("a") as stream:
+        stream.write('{"image": 3}\n[1]\n{"image": "cut')
+    with pytest.warns(CamcliWarning, match=r"hold no row are left out: 2 \(such as: "):
+        list(pipeline.run(changed(job, skip_existing=True)))
+    assert files(job.output) == whole
+
+
 def test_a_resumed_run_has_the_batches_of_a_whole_run(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
