@@ -28,7 +28,8 @@ def rgb_of(
 ) -> tuple[Pixels, Levels | None, str | None]:
     """Return RGB pixels, their levels and a warning, if there is one.
 
-    Raises ImageError for a window of colours, of which Pillow reads 8 bits.
+    Raises ImageError for colours of 16 bits with a window, or with 12 bits in use. Pillow reads the
+    upper 8 of them.
     """
     depth = levels.depth_of(image)
     if depth.colours and window_level:
@@ -40,7 +41,10 @@ def rgb_of(
     pixels = np.asarray(_converted(upright))
     if not depth.colours:
         return pixels, None, None
-    return pixels, levels.SIXTEEN, levels.DARK if pixels.max(initial=0) < 64 else None
+    brightest = pixels.max(initial=0)
+    if 0 < brightest < 16:
+        raise ImageError(levels.BLACK)
+    return pixels, levels.SIXTEEN, levels.DARK if brightest < 64 else None
 
 
 def warned(

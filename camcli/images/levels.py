@@ -33,6 +33,10 @@ DARK = (
     "an image with colours of 16 bits uses less than a quarter of their range, and is shown as "
     "dark as that: expected colours that fill 16 bits, or colours of 8 bits"
 )
+BLACK = (
+    "its colours of 16 bits are all below 4096, as those of 12 bits, and would be nearly black: "
+    "expected colours that fill 16 bits, or colours of 8 bits"
+)
 SIXTEEN = (0.0, 65535.0)
 
 _USUAL = (1.0, 255.0, 65535.0)

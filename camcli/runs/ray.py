@@ -11,7 +11,7 @@ import contextlib
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -65,9 +65,23 @@ def ray_executor(
     job = replace(
         job,
         executor={**about, "threads": pool.threads, "device": pool.device},
-        inputs=replace(job.inputs, workers=workers or max(2, pool.cpus)),
+        inputs=replace(
+            job.inputs,
+            workers=workers or max(2, pool.cpus),
+            memory=job.inputs.memory or memory_per_actor(nodes, pool.actors),
+        ),
     )
     return job, partial(run_on_actors, pool=pool)
+
+
+def memory_per_actor(nodes: Sequence[Mapping[str, float]], actors: int) -> int | None:
+    """Return the limit for an actor's decoded images: the actors of a node share a quarter of it.
+
+    `nodes` are the resources of the nodes, which have the same number of actors. Returns None where
+    the memory of a node is not known.
+    """
+    least = min(node.get("memory", 0) for node in nodes)
+    return int(least) // 4 // -(-actors // len(nodes)) or None
 
 
 def run_on_actors(

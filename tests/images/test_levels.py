@@ -144,13 +144,16 @@ def test_a_transparent_grey_of_16_bits_is_white() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_colours_of_16_bits_are_read_as_8_and_dark_ones_have_a_warning(
+def test_colours_of_16_bits_are_read_as_8_and_dark_ones_are_no_surprise(
     suffix: str, tmp_path: Path
 ) -> None:
     file, values = tmp_path / f"a{suffix}", np.repeat(STEPS[:, :, None], 3, 2)
     cv2.imwrite(str(file), (values * 65535).astype(np.uint16))
     assert read(file).levels == levels.SIXTEEN
     cv2.imwrite(str(file), (values * 4095).astype(np.uint16))
+    with pytest.raises(ImageError, match=f"a{suffix}: its colours of 16 bits are all below 4096"):
+        read(file)
+    cv2.imwrite(str(file), (values * 16383).astype(np.uint16))
     with pytest.warns(CamcliWarning, match="less than a quarter of their range"):
         read(file)
     with pytest.raises(ImageError, match=f"a{suffix}: --window-level is for grey values"):

@@ -258,6 +258,12 @@ def test_the_pool_for_a_cluster(
     assert cluster.size_pool(nodes, device, actors) == cluster.ActorPool(*pool)  # type: ignore[arg-type]
 
 
+def test_the_actors_of_a_node_share_the_memory_for_images() -> None:
+    assert executor.memory_per_actor([{"CPU": 2, "memory": 8e9}], 2) == 1_000_000_000
+    assert executor.memory_per_actor([{"memory": 8e9}, {"memory": 4e9}], 3) == 500_000_000
+    assert executor.memory_per_actor([{"memory": 8e9}, {"CPU": 4}], 2) is None
+
+
 def test_devices_and_actors_that_a_cluster_does_not_have() -> None:
     with pytest.raises(CamcliError, match="--device cuda: the cluster has no GPU"):
         cluster.size_pool([(2, 0)], "cuda", None)
