@@ -1,7 +1,7 @@
 """Runs: a job from paths to files and manifest rows, in input order.
 
 In reading order: options, job, items, pipeline (read, explain, write), batches, worker, parallel;
-names, outputs, files, save, records and manifest (what is written); maps (read again); rows, resume,
-lock and recording (what a folder keeps); shards and merge; ray and cluster (an executor for several
-machines). May import engine, capture, models, render, methods, images and errors.
+names, outputs, files, save, records and manifest (what is written); maps (read again); rows,
+resume, lock and recording (what a folder keeps); shards and merge; ray and cluster (an executor for
+several machines). May import engine, capture, models, render, methods, images and errors.
 """
