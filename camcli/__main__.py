@@ -1,6 +1,15 @@
 """`python -m camcli` and the `camcli` command."""
 
-from camcli.cli import main
+from camcli import signals
+
+
+def main() -> None:
+    """Run the command line and exit. Signals end it also while it is being imported."""
+    signals.install()
+    from camcli.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

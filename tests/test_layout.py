@@ -21,7 +21,7 @@ from tests.support.files import ROOT
 
 PACKAGE = ROOT / "camcli"
 FLOORS = (
-    {"errors", "schema", "speed"},
+    {"errors", "schema", "signals", "speed"},
     {"images", "methods"},
     {"models", "render"},
     {"capture"},

@@ -11,9 +11,7 @@ import contextlib
 import logging
 import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +19,7 @@ import click
 
 from camcli import __version__
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, WriteError
+from camcli.signals import Stopped, stoppable
 from camcli.speed import keep_freed_memory, skip_last_collection
 
 COMMANDS = (
@@ -38,7 +37,7 @@ COMMANDS = (
 )
 """The commands. Each is a module of this package that defines a command of the same name."""
 
-DONE, SOME_FAILED, WRONG_USAGE, DIFFERS, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+DONE, SOME_FAILED, WRONG_USAGE, DIFFERS = 0, 1, 2, 3
 
 
 _CONTEXT = {"auto_envvar_prefix": "CAMCLI", "show_default": True}
@@ -77,30 +76,13 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.showwarning = _show_warning  # type: ignore[assignment] # other arguments are passed on
     skip_last_collection()
-    with _terminable():
-        code = _exit_code(arguments)
-    sys.exit(code)
-
-
-class Terminated(BaseException):
-    """Raised by SIGTERM. Handled like an interruption, so that finished results are recorded."""
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Raise Terminated on SIGTERM within the context, and restore the former handler after it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can set a handler
-        return
-    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated
+        with stoppable():
+            code = _exit_code(arguments)
+    except Stopped as stopped:  # in the process of another program; the command's has ended
+        click.echo(stopped.line, err=True)
+        code = stopped.code
+    sys.exit(code)
 
 
 def _exit_code(arguments: list[str] | None) -> int:
@@ -121,12 +103,6 @@ def _exit_code(arguments: list[str] | None) -> int:
     except OSError as error:  # of the output: a full disk, or a folder that was removed
         click.echo(f"Error: {error}", err=True)
         return SOME_FAILED
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        return INTERRUPTED
-    except Terminated:
-        click.echo("Terminated.", err=True)
-        return TERMINATED
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
