@@ -63,13 +63,17 @@ def stoppable() -> Iterator[None]:
     _inside, _first, before = True, None, _set_handlers()
     try:
         yield
+    except SystemExit:  # raised by the handler of a library
+        _noticed.wait(0.1)
+        raise
     finally:
         if _stderr is None:
             for number, handler in before.items():
                 signal.signal(number, handler or signal.SIG_DFL)  # None is one that C has set
         _inside = False
-        if _stderr is not None and _first is not None:  # whatever has become of the exception
-            end(_first)
+        stopped_by = _first or _seen
+        if _stderr is not None and stopped_by:  # whatever has become of the exception
+            end(stopped_by)
 
 
 _stderr: int | None = None
@@ -77,6 +81,9 @@ _stderr: int | None = None
 _inside = False
 _first: int | None = None
 """The first signal inside `stoppable`."""
+_seen: int | None = None
+"""The signal that `_end_late` has seen, also where a library has set a handler of its own."""
+_noticed = threading.Event()
 _ending = threading.Lock()
 
 
@@ -102,8 +109,11 @@ def _handle(number: int, _: FrameType | None) -> None:
 
 def _end_late(received: int) -> None:
     """Wait for a signal, whatever the main thread does, and end the process GRACE seconds later."""
+    global _seen
     while (number := os.read(received, 1)[0]) not in ENDINGS:
         pass
+    _seen = number
+    _noticed.set()
     time.sleep(GRACE)
     end(number)
 
