@@ -123,3 +123,14 @@ def unknown(what: str, given: str, choices: Iterable[str]) -> str:
 def one_line(error: BaseException) -> str:
     """Return the first non-empty line of an error's text, or the name of its type."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, with control characters and undecodable bytes escaped."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is no text
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

@@ -1,15 +1,13 @@
 """The command line: parse options, call the library, print results, return an exit code.
 
-Each command is a module, which is imported when the command is used. Read `types`, `options`,
-`input_options` and `show`, `progress` and `terminal`, then `explain`; `language` is shared by `ask`
-and `caption`.
+Each command is a module, which is imported when the command is used. Read `printing`, `types`,
+`options`, `input_options` and `show`, `progress` and `terminal`, then `explain`; `language` is
+shared by `ask` and `caption`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
 import sys
 import warnings
 from importlib import import_module
@@ -18,6 +16,7 @@ from typing import Any
 import click
 
 from camcli import __version__
+from camcli.cli.printing import echo
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, WriteError
 from camcli.signals import Stopped, stoppable
 from camcli.speed import keep_freed_memory, skip_last_collection
@@ -92,22 +91,22 @@ def _exit_code(arguments: list[str] | None) -> int:
         click.echo(error.format_message())
         return WRONG_USAGE
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
+        echo(f"Error: {error.format_message()}", err=True)
         return WRONG_USAGE
     except (WriteError, ClusterError) as error:
-        click.echo(f"Error: {error}", err=True)
+        echo(f"Error: {error}", err=True)
         return SOME_FAILED
     except CamcliError as error:
-        click.echo(f"Error: {error}", err=True)
+        echo(f"Error: {error}", err=True)
         return WRONG_USAGE
     except OSError as error:  # of the output: a full disk, or a folder that was removed
-        click.echo(f"Error: {error}", err=True)
+        echo(f"Error: {error}", err=True)
         return SOME_FAILED
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
     if issubclass(category, CamcliWarning):
-        click.echo(f"Warning: {message}", err=True)
+        echo(f"Warning: {message}", err=True)
     else:
         _python_showwarning(message, category, *place)
 

@@ -12,6 +12,7 @@ import click
 
 from camcli.cli import DIFFERS, DONE
 from camcli.cli.options import field_option, flag
+from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH
 from camcli.runs.files import to_json, write
 from camcli.runs.manifest import MANIFEST
@@ -69,7 +70,7 @@ def check(
     tolerance = Tolerance(**tolerances)
     if update and not (baseline / MANIFEST).exists():
         accept(new, baseline)
-        click.echo(f"{baseline} created from {new}", err=json)
+        _echo_update("created", new, baseline, json)
         return DONE
     verdicts, cases = Counter[str](), JUnitReport()
 
@@ -81,18 +82,23 @@ def check(
             if junit:
                 cases.add(one, picture)
             if json:
-                click.echo(to_json(tables.json_row(one, picture)), nl=False)
+                echo_json(to_json(tables.json_row(one, picture)))
             yield one
 
-    click.echo(tables.difference_table(one for one in noted() if not json), nl=False)
+    for line in tables.difference_lines((one for one in noted() if not json), show_name):
+        echo(line)
     if junit:
         write(junit, cases.contents())
-    click.echo(tables.summary(verdicts), err=json)
+    echo(tables.summary(verdicts), err=json)
     if update:
         accept(new, baseline)
-        click.echo(f"{baseline} updated from {new}", err=json)
+        _echo_update("updated", new, baseline, json)
         return DONE
     return DONE if verdicts.total() == verdicts["alike"] else DIFFERS
+
+
+def _echo_update(what: str, new: Path, baseline: Path, json: bool) -> None:
+    echo(f"{show_name(baseline, err=json)} {what} from {show_name(new, err=json)}", err=json)
 
 
 def _write_picture(one: Comparison, new: Path, folder: Path) -> Path | None:

@@ -16,6 +16,7 @@ import click
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.evaluate_options import evaluate_options
 from camcli.cli.preprocessing import load_network
+from camcli.cli.printing import echo, echo_json
 from camcli.cli.progress import echo_error, progress_bar
 from camcli.errors import CamcliError, OutputError
 from camcli.evaluation.protocol import Protocol
@@ -192,15 +193,16 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
         message = "; ".join(["no image could be measured", *left_out(scores)])
         if not scores.failures:
             raise CamcliError(message)
-        click.echo(f"Error: {message}", err=True)
+        echo(f"Error: {message}", err=True)
         return
     summary = Summary(scores)
     record = metrics_record(summary)
     if json:
-        click.echo(to_json(record), nl=False)
+        echo_json(to_json(record))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo(terminal_table(summary, width), nl=False)
+        for line in terminal_table(summary, width).removesuffix("\n").split("\n"):
+            echo(line)
     if output:
         _write_files(summary, record, output)
 

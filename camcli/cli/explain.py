@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from camcli.cli.options import (
     window_options,
 )
 from camcli.cli.preprocessing import load_network, preprocess_options
+from camcli.cli.printing import echo, show_name
 from camcli.cli.progress import checked_preview, shown
 from camcli.cli.show import ShowOptions, show_options
 from camcli.cli.types import POSITIVE, Corners, Name
@@ -212,8 +212,7 @@ def _print_names(
     sources = unique_stems(sources, Rows(rows(output)))
     check_inputs(output, sources, results)
     for source, wanted, kind in itertools.product(sources, results, drawing.saves):
-        line = f"{source.path} -> {output / name_of(source, wanted, kind)}"
-        click.echo(os.fsencode(line.replace("\n", "\\n")))
+        echo(f"{show_name(source.path)} -> {show_name(output / name_of(source, wanted, kind))}")
     return DONE
 
 

@@ -21,6 +21,7 @@ from camcli.cli.options import (
     window_options,
 )
 from camcli.cli.preprocessing import load_network, preprocess_options
+from camcli.cli.printing import echo, show_name
 from camcli.cli.types import FILE_PATH, Name
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, Reading, read
@@ -92,9 +93,9 @@ def figure(image: Path, *, output: Path, reading: Reading, quiet: bool, **option
     pixels = read(image, reading).pixels
     sheet = _make_sheet(pixels, _load_models(quiet=quiet, **options), **options)
     write(output, typeset(sheet, ending, printing))
-    click.echo(output)
+    echo(show_name(output))
     for reason in () if quiet else sheet.empty_reasons:
-        click.echo(f"Note: {reason}", err=True)
+        echo(f"Note: {reason}", err=True)
     return DONE
 
 

@@ -12,6 +12,7 @@ from camcli.cli import DONE
 from camcli.cli.model_arguments import model_argument_option
 from camcli.cli.options import flag
 from camcli.cli.preprocessing import preprocess_options
+from camcli.cli.printing import echo, echo_json
 from camcli.models.options import PreprocessOptions
 from camcli.runs.files import to_json
 
@@ -34,8 +35,8 @@ def layers(
 
     for layer in list_layers(model, model_arg, preprocessing):
         if json:
-            click.echo(to_json(asdict(layer)), nl=False)
+            echo_json(to_json(asdict(layer)))
         else:
             shape, mark = "x".join(map(str, layer.map)), "  auto" if layer.auto else ""
-            click.echo(f"{layer.path:48} {layer.type:24} {shape}{mark}")
+            echo(f"{layer.path:48} {layer.type:24} {shape}{mark}")
     return DONE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from camcli.cli import DONE
+from camcli.cli.printing import echo, show_name
 from camcli.cli.types import Location
 from camcli.errors import CamcliError
 from camcli.images.store import AnyPath
@@ -28,5 +29,6 @@ def merge(dirs: tuple[AnyPath, ...], *, output: AnyPath | None) -> int:
     to = output or dirs[0]
     shards, counts = merge_shards(dirs, to)
     failed = f" ({counts['error']} results failed)" if counts["error"] else ""
-    click.echo(f"{shards} shards, {counts['images']} images -> {to}{failed}", err=True)
+    place = show_name(to, err=True)
+    echo(f"{shards} shards, {counts['images']} images -> {place}{failed}", err=True)
     return DONE

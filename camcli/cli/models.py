@@ -40,7 +40,7 @@ def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its 
     names = list_names(filter)
     if markdown:
         chosen = [name for name in first_of_families() if name in set(names)]
-        click.echo(families_table(map(describe_network, chosen)))
+        click.echo(families_table(map(describe_network, chosen)))  # of names in packages alone
         return DONE
     if not json:
         click.echo(_COLUMNS.format(*_TITLES))

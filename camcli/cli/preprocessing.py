@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from camcli.cli.options import record
+from camcli.cli.printing import echo
 from camcli.cli.types import FILE_PATH, POSITIVE, Name, Reals, SidesType
 from camcli.images.preprocess import INTERPOLATIONS
 from camcli.models.options import ModelOptions, PreprocessOptions
@@ -69,7 +70,7 @@ def load_network(options: ModelOptions, preprocessing: PreprocessOptions, *, qui
 
     model = load_model(options, preprocessing)
     for note in () if quiet else _notes(model):
-        click.echo(f"Note: {note}", err=True)
+        echo(f"Note: {note}", err=True)
     return model
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from camcli.cli import DONE, SOME_FAILED, terminal
+from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.show import ShowOptions
-from camcli.errors import CamcliError
+from camcli.errors import CamcliError, printable
 from camcli.images.decode import STDIN, decode
 from camcli.images.store import AnyPath
 from camcli.runs.files import to_json
@@ -38,7 +39,7 @@ def checked_preview(show: ShowOptions, saves: Sequence[str]) -> ShowOptions:
         raise CamcliError("--preview draws the overlay: add overlay to --save")
     refused = terminal.refusal(sys.stderr, os.environ)
     if refused and not show.quiet:
-        click.echo(f"Note: no preview: {refused}", err=True)
+        echo(f"Note: no preview: {refused}", err=True)
     return replace(show, preview=not refused)
 
 
@@ -52,7 +53,7 @@ def progress_bar(images: int, quiet: bool) -> tqdm[NoReturn]:
 
 def echo_error(error: object) -> None:
     """Print an error in one line on standard error."""
-    click.echo("Error: " + str(error).replace("\n", "\\n"), err=True)
+    echo(f"Error: {error}", err=True)
 
 
 def shown(job: Job, show: ShowOptions, executor: Executor | None = None) -> int:
@@ -89,16 +90,16 @@ def summary_line(numbers: Mapping[str, int], output: object, counts: Mapping[str
     return f"{done} -> {output}" + (f" ({bad})" if bad else "")
 
 
-def _line(row: dict[str, Any], output: AnyPath) -> str:
-    """Return a result as text: image, method, class or text, file, and the network's own texts."""
-    file, line = first_file(row), f"{row['image']}  {row['method']}  {_explained(row)}"
-    line += f"  {output / file}" if file else ""
+def _lines(row: dict[str, Any], output: AnyPath) -> list[str]:
+    """Return a result as text: image, method, class or text, file; then the network's own texts."""
+    file, line = first_file(row), f"{show_name(row['image'])}  {row['method']}  {_explained(row)}"
+    line += f"  {show_name(output / file)}" if file else ""
     line += "".join(f"  box {','.join(map(str, box))}" for box in row["boxes"] or ())
     if row["status"] == "empty":
         line += "  (empty: the map is zero everywhere)"
-    if texts := row.get("answers") or row.get("words"):
-        line += "\n    " + "  ".join(f"{text} {probability:.1%}" for text, probability in texts)
-    return line
+    texts = row.get("answers") or row.get("words") or ()
+    said = "  ".join(f"{text} {probability:.1%}" for text, probability in texts)
+    return [line, f"    {said}"] if said else [line]
 
 
 def _explained(row: dict[str, Any]) -> str:
@@ -117,9 +118,10 @@ def _print_rows(rows: Sequence[dict[str, Any]], output: AnyPath, show: ShowOptio
         echo_error(error)
     for row in rows:
         if show.json:
-            click.echo(to_json(row), nl=False)
+            echo_json(to_json(row))
         elif not show.quiet and not row["error"]:
-            click.echo(_line(row, output))
+            for line in _lines(row, output):
+                echo(line)
         if show.preview and row["overlay"]:
             pixels, size = decode(output / row["overlay"]), terminal.size_of(sys.stderr)
             drawn = terminal.picture(pixels, terminal.protocol(os.environ), size)
@@ -130,9 +132,10 @@ def _print_summary(job: Job, counts: Counter[str], files: Sequence[str]) -> None
     alone = len(job.sources) == 1 and sys.stderr.isatty() and not counts["error"]
     if alone:
         _show_classes(job)
-    click.echo(summary_line({"image": len(job.sources)}, job.output, counts), err=True)
+    output = show_name(job.output, err=True)
+    echo(summary_line({"image": len(job.sources)}, output, counts), err=True)
     for file in files if alone else ():
-        click.echo(f"  {file}", err=True)
+        echo(f"  {show_name(file, err=True)}", err=True)
 
 
 def _show_classes(job: Job) -> None:
@@ -147,7 +150,8 @@ def _show_classes(job: Job) -> None:
     loaded = load_image(job, source)
     if not isinstance(loaded, Loaded):
         return
-    shares = [pair for pair in best_classes(job, loaded, 5) if pair[1] >= 0.001]
+    best = best_classes(job, loaded, 5)
+    shares = [(printable(label), share) for label, share in best if share >= 0.001]
     width, blocks = terminal.size_of(sys.stderr)[0], terminal.has_blocks(sys.stderr)
     for bar in terminal.bars(shares, width, blocks=blocks) if shares else ():
-        click.echo(bar, err=True)
+        echo(bar, err=True)

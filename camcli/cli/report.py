@@ -11,6 +11,7 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import flag
+from camcli.cli.printing import echo, show_name
 from camcli.cli.progress import progress_bar, summary_line
 from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH, POSITIVE
 from camcli.runs.files import write
@@ -91,12 +92,12 @@ def report(
     contents = collect(folder, file, ReportOptions(**options), progress)
     write(file, render_page(page_data(contents)))
     for note in contents.notes():
-        click.echo(f"Warning: {note}", err=True)
+        echo(f"Warning: {note}", err=True)
     if not quiet:
         counts, images = contents.folder.counts, len(contents.originals)
         images += contents.folder.hidden_images
         numbers = {"image": images, "result": counts.total()}
-        click.echo(summary_line(numbers, file, counts))
+        echo(summary_line(numbers, show_name(file), counts))
     if open and not webbrowser.open(file.absolute().as_uri()):
-        click.echo("Warning: no browser found to show the page", err=True)
+        echo("Warning: no browser found to show the page", err=True)
     return DONE

@@ -12,6 +12,7 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import ModelOption, device_option, field_option
+from camcli.cli.printing import echo_json
 from camcli.cli.types import ANY_PATH, POSITIVE, Name
 from camcli.errors import TrainingError
 from camcli.methods.registry import METHODS
@@ -145,7 +146,7 @@ def train(
 
         for record in run(recipe, splits, output, device=picked, teacher=model, progress=progress):
             bar.clear()
-            click.echo(to_json(record), nl=False)
+            echo_json(to_json(record))
     return DONE
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from camcli import __version__
 from camcli.evaluation.baselines import BASELINES
+from camcli.evaluation.cells import guarded
 from camcli.evaluation.intervals import BOOTSTRAP_IMAGES, LEVEL, RESAMPLES, Estimate
 from camcli.evaluation.registry import METRICS
 from camcli.evaluation.scores import Scores
@@ -59,7 +60,7 @@ def metrics_record(summary: Summary) -> dict[str, Any]:
 def scores_csv(scores: Scores) -> bytes:
     """Return a CSV row for each image and map, with a column for each metric.
 
-    A cell is empty where the metric is not defined.
+    A cell is empty where the metric is not defined. Names are `guarded`.
     """
     study, text = scores.study, io.StringIO()
     names = study.model.class_names
@@ -68,9 +69,9 @@ def scores_csv(scores: Scores) -> bytes:
     writer.writerow([*head, *scores.values])
     for image, explained in sorted(scores.classes.items()):
         of_image = [
-            study.sources[image].image,
+            guarded(study.sources[image].image),
             explained.index,
-            names[explained.index] if names else "",
+            guarded(names[explained.index]) if names else "",
             explained.probability,
         ]
         for i, row in enumerate(study.rows):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError
+from camcli.evaluation.cells import unguarded
 from camcli.images.find import EVALUATION_FILES
 from camcli.images.regular import read_regular
 from camcli.report.folder import SavedResult
@@ -156,9 +157,9 @@ def _read_values(
             if name not in (rows.fieldnames or ()):
                 raise ValueError(f"no column {name}")
         for row in rows:
-            if row["image"] in images:
+            if (image := unguarded(row["image"])) in images:
                 known = {name: _finite(row[name], name) for name in metrics if row.get(name)}
-                yield (row["image"], row["method"], row["class_index"]), known
+                yield (image, row["method"], row["class_index"]), known
 
 
 def _finite(text: str, name: str) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from camcli.errors import printable
 from camcli.snapshots.compare import Comparison
 from camcli.snapshots.measures import Measures
 
@@ -20,12 +21,17 @@ _ALIGNMENT = "<<<>>><"
 
 def difference_table(comparisons: Iterable[Comparison]) -> str:
     """Return a header and a line for each comparison that is not alike; empty if all are alike."""
-    lines = [_cells(one) for one in comparisons if one.reasons]
+    return "".join(f"{line}\n" for line in difference_lines(comparisons, printable))
+
+
+def difference_lines(comparisons: Iterable[Comparison], show: Callable[[str], str]) -> list[str]:
+    """Return the lines of the table, in which `show` gives the images' names."""
+    lines = [_cells(one, show) for one in comparisons if one.reasons]
     if not lines:
-        return ""
+        return []
     widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
     template = "  ".join(f"{{:{a}{w}}}" for a, w in zip(_ALIGNMENT, widths, strict=True))
-    return "".join(f"{template.format(*cells).rstrip()}\n" for cells in (_HEADER, *lines))
+    return [template.format(*cells).rstrip() for cells in (_HEADER, *lines)]
 
 
 def summary(verdicts: Counter[str]) -> str:
@@ -76,15 +82,10 @@ class JUnitReport:
         return b"".join((head, self._cases, b"</testsuite></testsuites>\n"))
 
 
-def printable(name: str) -> str:
-    """Return a file name on one line, with control characters and undecodable bytes escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
-def _cells(one: Comparison) -> tuple[str, ...]:
+def _cells(one: Comparison, show: Callable[[str], str]) -> tuple[str, ...]:
     """Return a line of the table. The layer is shown if several results differ only by it."""
     method = f"{one.method} {one.layer}" if one.several else one.method
-    names = map(printable, (one.image, method, one.target))
+    names = show(one.image), printable(method), printable(one.target)
     return (*names, *_numbers(one.measures), printable(", ".join(one.reasons)))
 
 
