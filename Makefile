@@ -2,7 +2,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-all browser bench scenes lint format zoo clean
+.PHONY: help demo test test-all browser bench soak scenes lint format zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -43,6 +43,11 @@ browser: ## install the browser for test-all, as root on Debian; its tests are s
 
 bench: .venv-bench/.installed ## measure the speed, beside the forward pass and other libraries
 	.venv-bench/bin/python -m tests.bench $(SECTIONS)
+
+soak: $(VENV)/.installed ## a million records, damaged images and killed runs; takes hours
+	$(BIN)/python -m tests.soak records
+	$(BIN)/python -m tests.soak files
+	$(BIN)/python -m tests.soak kills
 
 scenes: $(VENV)/.installed ## train networks on drawn scenes and measure where maps point
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes --keep camcli-out/scenes

@@ -10,10 +10,19 @@ from tests.soak.__main__ import soak
 pytestmark = pytest.mark.bench
 
 
-@pytest.mark.parametrize(("part", "work"), [("records", ("--rows", "1500"))])
-def test_a_part_prints_its_seed_and_its_figures(part: str, work: tuple[str, ...]) -> None:
-    found = CliRunner().invoke(soak, [part, *work], catch_exceptions=False)
+@pytest.mark.parametrize(
+    ("part", "option", "count", "lines"),
+    [
+        ("records", "--rows", "1500", 4),
+        ("files", "--count", "120", 1),
+        ("kills", "--count", "4", 1),
+    ],
+)
+def test_a_part_prints_its_seed_and_its_figures(
+    part: str, option: str, count: str, lines: int
+) -> None:
+    found = CliRunner().invoke(soak, [part, option, count], catch_exceptions=False)
     seed, *figures = found.output.splitlines()
     assert (found.exit_code, seed) == (0, f"{part}: seed 0")
-    assert figures
-    assert all(" s, peak " in line for line in figures)
+    assert len(figures) == lines
+    assert all(f" {count} " in line for line in figures)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from tests.soak import images
+from tests.soak import kills as soak_kills
 from tests.soak import records as soak_records
 
 seed_option = click.option("--seed", default=0, show_default=True)
@@ -25,6 +27,26 @@ def records(rows: int, seed: int) -> None:
     click.echo(f"records: seed {seed}")
     with tempfile.TemporaryDirectory() as folder:
         soak_records.measure(Path(folder, "records"), rows, seed)
+
+
+@soak.command()
+@click.option("--count", type=click.IntRange(1), default=10_000, show_default=True)
+@seed_option
+def files(count: int, seed: int) -> None:
+    """Explain damaged files of all formats."""
+    click.echo(f"files: seed {seed}")
+    with tempfile.TemporaryDirectory() as folder:
+        images.measure(Path(folder), count, seed)
+
+
+@soak.command()
+@click.option("--count", type=click.IntRange(1), default=100, show_default=True)
+@seed_option
+def kills(count: int, seed: int) -> None:
+    """Kill runs at random moments, finish them, and compare their files."""
+    click.echo(f"kills: seed {seed}")
+    with tempfile.TemporaryDirectory() as folder:
+        soak_kills.measure(Path(folder), count, seed)
 
 
 if __name__ == "__main__":

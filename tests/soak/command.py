@@ -16,10 +16,14 @@ import click
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that has ended: its exit code, its time, and the peak of its memory in MB."""
+    """A command that has ended: its exit code, its times, and the peak of its memory in MB.
+
+    `cpu_seconds` do not depend on how busy the machine is.
+    """
 
     code: int
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     stderr: str
 
@@ -48,12 +52,14 @@ def measured(
         took = time.monotonic() - began
         errors.seek(0)
         text = errors.read().decode(errors="replace")
-    return Finished(process.returncode, took, usage.ru_maxrss * 1024 / 1e6, text)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Finished(process.returncode, took, cpu_seconds, usage.ru_maxrss * 1024 / 1e6, text)
 
 
 def print_figures(command: str, work: str, found: Finished) -> None:
     """Print the figures of a command in one line."""
-    figures = f"{found.seconds:.0f} s, peak {found.peak_mb:.0f} MB"
+    times = f"{found.seconds:.0f} s ({found.cpu_seconds:.0f} s of CPU)"
+    figures = f"{times}, peak {found.peak_mb:.0f} MB"
     click.echo(f"{command}: {work}, exit code {found.code}, {figures}")
 
 

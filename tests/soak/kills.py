@@ -1,0 +1,79 @@
+"""Runs that SIGKILL stops at a random moment, and that `--skip-existing` finishes."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from tests.soak.command import check, measured, start
+from tests.support.command import TINY
+from tests.support.files import files, make_photo
+
+IMAGES = 24
+MODES = ("plain", "--skip-existing", "--overwrite", "shards")
+
+
+def measure(folder: Path, count: int, seed: int) -> None:
+    """Kill `count` runs in all modes in turn, and finish each. Raises AssertionError.
+
+    The files and the manifest must then be those of a run that nothing disturbed.
+    """
+    for i in range(IMAGES):
+        make_photo(folder / "in" / f"{i:02}.jpg", 60 + 7 * (i % 3), 50)
+    undisturbed = measured(*_arguments(folder, "whole"))
+    check(undisturbed, "whole", (0,))
+    expected, chance, killed = files(folder / "whole"), random.Random(seed), Counter[str]()
+    for number in range(count):
+        mode, output = MODES[number % len(MODES)], folder / f"killed{number}"
+        where = f"seed {seed}, run {number}, {mode}"
+        if mode == "--overwrite":  # of files of another run
+            shutil.copytree(folder / "whole", output)
+        killed[mode] += _kill(
+            folder, output.name, mode, chance.uniform(0.4, 1.1) * undisturbed.seconds
+        )
+        found = _finish(folder, output.name, mode)
+        assert not found.count("Traceback"), f"{where}: {found}"
+        made = {name: data for name, data in files(output).items() if "shards/" not in name}
+        assert made.keys() == expected.keys(), f"{where}: {made.keys() ^ expected.keys()}"
+        other = [name for name, data in expected.items() if made[name] != data]
+        assert not other, f"{where}: {other}"
+        shutil.rmtree(output)
+    modes = ", ".join(f"{mode} {killed[mode]}" for mode in MODES)
+    click.echo(f"explain: {count} runs of {IMAGES} images, killed before their end: {modes}")
+
+
+def _arguments(folder: Path, output: str, *more: str) -> tuple[object, ...]:
+    batches = ("--batch-size", 4, "--quiet")
+    return ("explain", folder / "in", *TINY, *batches, *more, "--output", folder / output)
+
+
+def _kill(folder: Path, output: str, mode: str, seconds: float) -> bool:
+    """Start a run, and kill it after a while. Return whether it was still running."""
+    more = ["--shard", "1/2"] if mode == "shards" else [mode] if mode != "plain" else []
+    with tempfile.TemporaryFile() as errors:
+        process = start(
+            *_arguments(folder, output, *more), stdout=subprocess.DEVNULL, stderr=errors
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        return process.wait() == -signal.SIGKILL
+
+
+def _finish(folder: Path, output: str, mode: str) -> str:
+    """Finish a run, and return what it prints on standard error."""
+    shards = [["--shard", "1/2"], ["--shard", "2/2"]] if mode == "shards" else [[]]
+    found = [measured(*_arguments(folder, output, "--skip-existing", *each)) for each in shards]
+    if mode == "shards":
+        found.append(measured("merge", folder / output))
+    for one in found:
+        check(one, output, (0,))
+    return "".join(one.stderr for one in found)
