@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tests.soak import images
+from tests.soak import images, kept
 from tests.soak import kills as soak_kills
 from tests.soak import records as soak_records
 
@@ -23,10 +23,11 @@ def soak() -> None:
 @click.option("--rows", type=click.IntRange(1), default=1_000_000, show_default=True)
 @seed_option
 def records(rows: int, seed: int) -> None:
-    """Measure `check` and `report` of output folders of many rows."""
+    """Measure `check`, `report` and `explain --skip-existing` of folders of many rows."""
     click.echo(f"records: seed {seed}")
     with tempfile.TemporaryDirectory() as folder:
         soak_records.measure(Path(folder, "records"), rows, seed)
+        kept.measure(Path(folder, "kept"), rows)
 
 
 @soak.command()
