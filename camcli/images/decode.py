@@ -23,7 +23,7 @@ from camcli.images.convert import rgb_of, to_bands, warned
 from camcli.images.geometry import Pixels, Size
 from camcli.images.levels import Levels
 from camcli.images.memory import Budget
-from camcli.images.regular import open_regular, read_at_most
+from camcli.images.regular import limited, open_regular, read_at_most
 from camcli.images.store import AnyPath, RemotePath
 
 STDIN = Path("-")
@@ -40,6 +40,9 @@ MAX_PIXELS = 178_956_970
 
 MAX_INPUT = 2**31
 """The most bytes that are read from standard input, which has no size."""
+
+MAX_PART = 2**28
+"""The most bytes of a file that are read at once: Pillow reads the whole of some formats."""
 
 FIRST_FRAME = (
     "of a file with several frames or pages the first one is explained (frame in the manifest): "
@@ -125,8 +128,8 @@ def read(
         pixels, found = warned(*rgb_of(image, reading.window_level))
         if channels not in (1, 3):
             return Picture(pixels, to_bands(image, channels), found)
-        frame = reading.frame or 1 if _has_frames(image) else None
-        if frame and not reading.frame and image.format not in _ATTACHMENTS:
+        frame = _frame_of(image, reading)
+        if frame and not reading.frame:
             warnings.warn(FIRST_FRAME, CamcliWarning, stacklevel=2)
         return Picture(pixels, pixels, found, frame)
 
@@ -143,9 +146,10 @@ def thumbnail(file: Path, longest: int, reading: Reading = DEFAULTS) -> tuple[Pi
         transposed = image.getexif().get(ExifTags.Base.Orientation, 1) in _TRANSPOSED
         image.draft(None, (longest, longest))
         pixels, found, _ = rgb_of(image, reading.window_level)
+        frame = _frame_of(image, reading)
     small = Image.fromarray(pixels)
     small.thumbnail((longest, longest), reducing_gap=2.0)
-    picture = Picture(np.asarray(small), np.asarray(small), found, reading.frame)
+    picture = Picture(np.asarray(small), np.asarray(small), found, frame)
     return picture, (height, width) if transposed else (width, height)
 
 
@@ -176,7 +180,9 @@ def _stream(source: AnyPath | BinaryIO) -> contextlib.AbstractContextManager[Bin
         return io.BytesIO(read_at_most(sys.stdin.buffer, MAX_INPUT) if sys.stdin else b"")
     if isinstance(source, RemotePath):
         return io.BytesIO(source.read_bytes())
-    return open_regular(source) if isinstance(source, Path) else contextlib.nullcontext(source)
+    if not isinstance(source, Path):
+        return contextlib.nullcontext(source)
+    return limited(open_regular(source), MAX_PART)
 
 
 def _opened(stream: BinaryIO) -> Image.Image:
@@ -215,10 +221,15 @@ def _seek(image: Image.Image, reading: Reading) -> None:
         _check_size(image, reading.max_pixels)  # pages may have other sizes
 
 
-def _has_frames(image: Image.Image) -> bool:
-    """Return whether a file has several frames. It is asked after the first one was read, which
-    damage to another one thus does not change."""
+def _frame_of(image: Image.Image, reading: Reading) -> int | None:
+    """Return the number of the frame that was read, None if the file has one picture.
+
+    It is asked after the frame was read, which damage to another one thus does not change.
+    """
+    if image.format in _COMPOSITES or (image.format in _ATTACHMENTS and not reading.frame):
+        return None
     try:
-        return image.format not in _COMPOSITES and bool(getattr(image, "is_animated", False))
+        several = bool(getattr(image, "is_animated", False))
     except (OSError, *DECODE_ERRORS):
-        return True
+        several = True
+    return reading.frame or 1 if several else None

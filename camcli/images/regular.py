@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import BinaryIO
 
 from camcli.images.store import AnyPath, RemotePath
 
+TOTAL, _LEAST = 8, 1024
+"""The most bytes that are read of a large file, in parts, and what a read counts at least."""
 KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
@@ -47,6 +50,43 @@ def read_at_most(stream: BinaryIO, limit: int) -> bytes:
         if len(data) > limit:
             raise OSError(errno.EFBIG, f"larger than {limit / 1e6:g} MB")
     return bytes(data)
+
+
+class _Limited(io.BufferedReader):
+    """A file of which at most `part` bytes are read at once, and TOTAL times as many in all."""
+
+    def __init__(self, raw: io.RawIOBase, part: int) -> None:
+        super().__init__(raw)
+        self.part = part
+        self.left = TOTAL * part
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._within(super().read(self._wanted(size)))
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return self._within(super().readline(self._wanted(size)))
+
+    def _wanted(self, size: int | None) -> int:
+        return self.part + 1 if size is None or size < 0 else min(size, self.part + 1)
+
+    def _within(self, found: bytes) -> bytes:
+        self.left -= max(len(found), _LEAST)
+        if len(found) > self.part or self.left < 0:
+            raise OSError(
+                errno.EFBIG, f"a file of more than {self.part / 1e6:.0f} MB is read whole"
+            )
+        return found
+
+
+def limited(stream: BinaryIO, part: int) -> BinaryIO:
+    """Return a stream for a reader that may read the whole of a file, where that is too large.
+
+    A file of at most `part` bytes is not limited. A larger one raises OSError once more than that
+    is read at once, or TOTAL times as much in all. The result takes the place of the given stream.
+    """
+    if not isinstance(stream, io.BufferedReader) or os.fstat(stream.fileno()).st_size <= part:
+        return stream
+    return _Limited(stream.detach(), part)
 
 
 def check_regular(path: Path) -> None:

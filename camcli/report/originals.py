@@ -7,6 +7,7 @@ folder that holds the output folder, and in the folders beside it. Two photos ca
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +97,7 @@ def _original(search: _Search, side: int, image: tuple[str, list[SavedResult]]) 
         return Original(name, _picture_size(results), file, note=str(error))
     if not all(_contains(size, result.crop) for result in results):
         return Original(name, _picture_size(results), note=f"{file} has another size: not shown")
-    shows_itself = picture.levels is None and search.reading.frame == 1
+    shows_itself = picture.levels is None and picture.frame is None
     return Original(name, size, file if shows_itself else None, _webp(picture.pixels), note)
 
 
@@ -126,12 +127,13 @@ def _run_digest(folder: OutputFolder) -> str | None:
 
 def _reading(folder: OutputFolder) -> Reading:
     """Return how the run read its images, as far as its record says it."""
-    frame, window = folder.run.get("frame"), folder.run.get("window_level")
     try:
+        frame, window = int(folder.run.get("frame") or 1), folder.run.get("window_level")
         level = (float(window[0]), float(window[1])) if window else None
-        return Reading(frame=int(frame or 1), window_level=level)
-    except (TypeError, ValueError, KeyError, IndexError):  # a damaged run record
-        return Reading(frame=1)
+    except (TypeError, ValueError, KeyError, IndexError, OverflowError):  # a damaged run record
+        return Reading()
+    usable = level and all(map(math.isfinite, level)) and level[1] > 0
+    return Reading(frame=frame if frame > 1 else None, window_level=level if usable else None)
 
 
 def _nearby(folder: Path) -> list[Path]:

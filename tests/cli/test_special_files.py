@@ -16,6 +16,7 @@ from PIL import Image
 from camcli.images import select
 from tests.support.command import Run, problems, refused, stderr, stdout
 from tests.support.files import make_photo, manifest
+from tests.support.report import read_page
 
 NET = ("--model", "tests.support.networks:GapNet", "--device", "cpu")
 
@@ -217,3 +218,20 @@ def test_a_report_shows_the_frame_and_the_levels_of_the_run(run: Run, tmp_path: 
     found = run("report", out, "--images", folder)
     assert stdout(found).startswith("1 image, 1 result")
     assert stderr(found) == ""
+
+
+def test_a_report_links_only_originals_that_a_browser_shows_as_they_were_explained(
+    run: Run, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "in").mkdir()
+    Image.fromarray(np.arange(3600, dtype=np.uint16).reshape(60, 60)).save(folder / "deep.png")
+    pages = [Image.new("RGB", (60, 60), (grey,) * 3) for grey in (10, 200)]
+    pages[0].save(folder / "moving.gif", save_all=True, append_images=pages[1:])
+    make_photo(folder / "photo.jpg")
+    out = tmp_path / "out"
+    assert run("explain", folder, *NET, "--output", out).exit_code == 0
+    assert run("report", out).exit_code == 0
+    images = read_page(out).data["images"]
+    assert all("thumbnail" in image for image in images)
+    linked = [image["name"] for image in images if "original" in image]
+    assert linked == ["photo.jpg"]

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camcli import Model, explain
-from camcli.errors import ImageError, ModelError
+from camcli.errors import CamcliWarning, ImageError, ModelError
 from camcli.images.decode import decode
 from camcli.images.find import find
 from camcli.images.preprocess import Preset
@@ -154,3 +154,12 @@ def test_a_layer_may_be_the_module_itself(small: Model, photo: Path) -> None:
     assert [shown.layer for shown in both] == ["trunk", "last"]
     with pytest.raises(ModelError, match="layer ReLU: it is not a part of this network"):
         explain(small, photo, layer=nn.ReLU())
+
+
+def test_paths_are_read_as_by_the_command(small: Model, tmp_path: Path) -> None:
+    values = np.linspace(100, 4000, 3600).reshape(60, 60).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    with pytest.warns(CamcliWarning, match="--window-level"):
+        shown = explain(small, tmp_path / "deep.png")
+    with pytest.warns(CamcliWarning, match="--window-level"):
+        assert shown.overlay().size == (60, 60)

@@ -138,3 +138,22 @@ def test_standard_input(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(decode(source.path), decode(photo))
     with pytest.raises(ImageError, match="standard input: the file is empty"):
         decode(source.path)
+
+
+STARTS = {
+    "WEBP": b"RIFF\xff\xff\xff\x7fWEBPVP8L",
+    "AVIF": b"\0\0\0\x1cftypavif",
+    "XPM": b"/* XPM */\n",
+    "JPEG": b"\xff\xd8\xff\xe0\0\x02",
+    "PNG": b"\x89PNG\r\n\x1a\n",
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_a_file_of_a_terabyte_is_refused_at_once(start: bytes, tmp_path: Path) -> None:
+    """Pillow would read the whole of it, or a whole line."""
+    with (file := tmp_path / "a.png").open("wb") as stream:
+        stream.write(start)
+        stream.truncate(1 << 40)
+    with pytest.raises(ImageError, match=r"a\.png: "):
+        decode(file)

@@ -69,7 +69,8 @@ def test_the_pictures_that_a_camera_attaches_to_a_photo_are_no_choice(photo: Pat
     with Image.open(photo) as image:
         image.save(stream, "MPO", save_all=True, append_images=[image.reduce(4)])
     found = read(stream)  # warnings are errors
-    assert (found.frame, found.pixels.shape) == (1, (60, 90, 3))
+    assert (found.frame, found.pixels.shape) == (None, (60, 90, 3))
+    assert read(stream, Reading(frame=2)).pixels.shape == (15, 23, 3)
 
 
 def test_a_page_larger_than_max_pixels_is_refused() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from camcli.images.regular import check_regular, open_regular, read_regular
+from camcli.images.regular import check_regular, limited, open_regular, read_regular
 
 
 @pytest.fixture(params=["pipe", "device", "link", "socket"])
@@ -47,6 +47,26 @@ def test_a_file_above_the_limit_is_refused(tmp_path: Path) -> None:
         stream.truncate(1 << 40)  # a sparse file of a terabyte
     with pytest.raises(OSError, match="larger than 1 MB"):
         read_regular(file, 1_000_000)
+
+
+def test_no_more_than_a_part_of_a_large_file_is_read_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"0123456789")
+    with limited(open_regular(file), 10) as stream:
+        assert stream.read() == b"0123456789"
+    with limited(open_regular(file), 4) as stream:
+        stream.left = 1 << 20
+        assert stream.read(2) == b"01"
+        assert stream.readline(2) == b"23"
+        with pytest.raises(OSError, match="more than 0 MB is read whole"):
+            stream.readline()
+        stream.seek(6)
+        assert stream.read() == b"6789"
+        stream.seek(0)
+        for size in (-1, None, 5, 1 << 40):
+            with pytest.raises(OSError, match="more than 0 MB is read whole"):
+                stream.read(size)
+            stream.seek(0)
 
 
 def test_a_folder_and_a_missing_file_have_their_own_errors(tmp_path: Path) -> None:
