@@ -91,17 +91,14 @@ def _exists(source: Source) -> bool:
 
 
 def _check_names(sources: Sequence[Source], output: Path | None, boxes: str | None) -> None:
-    """Raise OutputError for images that share an annotation or a name in scores.csv, and for inputs
-    that would be overwritten."""
-    first: dict[Path, Source] = {}
-    for source in sources if output or boxes else ():
-        name = source.name.with_suffix("") if boxes else source.name
-        other = first.setdefault(name, source)
+    """Raise OutputError for images that share an annotation, and for inputs to be overwritten."""
+    first: dict[str, Source] = {}
+    for source in sources if boxes else ():
+        other = first.setdefault(source.stem, source)
         if other is not source:
-            what = "annotations" if boxes else "name in scores.csv"
             raise OutputError(
-                f"'{other.path}' and '{source.path}' would have the same {what}: evaluate them "
-                "separately, or give a folder that holds both"
+                f"'{other.path}' and '{source.path}' would have the same annotations: evaluate "
+                "them separately"
             )
     if not output:
         return

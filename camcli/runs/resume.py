@@ -91,7 +91,8 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
         try:
             yield parse_row(line)
         except ValueError as error:
-            lost, reason = lost + line.endswith(b"\n"), str(error)
+            if line.strip() and line.endswith(b"\n"):
+                lost, reason = lost + 1, str(error)
     if lost:
         warnings.warn(
             f"lines of the manifest that hold no row are left out: {lost} (such as: {reason})",

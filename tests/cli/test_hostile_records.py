@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -159,8 +160,10 @@ def test_damaged_rows_are_explained_again(text: str, how: str, job: Job) -> None
         "".join(f"{line}\n" for line in [json.dumps(rows[0]), text, "", json.dumps(rows[2])])
     )
     (job.output / "run.json").write_text(text)
-    if not one_line(lambda: list(pipeline.run(changed(job, **{how: True})))):
-        assert manifest(job.output) == rows
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "lines of the manifest that hold no row are left out: 1")
+        if not one_line(lambda: list(pipeline.run(changed(job, **{how: True})))):
+            assert manifest(job.output) == rows
 
 
 def test_a_folder_of_other_settings_with_a_damaged_record(job: Job) -> None:
