@@ -77,7 +77,14 @@ COMMANDS = {
     "check": ("check", "out", "changed"),
     "check --json": ("check", "out", "changed", "--json"),
     "report": ("report", "out", "--output", "a\x1b[2J\nb.html"),
-    "evaluate": ("evaluate", "in", *TINY, "--method", "gradcam", "--output", "scores"),
+    "explain with labels": (
+        *("explain", "in/plain.png", *TINY, "--labels", "names.txt", "--output", "named"),
+        "--overwrite",
+    ),
+    "evaluate": (
+        *("evaluate", "in", *TINY, "--method", "gradcam", "--metric", "average-drop"),
+        *("--output", "scores"),
+    ),
     "figure": ("figure", "in/a\nb.png", *TINY, "--method", "gradcam", "--output", "\x1b\n.png"),
 }
 
@@ -86,6 +93,8 @@ COMMANDS = {
 def outputs(folder: Path) -> Path:
     """The folder, with the outputs of a run and a copy in which all maps differ."""
     piped(folder, *COMMANDS["explain"])
+    labels = "".join(f"\x1b]0;{i}\x07\x9b\u202e\n" for i in range(1000))
+    (folder / "names.txt").write_text(labels)
     changed = shutil.copytree(folder / "out", folder / "changed")
     rows = (changed / "manifest.jsonl").read_text().splitlines()
     for file in {json.loads(row).get("map") for row in rows} - {None}:
