@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from camcli.images.formats import FORMATS
 from tests.soak.command import Finished, check, measured, print_figures
 from tests.support.command import TINY
+from tests.support.files import manifest
 
 PER_RUN = 500
 SIZES = ((40, 30), (33, 50), (8, 8))
@@ -33,8 +33,7 @@ def measure(folder: Path, count: int, seed: int) -> None:
         arguments = ("explain", photos, *TINY, "--save", "map", "--output", output)
         found = measured(*arguments, seconds=SECONDS)
         check(found, f"seed {seed}, {photos}", (0, 1))
-        rows = map(json.loads, (output / "manifest.jsonl").open())
-        explained = {row["image"]: row["status"] for row in rows}
+        explained = {row["image"]: row["status"] for row in manifest(output)}
         assert explained.keys() == set(names), f"seed {seed}, {photos}: not a row for every file"
         runs.append((found, sum(status != "error" for status in explained.values())))
     read = sum(ok for _, ok in runs)
