@@ -68,8 +68,8 @@ class Contents:
             yield f"unreadable {self.folder.run_error}"
         if hidden := self.folder.hidden.total():
             yield (
-                f"results that are not shown: {hidden}, of {self.folder.hidden_images} more images "
-                f"(the page is full: a larger --size shows more)"
+                f"not shown: {hidden} results and {self.folder.hidden_images} images (the page is "
+                f"full: a larger --size shows more)"
             )
         if lost := sum(one.thumbnail is None for one in explained):
             yield f"originals not found in --images or near the folder: {lost} of {len(explained)}"

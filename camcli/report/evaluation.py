@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 from camcli.errors import CamcliError
 from camcli.evaluation.cells import unguarded
 from camcli.images.find import EVALUATION_FILES
-from camcli.images.regular import read_regular
+from camcli.images.regular import open_regular, read_regular
 from camcli.report.folder import SavedResult
 from camcli.runs.files import path_inside
+from camcli.runs.records import limited_lines
 from camcli.schema import NUMBER, RECORD_BYTES, TEXT, WHOLE, Kind, Record, Table, list_of
 
 METRICS_FILE, SCORES_FILE = EVALUATION_FILES
@@ -151,8 +152,8 @@ def _read_values(
     """Yield the metrics that are defined for each of some images, method and class."""
     if not file.is_file():
         return
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream)
+    with open_regular(file) as stream:
+        rows = csv.DictReader(line.decode() for line in limited_lines(stream))
         for name in ("image", "method", "class_index"):
             if name not in (rows.fieldnames or ()):
                 raise ValueError(f"no column {name}")

@@ -195,5 +195,6 @@ def _differences(folder: AnyPath, record: Row) -> str:
             if earlier[name] != ours[name]
         ]
         known = f"{earlier['model']}, {earlier['weights']}, layer {', '.join(earlier['layers'])}"
-        return f" ({'; '.join([known, *other])})"
+        words = "; ".join([known, *other]).split()  # a damaged record may hold other lines
+        return f" ({' '.join(words)[:500]})"
     return ""

@@ -20,10 +20,11 @@ from camcli.errors import CamcliError
 from camcli.models.load import load
 from camcli.report.contents import Contents, ReportOptions, collect
 from camcli.report.page import page_data, render_page
-from camcli.runs import pipeline
+from camcli.runs import pipeline, resume
 from camcli.runs.job import Job
 from camcli.runs.manifest import parse_row
 from camcli.runs.merge import merge
+from camcli.runs.records import RUN_RECORD
 from camcli.runs.shards import shard_of
 from camcli.snapshots import tables
 from camcli.snapshots.accept import accept
@@ -150,6 +151,7 @@ def test_damaged_records_of_a_merge(
     one_line(lambda: merge([shards], tmp_path / "merged"))
 
 
+@pytest.mark.filterwarnings("ignore::camcli.errors.CamcliWarning")  # lines that are no rows
 @fuzz
 @given(text=damaged("row"), how=st.sampled_from(["skip_existing", "overwrite"]))
 def test_damaged_rows_are_explained_again(text: str, how: str, job: Job) -> None:
@@ -172,6 +174,13 @@ def test_a_folder_of_other_settings_with_a_damaged_record(job: Job) -> None:
         (job.output / "run.json").write_text(text)
         line = one_line(lambda: list(pipeline.run(changed(job, fit="squash"))))
         assert "holds results of another run" in line
+    record = {"model": "a\nb", "weights": "w", "layers": ["x\n"], "fit": "preset"}
+    unknown = {name: [["y\n"] * 9] * 999 for name in resume.SETTINGS}
+    record = unknown | dict.fromkeys(RUN_RECORD.optional) | record
+    (job.output / "run.json").write_text(json.dumps(record))
+    line = one_line(lambda: list(pipeline.run(changed(job, fit="squash"))))
+    assert "another run (a b, w, layer x ; " in line
+    assert len(line) < 800 + len(str(job.output))
 
 
 @pytest.mark.parametrize(

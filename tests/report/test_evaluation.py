@@ -66,3 +66,18 @@ def test_plots_outside_of_the_folder_are_refused(run: Run, folder: Path, tmp_pat
     found = run("report", folder, "--evaluation", quality)
     assert found.exit_code == 2
     assert "'../secret.png' would lie outside of its folder" in stderr(found)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["plain.jpg,3,gradcam,nan\n", "plain.jpg,3,gradcam,1e999\n", "plain.jpg,3,gradcam,many\n",
+     "x" * 200_000, "\0", "plain.jpg,3,gradcam,1\n\udcff"],
+)  # fmt: skip
+def test_damaged_scores(rows: str, run: Run, folder: Path, tmp_path: Path) -> None:
+    quality = make_evaluation(tmp_path / "quality")
+    text = f"image,class_index,method,deletion\n{rows}"
+    (quality / "scores.csv").write_bytes(text.encode(errors="surrogateescape"))
+    found = run("report", folder, "--evaluation", quality)
+    assert found.exit_code in (0, 2)  # a NUL is a text for some versions of Python
+    assert "\0" in rows or f"'{quality}/scores.csv' is not one of camcli" in stderr(found)
+    assert len(stderr(found).splitlines()) <= 1

@@ -165,9 +165,7 @@ def test_a_full_page_says_what_it_does_not_show(run: Run, folder: Path) -> None:
     shown = len(read_page(folder).data["images"])
     assert 700 < shown < 1000
     hidden = 1000 - shown
-    assert note.startswith(
-        f"Warning: results that are not shown: {hidden}, of {hidden} more images (the page is full"
-    )
+    assert note.startswith(f"Warning: not shown: {hidden} results and {hidden} images (the page is")
     assert note.removeprefix("Warning: ") in read_page(folder).data["notes"]
     assert stdout(found).startswith("1000 images, 1000 results -> ")
 
