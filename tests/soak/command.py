@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import click
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 @dataclass(frozen=True)
@@ -28,32 +30,27 @@ class Finished:
     stderr: str
 
 
-def start(
-    *arguments: object, stdout: IO[bytes] | int, stderr: IO[bytes]
-) -> subprocess.Popen[bytes]:
-    """Start `camcli ARGUMENTS`, with one thread in torch."""
-    words = [sys.executable, "-m", "camcli", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, stdout=stdout, stderr=stderr, env=environment)
+def words_of(*arguments: object) -> list[str]:
+    """Return the words of `camcli ARGUMENTS`."""
+    return [sys.executable, "-m", "camcli", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a command, with one thread in torch."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def measured(
     *arguments: object, stdout: IO[bytes] | int = subprocess.DEVNULL, seconds: float = 3600
 ) -> Finished:
     """Run `camcli ARGUMENTS`. It is killed, with exit code -9, after `seconds`."""
-    with tempfile.TemporaryFile() as errors:
-        began = time.monotonic()
-        process = start(*arguments, stdout=stdout, stderr=errors)
-        deadline = threading.Timer(seconds, process.kill)
-        deadline.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        deadline.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        took = time.monotonic() - began
-        errors.seek(0)
-        text = errors.read().decode(errors="replace")
-    cpu_seconds = usage.ru_utime + usage.ru_stime
-    return Finished(process.returncode, took, cpu_seconds, usage.ru_maxrss * 1024 / 1e6, text)
+    with tempfile.TemporaryDirectory() as folder:
+        figures, errors = Path(folder, "figures"), Path(folder, "errors")
+        words = [sys.executable, LAUNCHER, str(seconds), figures, *words_of(*arguments)]
+        with errors.open("wb") as stderr:
+            subprocess.run(words, stdout=stdout, stderr=stderr, env=environment(), check=True)
+        code, took, cpu_seconds, peak = json.loads(figures.read_text())
+        return Finished(code, took, cpu_seconds, peak / 1e6, errors.read_text(errors="replace"))
 
 
 def print_figures(command: str, work: str, found: Finished) -> None:

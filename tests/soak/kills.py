@@ -6,13 +6,12 @@ import random
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import click
 
-from tests.soak.command import check, measured, start
+from tests.soak.command import check, environment, measured, words_of
 from tests.support.command import TINY
 from tests.support.files import files, make_photo
 
@@ -57,15 +56,13 @@ def _arguments(folder: Path, output: str, *more: str) -> tuple[object, ...]:
 def _kill(folder: Path, output: str, mode: str, seconds: float) -> bool:
     """Start a run, and kill it after a while. Return whether it was still running."""
     more = ["--shard", "1/2"] if mode == "shards" else [mode] if mode != "plain" else []
-    with tempfile.TemporaryFile() as errors:
-        process = start(
-            *_arguments(folder, output, *more), stdout=subprocess.DEVNULL, stderr=errors
-        )
+    words, quiet = words_of(*_arguments(folder, output, *more)), subprocess.DEVNULL
+    with subprocess.Popen(words, stdout=quiet, stderr=quiet, env=environment()) as process:
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        return process.wait() == -signal.SIGKILL
+            process.kill()
+    return process.returncode == -signal.SIGKILL
 
 
 def _finish(folder: Path, output: str, mode: str) -> str:

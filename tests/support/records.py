@@ -31,7 +31,6 @@ EXAMPLES: Mapping[str, tuple[Record, dict[str, Any]]] = {
         "frame": 2, "levels": [0, 4095], "crop": [0, 0, 9, 9], "placement": "centres",
         "cells": [0.5, 0.5, 1, 1],
         "box": [-1, 0, 5, 5], "boxes": [[0, 0, 3, 3]], "error": None, "digest": "ab-cd",
-        "frame": 1, "levels": [0, 255],
         "answers": [["yes", 0.5]], "words": [["yes", 0.5]], "of a later version": {"a": [1]},
         **{kind.field: f"a/b{kind.ending}" for kind in OUTPUTS.values()},
     }),
