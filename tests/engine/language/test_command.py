@@ -13,7 +13,7 @@ from camcli.engine.language.prompts import WORDS
 from camcli.images.decode import decode
 from tests.engine.language.conftest import QUESTION
 from tests.support.command import Run, refused, stdout
-from tests.support.files import files, manifest
+from tests.support.files import by_name, files, manifest
 
 blips = pytest.importorskip("tests.scenes.blips", reason="needs transformers")
 P, Q = "PHOTO", QUESTION
@@ -55,11 +55,11 @@ def test_given_answers_are_part_of_file_names(ask: Run, photos: Path, tmp_path: 
     found = ask(photos / "a.png", QUESTION, *("--answer", "red", "--answer", "a ring", "--json"))
     assert found.exit_code == 0, found.stderr_bytes
     rows = manifest(tmp_path / "out")
-    assert [row["target"] for row in rows] == ["red", "a ring"]
-    assert [row["class_name"] for row in rows] == ["red", "a ring"]
-    assert [row["map"] for row in rows] == ["a.hirescam.red.npy", "a.hirescam.a ring.npy"]
+    assert [row["target"] for row in rows] == ["a ring", "red"]
+    assert [row["class_name"] for row in rows] == ["a ring", "red"]
+    assert [row["map"] for row in rows] == ["a.hirescam.a ring.npy", "a.hirescam.red.npy"]
     assert rows[0]["answers"] == rows[1]["answers"]
-    assert [json.loads(line) for line in found.stdout_bytes.splitlines()] == rows
+    assert by_name(map(json.loads, found.stdout_bytes.splitlines())) == rows
     maps = [np.load(tmp_path / "out" / row["map"]) for row in rows]
     assert not np.array_equal(*maps)
 
@@ -103,7 +103,7 @@ def test_methods_layers_and_fit(ask: Run, photos: Path, tmp_path: Path) -> None:
     assert ask(photos / "a.png", QUESTION, *given, "--window=16").exit_code == 0
     rows = manifest(tmp_path / "out")
     assert [row["map"] for row in rows] == [
-        *("a.gradcam.npy", f"a.gradcam.{layer}.npy", "a.hirescam.npy", f"a.hirescam.{layer}.npy"),
+        *(f"a.gradcam.{layer}.npy", "a.gradcam.npy", f"a.hirescam.{layer}.npy", "a.hirescam.npy"),
         "a.occlusion.npy",
     ]
     assert [row["map_shape"] for row in rows] == [[8, 8]] * 4 + [[64, 64]]
