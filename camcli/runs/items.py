@@ -49,11 +49,15 @@ class Failed:
     error: CamcliError
 
 
-@dataclass(frozen=True)
-class Existing:
+class Unchanged(list[Row]):
     """The rows of an image whose results an earlier run has written completely."""
 
-    rows: list[Row]
+
+@dataclass(frozen=True)
+class Existing:
+    """An image that need not be explained again, by its rows."""
+
+    rows: Unchanged
 
 
 @dataclass(frozen=True)

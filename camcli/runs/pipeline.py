@@ -31,7 +31,7 @@ from camcli.images.memory import Budget
 from camcli.images.source import Source
 from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, Submit, read_ahead, read_image, windows_of
-from camcli.runs.items import Existing, Explained, Failed, Loaded
+from camcli.runs.items import Existing, Explained, Failed, Loaded, Unchanged
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
@@ -44,7 +44,7 @@ from camcli.runs.worker import Worker
 
 Read: TypeAlias = Loaded | Failed | Existing
 """The outcome of reading a source."""
-KeptRows: TypeAlias = dict[str, list[Row]]
+KeptRows: TypeAlias = dict[str, Unchanged]
 """The rows of images that are read again, but not written, by the images' names."""
 RowSink: TypeAlias = Callable[[list[Row]], object]
 """A function for the rows of images that a stopped run had finished, but not yielded."""
@@ -117,7 +117,7 @@ def load_image(job: Job, source: Source | Existing, budget: Budget | None = None
     return Loaded(source, shape, pixels, tensor, crop, digest, *facts)
 
 
-def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], list[Row] | None]:
+def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], Unchanged | None]:
     """Return a function from an image to its rows, or to None if the image is to be explained.
 
     Rows are kept if they are complete, and of the same settings, versions and image.
@@ -125,12 +125,12 @@ def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], list[Row] | None]:
     layers = Counter((wanted.method, wanted.target) for wanted in job.results)
     files = [(wanted, output) for wanted in job.results for output in job.saves_of(wanted)]
 
-    def kept(source: Source) -> list[Row] | None:
-        rows = [
+    def kept(source: Source) -> Unchanged | None:
+        rows = Unchanged(
             row
             for row in earlier.of_image(source.image)
             if row["status"] != "error" and (row["method"], row["target"]) in layers
-        ]
+        )
         # A file that no row names may come from an earlier run, and from another image.
         named = {name for row in rows for name in named_files(row).values()}
         if (
@@ -155,7 +155,7 @@ def _to_read(
     """
     rows_of = _kept_rows(job, earlier)
 
-    def with_rows(window: Sequence[Source]) -> list[tuple[Source, list[Row] | None]]:
+    def with_rows(window: Sequence[Source]) -> list[tuple[Source, Unchanged | None]]:
         return [(source, rows_of(source)) for source in window]
 
     windows = windows_of(job.sources, job.inputs.batch_size)

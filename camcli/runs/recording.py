@@ -16,6 +16,7 @@ from camcli.errors import CamcliWarning
 from camcli.images.store import AnyPath
 from camcli.runs import resume
 from camcli.runs.files import to_json, write
+from camcli.runs.items import Unchanged
 from camcli.runs.job import Job, record_of, timed_record
 from camcli.runs.lock import locked
 from camcli.runs.manifest import MANIFEST, RUN, Adder, Row, manifest
@@ -48,18 +49,18 @@ class Recorder:
 
     def __call__(self, found: list[Row]) -> list[Row]:
         """Record the rows of an image, and return them with the files that are still valid."""
-        earlier = {_key(row): row for row in self.rows.of_image(found[0]["image"])}
-        pairs = [(row, earlier.get(_key(row), {})) for row in found]
-        if self.job.part or any(new != old for new, old in pairs):
-            found = self._changed(pairs)
+        if self.job.part or not isinstance(found, Unchanged):  # a shard adds rows of the whole run
+            found = self._changed(found)
         self.counts.update(row["status"] for row in found)
         self._images += 1
         return found
 
-    def _changed(self, pairs: Sequence[tuple[Row, Row]]) -> list[Row]:
-        """Record new rows of an image, each with the earlier one, and return them."""
-        found = [_with_files(new, old) for new, old in pairs]
+    def _changed(self, found: list[Row]) -> list[Row]:
+        """Record new rows of an image, and return them with the files that are still valid."""
         image = found[0]["image"]
+        earlier = {_key(row): row for row in self.rows.of_image(image)}
+        pairs = [(row, earlier.get(_key(row), {})) for row in found]
+        found = [_with_files(new, old) for new, old in pairs]
         if any(_is_replaced(old, new) for new, old in pairs):
             self.replaced.append(image)
         for method, target in dict.fromkeys((row["method"], row["target"]) for row in found):

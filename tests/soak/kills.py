@@ -28,12 +28,13 @@ def measure(folder: Path, count: int, seed: int) -> None:
         make_photo(folder / "in" / f"{i:02}.jpg", 60 + 7 * (i % 3), 50)
     undisturbed = measured(*_arguments(folder, "whole"))
     check(undisturbed, "whole", (0,))
+    check(measured(*_arguments(folder, "other", "--colormap", "jet")), "other", (0,))
     expected, chance, killed = files(folder / "whole"), random.Random(seed), Counter[str]()
     for number in range(count):
         mode, output = MODES[number % len(MODES)], folder / f"killed{number}"
         where = f"seed {seed}, run {number}, {mode}"
-        if mode == "--overwrite":  # of files of another run
-            shutil.copytree(folder / "whole", output)
+        if mode == "--overwrite":
+            shutil.copytree(folder / "other", output)
         killed[mode] += _kill(
             folder, output.name, mode, chance.uniform(0.4, 1.1) * undisturbed.seconds
         )
@@ -67,8 +68,9 @@ def _kill(folder: Path, output: str, mode: str, seconds: float) -> bool:
 
 def _finish(folder: Path, output: str, mode: str) -> str:
     """Finish a run, and return what it prints on standard error."""
-    shards = [["--shard", "1/2"], ["--shard", "2/2"]] if mode == "shards" else [[]]
-    found = [measured(*_arguments(folder, output, "--skip-existing", *each)) for each in shards]
+    parts = {"shards": [["--shard", "1/2"], ["--shard", "2/2"]], "--overwrite": [["--overwrite"]]}
+    each = parts.get(mode, [[]])
+    found = [measured(*_arguments(folder, output, "--skip-existing", *more)) for more in each]
     if mode == "shards":
         found.append(measured("merge", folder / output))
     for one in found:
