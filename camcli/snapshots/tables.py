@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -44,11 +43,10 @@ def summary(verdicts: Counter[str]) -> str:
 
 def json_row(one: Comparison, picture: Path | None = None) -> dict[str, Any]:
     """Return a comparison as a JSON object. All rows have the same fields in the same order."""
-    unknown = dict.fromkeys(Measures.__dataclass_fields__)
     return {
         **{name: getattr(one, name) for name in ("image", "method", "target", "layer", "verdict")},
         "reasons": list(one.reasons),
-        **(asdict(one.measures) if one.measures else unknown),
+        **{name: getattr(one.measures, name, None) for name in Measures.__dataclass_fields__},
         "new": str(one.new) if one.new else None,
         "baseline": str(one.baseline) if one.baseline else None,
         "picture": str(picture) if picture else None,
