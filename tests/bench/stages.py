@@ -16,7 +16,7 @@ import torch
 from camcli import load
 from camcli.images.find import find
 from camcli.images.source import Source
-from camcli.runs import pipeline, resume
+from camcli.runs import pipeline
 from camcli.runs.files import prepare, write_lines
 from camcli.runs.job import Job
 from camcli.runs.manifest import MANIFEST, Adder, manifest
@@ -51,8 +51,7 @@ def stages(work: Workload) -> Iterator[Measurement]:
             "overlay": _bytes_per_image(output.glob("*.png"), count),
             "map": _bytes_per_image(output.glob("*.npy"), count),
             "manifest": _bytes_per_image([output / MANIFEST], count),
-            "list, in memory": _memory_per_item(lambda: find([str(folder / "in")])),
-            "manifest, in memory": _memory_per_item(lambda: list(resume.rows(output))),
+            "list, in memory": _memory_per_item(lambda: unique_stems(find([str(folder / "in")]))),
         }
         for what, size in sizes.items():
             cost = size / 1000, size / sizes["read"]
