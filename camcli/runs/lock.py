@@ -81,7 +81,9 @@ def _marked(manifest: RemotePath) -> Iterator[None]:
     mark = folder / f".camcli-{process_mark()}{ending}"
     with write_errors(manifest):
         for other in folder.glob(f".camcli-*{ending}"):
-            if not is_dead(other, float(other.read_bytes())):
+            if is_dead(other, float(other.read_bytes())):
+                other.unlink(missing_ok=True)
+            else:
                 process = _process(other.name.removeprefix(".camcli-").removesuffix(ending))
                 _warn(
                     f"{process} may be writing to '{manifest.parent}': the rows of the run that "

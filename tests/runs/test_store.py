@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from camcli.errors import OutputError
+from camcli.errors import CamcliWarning, OutputError
 from camcli.images.find import find
 from camcli.images.source import Source
 from camcli.images.store import RemotePath
 from camcli.runs import manifest, pipeline, recording, resume, save
-from camcli.runs.files import path_inside, prepare
+from camcli.runs.files import DAY, path_inside, prepare
 from camcli.runs.job import Job
 from camcli.runs.merge import merge
 from camcli.runs.shards import shard_of
@@ -106,3 +108,17 @@ def test_the_command_takes_urls(run: Run, tmp_path: Path) -> None:
     assert run("explain", photo, *TINY, "--output", tmp_path / "local").exit_code == 0
     assert files(tmp_path / "out") == files(tmp_path / "local")
     assert not [name for name in os.listdir(tmp_path / "out") if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(("process", "age"), [("7@elsewhere", 0), ("7@elsewhere", 2 * DAY)])
+def test_another_run_on_a_store_is_told(
+    process: str, age: int, job: Job, store: RemotePath
+) -> None:
+    """A mark of more than a day belongs to a run that was killed."""
+    mark = store / ".camcli" / f".camcli-{process}.manifest.jsonl.running"
+    mark.write_bytes(str(time.time() - age).encode())
+    told = pytest.warns(CamcliWarning, match="process 7 on elsewhere may be writing to")
+    with nullcontext() if age else told:
+        list(pipeline.run(replace(job, output=store)))
+    left = [file.name for file in (store / ".camcli").glob("*.running")]
+    assert left == ([] if age else [mark.name])
