@@ -9,6 +9,7 @@ import contextlib
 import json
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ class Rows:
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._lock = threading.Lock()
         self._base = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        weakref.finalize(self, self._base.close)
         self._base.executescript(_TABLES)
         for row in rows:
             self.add(row)
