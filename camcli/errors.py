@@ -69,9 +69,13 @@ Error = TypeVar("Error", bound=BaseException)
 def without_frames(error: Error) -> Error:
     """Return an error that is to be kept, without its traceback and the errors behind it.
 
-    Their frames keep every variable alive, such as the pixels of a damaged image.
+    Their frames keep every variable alive, such as the pixels of a damaged image. From Python 3.13
+    on, a frame of a generator may also keep the error that it belongs to.
     """
+    behind = error.__context__, error.__cause__
     error.__traceback__ = error.__context__ = error.__cause__ = None
+    for one in filter(None, behind):
+        without_frames(one)
     return error
 
 

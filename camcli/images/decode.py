@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from camcli.errors import CamcliWarning, ImageError, one_line
+from camcli.errors import CamcliWarning, ImageError, one_line, without_frames
 from camcli.images import formats
 from camcli.images.convert import rgb_of, to_bands, warned
 from camcli.images.geometry import Pixels, Size
@@ -164,14 +164,20 @@ def open_image(source: AnyPath | BinaryIO, max_pixels: int = MAX_PIXELS) -> Iter
         with _stream(source) as stream, _opened(stream) as image:
             _check_size(image, max_pixels)
             yield image
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from None
-    except OSError as error:
-        raise ImageError(f"{name}: {error.strerror or one_line(error)}") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name}: more than {MAX_PIXELS} pixels") from None
-    except DECODE_ERRORS as error:
-        raise ImageError(f"{name}: damaged image ({one_line(error)})") from None
+    except (ImageError, OSError, Image.DecompressionBombError, *DECODE_ERRORS) as error:
+        without_frames(error)  # or this generator and the error may keep each other
+        raise ImageError(f"{name}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return in words why an image was not read."""
+    if isinstance(error, ImageError):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or one_line(error)
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS} pixels"
+    return f"damaged image ({one_line(error)})"
 
 
 def _stream(source: AnyPath | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
