@@ -28,6 +28,7 @@ FLOORS = (
     {"engine"},
     {"runs"},
     {"training", "snapshots", "evaluation"},
+    {"audit"},
     {"report"},
     {"cli"},
     {"__init__", "__main__"},

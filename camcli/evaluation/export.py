@@ -10,7 +10,8 @@ from typing import Any
 from camcli import __version__
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.cells import guarded
-from camcli.evaluation.intervals import BOOTSTRAP_IMAGES, LEVEL, RESAMPLES, Estimate
+from camcli.evaluation.estimates import Estimate
+from camcli.evaluation.intervals import BOOTSTRAP_IMAGES, LEVEL, RESAMPLES
 from camcli.evaluation.registry import METRICS
 from camcli.evaluation.scores import Scores
 from camcli.evaluation.study import Study

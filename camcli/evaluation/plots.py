@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.evaluation.baselines import BASELINES
-from camcli.evaluation.intervals import Estimate
+from camcli.evaluation.estimates import Estimate
 from camcli.evaluation.registry import METRICS, Curve, Metric
 from camcli.evaluation.scores import Floats
 from camcli.evaluation.summary import Summary

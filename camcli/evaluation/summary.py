@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from camcli.errors import AnnotationError
+from camcli.evaluation.estimates import Estimate, estimates
 from camcli.evaluation.ground_truth import ANNOTATED, NOT_ANNOTATED, OTHER_CLASS
-from camcli.evaluation.intervals import Estimate, estimates
 from camcli.evaluation.registry import METRICS, Curve, Matrix, Metric
 from camcli.evaluation.scores import Floats, Scores
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from camcli.evaluation.baselines import BASELINES
-from camcli.evaluation.intervals import Estimate
+from camcli.evaluation.estimates import Estimate
 from camcli.evaluation.registry import METRICS
 from camcli.evaluation.summary import Summary
 from camcli.methods.registry import METHODS

@@ -14,10 +14,11 @@ from functools import cached_property
 from pathlib import Path
 
 from camcli.errors import CamcliError
-from camcli.images.geometry import Centres, Crop, Placement
+from camcli.images.geometry import Crop
 from camcli.images.regular import read_regular
 from camcli.runs import resume
 from camcli.runs.files import path_inside
+from camcli.runs.grids import crop_of
 from camcli.runs.manifest import MANIFEST, RUN, Row, parse_row
 from camcli.runs.outputs import OUTPUTS
 from camcli.runs.records import RUN_RECORD
@@ -178,7 +179,7 @@ def _result(folder: Path, row: Row) -> SavedResult:
     return SavedResult(
         **{name: value for name in _COPIED if (value := row.get(name)) not in (None, "")},
         map_shape=tuple(row.get("map_shape") or ()),
-        crop=_crop(row.get("crop") or (), row.get("cells") or ()),
+        crop=crop_of(row),
         boxes=tuple(tuple(box) for box in boxes if box),
         files=files,
         missing=tuple(
@@ -192,13 +193,3 @@ _COPIED = (
     *("score", "probability", "unsure", "map_min", "map_max", "digest"),
 )
 """The fields of a row that a SavedResult has, too."""
-
-
-def _crop(corners: Sequence[int], cells: Sequence[float]) -> Crop | None:
-    """Return the crop of a row, with the centres of the map's cells if the row has them."""
-    if not corners or corners[0] >= corners[2] or corners[1] >= corners[3]:
-        return None
-    x0, y0, x1, y1 = corners
-    if not cells or min(cells[2:]) <= 0:
-        return Crop(x0, y0, x1, y1)
-    return Placement(x0, y0, x1, y1, cells=Centres(*cells))

@@ -8,7 +8,6 @@ script, by its hash, and loads only pictures, from the disk or from where the pa
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import json
 import os
@@ -29,16 +28,13 @@ from camcli.report.contents import Contents
 from camcli.report.evaluation import Evaluation, metric_values
 from camcli.report.folder import OutputFolder, SavedResult
 from camcli.report.maps import PackedMap, pack_map
+from camcli.report.markup import POLICY, sha256
 from camcli.report.originals import Original
 from camcli.snapshots.tables import VERDICTS
 
 Data: TypeAlias = dict[str, Any]
 SCRIPTS = ("data.js", "colours.js", "picture.js", "gallery.js", "viewer.js", "main.js")
 """The files of the page's script, in the order in which they are joined."""
-_POLICY = (
-    "default-src 'none'; img-src 'self' file: data:; script-src 'sha256-{script}'; "
-    "style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
-)
 RUN_FIELDS = ("model", "weights", "layers", "fuse", "fit", "precision", "device", "region")
 """The fields of the run record that the page shows. Times are left out: pages stay the same."""
 BROWSER_FORMATS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".avif")
@@ -51,7 +47,7 @@ def render_page(data: dict[str, Any]) -> bytes:
     style = (parts / "page.css").read_text(encoding="utf-8")
     script = "".join((parts / name).read_text(encoding="utf-8") for name in SCRIPTS)
     values = {
-        "policy": _POLICY.format(script=_sha256(script), style=_sha256(style)),
+        "policy": POLICY.format(script=sha256(script), style=sha256(style)),
         "title": html.escape(data["title"]),
         "style": style,
         "script": script,
@@ -234,7 +230,3 @@ def _without_empty(**values: Any) -> Data:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def _sha256(source: str) -> str:
-    return _base64(hashlib.sha256(source.encode()).digest())

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from camcli.evaluation.baselines import BASELINES
+from camcli.evaluation.estimates import estimates
 from camcli.evaluation.export import metrics_record
-from camcli.evaluation.intervals import estimates
 from camcli.evaluation.plots import _round_ticks, plots
 from camcli.evaluation.summary import Summary
 from camcli.evaluation.table import terminal_table

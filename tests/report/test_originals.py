@@ -11,6 +11,7 @@ from PIL import Image
 from camcli.errors import ImageError
 from camcli.images.decode import decode, thumbnail
 from camcli.report import originals
+from camcli.runs.originals import CHANGED
 from tests.support.command import Run, stderr
 from tests.support.files import make_photo
 from tests.support.report import read_page, write_manifest
@@ -36,7 +37,7 @@ def test_a_named_file_with_other_bytes_is_shown_with_a_note(
     found = run("report", folder, "--images", tmp_path / "photos")
     assert "originals that differ from the explained files: 1 of 3" in stderr(found)
     plain = read_page(folder).image("plain.jpg")
-    assert plain["note"] == originals.CHANGED
+    assert plain["note"] == CHANGED
     assert plain["thumbnail"].startswith("data:image/webp;base64,")
 
 

@@ -1,0 +1,71 @@
+"""HTML pages that are written as they are shown: elements whose texts are never markup.
+
+Used by the pages of `camcli audit` and `camcli compare`. The page of `camcli report` draws itself
+by a script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from importlib.resources import files
+from xml.etree.ElementTree import Element, tostring
+
+POLICY = (
+    "default-src 'none'; img-src 'self' file: data:; script-src 'sha256-{script}'; "
+    "style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
+)
+"""The content security policy: a page runs only its own script, by its hash, and loads pictures
+from the disk or from where the page is."""
+
+
+def element(tag: str, *content: Element | str | None, **attributes: str | None) -> Element:
+    """Return an element with texts and elements in it. None is left out.
+
+    `class_`, `for_` and the like are the attributes without the underscore at the end; other
+    underscores stand for hyphens.
+    """
+    named = {
+        name.removesuffix("_").replace("_", "-"): value
+        for name, value in attributes.items()
+        if value is not None
+    }
+    made = Element(tag, named)
+    for one in content:
+        if isinstance(one, Element):
+            made.append(one)
+        elif one and len(made):
+            made[-1].tail = (made[-1].tail or "") + one
+        elif one:
+            made.text = (made.text or "") + one
+    return made
+
+
+def picture_url(data: bytes, kind: str) -> str:
+    """Return the address of a picture that a page holds itself. `kind` is `webp` or `png`."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def page(title: str, body: Element, style: str, script: str) -> bytes:
+    """Return a page. `style` and `script` are the names of files beside this one."""
+    parts = files("camcli.report")
+    css, code = (
+        "".join((parts / name).read_text(encoding="utf-8") for name in names.split())
+        for names in (style, script)
+    )
+    policy = POLICY.format(script=sha256(code), style=sha256(css))
+    shown = tostring(body, encoding="unicode", method="html")
+    text = (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{css}</style>\n</head>\n"
+        f"{shown}\n<script>{code}</script>\n</html>\n"
+    )
+    return text.encode(errors="backslashreplace")
+
+
+def sha256(source: str) -> str:
+    """Return the hash of a style or script as content security policies name it."""
+    return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
