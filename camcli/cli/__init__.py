@@ -31,6 +31,7 @@ COMMANDS = (
     "models",
     "layers",
     "check",
+    "audit",
     "report",
     "train",
 )

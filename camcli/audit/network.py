@@ -1,0 +1,74 @@
+"""The network of an output folder: check that it made the maps, and read images as the run did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from camcli.audit.interventions import Laboratory
+from camcli.audit.samples import Samples
+from camcli.errors import CamcliError
+from camcli.images.regular import read_regular
+from camcli.models.model import Model
+from camcli.runs.manifest import RUN, Row
+from camcli.runs.options import InputOptions
+from camcli.runs.originals import Search
+from camcli.runs.records import RUN_RECORD
+from camcli.schema import RECORD_BYTES
+
+
+def read_run(folder: Path) -> Row:
+    """Return the record of a folder's run, empty if there is none. Raises CamcliError."""
+    try:
+        return RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CamcliError(f"'{folder / RUN}': {error}") from None
+
+
+def open_laboratory(
+    samples: Samples, run: Row, model: Model, images: Sequence[Path], seed: int = 0
+) -> Laboratory:
+    """Return the network with the originals of the samples. Raises CamcliError.
+
+    The run's record has to be that of the same weights and preprocessing. `images` are folders to
+    search for originals.
+    """
+    _check_same(run, model)
+    search = Search.of(samples.folder, run, images)
+    reading = search.reading
+    inputs = InputOptions(
+        fit=run.get("fit") or "preset", frame=reading.frame, window_level=reading.window_level
+    )
+
+    def find(row: Row) -> Path | None:
+        file, note = search.find(row["image"], (row.get("digest") or "").partition("-")[2])
+        return None if note else file
+
+    return Laboratory(samples, model, inputs, find, seed)
+
+
+def _check_same(run: Mapping[str, Any], model: Model) -> None:
+    """Raise CamcliError if a run had other weights or another preprocessing than a model."""
+    preset = json.loads(json.dumps(asdict(model.preset)))
+    known = {name: value for name, value in run.get("preprocessing", {}).items() if name != "from"}
+    pairs = {
+        "weights": (run.get("weights_hash"), model.weights_hash),
+        "precision": (run.get("precision"), str(model.dtype).removeprefix("torch.")),
+        "preprocessing": (known or None, preset),
+    }
+    for what, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise CamcliError(
+                f"the maps were made with other {what} ({_brief(theirs)}, here {_brief(ours)}): "
+                f"give the options of camcli explain"
+            )
+
+
+def _brief(value: object) -> str:
+    text = "unknown" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,0 +1,211 @@
+"""Read the samples of an output folder of any size.
+
+Memory keeps some numbers for each image. Heat goes to a temporary file, and a row that is needed
+later is read again from its place in the manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+
+from camcli.audit.places import SHARES, shares_of
+from camcli.audit.samples import Grids, Numbers, Samples
+from camcli.errors import CamcliError
+from camcli.images.geometry import Crop, Floats
+from camcli.runs.files import path_inside
+from camcli.runs.grids import SIDE, crop_of, heat_of, on_grid
+from camcli.runs.manifest import MANIFEST, Row, numbered_rows
+from camcli.runs.maps import read_map
+
+Coverage: TypeAlias = Callable[[Row, Crop], Floats | None]
+"""Returns how much of each cell (side,side) of the network's frame lies in objects of a row's true
+class; None if the image has no such object. Raises CamcliError."""
+
+NO_TRUTH, FAILED = "no true class", "failed"
+NO_HEAT, NO_OBJECT = "no positive heat", "no object of the true class"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The method, target and layer of the results to read. None stands for the only one."""
+
+    method: str | None = None
+    target: str | None = None
+    layer: str | None = None
+
+    def includes(self, row: Row) -> bool:
+        """Return whether a row is selected. A failed one has no layer."""
+        fields = ("method", "target") if row["status"] == "error" else ("method", "target", "layer")
+        wanted = ((getattr(self, name), row.get(name) or "") for name in fields)
+        return all(name in (None, found) for name, found in wanted)
+
+
+def read_samples(
+    folder: Path, selection: Selection = Selection(), coverage: Coverage | None = None
+) -> Samples:
+    """Read the results of an output folder that have true classes. Raises CamcliError."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+        found = _Reader(folder, selection, coverage, *files)
+        found.read()
+        return found.samples()
+
+
+class _Reader:
+    def __init__(
+        self,
+        folder: Path,
+        selection: Selection,
+        coverage: Coverage | None,
+        heat: BinaryIO,
+        covered: BinaryIO,
+    ) -> None:
+        self.folder, self.selection, self.coverage = folder, selection, coverage
+        self.heat, self.covered = heat, covered
+        self.keys = Counter[tuple[str, str, str]]()
+        self.classes, self.names = _Names(), _Names()
+        self.indices = defaultdict[str, set[int]](set)
+        self.values = {name: array("d") for name in _VALUES}
+        self.places = array("q")
+        self.left_out = Counter[str]()
+
+    def read(self) -> None:
+        """Read all rows. Raises CamcliError if they are not the results of one method."""
+        for place, row in self._rows():
+            self.places.append(place)
+            self._add(row)
+        if len(self.keys) > 1:
+            listed = "; ".join(" ".join(filter(None, key)) for key in list(self.keys)[:4])
+            raise CamcliError(
+                f"'{self.folder}' has results of {len(self.keys)} methods, targets or layers "
+                f"({listed}): choose one with --method, --target and --layer"
+            )
+        if not self.keys:
+            known = ", ".join(f"{count} {why}" for why, count in self.left_out.items())
+            raise CamcliError(
+                f"'{self.folder}' has no result with a true class{f' ({known})' if known else ''}: "
+                f"expected a folder of camcli explain --truth ... --save map"
+            )
+
+    def samples(self) -> Samples:
+        """Return what was read."""
+        values = {name: np.frombuffer(column) for name, column in self.values.items()}
+        shares = {name: values[name] for name in (*SHARES, *(["inside"] if self.coverage else []))}
+        (classes, labels), (names, predicted) = self.classes.ordered(), self.names.ordered()
+        return Samples(
+            folder=self.folder,
+            key=next(iter(self.keys)),
+            classes=classes,
+            indices=[frozenset(self.indices[name]) for name in classes],
+            labels=labels,
+            names=names,
+            predicted=predicted,
+            correct=values["correct"].astype(bool),
+            top5=values["top5"],
+            confidence=values["confidence"],
+            own=values["own"].astype(bool),
+            heated=values["heated"].astype(bool),
+            heat=self._grids(self.heat),
+            peak=np.nan_to_num(values["peak"], nan=-1).astype(np.intp),
+            covered=self._grids(self.covered) if self.coverage else None,
+            shares=shares,
+            left_out=+self.left_out,
+            places=np.frombuffer(self.places, np.int64),
+        )
+
+    def _rows(self) -> Iterator[tuple[int, Row]]:
+        """Yield the rows to audit, and their places. Raises CamcliError."""
+        try:
+            for place, row in numbered_rows(self.folder / MANIFEST):
+                if not self.selection.includes(row):
+                    continue
+                if row["status"] == "error":
+                    self.left_out[FAILED] += 1
+                elif row.get("true_name") is None or row.get("correct") is None:
+                    self.left_out[NO_TRUTH] += 1
+                else:
+                    self.keys[row["method"], row["target"], row.get("layer") or ""] += 1
+                    yield place, row
+        except OSError as error:
+            raise CamcliError(
+                f"'{self.folder}' has no readable {MANIFEST} ({error.strerror}): expected a folder "
+                f"that camcli explain wrote"
+            ) from None
+
+    def _add(self, row: Row) -> None:
+        self.classes.add(row["true_name"])
+        known = row.get("true_index"), row["correct"] and row.get("predicted_index")
+        self.indices[row["true_name"]] |= {one for one in known if one not in (None, False)}
+        self.names.add(_predicted_name(row))
+        heat, covered = self._grids_of(row)
+        inside = None if heat is None or covered is None else float((heat * covered).sum())
+        index, facts = row.get("class_index"), [row["correct"], row.get("top5")]
+        facts += [row.get("confidence"), index is not None and index == row.get("true_index")]
+        facts += [heat is not None, None if heat is None else heat.argmax(), inside]
+        facts += shares_of(heat).values()
+        for column, value in zip(self.values.values(), facts, strict=True):
+            column.append(np.nan if value is None else value)
+        self.heat.write(_bytes(heat))
+        if self.coverage:
+            self.covered.write(_bytes(covered))
+
+    def _grids_of(self, row: Row) -> tuple[Floats | None, Floats | None]:
+        """Return the heat of a row, and how far objects cover the cells. Raises CamcliError."""
+        crop, name = crop_of(row), row.get("map")
+        if not crop or not name:
+            raise CamcliError(
+                f"'{self.folder}' has no map of {row['image']}: expected camcli explain --save map"
+            )
+        try:
+            heat = heat_of(on_grid(read_map(path_inside(self.folder, name)), crop))
+        except CamcliError as error:
+            raise CamcliError(f"map '{self.folder / name}' not readable ({error})") from None
+        covered = self.coverage(row, crop) if self.coverage else None
+        self.left_out[NO_HEAT] += heat is None
+        self.left_out[NO_OBJECT] += self.coverage is not None and covered is None
+        return heat, covered
+
+    def _grids(self, file: BinaryIO) -> Grids:
+        file.flush()
+        return np.memmap(file, np.float16, "r", shape=(len(self.places), SIDE, SIDE))
+
+
+_VALUES = ("correct", "top5", "confidence", "own", "heated", "peak", "inside", *SHARES)
+"""The numbers that are kept of each sample, in order."""
+
+
+class _Names:
+    """The names of samples, each kept once."""
+
+    def __init__(self) -> None:
+        self._numbers = dict[str, int]()
+        self._of_samples = array("q")
+
+    def add(self, name: str) -> None:
+        """Add the name of the next sample."""
+        self._of_samples.append(self._numbers.setdefault(name, len(self._numbers)))
+
+    def ordered(self) -> tuple[list[str], Numbers]:
+        """Return the names in alphabetical order, and the number of each sample's name."""
+        names = sorted(self._numbers)
+        places = np.empty(len(names), np.intp)
+        places[[self._numbers[name] for name in names]] = range(len(names))
+        return names, places[np.frombuffer(self._of_samples, np.int64)]
+
+
+def _predicted_name(row: Row) -> str:
+    name, index = row.get("predicted_name"), row.get("predicted_index")
+    return name or ("unknown" if index is None else f"class {index}")
+
+
+def _bytes(grid: Floats | None) -> bytes:
+    return (np.zeros((SIDE, SIDE)) if grid is None else grid).astype(np.float16).tobytes()

@@ -1,0 +1,92 @@
+"""The results of an output folder whose images have true classes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camcli.images.geometry import Floats
+from camcli.images.regular import open_regular
+from camcli.runs.manifest import MANIFEST, Row
+
+Numbers: TypeAlias = NDArray[np.intp]
+"""The numbers of some samples."""
+Grids: TypeAlias = NDArray[np.float16]
+"""A grid of the network's frame for each sample, (n,side,side)."""
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The results of an output folder by one method, one sample for each image.
+
+    - `key`: the method, the target and the layer.
+    - `classes`: the names of the true classes. `indices` are the model's classes that each was seen
+      to be. `labels` (n,) are numbers of true classes.
+    - `names`: the names of the best classes, and `predicted` (n,) numbers of them.
+    - `correct` (n,), `top5` (n,), and `confidence` (n,), the probability of the best class; NaN
+      where it is not known.
+    - `own` (n,): whether the map explains the true class.
+    - `heat`: shares of the map's positive part. `heated` (n,) says whether there is one, and `peak`
+      (n,) is the hottest cell, counted row by row.
+    - `covered`: the share of each cell that lies in objects of the true class; None without
+      annotations.
+    - `shares`: a value for each sample (n,) by the names in `places.SHARES`, and `inside`, the
+      share of the heat in objects of the true class.
+    - `left_out`: the numbers of results and images that are not used, by reason.
+    """
+
+    folder: Path
+    key: tuple[str, str, str]
+    classes: Sequence[str]
+    indices: Sequence[frozenset[int]]
+    labels: Numbers
+    names: Sequence[str]
+    predicted: Numbers
+    correct: NDArray[np.bool_]
+    top5: Floats
+    confidence: Floats
+    own: NDArray[np.bool_]
+    heated: NDArray[np.bool_]
+    heat: Grids
+    peak: Numbers
+    covered: Grids | None
+    shares: dict[str, Floats]
+    left_out: Counter[str]
+    places: NDArray[np.int64] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def by_class(self) -> list[Numbers]:
+        """The samples of each class."""
+        order = np.argsort(self.labels, kind="stable")
+        return np.split(order, np.searchsorted(self.labels[order], range(1, len(self.classes))))
+
+    def rows(self, numbers: Sequence[int] | Numbers) -> Iterator[Row]:
+        """Yield the manifest rows of some samples."""
+        with open_regular(self.folder / MANIFEST) as stream:
+            for number in numbers:
+                stream.seek(int(self.places[number]))
+                yield json.loads(stream.readline())
+
+    def images(self, numbers: Sequence[int] | Numbers) -> list[str]:
+        """Return the names of some samples' images."""
+        return [row["image"] for row in self.rows(numbers)]
+
+    def mean_heat(self, numbers: Numbers) -> Floats | None:
+        """Return the mean heat (side,side) of some samples, or None if none has heat."""
+        used = np.sort(numbers[self.heated[numbers]])
+        if not used.size:
+            return None
+        parts = (self.heat[used[at : at + _CHUNK]] for at in range(0, used.size, _CHUNK))
+        return np.asarray(sum(part.sum(0, dtype=np.float64) for part in parts) / used.size)

@@ -1,0 +1,141 @@
+"""`camcli audit`: findings from an output folder whose images have true classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from camcli.audit.conditions import MEASURES, Condition, parse_condition
+from camcli.cli import DIFFERS, DONE
+from camcli.cli.options import flag, model_options
+from camcli.cli.preprocessing import load_network, preprocess_options
+from camcli.cli.printing import echo, echo_json
+from camcli.cli.types import ANY_PATH, FILE_PATH
+from camcli.errors import CamcliError
+from camcli.evaluation.annotations import ANNOTATION_FORMATS
+from camcli.models.options import ModelOptions, PreprocessOptions
+from camcli.runs.files import to_json
+
+if TYPE_CHECKING:
+    from camcli.audit.interventions import Laboratory
+    from camcli.audit.samples import Samples
+    from camcli.runs.manifest import Row
+
+
+@click.command(no_args_is_help=True)
+@click.argument("folder", metavar="DIR", type=ANY_PATH)
+@click.option("--method", metavar="M", help="The method of the maps.  [default: the only one]")
+@click.option("--target", metavar="T", help="The target of the maps.  [default: the only one]")
+@click.option("--layer", metavar="L", help="The layer of the maps.  [default: the only one]")
+@click.option(
+    "--boxes",
+    metavar="FORMAT:PATH",
+    help=f"Annotations, as {', '.join(ANNOTATION_FORMATS)}: how much of the heat is in objects of "
+    "the true class.",
+)
+@click.option(
+    "--class-map",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="The model's classes, by index, for each label of the annotations.  [default: by name]",
+)
+@model_options
+@preprocess_options
+@click.option(
+    "--images",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="A folder with the original images; repeatable.  [default: the same images in the folder "
+    "that holds DIR, or in a folder beside DIR]",
+)
+@click.option(
+    "--fail-if",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    help=f"Exit with 3 if it holds, as accuracy<0.9 or suspects>0; repeatable: "
+    f"{', '.join(MEASURES)}.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything random."
+)
+@flag("--json", "Print the record of the audit as JSON.")
+@flag("--quiet", "Print errors, warnings and failed conditions only.")
+def audit(
+    folder: Path,
+    *,
+    boxes: str | None,
+    class_map: Path | None,
+    model: ModelOptions,
+    preprocessing: PreprocessOptions,
+    images: tuple[Path, ...],
+    conditions: tuple[str, ...],
+    seed: int,
+    json: bool,
+    quiet: bool,
+    **selection: Any,
+) -> int:
+    """Find what goes wrong in DIR, an output folder of camcli explain --truth --save map.
+
+    Suspected shortcuts come first, then confusions of classes, and where the heat of each class
+    lies. With --model, the network runs again on changed images, which confirms a suspicion or
+    drops it.
+    """
+    from camcli.audit.network import read_run
+    from camcli.audit.read import Selection, read_samples
+    from camcli.audit.record import audit_record
+    from camcli.audit.tables import audit_lines
+
+    wanted = [parse_condition(text) for text in conditions]
+    if any(one.measure == "inside" for one in wanted) and not boxes:
+        raise CamcliError("--fail-if inside without --boxes: expected both")
+    if class_map and not boxes:
+        raise CamcliError("--class-map without --boxes: expected both")
+    run = read_run(folder)
+    covered = None
+    if boxes:
+        from camcli.audit.objects import coverage  # imports torch
+
+        covered = coverage(boxes, class_map)
+    samples = read_samples(folder, Selection(**selection), covered)
+    laboratory = _laboratory(samples, run, model, preprocessing, images, seed, quiet)
+    record = audit_record(samples, laboratory.tests if laboratory else None, seed)
+    record |= {name: run.get(name) for name in ("model", "weights")}
+    if json:
+        echo_json(to_json(record))
+    elif not quiet:
+        for line in audit_lines(record):
+            echo(line)
+    return _check(record, wanted)
+
+
+def _laboratory(
+    samples: Samples,
+    run: Row,
+    model: ModelOptions,
+    preprocessing: PreprocessOptions,
+    images: Sequence[Path],
+    seed: int,
+    quiet: bool,
+) -> Laboratory | None:
+    """Load the network if --model was given."""
+    context = click.get_current_context()
+    if context.get_parameter_source("model") in (ParameterSource.DEFAULT, None):
+        return None
+    from camcli.audit.network import open_laboratory
+
+    network = load_network(model, preprocessing, quiet=quiet)
+    return open_laboratory(samples, run, network, images, seed)
+
+
+def _check(record: dict[str, Any], conditions: Sequence[Condition]) -> int:
+    """Print the conditions that hold, and return the exit code."""
+    failures = [line for one in conditions if (line := one.failure(record))]
+    for line in failures:
+        echo(f"Failed: {line}", err=True)
+    return DIFFERS if failures else DONE
