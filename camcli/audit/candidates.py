@@ -26,6 +26,8 @@ SIGNIFICANCE = 0.01
 """The probability of any candidate by chance, by Bonferroni's rule."""
 LEAST_DIFFERENCE = 0.1
 """The least difference of two shares of images that counts."""
+CLEAR_DIFFERENCE, LEAST_RATIO = 0.5, 3
+"""A share of hottest points also has to be so much above its control, or so many times it."""
 LARGEST_REGION = 0.4
 """The largest region, as a share of the frame. Its control has to find room elsewhere."""
 _EDGE = 0.5
@@ -86,30 +88,67 @@ def _fixed_places(
     samples: Samples, groups: Sequence[Groups | None], seed: int
 ) -> Iterator[Candidate]:
     """Yield the parts of classes whose heat lies where that of other classes does not."""
-    control = _control(samples, seed)
-    heat = samples.heat[control].astype(np.float64)
+    comparison = _Comparison(samples, seed)
     parts = [one for label in range(len(groups)) for one in _parts(samples, label, groups[label])]
     kept: dict[int, list[Mask]] = {}
     for label, group, numbers in parts:
-        others = samples.labels[control] != label
-        if len(numbers) < MIN_IMAGES or np.count_nonzero(others) < MIN_IMAGES:
-            continue
-        mean = samples.mean_heat(numbers)
-        region = None if mean is None else region_of(mean - heat[others].mean(0))
+        region = comparison.region(label, numbers)
         if region is None or any(_overlap(region, one) > 0.5 for one in kept.get(label, ())):
             continue
-        test = _peak_test(samples, label, control[others], region, SIGNIFICANCE / len(parts))
-        if test.passed and not _is_on_objects(samples, numbers, region):
+        test = comparison.test(label, numbers, SIGNIFICANCE / len(parts))
+        if test and test.passed and not _is_on_objects(samples, numbers, region):
             kept.setdefault(label, []).append(region)
             yield Candidate(label, group, numbers, region, (test,))
 
 
-def _control(samples: Samples, seed: int) -> Numbers:
-    """Return samples with heat of all classes, at most CONTROLS."""
-    every = np.flatnonzero(samples.heated)
-    if len(every) > CONTROLS:
-        every = np.random.default_rng(seed).choice(every, CONTROLS, replace=False)
-    return np.sort(every)
+class _Comparison:
+    """Compares the heat of a class with that of a sample of all other classes.
+
+    `half` (n,) splits all samples into two halves at random. A region that is found in one half is
+    tested in the other: in the half where it was found, it is hot by construction.
+    """
+
+    def __init__(self, samples: Samples, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        self.samples = samples
+        self.half = generator.permutation(len(samples)) % 2
+        every = np.flatnonzero(samples.heated)
+        drawn = generator.choice(every, min(len(every), CONTROLS), replace=False)
+        self.control = np.sort(drawn)
+        self.heat = samples.heat[self.control].astype(np.float64)
+
+    def region(self, label: int, numbers: Numbers, half: int | None = None) -> Mask | None:
+        """Return where samples of a class have more heat than other classes, in one half or both.
+
+        Return None where there is no such place, or too few samples.
+        """
+        others = self.samples.labels[self.control] != label
+        if half is not None:
+            numbers = numbers[self.half[numbers] == half]
+            others &= self.half[self.control] == half
+        if len(numbers) < MIN_IMAGES // 2 or np.count_nonzero(others) < MIN_IMAGES // 2:
+            return None
+        mean = self.samples.mean_heat(numbers)
+        return None if mean is None else region_of(mean - self.heat[others].mean(0))
+
+    def test(self, label: int, numbers: Numbers, level: float) -> Test | None:
+        """Test whether a class has its hottest points in a region more often than other classes.
+
+        The control are the other classes at the same place. Heat that follows objects is there as
+        often in one class as in the others, if their objects are. Return None if one half has no
+        region.
+        """
+        own = self.samples.by_class[label]
+        own = own[self.samples.heated[own]]
+        others = self.control[self.samples.labels[self.control] != label]
+        counts = [0, 0]
+        for half in range(2):
+            if (region := self.region(label, numbers, half)) is None:
+                return None
+            for i, of in enumerate((own, others)):
+                tested = of[self.half[of] != half]
+                counts[i] += int(region.ravel()[self.samples.peak[tested]].sum())
+        return _peak_test(counts, (len(own), len(others)), level)
 
 
 def _parts(
@@ -130,28 +169,16 @@ def region_of(excess: Floats) -> Mask | None:
     return np.asarray(excess >= least)
 
 
-def _peak_test(samples: Samples, label: int, others: Numbers, region: Mask, level: float) -> Test:
-    """Test whether a class has its hottest points in a region more often than other classes.
-
-    The control are the other classes at the same place. Heat that follows objects is at this place
-    as often in one class as in the others, if their objects are.
-    """
-    own = samples.by_class[label]
-    own = own[samples.heated[own]]
-    counts = [_hits(samples, numbers, region) for numbers in (own, others)]
-    sizes = len(own), len(others)
+def _peak_test(counts: Sequence[int], sizes: Sequence[int], level: float) -> Test:
     value, control = (count / size for count, size in zip(counts, sizes, strict=True))
     low, high = _difference_interval(counts, sizes)
-    rare = _fisher(counts, sizes) < level
+    ahead = value - control
+    clear = ahead >= CLEAR_DIFFERENCE or value >= LEAST_RATIO * control
+    passed = ahead >= LEAST_DIFFERENCE and clear and _fisher(counts, sizes) < level
     says = (
         f"{value:.0%} of the images have their hottest point here, of other classes {control:.0%}"
     )
-    passed = rare and value - control >= LEAST_DIFFERENCE
-    return Test(FIXED_PLACE, says, value, control, low, high, len(own), passed)
-
-
-def _hits(samples: Samples, numbers: Numbers, region: Mask) -> int:
-    return int(region.ravel()[samples.peak[numbers]].sum())
+    return Test(FIXED_PLACE, says, value, control, low, high, sizes[0], passed)
 
 
 def _difference_interval(counts: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:

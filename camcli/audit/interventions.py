@@ -187,7 +187,7 @@ class Laboratory:
                 found.append(number)
         if len(found) < min(MIN_IMAGES, len(numbers)):
             raise CamcliError(
-                f"originals found of {len(found)} images, expected {MIN_IMAGES} or more of a class: "
+                f"originals found of {len(found)} images of a class, expected {MIN_IMAGES}: "
                 f"name their folder with --images"
             )
         return found

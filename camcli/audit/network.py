@@ -11,23 +11,10 @@ from typing import Any
 from camcli.audit.interventions import Laboratory
 from camcli.audit.samples import Samples
 from camcli.errors import CamcliError
-from camcli.images.regular import read_regular
 from camcli.models.model import Model
-from camcli.runs.manifest import RUN, Row
+from camcli.runs.manifest import Row
 from camcli.runs.options import InputOptions
 from camcli.runs.originals import Search
-from camcli.runs.records import RUN_RECORD
-from camcli.schema import RECORD_BYTES
-
-
-def read_run(folder: Path) -> Row:
-    """Return the record of a folder's run, empty if there is none. Raises CamcliError."""
-    try:
-        return RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CamcliError(f"'{folder / RUN}': {error}") from None
 
 
 def open_laboratory(

@@ -86,8 +86,7 @@ def audit(
     lies. With --model, the network runs again on changed images, which confirms a suspicion or
     drops it.
     """
-    from camcli.audit.network import read_run
-    from camcli.audit.read import Selection, read_samples
+    from camcli.audit.read import Selection, read_run, read_samples
     from camcli.audit.record import audit_record
     from camcli.audit.tables import audit_lines
 

@@ -43,8 +43,8 @@ def on_grid(values: FloatMap, crop: Crop, box: Box | None = None, side: int = SI
     x0, y0, x1, y1 = box or crop.box
     centres = crop.centres(values.shape)
     place = centres.scaled(1 / (x1 - x0), 1 / (y1 - y0), -x0 / (x1 - x0), -y0 / (y1 - y0))
-    rows = _weights(round(place.y, 4), round(place.dy, 6), values.shape[0], side)
-    columns = _weights(round(place.x, 4), round(place.dx, 6), values.shape[1], side)
+    rows = _weights(round(place.y, 6), round(place.dy, 6), values.shape[0], side)
+    columns = _weights(round(place.x, 6), round(place.dx, 6), values.shape[1], side)
     return np.asarray(rows @ values.astype(np.float64) @ columns.T)
 
 
