@@ -67,7 +67,7 @@ class Candidate:
 
     @property
     def place(self) -> str:
-        """Where the region lies, in words."""
+        """The place of the region, in words."""
         return OUTSIDE if self.region is None else place_name(self.region)
 
     @property

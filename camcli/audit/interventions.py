@@ -187,8 +187,8 @@ class Laboratory:
                 found.append(number)
         if len(found) < min(MIN_IMAGES, len(numbers)):
             raise CamcliError(
-                f"originals found of {len(found)} images of a class, expected {MIN_IMAGES}: "
-                f"name their folder with --images"
+                f"originals found of {len(found)} images of a class, expected {MIN_IMAGES} or "
+                f"more: name their folder with --images"
             )
         return found
 

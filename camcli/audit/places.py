@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,9 +52,14 @@ def shares_of(heat: Floats | None) -> dict[str, float]:
 
 
 def place_name(mask: Mask) -> str:
-    """Return where a region lies, in words: `top right corner`, `border`, `left edge`, `centre`."""
+    """Return where a region lies, in words: `top right corner`, `border`, `left edge`, `centre`.
+
+    A region without a part that has most of its cells is `several places`.
+    """
     if _is_around(mask):
         return "border"
+    if _largest_part(mask) < 0.6 * mask.sum():
+        return "several places"
     rows, columns = np.nonzero(mask)
     vertical = _third(rows, ("top", "", "bottom"))
     horizontal = _third(columns, ("left", "", "right"))
@@ -67,6 +73,12 @@ def _is_around(mask: Mask) -> bool:
     sides = mask[:, :3], mask[:, -3:], mask[:3], mask[-3:]
     along = sum(bool(side.any(int(side.shape[0] > side.shape[1])).mean() > 0.5) for side in sides)
     return along >= 3 and mask[REGIONS["centre"]].mean() < 0.25
+
+
+def _largest_part(mask: Mask) -> int:
+    """Return the number of cells in the largest connected part."""
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    return int(np.bincount(parts.ravel())[1:].max(initial=0))
 
 
 def _third(cells: NDArray[np.intp], names: tuple[str, str, str]) -> str:

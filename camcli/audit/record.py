@@ -22,7 +22,7 @@ TESTED = 10
 
 
 def audit_record(samples: Samples, run_tests: RunTests | None = None, seed: int = 0) -> Record:
-    """Return the record of an audit. Raises CamcliError.
+    """Return the record of an audit, the classes of lowest accuracy first. Raises CamcliError.
 
     With `run_tests`, the suspects are the candidates that a test confirms. Otherwise all candidates
     are suspects that were not tested.
@@ -43,11 +43,14 @@ def audit_record(samples: Samples, run_tests: RunTests | None = None, seed: int 
         "notes": [*_notes(samples, groups, found)],
         "areas": AREAS,
         "overall": class_record(samples, every, None, seed) | {"groups": None},
-        "classes": [
-            class_record(samples, numbers, label, seed)
-            | {"groups": groups[label] and _groups_record(samples, groups[label], seed)}
-            for label, numbers in enumerate(samples.by_class)
-        ],
+        "classes": sorted(
+            (
+                class_record(samples, numbers, label, seed)
+                | {"groups": _groups_record(samples, groups[label], seed)}
+                for label, numbers in enumerate(samples.by_class)
+            ),
+            key=lambda one: one["accuracy"]["mean"],
+        ),
         "confusions": confusions(samples),
         "suspects": [one for one in records if one["confirmed"] is not False],
         "candidates": [one for one in records if one["confirmed"] is False],

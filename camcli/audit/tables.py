@@ -72,7 +72,7 @@ def _confusion_lines(confusions: Sequence[Record]) -> Iterator[str]:
 def _class_lines(record: Record) -> Iterator[str]:
     shares = [name for name in (*SHARES, "inside") if name in record["overall"]["shares"]]
     header = ("class", "images", "accuracy", "sure when wrong", *shares, "groups", "stable")
-    classes = sorted(record["classes"], key=lambda one: one["accuracy"]["mean"])
+    classes = record["classes"]
     shown = [record["overall"], *classes[:CLASSES]]
     yield from _aligned(header, [_class_cells(one, shares) for one in shown], "<" + ">" * 20)
     areas = ", ".join(f"{name} {area:.2f}" for name, area in record["areas"].items())

@@ -47,3 +47,9 @@ def test_places_have_names(cells: tuple[slice, slice], name: str) -> None:
 def test_a_ring_is_the_border() -> None:
     assert place_name(REGIONS["border"]) == "border"
     assert place_name(REGIONS["centre"]) == "centre"
+
+
+def test_scattered_parts_are_several_places() -> None:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[2:4, 2:4] = mask[9:11, 2:4] = mask[14:16, 12:14] = True
+    assert place_name(mask) == "several places"
