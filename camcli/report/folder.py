@@ -120,7 +120,7 @@ def read_output_folder(folder: Path, limit: Limit = Limit()) -> OutputFolder:
         )
     if lines == unread:
         raise CamcliError(f"'{folder / MANIFEST}': none of its {lines} lines is a row")
-    run, run_error = _read_run(folder)
+    run, run_error = read_run(folder)
     return OutputFolder(
         folder,
         results=[*found.shown.values()],
@@ -153,10 +153,10 @@ class _Results:
                 self.hidden_images.add(digest((image,)))
         else:
             self._images.add(image)
-            self.shown[key] = _result(self._folder, row)
+            self.shown[key] = saved_result(self._folder, row)
 
 
-def _read_run(folder: Path) -> tuple[Row, str | None]:
+def read_run(folder: Path) -> tuple[Row, str | None]:
     """Return the record of a run, or an empty one and what is wrong with it."""
     try:
         return RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES)), None
@@ -168,7 +168,8 @@ def _read_run(folder: Path) -> tuple[Row, str | None]:
         return {}, f"{RUN}: {error}"
 
 
-def _result(folder: Path, row: Row) -> SavedResult:
+def saved_result(folder: Path, row: Row) -> SavedResult:
+    """Return the result that a row describes. Raises CamcliError for a file outside the folder."""
     named = {
         name: path_inside(folder, file)
         for name, kind in OUTPUTS.items()

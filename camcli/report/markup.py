@@ -9,8 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import os
 from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
 from xml.etree.ElementTree import Element, tostring
+
+from camcli.errors import printable
 
 POLICY = (
     "default-src 'none'; img-src 'self' file: data:; script-src 'sha256-{script}'; "
@@ -24,10 +29,10 @@ def element(tag: str, *content: Element | str | None, **attributes: str | None) 
     """Return an element with texts and elements in it. None is left out.
 
     `class_`, `for_` and the like are the attributes without the underscore at the end; other
-    underscores stand for hyphens.
+    underscores stand for hyphens. Control characters and undecodable bytes are escaped.
     """
     named = {
-        name.removesuffix("_").replace("_", "-"): value
+        name.removesuffix("_").replace("_", "-"): _shown(value)
         for name, value in attributes.items()
         if value is not None
     }
@@ -36,15 +41,30 @@ def element(tag: str, *content: Element | str | None, **attributes: str | None) 
         if isinstance(one, Element):
             made.append(one)
         elif one and len(made):
-            made[-1].tail = (made[-1].tail or "") + one
+            made[-1].tail = (made[-1].tail or "") + _shown(one)
         elif one:
-            made.text = (made.text or "") + one
+            made.text = (made.text or "") + _shown(one)
     return made
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else printable(text)
 
 
 def picture_url(data: bytes, kind: str) -> str:
     """Return the address of a picture that a page holds itself. `kind` is `webp` or `png`."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def relative_url(file: Path, page_file: Path) -> str:
+    """Return the address of a file relative to the page, percent-encoded byte by byte."""
+    folder = os.path.realpath(page_file.parent)
+    target = os.path.join(os.path.realpath(file.parent), file.name)
+    try:
+        path = os.path.relpath(target, folder)
+    except ValueError:  # on another drive of Windows
+        return Path(target).as_uri()
+    return quote(os.fsencode(Path(path).as_posix()))
 
 
 def page(title: str, body: Element, style: str, script: str) -> bytes:
@@ -60,7 +80,7 @@ def page(title: str, body: Element, style: str, script: str) -> bytes:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{css}</style>\n</head>\n"
+        f"<title>{html.escape(_shown(title))}</title>\n<style>{css}</style>\n</head>\n"
         f"{shown}\n<script>{code}</script>\n</html>\n"
     )
     return text.encode(errors="backslashreplace")

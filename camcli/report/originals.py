@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,9 +47,9 @@ def thumbnail_side(images: int, budget: int) -> int:
     return max(MIN_SIDE, min(MAX_SIDE, side))
 
 
-def most_thumbnails(budget: int) -> int:
-    """Return how many of the smallest thumbnails take `budget` bytes."""
-    return int(budget / _BYTES_PER_SQUARE / MIN_SIDE**2)
+def most_thumbnails(budget: int, side: int = MIN_SIDE) -> int:
+    """Return how many thumbnails with this longer side take `budget` bytes."""
+    return int(budget / _BYTES_PER_SQUARE / side**2)
 
 
 def find_originals(
@@ -65,7 +65,20 @@ def find_originals(
 
 
 def _original(search: Search, side: int, image: tuple[str, list[SavedResult]]) -> Original:
-    name, results = image
+    return read_original(search, side, *image)
+
+
+def read_original(
+    search: Search,
+    side: int,
+    name: str,
+    results: Sequence[SavedResult],
+    drawn: Callable[[Pixels, Size], Pixels] | None = None,
+) -> Original:
+    """Return the original of an image, by its results.
+
+    `drawn` returns what is shown in place of the thumbnail's pixels, of an original of this size.
+    """
     file, note = search.find(name, _input_digest(results))
     if file is None:
         return Original(name, _picture_size(results), note=note)
@@ -76,7 +89,8 @@ def _original(search: Search, side: int, image: tuple[str, list[SavedResult]]) -
     if not all(_contains(size, result.crop) for result in results):
         return Original(name, _picture_size(results), note=f"{file} has another size: not shown")
     shows_itself = picture.levels is None and picture.frame is None
-    return Original(name, size, file if shows_itself else None, _webp(picture.pixels), note)
+    pixels = drawn(picture.pixels, size) if drawn else picture.pixels
+    return Original(name, size, file if shows_itself else None, webp(pixels), note)
 
 
 def _input_digest(results: Sequence[SavedResult]) -> str:
@@ -95,7 +109,8 @@ def _picture_size(results: Sequence[SavedResult]) -> Size | None:
     return None
 
 
-def _webp(pixels: Pixels) -> bytes:
+def webp(pixels: Pixels, *, lossless: bool = False) -> bytes:
+    """Encode an image as a WebP file."""
     buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=_QUALITY)
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=_QUALITY, lossless=lossless)
     return buffer.getvalue()

@@ -10,14 +10,11 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
@@ -28,13 +25,15 @@ from camcli.report.contents import Contents
 from camcli.report.evaluation import Evaluation, metric_values
 from camcli.report.folder import OutputFolder, SavedResult
 from camcli.report.maps import PackedMap, pack_map
-from camcli.report.markup import POLICY, sha256
+from camcli.report.markup import POLICY, relative_url, sha256
 from camcli.report.originals import Original
 from camcli.snapshots.tables import VERDICTS
 
 Data: TypeAlias = dict[str, Any]
 SCRIPTS = ("data.js", "colours.js", "picture.js", "gallery.js", "viewer.js", "main.js")
 """The files of the page's script, in the order in which they are joined."""
+STYLES = ("page.css", "gallery.css")
+"""The files of the page's style. Other pages begin with the first one, too."""
 RUN_FIELDS = ("model", "weights", "layers", "fuse", "fit", "precision", "device", "region")
 """The fields of the run record that the page shows. Times are left out: pages stay the same."""
 BROWSER_FORMATS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".avif")
@@ -44,8 +43,10 @@ BROWSER_FORMATS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".avif")
 def render_page(data: dict[str, Any]) -> bytes:
     """Return the page that shows `data`. The same data gives the same bytes."""
     parts = files("camcli.report")
-    style = (parts / "page.css").read_text(encoding="utf-8")
-    script = "".join((parts / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    style, script = (
+        "".join((parts / name).read_text(encoding="utf-8") for name in names)
+        for names in (STYLES, SCRIPTS)
+    )
     values = {
         "policy": POLICY.format(script=sha256(script), style=sha256(style)),
         "title": html.escape(data["title"]),
@@ -84,17 +85,6 @@ def page_data(report: Contents) -> Data:
         "evaluation": _evaluation_data(report.evaluation),
         "check": _changes_data(report.changes),
     }
-
-
-def relative_url(file: Path, page_file: Path) -> str:
-    """Return the address of a file relative to the page, percent-encoded byte by byte."""
-    folder = os.path.realpath(page_file.parent)
-    target = os.path.join(os.path.realpath(file.parent), file.name)
-    try:
-        path = os.path.relpath(target, folder)
-    except ValueError:  # on another drive of Windows
-        return Path(target).as_uri()
-    return quote(os.fsencode(Path(path).as_posix()))
 
 
 def _default_title(folder: OutputFolder) -> str:
