@@ -1,0 +1,126 @@
+"""Mean heat as small pictures, all in one scale: the heat of a cell over that of an even spread.
+
+The scale is fixed, so that maps of several classes, groups and pages can be compared. A heat of
+`MOST` times the even spread or more has the last colour. The colour follows the square root, in
+which ordinary heat and a bright spot are both visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TypeAlias
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camcli.images.geometry import Floats, Pixels
+from camcli.render.draw import Style
+from camcli.report.markup import element, picture_url
+from camcli.report.originals import webp
+
+Grid: TypeAlias = Sequence[Sequence[float]]
+"""A square of numbers, row by row."""
+MOST = 16
+"""The heat that has the last colour, over that of an even spread."""
+_TICKS = (0, 1, 4, 9, MOST)
+_LEVELS = 64
+"""The colours in use. Few colours make small files."""
+_ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
+_EVEN = 1.25
+"""The heat of a part, over that of an even spread, up to which no part is named."""
+
+
+def mean_map(grid: Grid, images: int) -> Element:
+    """Return the picture of a mean heat. `images` is the number of images that it is the mean of.
+
+    The grid sums to 1.
+    """
+    values = np.asarray(grid, float)
+    return element(
+        "img",
+        class_="mean-map",
+        src=picture_url(webp(_coloured(values), lossless=True), "webp"),
+        alt=f"mean heat of {images:,} {'image' if images == 1 else 'images'}: {in_words(values)}",
+        width=str(values.shape[1]),
+        height=str(values.shape[0]),
+        loading="lazy",
+    )
+
+
+def outlined_map(grid: Grid, images: int, region: Grid | None) -> Element:
+    """Return the picture of a mean heat, with the outline of a region of ones."""
+    if region is None:
+        return element("div", mean_map(grid, images), class_="outlined")
+    inside = np.asarray(region, float) > 0
+    path = " ".join(_edges(inside))
+    outline = element(
+        "svg",
+        *(element("path", d=path, class_=name) for name in ("casing", "line")),
+        viewBox=f"0 0 {inside.shape[1]} {inside.shape[0]}",
+        aria_hidden="true",
+    )
+    return element("div", mean_map(grid, images), outline, class_="outlined")
+
+
+def in_words(values: Floats) -> str:
+    """Return the part of a square with the densest heat: a corner, an edge or the centre."""
+    side = len(values)
+    ends = [0, side // 4, side - side // 4, side]
+    if side < 4 or not values.any():
+        return "spread over the picture" if values.any() else "none"
+    parts = {
+        (row, column): values[ends[row] : ends[row + 1], ends[column] : ends[column + 1]].mean()
+        for row in range(3)
+        for column in range(3)
+    }
+    row, column = max(parts, key=lambda part: parts[part])
+    if parts[row, column] < _EVEN * values.mean():
+        return "spread over the picture"
+    return f"most {_place(_ROWS[row], _COLUMNS[column])}"
+
+
+def legend() -> Element:
+    """Return the scale of the colours, in words as well."""
+    ramp = _table()[None].repeat(4, axis=0)
+    marks = [element("span", f"{tick}×") for tick in _TICKS]  # noqa: RUF001
+    return element(
+        "figure",
+        element(
+            "img",
+            src=picture_url(webp(ramp, lossless=True), "webp"),
+            alt=f"a scale from black over purple and orange to yellow, for 0 to {MOST} times",
+        ),
+        element("div", *marks, class_="ticks", aria_hidden="true"),
+        element("figcaption", "Mean heat, as a multiple of heat that is spread evenly"),
+        class_="legend",
+    )
+
+
+def _place(row: str, column: str) -> str:
+    if row and column:
+        return f"in the {row} {column} corner"
+    return f"at the {row or column} edge" if row or column else "in the centre"
+
+
+def _coloured(values: Floats) -> Pixels:
+    even = 1 / values.size
+    level = np.sqrt((values / (MOST * even)).clip(0, 1))
+    return np.asarray(_table()[np.rint(level * (_LEVELS - 1)).astype(int)])
+
+
+@cache
+def _table() -> Pixels:
+    """Return the colours, (64,3) RGB: inferno, whose lightness grows evenly."""
+    whole = Style("inferno").table(signed=False)
+    return np.asarray(whole[np.linspace(0, len(whole) - 1, _LEVELS).round().astype(int)])
+
+
+def _edges(inside: NDArray[np.bool_]) -> Iterator[str]:
+    """Yield the edges of cells between inside and outside, as parts of an SVG path."""
+    padded = np.pad(inside, 1)
+    across = padded[1:, 1:-1] != padded[:-1, 1:-1]
+    down = padded[1:-1, 1:] != padded[1:-1, :-1]
+    yield from (f"M{x} {y}h1" for y, x in np.argwhere(across))
+    yield from (f"M{x} {y}v1" for y, x in np.argwhere(down))
