@@ -19,8 +19,15 @@ from camcli.report.mean_maps import legend, outlined_map
 from camcli.runs.manifest import Row
 
 STYLES, SCRIPT = "page.css audit.css", "audit.js"
-_FIRST = 8
-"""The pairs of classes that are shown before the others are opened."""
+SECTIONS = {
+    "suspects": "Suspects",
+    "confusions": "Confused classes",
+    "table": "Classes",
+    "reading": "How to read this page",
+}
+"""The names of the page's sections, and their headings."""
+_FIRST = 6
+"""The pairs of classes that are shown without a click, and the classes without a search."""
 
 
 def audit_page(
@@ -47,14 +54,14 @@ def audit_page(
         *_candidates(record, examples, links),
         *_confusions(record, examples, links),
         *_classes(record, examples),
-        _reading(record),
+        _reading(),
     )
     return page(title, element("body", _header(record, title, examples), main), STYLES, SCRIPT)
 
 
 def _header(record: Record, title: str, examples: Examples) -> Element:
     overall, accuracy = record["overall"], record["overall"]["accuracy"]
-    right = "" if accuracy["mean"] is None else f", {accuracy['mean']:.1%} right"
+    right = f", {accuracy['mean']:.1%} right" if accuracy else ""
     facts = [
         f"weights {record['weights']}" if record.get("weights") else "",
         f"target {record['target']}",
@@ -73,6 +80,7 @@ def _header(record: Record, title: str, examples: Examples) -> Element:
         element("p", element("strong", f"{_images(record['images'])}{right}"), class_="lead"),
         element("p", " · ".join(filter(None, facts)), class_="muted"),
         element("ul", *(element("li", note, class_="notice") for note in notes)) if notes else None,
+        element("nav", *(element("a", text, href=f"#{name}") for name, text in SECTIONS.items())),
         element("noscript", "Sorting and opening classes need JavaScript."),
     )
 
@@ -89,12 +97,13 @@ def _images(count: int) -> str:
 
 def _suspects(record: Record, examples: Examples, links: Mapping[str, str]) -> Iterator[Element]:
     found = record["suspects"]
-    yield element("h2", f"Look at these first: {len(found)}" if found else "No suspects")
+    heading = f"Look at these first: {len(found)}" if found else "No suspects"
+    yield element("h2", heading, id="suspects")
     if not found:
         yield element(
             "p",
-            "No group of images was found whose heat points away from the objects. A shortcut that "
-            "is at a different place in every image, or that all classes share, is not found here.",
+            "No class stands out with heat at a fixed place or outside its objects. Maps do not "
+            "show a shortcut that all classes share, or one that is elsewhere in every image.",
         )
     yield legend()
     yield from (_suspect(one, examples, links) for one in found)
@@ -139,7 +148,7 @@ _CONFIRMED: Mapping[bool | None, tuple[str, str]] = {
 def _test(test: Record) -> Element:
     """Return a test in words, with its numbers and a small bar."""
     numbers = f"{number(test['value'])}, control {number(test['control'])}, difference "
-    numbers += difference(test)
+    numbers += f"{difference(test)}, {_images(test['images'])}"
     return element(
         "div",
         element(
@@ -160,9 +169,9 @@ def _link(name: str, links: Mapping[str, str]) -> Element:
 
 def _confusions(record: Record, examples: Examples, links: Mapping[str, str]) -> Iterator[Element]:
     pairs = [_pair(one, examples, links) for one in record["confusions"]]
+    yield element("h2", SECTIONS["confusions"], id="confusions")
     if not pairs:
-        return
-    yield element("h2", "Confused classes")
+        yield element("p", "No class was taken for another one.")
     yield element("div", *pairs[:_FIRST], class_="pairs")
     if more := pairs[_FIRST:]:
         yield element(
@@ -186,7 +195,7 @@ def _pair(one: Record, examples: Examples, links: Mapping[str, str]) -> Element:
 
 
 def _classes(record: Record, examples: Examples) -> Iterator[Element]:
-    yield element("h2", f"Classes: {len(record['classes']):,}")
+    yield element("h2", f"{SECTIONS['table']}: {len(record['classes']):,}", id="table")
     yield element(
         "p",
         element(
@@ -196,30 +205,30 @@ def _classes(record: Record, examples: Examples) -> Iterator[Element]:
         ),
         " ",
         element("output", id="count", class_="muted"),
-        id="class-controls",
+        hidden=None if len(record["classes"]) > _FIRST else "",
     )
     yield class_table(record, examples)
 
 
-def _reading(record: Record) -> Element:
-    areas = record["areas"]
-    even = ", ".join(f"{name} {share:.0%}" for name, share in areas.items())
+def _reading() -> Element:
     texts = (
         "Every map is placed on the part of the image that the network received, and its heat is "
-        "divided by its sum. A mean map is the mean over images.",
-        f"Heat that is spread evenly would have these shares: {even}.",
-        "Numbers in brackets are 95 % intervals of the mean over images.",
-        "A group holds images of one class whose maps are alike. Its separation says how much they "
-        "differ from the class's other images.",
+        "divided by its sum. A mean map is the mean over images. All mean maps have the same "
+        "colours. The heat over an example is scaled to its own maximum.",
+        "Border, corners and centre are shares of heat: in the outer tenth along each side, in the "
+        "four corners of a quarter of the side each, and in the middle half. The entropy is 1 for "
+        "heat that is spread evenly, and 0 for heat in one place.",
+        "Numbers in brackets are 95 % intervals over images.",
+        "A group holds images of one class whose maps are alike. Its separation is the distance "
+        "from the class's other images, in standard deviations.",
         "A test compares a share of images with that of a control, where no shortcut is expected. "
-        "In its bar, from 0 to 1, the dot is the share and the stroke the control. The line is the "
-        "interval of the difference: if it crosses the stroke, there may be none.",
-        "All mean maps have the same colours. Those over the examples are scaled to each image's "
-        "own maximum.",
+        "✓ speaks for a shortcut, and ✗ does not. In the bar, from 0 to 1, the dot is the share "
+        "and the stroke the control. The line is the interval of the difference. If it crosses the "
+        "stroke, there may be no difference.",
     )
     return element(
         "section",
-        element("h2", "How to read this page"),
+        element("h2", SECTIONS["reading"]),
         *(element("p", text) for text in texts),
         id="reading",
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element
 
-from camcli.report.estimates import NONE, number, percent
+from camcli.report.estimates import NONE, decimal, number, percent
 from camcli.report.examples import Examples
 from camcli.report.markup import element
 from camcli.report.mean_maps import mean_map
@@ -38,7 +38,12 @@ def class_table(record: Record, examples: Examples) -> Element:
         *(element("th", text, scope="col") for text in ("heat if right", "heat if wrong")),
     )  # fmt: skip
     bodies = [_body(one, f"class-{place}", shares, examples) for place, one in enumerate(classes)]
-    overall = element("tbody", _row(record["overall"], "overall", shares), class_="overall")
+    overall = element(
+        "tbody",
+        _row(record["overall"], "overall", shares),
+        _even_row(record["areas"], shares),
+        class_="overall",
+    )
     return element(
         "div",
         element("table", element("thead", header), overall, *bodies, id="classes"),
@@ -82,10 +87,18 @@ def _row(one: Record, name: str, shares: Sequence[str]) -> Element:
     )
 
 
+def _even_row(areas: Mapping[str, float], shares: Sequence[str]) -> Element:
+    """Return the row of heat that is spread evenly, to compare with."""
+    known = {name: f"{share:.0%}" for name, share in areas.items()} | {"entropy": "1.00"}
+    cells = ("", "", *(known.get(share, "") for share in shares), "", "")
+    label = element("th", "heat spread evenly", scope="row")
+    return element("tr", label, *(element("td", cell) for cell in cells), class_="muted")
+
+
 def _estimate(estimate: Record | None, *, in_percent: bool) -> Element:
     """Return a cell: the mean, and the interval below it."""
     mean = estimate["mean"] if estimate else None
-    text = percent(estimate) if in_percent else number(mean)
+    text = percent(estimate) if in_percent else decimal(estimate)
     first, _, interval = text.partition(" ")
     value = None if mean is None else f"{mean:.6g}"
     return element("td", first, element("small", interval) if interval else None, data_value=value)

@@ -25,6 +25,15 @@ def percent(estimate: Estimate | None) -> str:
     return f"{estimate['mean']:.0%} [{', '.join(ends)}]"
 
 
+def decimal(estimate: Estimate | None) -> str:
+    """Return a mean and its interval with two decimals: `0.84 [0.80, 0.88]`."""
+    if estimate is None:
+        return NONE
+    low, high = estimate["low"], estimate["high"]
+    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    return f"{estimate['mean']:.2f}{interval}"
+
+
 def number(value: float | None) -> str:
     """Return a number with three digits."""
     return NONE if value is None else f"{value:.3g}"

@@ -80,6 +80,9 @@ def page(title: str, body: Element, style: str, script: str) -> bytes:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="referrer" content="no-referrer">\n'
+        f'<meta name="color-scheme" content="light dark">\n'
+        f'<link rel="icon" href="data:,">\n'
         f"<title>{html.escape(_shown(title))}</title>\n<style>{css}</style>\n</head>\n"
         f"{shown}\n<script>{code}</script>\n</html>\n"
     )

@@ -93,7 +93,7 @@ def legend() -> Element:
             alt=f"a scale from black over purple and orange to yellow, for 0 to {MOST} times",
         ),
         element("div", *marks, class_="ticks", aria_hidden="true"),
-        element("figcaption", "Mean heat, as a multiple of heat that is spread evenly"),
+        element("figcaption", "Mean heat, in multiples of evenly spread heat"),
         class_="legend",
     )
 

@@ -119,12 +119,13 @@ def make_evaluation(folder: Path, **record: Any) -> Path:
 
 
 class PageParser(HTMLParser):
-    """The elements of a page, and the text of each script, style, title and h1."""
+    """The elements of a page, its text, and the text of each script, style, title and h1."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: dict[str, list[str]] = {"script": [], "style": [], "title": [], "h1": []}
+        self.text = ""
         self._open: str | None = None
         self.feed(source)
 
@@ -141,6 +142,8 @@ class PageParser(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._open:
             self.texts[self._open][-1] += data
+        if self._open not in ("script", "style"):
+            self.text += data
 
     @property
     def json_text(self) -> str:
