@@ -6,6 +6,9 @@ are gone, the page still shows every map over its thumbnail.
 
 Read `folder`, `originals`, `maps`, `evaluation` and `changes` (read from files), `contents` (all
 together), `page` (the data and the HTML), and the scripts in the order of `page.SCRIPTS`. `figure/`
-draws figures for papers; nothing else needs torch. `markup` writes the other pages. May import
-audit, evaluation, snapshots, training, runs and below.
+draws figures for papers; nothing else needs torch.
+
+`markup` writes the other pages. That of an audit is `audit_page`, of `mean_maps` and `estimates`
+(small drawings), `examples` (pictures of images) and `class_table`. May import audit, evaluation,
+snapshots, training, runs and below.
 """

@@ -136,7 +136,7 @@ def _grouped(groups: Record) -> str:
     count = groups["count"]
     text = f"{groups['maps']:,} maps in {count} {'group' if count == 1 else 'groups'}"
     if groups["stability"] is not None:
-        text += f", stability {groups['stability']:.2f} (1: the same groups with every seed)"
+        text += f", stability {groups['stability']:.2f}"
     if groups["eigenvalues"]:
         text += f". Eigenvalues: {', '.join(map(number, groups['eigenvalues'][:8]))}"
     return text
@@ -146,8 +146,9 @@ def _group(group: Record, examples: Examples) -> Element:
     parts = [
         f"{group['images']:,} images ({group['share']:.0%})",
         f"accuracy {percent(group['accuracy'])}",
-        f"separation {number(group['separation'])}",
     ]
+    if group["separation"] is not None:
+        parts.append(f"separation {number(group['separation'])}")
     return element(
         "article",
         mean_map(group["map"], group["images"]),

@@ -41,10 +41,8 @@ def number(value: float | None) -> str:
 
 def difference(test: Mapping[str, Any]) -> str:
     """Return the difference of a test's value from its control, and its interval."""
-    text = number(test["value"] - test["control"])
-    if test["low"] is None or test["high"] is None:
-        return text
-    return f"{text} [{number(test['low'])}, {number(test['high'])}]"
+    whole = {name: test[name] for name in ("low", "high")}
+    return decimal({"mean": test["value"] - test["control"], **whole})
 
 
 def range_bar(test: Mapping[str, Any]) -> Element:

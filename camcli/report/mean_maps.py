@@ -22,9 +22,9 @@ from camcli.report.originals import webp
 
 Grid: TypeAlias = Sequence[Sequence[float]]
 """A square of numbers, row by row."""
-MOST = 16
+MOST = 9
 """The heat that has the last colour, over that of an even spread."""
-_TICKS = (0, 1, 4, 9, MOST)
+_TICKS = (0, 1, 4, MOST)
 _LEVELS = 64
 """The colours in use. Few colours make small files."""
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")

@@ -137,6 +137,16 @@ def test_without_the_original_the_heat_is_alone(show: Show, tmp_path: Path) -> N
     assert "heat of plain.jpg" in [one["alt"] for one in examples_of(page)]
 
 
+def test_a_crop_below_a_pixel_of_the_picture(folder: Path, tmp_path: Path) -> None:
+    make_photo(tmp_path / "photos" / "plain.jpg", width=3000, height=8)
+    rows = fake_rows(folder, CLASSES)
+    rows["plain.jpg"]["crop"] = [2995, 0, 3000, 8]
+    record, photos = fake_record(rows, CLASSES), [tmp_path / "photos"]
+    page = PageParser(audit_page(record, rows, folder, tmp_path / "a.html", photos, 8).decode())
+    assert "not the explained file" in page.text
+    assert "heat of plain.jpg" in [one["alt"] for one in examples_of(page)]
+
+
 def test_without_a_map_the_original_is_alone(show: Show, folder: Path) -> None:
     (folder / "plain.gradcam.npy").unlink()
     (folder / f"{HOSTILE_NAME.removesuffix('.jpg')}.gradcam.npy").write_bytes(b"damaged")

@@ -42,7 +42,7 @@ def test_a_cell_is_a_pixel_and_more_heat_is_lighter() -> None:
 
 
 def test_all_maps_have_one_scale() -> None:
-    lights = [pixels_of(spot(0, 0, times))[0, 0].sum() for times in (0, 1, 4, 9, MOST, 2 * MOST)]
+    lights = [pixels_of(spot(0, 0, times))[0, 0].sum() for times in (0, 1, 4, MOST, 2 * MOST)]
     assert lights[:-1] == sorted(set(lights[:-1]))
     assert lights[-1] == lights[-2]
 
@@ -124,4 +124,4 @@ def test_the_interval_crosses_the_control_where_there_may_be_no_difference(
 def test_a_bar_without_an_interval() -> None:
     test = {"value": 0.5, "control": 0.5, "low": None, "high": None}
     assert {one.attrib["class"] for one in range_bar(test)} == {"axis", "control", "value"}
-    assert difference(test) == "0"
+    assert difference(test) == "0.00"
