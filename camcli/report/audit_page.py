@@ -70,10 +70,7 @@ def _header(record: Record, title: str, examples: Examples) -> Element:
     ]
     notes = [*_left_out(record), *record["notes"]]
     if examples.left_out:
-        notes.append(
-            f"examples without a picture: {examples.left_out:,} images (the page is full: a larger "
-            f"--size shows more)"
-        )
+        notes.append(f"examples without a picture, for lack of room: {examples.left_out:,}")
     return element(
         "header",
         element("h1", title),
@@ -132,7 +129,7 @@ def _suspect(one: Record, examples: Examples, links: Mapping[str, str]) -> Eleme
             element("h3", _link(one["class"], links), f"{group}: {one['place']}"),
             element("p", element("span", badge, class_=f"badge {kind}"), facts),
             *map(_test, one["tests"]),
-            examples.shown(one["examples"]),
+            examples.shown(one["examples"], one["region"]),
         ),
         class_="finding",
     )
@@ -216,7 +213,8 @@ def _reading() -> Element:
     texts = (
         "Every map is placed on the part of the image that the network received, and its heat is "
         "divided by its sum. A mean map is the mean over images. All mean maps have the same "
-        "colours. The heat over an example is scaled to its own maximum.",
+        "colours. The heat over an example is scaled to its own maximum. White outlines are the "
+        "places of suspects.",
         "Border, corners and centre are shares of heat: in the outer tenth along each side, in the "
         "four corners of a quarter of the side each, and in the middle half. The entropy is 1 for "
         "heat that is spread evenly, and 0 for heat in one place.",

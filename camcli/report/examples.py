@@ -21,14 +21,10 @@ from camcli.methods.registry import METHODS
 from camcli.render.draw import Style, heatmap, overlay
 from camcli.report.folder import SavedResult, read_run, saved_result
 from camcli.report.markup import element, picture_url, relative_url
-from camcli.report.originals import (
-    Original,
-    most_thumbnails,
-    read_original,
-    thumbnail_side,
-    webp,
-)
+from camcli.report.mean_maps import Grid, outline
+from camcli.report.originals import Original, most_thumbnails, read_original, thumbnail_side, webp
 from camcli.report.page import BROWSER_FORMATS
+from camcli.runs.grids import crop_of
 from camcli.runs.manifest import Row
 from camcli.runs.maps import read_map
 from camcli.runs.originals import Search
@@ -51,11 +47,14 @@ class Examples:
     file: Path
     left_out: int
 
-    def shown(self, names: Sequence[str]) -> Element | None:
-        """Return the figures of images, and the names of those without a picture."""
+    def shown(self, names: Sequence[str], region: Grid | None = None) -> Element | None:
+        """Return the figures of images, and the names of those without a picture.
+
+        `region` is outlined in the pictures.
+        """
         if not names:
             return None
-        figures = [self._figure(name) for name in names if name in self.pictures]
+        figures = [self._figure(name, region) for name in names if name in self.pictures]
         others = [name for name in names if name not in self.pictures]
         more = [element("bdi", name) for name in others]
         text = "Without pictures here:" if figures else "Examples, without pictures here:"
@@ -65,7 +64,7 @@ class Examples:
             element("p", text, *_separated(more), class_="muted names") if more else None,
         )
 
-    def _figure(self, name: str) -> Element:
+    def _figure(self, name: str, region: Grid | None) -> Element:
         original, row = self.pictures[name], self.rows.get(name, {})
         label: Element = element("bdi", name)
         if original.file and original.file.suffix.lower() in BROWSER_FORMATS:
@@ -74,7 +73,12 @@ class Examples:
         image = element("img", src=url, alt=f"heat of {name}", loading="lazy")
         return element(
             "figure",
-            element("div", image if url else None, class_="example-picture"),
+            element(
+                "div",
+                image if url else None,
+                _outline(region, row, original) if url and region else None,
+                class_="example-picture outlined",
+            ),
             element("figcaption", label, *_answer(row), *_note(original.note)),
             class_="example",
         )
@@ -106,6 +110,11 @@ def read_examples(
     return Examples(rows, {one.name: one for one in originals}, file, len(counts) - len(names))
 
 
+def example_names(record: Mapping[str, Any]) -> set[str]:
+    """Return the names of the images whose rows the page needs."""
+    return {name for lists in _lists(record) for names in lists for name in names}
+
+
 def _lists(record: Mapping[str, Any]) -> tuple[list[list[str]], list[list[str]]]:
     """Return the lists of examples of suspects, and those of everything else."""
     found = (one["groups"]["groups"] for one in record["classes"] if one["groups"])
@@ -128,7 +137,7 @@ def _within(limit: int, counts: Counter[str], names: Iterator[str]) -> Iterator[
 
 
 def _original(search: Search, side: int, result: SavedResult) -> Original:
-    """Return the original of a result with the heat over it, or the heat alone."""
+    """Return the original of a result with the heat over it, or the heat alone without a size."""
     read = partial(read_original, search, side, result.image, [result])
     try:
         values, crop = _map(result)
@@ -139,7 +148,7 @@ def _original(search: Search, side: int, result: SavedResult) -> Original:
     found = read(partial(_overlaid, values, crop, signed))
     if found.thumbnail:
         return found
-    alone = replace(found, thumbnail=webp(_alone(values, crop, signed, side)))
+    alone = replace(found, size=None, thumbnail=webp(_alone(values, crop, signed, side)))
     return _with_note(alone, "heat alone: the original was not found")
 
 
@@ -170,6 +179,13 @@ def _alone(values: MapArray, crop: Crop, signed: bool, side: int) -> Pixels:
     scale = side / max(crop.size)
     small = crop.resized(scale, scale)
     return heatmap(values, small, (small.y1, small.x1), Style(), signed)[small.slices]
+
+
+def _outline(region: Grid, row: Row, original: Original) -> Element | None:
+    """Return the outline of a region of the crop, over the picture of the original or the crop."""
+    if (crop := crop_of(row)) is None:
+        return None
+    return outline(region, crop.seen, (0, 0, *original.size) if original.size else crop.box)
 
 
 def _answer(row: Row) -> Iterator[Element]:

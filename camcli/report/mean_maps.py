@@ -13,9 +13,8 @@ from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
 import numpy as np
-from numpy.typing import NDArray
 
-from camcli.images.geometry import Floats, Pixels
+from camcli.images.geometry import Box, Floats, Pixels
 from camcli.render.draw import Style
 from camcli.report.markup import element, picture_url
 from camcli.report.originals import webp
@@ -51,17 +50,23 @@ def mean_map(grid: Grid, images: int) -> Element:
 
 def outlined_map(grid: Grid, images: int, region: Grid | None) -> Element:
     """Return the picture of a mean heat, with the outline of a region of ones."""
-    if region is None:
-        return element("div", mean_map(grid, images), class_="outlined")
-    inside = np.asarray(region, float) > 0
-    path = " ".join(_edges(inside))
-    outline = element(
-        "svg",
-        *(element("path", d=path, class_=name) for name in ("casing", "line")),
-        viewBox=f"0 0 {inside.shape[1]} {inside.shape[0]}",
-        aria_hidden="true",
-    )
-    return element("div", mean_map(grid, images), outline, class_="outlined")
+    picture, side = mean_map(grid, images), len(grid)
+    shown = outline(region, (0, 0, side, side), (0, 0, side, side)) if region else None
+    return element("div", picture, shown, class_="outlined")
+
+
+def outline(region: Grid, place: Box, view: Box) -> Element:
+    """Return the outline of a region of ones, to lie over a picture.
+
+    `place` (x0,y0,x1,y1) is that of the region's grid and `view` that of the picture, in the same
+    units.
+    """
+    path, side = " ".join(_edges(region)), len(region)
+    x, y = (place[2] - place[0]) / side, (place[3] - place[1]) / side
+    moved = f"translate({place[0]:g} {place[1]:g}) scale({x:.6g} {y:.6g})"
+    lines = (element("path", d=path, transform=moved, class_=name) for name in ("casing", "line"))
+    box = (*view[:2], view[2] - view[0], view[3] - view[1])
+    return element("svg", *lines, viewBox=" ".join(f"{one:g}" for one in box), aria_hidden="true")
 
 
 def in_words(values: Floats) -> str:
@@ -117,9 +122,9 @@ def _table() -> Pixels:
     return np.asarray(whole[np.linspace(0, len(whole) - 1, _LEVELS).round().astype(int)])
 
 
-def _edges(inside: NDArray[np.bool_]) -> Iterator[str]:
+def _edges(region: Grid) -> Iterator[str]:
     """Yield the edges of cells between inside and outside, as parts of an SVG path."""
-    padded = np.pad(inside, 1)
+    padded = np.pad(np.asarray(region, float) > 0, 1)
     across = padded[1:, 1:-1] != padded[:-1, 1:-1]
     down = padded[1:-1, 1:] != padded[1:-1, :-1]
     yield from (f"M{x} {y}h1" for y, x in np.argwhere(across))

@@ -84,7 +84,21 @@ def test_a_suspect(show: Show, record: dict[str, Any]) -> None:
     for test in first["tests"]:
         assert test["says"] in page.text
     assert "0.71, control 0.06, difference 0.65 [0.53, 0.76], 24 images" in page.text
-    assert [tag for tag, _ in page.elements].count("path") == 2  # the line and its casing
+    pictures = 1 + len(first["examples"])
+    paths = [tag for tag, _ in page.elements].count("path")
+    assert paths == 2 * pictures, "a line and its casing, on the mean map and on the examples"
+
+
+def test_the_region_is_outlined_where_the_network_saw_it(show: Show, tmp_path: Path) -> None:
+    def views(page: PageParser) -> set[str | None]:
+        return {found["viewbox"] for tag, found in page.elements if "viewbox" in found}
+
+    page = show()
+    assert views(page) == {"0 0 20 20", "0 0 90 60"}
+    moved = {found["transform"] for tag, found in page.elements if tag == "path"}
+    assert moved == {"translate(0 0) scale(1 1)", "translate(15 0) scale(3 3)"}
+    (tmp_path / "photos" / "plain.jpg").unlink()
+    assert views(show()) == {"0 0 20 20", "15 0 60 60"}, "the heat alone is that of the crop"
 
 
 def test_without_suspects(show: Show) -> None:
@@ -166,7 +180,7 @@ def test_a_full_page_shows_suspects_first(
     monkeypatch.setattr(examples, "MOST_PICTURES", places)
     page = show(record)
     assert [one["alt"] for one in examples_of(page)] == [f"heat of {first}"] * places
-    assert "examples without a picture: 2 images" in page.text
+    assert "examples without a picture, for lack of room: 2" in page.text
     assert "ithout pictures here:" in page.text
 
 
@@ -196,6 +210,10 @@ def test_a_thousand_classes(folder: Path, tmp_path: Path) -> None:
     found = PageParser(page.decode())
     assert sum((a.get("id") or "").startswith("class-") for _, a in found.elements) == 2 * 1000
     assert "94 more pairs" in found.text
+
+
+def test_the_names_of_all_examples(record: dict[str, Any], folder: Path) -> None:
+    assert examples.example_names(record) == set(fake_rows(folder, CLASSES))
 
 
 def test_the_record_is_json(record: dict[str, Any]) -> None:
