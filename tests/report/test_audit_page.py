@@ -14,7 +14,7 @@ import pytest
 from camcli.report import examples
 from camcli.report.audit_page import SECTIONS, audit_page
 from camcli.report.markup import relative_url
-from tests.support.audit import fake_record, fake_rows
+from tests.support.audit_record import fake_record, fake_rows
 from tests.support.files import make_photo
 from tests.support.report import HOSTILE_CLASS, HOSTILE_NAME, ODD_NAME, PageParser
 

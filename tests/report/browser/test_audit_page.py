@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from camcli.report.audit_page import audit_page
-from tests.support.audit import fake_record, fake_rows
+from tests.support.audit_record import fake_record, fake_rows
 from tests.support.browser import (
     ENTER,
     Browser,
