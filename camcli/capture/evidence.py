@@ -108,6 +108,11 @@ class TargetEvidence:
         return None if self.target.classes is None else self.run.confidence
 
     @property
+    def ranking(self) -> Tensor | None:
+        """Numbers (N,K) that are highest for the best class; None where `confidence` is None."""
+        return None if self.confidence is None else self.run.ranking
+
+    @property
     def box(self) -> Tensor | None:
         """The class's best box (N,4) in input pixels; None where the network gives no boxes."""
         if self.target.classes is None:

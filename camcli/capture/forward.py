@@ -15,7 +15,7 @@ from camcli.capture.endings import last_values, rerun_ended
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, cloned, tapped
 from camcli.capture.readers import Reader
-from camcli.capture.targets import ClassTarget, logits
+from camcli.capture.targets import ClassTarget, logits, ranking_of
 from camcli.capture.windows import Window
 from camcli.images.geometry import Centres
 from camcli.models.head import Head
@@ -92,6 +92,11 @@ class Pass:
         logits(self.reading)
         found: Tensor | None = self.reading.probabilities
         return None if found is None else found.detach()
+
+    @property
+    def ranking(self) -> Tensor:
+        """Numbers (N,K) that are highest for the best class of each image."""
+        return ranking_of(self.reading)
 
     @cached_property
     def confidence(self) -> Tensor | None:

@@ -5,7 +5,7 @@ A new kind of target is one subclass of `Target`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, SupportsIndex, TypeAlias
 
@@ -139,8 +139,7 @@ class ClassTarget(Target):
     form: str = ""
 
     def resolve(self, output: Any) -> tuple[WeightedClasses]:
-        scores = logits(output).detach()
-        ranking: Tensor = getattr(output, "ranking", scores).detach()
+        scores, ranking = logits(output).detach(), ranking_of(output)
         form = FORMS[self.form] if self.form else class_itself
         ranked = self.index is None and self.given is None
         activation = getattr(output, "activation", SOFTMAX)
@@ -226,6 +225,27 @@ def logits(output: Any) -> Tensor:
     TargetError where there are no class scores.
     """
     return at_least_float32(own_logits(output))
+
+
+def ranking_of(output: Any) -> Tensor:
+    """Return numbers (N,K) that are highest for an image's best class, without their graph."""
+    ranking: Tensor = output.ranking if hasattr(output, "ranking") else logits(output)
+    return ranking.detach()
+
+
+def best_among(ranking: Tensor, classes: Sequence[Collection[int]]) -> Tensor:
+    """Return the best of the classes given for each image, (N,), by a `ranking` (N,K).
+
+    An image without classes has -1.
+    """
+    longest = max(1, *map(len, classes))
+    if (highest := max((-1, *map(max, filter(None, classes))))) >= ranking.shape[1]:
+        raise TargetError(f"true class {highest}: the model has {ranking.shape[1]} classes")
+    rows = [(sorted(of_image) or [0]) * longest for of_image in classes]
+    among = torch.tensor([row[:longest] for row in rows], device=ranking.device)
+    best = among.gather(1, ranking.gather(1, among).argmax(1, keepdim=True))[:, 0]
+    known = torch.tensor([bool(of_image) for of_image in classes], device=ranking.device)
+    return best.where(known, -1)
 
 
 def own_logits(output: Any) -> Tensor:

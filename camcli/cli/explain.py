@@ -31,6 +31,7 @@ from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, show_name
 from camcli.cli.progress import checked_preview, shown
 from camcli.cli.show import ShowOptions, show_options
+from camcli.cli.truth_options import truth_options
 from camcli.cli.types import POSITIVE, Corners, Name
 from camcli.errors import CamcliError
 from camcli.images.find import find
@@ -46,7 +47,13 @@ from camcli.runs.names import (
     name_of,
     unique_stems,
 )
-from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
+from camcli.runs.options import (
+    DrawingOptions,
+    ExplainOptions,
+    InputOptions,
+    RunOptions,
+    TruthOptions,
+)
 from camcli.runs.resume import rows
 from camcli.runs.rows import Rows
 from camcli.runs.shards import Shard, shard_of
@@ -146,6 +153,7 @@ executor_options = record(
 @click.argument("paths", nargs=-1)
 @model_options
 @explain_options
+@truth_options
 @output_option
 @drawing_options(box_options)
 @input_options
@@ -162,6 +170,7 @@ def explain(
     output: AnyPath,
     inputs: InputOptions,
     explained: ExplainOptions,
+    truth: TruthOptions,
     drawing: DrawingOptions,
     executor: ExecutorOptions,
     dry_run: bool,
@@ -174,7 +183,8 @@ def explain(
     if dry_run:
         return _print_names(sources, output, explained, drawing)
     show = checked_preview(show, drawing.saves)
-    job = partial(_make_job, sources, output, explained, drawing, inputs, shard, show, **options)
+    given = sources, output, explained, truth, drawing, inputs, shard, show
+    job = partial(_make_job, *given, **options)
     if executor.name == "local":
         if executor != ExecutorOptions():
             raise CamcliError("--ray-address and --num-actors are for --executor ray")
@@ -239,6 +249,7 @@ def _make_job(
     sources: Sequence[Source],
     output: AnyPath,
     explained: ExplainOptions,
+    truth: TruthOptions,
     drawing: DrawingOptions,
     inputs: InputOptions,
     shard: Shard | None,
@@ -250,7 +261,9 @@ def _make_job(
 ) -> Job:
     from camcli.models.fold_batchnorm import fold_batchnorm
     from camcli.runs.job import make_job
+    from camcli.runs.truth import read_truth
 
     network = load_network(model, preprocessing, quiet=show.quiet)
-    job = make_job(*(sources, network, output, explained, drawing, inputs, options), shard=shard)
+    given = sources, network, output, explained, drawing, inputs, options
+    job = make_job(*given, truth=read_truth(truth, network), shard=shard)
     return replace(job, model=fold_batchnorm(network, job.layers))

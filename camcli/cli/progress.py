@@ -59,13 +59,15 @@ def echo_error(error: object) -> None:
 def shown(job: Job, show: ShowOptions, executor: Executor | None = None) -> int:
     """Run a job, print its rows as JSON or as text, and return the exit code."""
     from camcli.runs.pipeline import run
+    from camcli.runs.predictions import accuracy
 
-    counts: Counter[str] = Counter()
+    counts, right = Counter[str](), Counter[str]()
     files: list[str] = []
     bar = progress_bar(len(job.sources), show.quiet)
     with bar as progress, closing(run(job, executor)) as images:
         for rows in images:
             counts.update({row["status"] for row in rows})  # of images, not of results
+            right.update(accuracy(rows))
             progress.clear()
             _print_rows(rows, job.output, show)
             files += [
@@ -76,6 +78,8 @@ def shown(job: Job, show: ShowOptions, executor: Executor | None = None) -> int:
                 break
     if not show.quiet:
         _print_summary(job, counts, files)
+        if job.truth:
+            echo(accuracy_line(right), err=show.json)
     return SOME_FAILED if counts["error"] else DONE
 
 
@@ -88,6 +92,16 @@ def summary_line(numbers: Mapping[str, int], output: object, counts: Mapping[str
     done = ", ".join(f"{n} {noun}" if n == 1 else f"{n} {noun}s" for noun, n in numbers.items())
     bad = ", ".join(f"{counts[one]} {word}" for one, word in words.items() if counts[one])
     return f"{done} -> {output}" + (f" ({bad})" if bad else "")
+
+
+def accuracy_line(right: Mapping[str, int]) -> str:
+    """Return the shares of right predictions in one line, from counts as `accuracy` gives them."""
+    images, top1 = right["images"], right["top1"]
+    if not images:
+        return "no image with a true class was explained"
+    shares = ", ".join(f"top-{best} {100 * right[f'top{best}'] / images:.1f} %" for best in (1, 5))
+    nouns = "images" if images > 1 else "image"
+    return f"{images} {nouns} with a true class: {shares}, {images - top1} wrong"
 
 
 def _lines(row: dict[str, Any], output: AnyPath) -> list[str]:

@@ -220,6 +220,7 @@ def _explanation(method: Method, shown: Evidence) -> Explanation:
         classes=scored.target.classes,
         probabilities=scored.probability,
         confidences=scored.confidence,
+        ranking=scored.ranking,
         boxes=scored.box,
         texts=scored.target.texts,
         centres=PIXELS if method.image else shown.centres,

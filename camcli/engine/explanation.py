@@ -45,6 +45,8 @@ class Explanation:
       values of a regression.
     - `confidences`: (N,), the probability of the best class, which may be another class; None where
       the target has no class with a probability.
+    - `ranking`: (N,K), numbers of all classes that are highest for the best one, such as their
+      scores; None where there are no `confidences`.
     - `boxes`: (N,4), the classes' best boxes of a detection network, x0, y0, x1, y1 in input
       pixels; else None.
     - `texts`: the N texts of a language model; else None.
@@ -65,6 +67,7 @@ class Explanation:
     classes: Tensor | None
     probabilities: Tensor | None
     confidences: Tensor | None = None
+    ranking: Tensor | None = None
     boxes: Tensor | None = None
     texts: tuple[ExplainedText, ...] | None = None
     centres: Centres | None = None

@@ -6,10 +6,9 @@ EXIF orientation applied. A file that states another image size is an error.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -21,10 +20,7 @@ from numpy.typing import NDArray
 from camcli.errors import AnnotationError, ImageError, NotAnnotatedError, one_line
 from camcli.evaluation.objects import Object, Shape, clip_box, mask_box, polygon_mask
 from camcli.images.decode import open_image
-from camcli.images.regular import read_regular
-
-MAX_BYTES = 2**30
-"""The largest file of annotations that is read."""
+from camcli.runs.label_files import csv_rows, read_bytes, read_lines
 
 AnnotationReader: TypeAlias = Callable[[Path, Shape], tuple[Object, ...]]
 """Returns the objects of an image for its name, relative as in a Source, and its height and width.
@@ -115,7 +111,7 @@ def _voc_object(found: ElementTree.Element, shape: Shape, file: Path) -> Object:
 
 
 def _parse_xml(file: Path) -> ElementTree.Element:
-    data = _bytes_of(file)
+    data = read_bytes(file)
     # Entities may expand without bound or name other files. They are declared in a DTD only. UTF-16
     # is the one encoding the parser accepts in which the DTD would be spelt with other bytes.
     if b"<!DOCTYPE" in data or b"\0" in data:
@@ -136,7 +132,7 @@ def csv_table(file: Path) -> AnnotationReader:
     are ignored.
     """
     by_image = defaultdict(list)
-    for number, row in _csv_rows(file):
+    for number, row in csv_rows(file, _FIELDS):
         by_image[row["image"]].append((number, row))
 
     def read(name: Path, shape: Shape) -> tuple[Object, ...]:
@@ -146,19 +142,6 @@ def csv_table(file: Path) -> AnnotationReader:
         return tuple(_csv_object(row, shape, f"{file}, line {number}") for number, row in rows)
 
     return read
-
-
-def _csv_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    rows = csv.DictReader(read_lines(file), skipinitialspace=True)
-    try:
-        if missing := [name for name in _FIELDS if name not in (rows.fieldnames or ())]:
-            raise AnnotationError(
-                f"{file}: no column '{missing[0]}': expected a first line with {','.join(_FIELDS)}"
-            )
-        for row in rows:
-            yield rows.line_num, row
-    except csv.Error as error:
-        raise AnnotationError(f"{file}: {one_line(error)}") from None
 
 
 def _csv_object(row: Mapping[str, str | None], shape: Shape, where: str) -> Object:
@@ -234,21 +217,6 @@ def _find_file(folder: Path, name: Path, *endings: str) -> Path:
         if file.is_file():
             return file
     raise NotAnnotatedError(f"{name}: no {' or '.join(map(str, files))}")
-
-
-def read_lines(file: Path) -> list[str]:
-    """Read the lines of a text file. Raises AnnotationError."""
-    try:
-        return _bytes_of(file).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise AnnotationError(f"{file}: expected text in UTF-8") from None
-
-
-def _bytes_of(file: Path) -> bytes:
-    try:
-        return read_regular(file, MAX_BYTES)
-    except OSError as error:
-        raise AnnotationError(f"{file}: {error.strerror}") from None
 
 
 def _finite_numbers(fields: Iterable[str]) -> list[float]:

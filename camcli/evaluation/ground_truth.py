@@ -16,10 +16,10 @@ from camcli.capture.target_parser import parse_target
 from camcli.capture.targets import logits
 from camcli.errors import AnnotationError
 from camcli.evaluation.annotations import AnnotationReader, reader
-from camcli.evaluation.class_map import class_finder
 from camcli.evaluation.objects import Object, Shape
 from camcli.images.geometry import Crop
 from camcli.models.model import Model
+from camcli.runs.class_map import class_finder
 
 ANNOTATED = "annotated"
 """The target for the best-scoring class among those that an image has objects of."""

@@ -1,7 +1,9 @@
 """Runs: a job from paths to files and manifest rows, in input order.
 
 In reading order: options, job, items, pipeline (read, explain, write), batches, worker, parallel;
-names, outputs, files, save, records and manifest (what is written); maps (read again); rows,
-resume, lock and recording (what a folder keeps); shards and merge; ray and cluster (an executor for
-several machines). May import engine, capture, models, render, methods, images and errors.
+label_files, class_map, truth and predictions (the true class of an image, and the network's);
+names, outputs, files, save, records and manifest (what is written); maps, grids and originals (read
+again); rows, resume, lock and recording (what a folder keeps); shards and merge; ray and cluster
+(an executor for several machines). May import engine, capture, models, render, methods, images and
+errors.
 """

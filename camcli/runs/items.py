@@ -14,9 +14,7 @@ from camcli.images.levels import Levels
 from camcli.images.source import Source
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted
-
-UNSURE = 0.2
-"""A network is unsure of an image if the probability of its best class is below this."""
+from camcli.runs.predictions import Prediction
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ class Result:
     """One result for one image, on the host.
 
     `values` is a raw map (h,w), signed gradients (3,H,W), or one map for each word of `text`,
-    (W,h,w). `confidence` is the probability of the image's best class. A text has no class index
-    and no confidence. An image without a class of a target `p>T` has no score either. `centres` and
+    (W,h,w). `prediction` is that of the image. A text has no class index, and its image no
+    prediction. An image without a class of a target `p>T` has no score either. `centres` and
     `drawn` are as in an Explanation.
     """
 
@@ -77,15 +75,10 @@ class Result:
     score: float | None
     class_index: int | None
     probability: float | None
-    confidence: float | None
+    prediction: Prediction
     box: Box | None = None
     text: ExplainedText | None = None
     drawn: MapArray | None = None
-
-    @property
-    def unsure(self) -> bool | None:
-        """Whether the network is unsure of the image; None if no class has a probability."""
-        return None if self.confidence is None else self.confidence < UNSURE
 
 
 Explained: TypeAlias = tuple[Loaded, list[Result]] | Failed | Existing

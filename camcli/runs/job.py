@@ -32,12 +32,15 @@ from camcli.models.model import Model
 from camcli.render.boxes import BoxRule, check_boxes
 from camcli.render.draw import Style
 from camcli.runs import resume
+from camcli.runs.class_map import Label
 from camcli.runs.files import prepare, process_mark
 from camcli.runs.manifest import Row, record_name
 from camcli.runs.names import Wanted, check_results, every_result, file_part
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
+from camcli.runs.predictions import ACCURACY
 from camcli.runs.shards import Shard
+from camcli.runs.truth import NO_LABEL, Truth
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Job:
     style: Style = field(default_factory=Style)
     boxes: BoxRule = field(default_factory=BoxRule)
     window: Window = field(default_factory=Window)
+    truth: Truth | None = None
     inputs: InputOptions = field(default_factory=InputOptions)
     options: RunOptions = field(default_factory=RunOptions)
     shard: Shard | None = None
@@ -74,6 +78,8 @@ class Job:
         if any(OUTPUTS[name].boxes for name in self.saves):
             check_boxes(pick_methods(self.methods))
         check_results(self.possible_results)
+        if self.truth:
+            self.truth.check(self.sources, is_part=self.shard is not None)
         prepare(self.output)
 
     def record(self, name: str) -> AnyPath:
@@ -154,14 +160,19 @@ class Job:
         """The settings of the targets beside their names, for run.json."""
         return next((target.record for target in self.parsed if target.record), None)
 
+    def label(self, source: Source) -> Label:
+        """Return the true label of an image."""
+        return self.truth.label(source) if self.truth else NO_LABEL
+
     @cached_property
     def settings(self) -> str:
         """The digest of the settings that all results in an output folder share."""
         model, record = self.model, record_of(self)
         weights = model.weights_hash or (model.weights, _state_digest(model))
         known = [record[name] for name in resume.SETTINGS]
-        texts = [record["prompt"]] if self.prompt else []
-        return resume.digest([*known, weights, vars(model.preset), model.class_names, *texts])
+        more = [record["prompt"]] if self.prompt else []
+        more += [self.truth.content] if self.truth and self.truth.class_map else []
+        return resume.digest([*known, weights, vars(model.preset), model.class_names, *more])
 
     @cached_property
     def environment(self) -> str:
@@ -184,6 +195,7 @@ def make_job(
     options: RunOptions,
     *,
     targets: Sequence[str | Target] = (),
+    truth: Truth | None = None,
     shard: Shard | None = None,
 ) -> Job:
     """Return the job for a user's options, each method, target and layer once. Raises CamcliError.
@@ -209,18 +221,21 @@ def make_job(
         style=Style(drawing.colormap, drawing.alpha),
         boxes=rule,
         window=Window(explained.window, explained.stride, inputs.batch_size),
+        truth=truth,
         inputs=inputs,
         options=options,
         shard=shard,
     )
 
 
-def timed_record(job: Job) -> Callable[[Counter[str]], Row]:
-    """Start the clock of a run, and return a function from the final counts to its record."""
+def timed_record(job: Job) -> Callable[[Counter[str], Counter[str]], Row]:
+    """Start the clock of a run, and return a function from the final counts, and those of right
+    predictions, to its record."""
     started, clock = datetime.now(timezone.utc), time.monotonic()
-    return lambda counts: {
+    return lambda counts, right: {
         **record_of(job),
         "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
+        "accuracy": {name: right[name] for name in ACCURACY} if job.truth else None,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 3),
     }
@@ -254,6 +269,8 @@ def record_of(job: Job) -> Row:
         "boxes": job.boxes.which,
         "box_threshold": job.boxes.threshold,
         "region": job.region,
+        "truth": job.truth and job.truth.spec,
+        "class_map": job.truth and job.truth.class_map,
         "batch_size": job.inputs.batch_size,
         "device": job.executor.get("device") or str(model.device),
         "executor": dict(job.executor),

@@ -18,12 +18,13 @@ from camcli.runs import resume
 from camcli.runs.files import prepare, to_json, write, write_lines
 from camcli.runs.lock import locked
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, numbered_rows, record_name
+from camcli.runs.predictions import ACCURACY
 from camcli.runs.records import SHARD_RECORD
 from camcli.runs.rows import Rows
 from camcli.runs.shards import Shard
 from camcli.schema import RECORD_BYTES, shortened
 
-OWN = ("shard", "counts", "started", "seconds", "executor")
+OWN = ("shard", "counts", "accuracy", "started", "seconds", "executor")
 """The fields in which the records of shards may differ."""
 
 
@@ -66,6 +67,7 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
         started = min(part.record["started"] for part in parts)
         seconds = round(sum(part.record["seconds"] for part in parts), 3)
         whole = {"shard": None, "counts": dict(counts), "started": started, "seconds": seconds}
+        whole["accuracy"] = _accuracy(parts)
         write(output / RUN, to_json({**parts[0].record, **whole}, indent=2))
     return len(parts), counts
 
@@ -174,6 +176,14 @@ def _counts(parts: Sequence[Part], rows: Rows) -> Counter[str]:
     own["earlier_images"] = images - own["images"]
     own["earlier_results"] = results - (own.total() - own["images"])
     return +own
+
+
+def _accuracy(parts: Sequence[Part]) -> dict[str, int] | None:
+    """Return the counts of right predictions of all shards; None without true classes."""
+    found = [part.record.get("accuracy") for part in parts]
+    if not any(found):
+        return None
+    return {name: sum((one or {}).get(name, 0) for one in found) for name in ACCURACY}
 
 
 def _link(folder: AnyPath, output: AnyPath) -> None:

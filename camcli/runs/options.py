@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from camcli.images.decode import MAX_PIXELS, Reading
 
@@ -38,6 +39,17 @@ class RunOptions:
 
     skip_existing: bool = False
     overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class TruthOptions:
+    """The source of the true classes of images: `folder`, or `csv:FILE`.
+
+    `class_map` is a file with the model's classes for each label.
+    """
+
+    truth: str | None = None
+    class_map: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def load_image(job: Job, source: Source | Existing, budget: Budget | None = None
 def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], Unchanged | None]:
     """Return a function from an image to its rows, or to None if the image is to be explained.
 
-    Rows are kept if they are complete, and of the same settings, versions and image.
+    Rows are kept if they are complete, and of the same settings, versions, image and true class.
     """
     layers = Counter((wanted.method, wanted.target) for wanted in job.results)
     files = [(wanted, output) for wanted in job.results for output in job.saves_of(wanted)]
@@ -138,6 +138,8 @@ def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], Unchanged | None]:
             or Counter((row["method"], row["target"]) for row in rows) != layers
             or not named.issuperset(name_of(source, *file) for file in files)
         ):
+            return None
+        if job.truth and not all(job.truth.is_in(row, source) for row in rows):
             return None
         digest = job.digest_of(source.path)
         return rows if all(row.get("digest") == digest for row in rows) else None

@@ -22,6 +22,7 @@ from camcli.runs.lock import locked
 from camcli.runs.manifest import MANIFEST, RUN, Adder, Row, manifest
 from camcli.runs.names import check_inputs, unique_stems
 from camcli.runs.outputs import OUTPUTS
+from camcli.runs.predictions import TRUTH, accuracy, is_chance
 from camcli.runs.rows import Rows
 
 _FILES = (*(kind.field for kind in OUTPUTS.values()), "boxes")
@@ -43,6 +44,7 @@ class Recorder:
         self.job = job
         self.rows = rows
         self.counts = Counter[str]()
+        self.right = Counter[str]()
         self.replaced: list[str] = []
         self._images = 0
         self._families = {one.spec for one in job.parsed if isinstance(one, ClassesAbove)}
@@ -52,6 +54,7 @@ class Recorder:
         if self.job.part or not isinstance(found, Unchanged):  # a shard adds rows of the whole run
             found = self._changed(found)
         self.counts.update(row["status"] for row in found)
+        self.right.update(accuracy(found))
         self._images += 1
         return found
 
@@ -67,10 +70,20 @@ class Recorder:
             family = target.partition(":")[0]
             of_classes = family in self._families
             self.rows.remove(image, method, family if of_classes else target, of_classes=of_classes)
-        for row in found:
+        others = self._others(image, found)
+        for row in (*found, *others):
             self.rows.add(row)
-        self.add(found)
+        self.add((*found, *others))
         return found
+
+    def _others(self, image: str, found: Sequence[Row]) -> list[Row]:
+        """Return the image's rows of other methods and targets, with the true class of `found`."""
+        now = next((row for row in found if row["status"] != "error"), None)
+        if now is None or not self.job.truth:
+            return []
+        known = {field: now[field] for field in TRUTH}
+        alike = (row for row in self.rows.of_image(image) if row.get("digest") == now["digest"])
+        return [row | known for row in alike if row["status"] != "error"]
 
     def total(self) -> Counter[str]:
         """Return the counts for run.json: results by status, and what only earlier runs made."""
@@ -107,9 +120,11 @@ def recording(job: Job) -> Iterator[Recorder]:
                 yield recorder
             finally:
                 if recorder.is_due:
-                    write(job.record(RUN), to_json(record(recorder.total()), indent=2))
+                    found = record(recorder.total(), recorder.right)
+                    write(job.record(RUN), to_json(found, indent=2))
         resume.remove_leftovers(job.output, job.part)
     _warn_of(recorder.replaced, job.output)
+    _warn_of_chance(job, recorder.right)
 
 
 def earlier_rows(job: Job) -> Rows:
@@ -148,6 +163,17 @@ def _with_files(new: Row, old: Row) -> Row:
     if new["status"] == "error" or new["digest"] != old.get("digest"):
         return new
     return new | {field: old.get(field) for field in _FILES if new[field] is None}
+
+
+def _warn_of_chance(job: Job, right: Counter[str]) -> None:
+    classes = len(job.model.class_names or ()) or job.model.num_classes
+    if classes and is_chance(right, classes):
+        warnings.warn(
+            f"{right['top1']} of {right['images']} images are right, as by chance among {classes} "
+            "classes: check the preprocessing, the order of --labels, and --truth",
+            CamcliWarning,
+            stacklevel=2,
+        )
 
 
 def _warn_of(replaced: Sequence[str], folder: AnyPath) -> None:

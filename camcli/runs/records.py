@@ -26,6 +26,7 @@ LINE_BYTES = 4_000_000
 STATUSES = ("error", "empty", "ok")
 """The statuses of a result, the worst first."""
 _BOX = list_of(INTEGER, 4, 4)
+_COUNTS = Table("an object of counts", values=WHOLE)
 _MERGED = ("batch_size", "counts", "started", "seconds")
 """The fields of run.json from which those of merged shards follow."""
 
@@ -80,7 +81,10 @@ RUN_RECORD = Record(
         "region": list_of(NUMBER, 4, 4),
         "batch_size": whole(1),
         "device": TEXT,
-        "counts": Table("an object of counts", values=WHOLE),
+        "truth": TEXT,
+        "class_map": TEXT,
+        "accuracy": _COUNTS,
+        "counts": _COUNTS,
         "started": TEXT,
         "seconds": NUMBER,
         "versions": Table("an object of versions", values=TEXT),

@@ -23,6 +23,7 @@ from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted, name_of
 from camcli.runs.outputs import OUTPUTS, Drawing
+from camcli.runs.predictions import Prediction, no_prediction
 
 
 def write_results(job: Job, item: Explained, budget: Budget | None = None) -> list[Row]:
@@ -34,6 +35,7 @@ def write_results(job: Job, item: Explained, budget: Budget | None = None) -> li
         return item.rows
     if isinstance(item, Failed):
         facts = {"status": "error", "error": str(item.error), "digest": f"{job.settings}-"}
+        facts |= no_prediction(job.label(item.source))._asdict()
         return [_manifest_row(item.source, one, layer=one.layer, **facts) for one in job.results]
     loaded, results = item
     height, width = loaded.shape
@@ -60,7 +62,7 @@ def _write_result(job: Job, loaded: Loaded, pixels: Callable[[], Pixels], result
     if not np.isfinite(result.values).all() or not _is_finite(result.score):
         method = result.wanted.method
         error = f"{loaded.source.path}: the {method} map or its score holds NaN or infinity"
-        unknown = dict.fromkeys(("score", "probability", "unsure"))
+        unknown = dict.fromkeys(("score", "probability"))
         return row(**facts | unknown, status="error", error=error)
     facts |= _text_facts(result)
     saves = {
@@ -93,11 +95,13 @@ def _facts(job: Job, loaded: Loaded, result: Result, crop: Crop) -> Row:
     return {
         "class_index": result.class_index,
         "class_name": _explained_name(job, result),
+        **result.prediction._asdict(),
         "score": result.score,
         "probability": result.probability,
-        "unsure": result.unsure,
+        "unsure": result.prediction.unsure,
         "layer": result.layer,
         "map_shape": list(result.values.shape),
+        "size": [loaded.shape[1], loaded.shape[0]],
         "frame": loaded.frame,
         "levels": loaded.levels and list(loaded.levels),
         "crop": list(crop.box),
@@ -160,10 +164,10 @@ def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     """
     kinds = sorted(OUTPUTS.values(), key=lambda kind: (kind.picture, kind.boxes))
     fields = (
-        *("image", "method", "target", "class_index", "class_name", "score", "probability"),
-        *("unsure", "layer", *(kind.field for kind in kinds)),
-        *("map_shape", "map_min", "map_max", "frame", "levels", "crop", "placement", "cells"),
-        *("box", "boxes"),
+        *("image", "method", "target", "class_index", "class_name", *Prediction._fields),
+        *("score", "probability", "unsure", "layer", *(kind.field for kind in kinds)),
+        *("map_shape", "map_min", "map_max", "size", "frame", "levels", "crop", "placement"),
+        *("cells", "box", "boxes"),
         *("status", "error", "digest"),
     )
     explained = {"method": wanted.method, "target": wanted.target}

@@ -25,6 +25,7 @@ from camcli.runs.batches import BatchLimit, by_shape, is_out_of_memory, run_batc
 from camcli.runs.items import Existing, Explained, Failed, Loaded, Result
 from camcli.runs.job import Job
 from camcli.runs.names import Wanted
+from camcli.runs.predictions import Prediction, no_prediction, predictions
 
 
 class Worker:
@@ -48,8 +49,9 @@ class Worker:
             if isinstance(found, Exception):
                 done.update((_image_name(item), _failed(item, self.model, found)) for item in batch)
                 continue
-            for item, results in zip(batch, _results_by_image(found, self.job), strict=True):
-                done[_image_name(item)] = item, results
+            results = _results_by_image(found, self.job, self._predictions(batch, found))
+            for item, of_image in zip(batch, results, strict=True):
+                done[_image_name(item)] = item, of_image
         return [done[_image_name(one)] if isinstance(one, Loaded) else one for one in window]
 
     def find_target_layer(self, batch: Sequence[Loaded]) -> None:
@@ -74,6 +76,17 @@ class Worker:
             fuse=job.fuse,
             region=regions(job, batch),
         )
+
+    def _predictions(
+        self, batch: Sequence[Loaded], found: Sequence[Explanation]
+    ) -> list[Prediction]:
+        """Return the prediction for each image, from the first explanation that has classes."""
+        labels = [self.job.label(item.source) for item in batch]
+        for shown in found:
+            if shown.ranking is not None and shown.confidences is not None:
+                names = self.model.class_names
+                return [*predictions(shown.ranking, shown.confidences, labels, names)]
+        return [no_prediction(label) for label in labels]
 
 
 def regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:
@@ -111,23 +124,28 @@ def _failed(item: Loaded, model: Model, error: Exception) -> Failed:
     return Failed(item.source, ImageError(f"{item.source.path}: {model.name} failed ({reason})"))
 
 
-def _results_by_image(found: Sequence[Explanation], job: Job) -> Iterator[list[Result]]:
+def _results_by_image(
+    found: Sequence[Explanation], job: Job, predicted: Sequence[Prediction]
+) -> Iterator[list[Result]]:
     """Yield the results of each image, after copying each batch of maps to the host as a whole."""
     hosted = [
-        _hosted(shown, wanted)
+        _hosted(shown, wanted, predicted)
         if shown.classes is None or shown.classes.ndim == 1
-        else _hosted_classes(shown, wanted, job)
+        else _hosted_classes(shown, wanted, job, predicted)
         for shown, wanted in zip(found, job.results, strict=True)
     ]
     return (list(chain.from_iterable(of_one_image)) for of_one_image in zip(*hosted, strict=True))
 
 
-def _hosted_classes(shown: Explanation, wanted: Wanted, job: Job) -> list[list[Result]]:
+def _hosted_classes(
+    shown: Explanation, wanted: Wanted, job: Job, predicted: Sequence[Prediction]
+) -> list[list[Result]]:
     """Return for each image the results of its classes among P parts, named by the class.
 
     An image without such a class has one result that says so, with an empty map.
     """
-    parts = [_hosted(_part(shown, part), wanted) for part in range(shown.maps.shape[1])]
+    every = range(shown.maps.shape[1])
+    parts = [_hosted(_part(shown, part), wanted, predicted) for part in every]
     return [
         [
             replace(one, wanted=job.result_of_class(wanted, one.class_index))
@@ -154,15 +172,16 @@ def _part(shown: Explanation, part: int) -> Explanation:
     )
 
 
-def _hosted(shown: Explanation, wanted: Wanted) -> list[list[Result]]:
+def _hosted(
+    shown: Explanation, wanted: Wanted, predicted: Sequence[Prediction]
+) -> list[list[Result]]:
     """Return a list for each image, with its only result."""
     maps, drawn = _on_host(shown.maps), None if shown.drawn is None else _on_host(shown.drawn)
-    columns = shown.scores, shown.classes, shown.probabilities, shown.confidences, shown.boxes
+    columns = shown.scores, shown.classes, shown.probabilities, shown.boxes
     nothing = [None] * len(maps)
-    facts = (nothing if column is None else column.tolist() for column in columns)
-    by_image = zip(
-        maps, *facts, shown.texts or nothing, nothing if drawn is None else drawn, strict=True
-    )
+    *facts, boxes = (nothing if column is None else column.tolist() for column in columns)
+    rest = shown.texts or nothing, nothing if drawn is None else drawn
+    by_image = zip(maps, *facts, predicted, boxes, *rest, strict=True)
     return [
         [Result(wanted, shown.layer, shown.centres, _own_parts(values, of_image[-2]), *of_image)]
         for values, *of_image in by_image

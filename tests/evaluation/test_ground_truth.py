@@ -257,7 +257,7 @@ def test_a_wrong_annotation_is_one_line_and_the_others_are_measured(
         (("--target", "annotated"), "target 'annotated' needs annotations: expected --boxes"),
         (("--class-map", "classes.txt"), "--class-map without --boxes: expected both"),
         (("--boxes", "boxes.csv"), "annotations 'boxes.csv': expected FORMAT:PATH"),
-        (("--boxes", "yolo:."), "the model has no class names to match the annotations' labels"),
+        (("--boxes", "yolo:."), "the model has no class names to match labels with"),
         (("--boxes", "csv:no.csv", "--class-map", "all.txt"), "no.csv: No such file"),
     ],
 )

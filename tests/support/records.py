@@ -20,13 +20,16 @@ _RUN = {
     "layers": ["auto"], "fuse": None, "fit": "preset", "colormap": "auto", "alpha": 0.5,
     "region": [0, 0, 0.5, 1], "batch_size": 2, "device": "cpu", "counts": {"images": 3, "ok": 3},
     "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5, "versions": {"camcli": "1"},
-    "executor": {"name": "local"},
+    "executor": {"name": "local"}, "truth": "folder", "class_map": "classes.txt",
+    "accuracy": {"images": 3, "top1": 1, "top5": 2},
 }  # fmt: skip
 _CELL = {"images": 3, "mean": 0.5, "low": None, "high": 1, "verdict": None}
 EXAMPLES: Mapping[str, tuple[Record, dict[str, Any]]] = {
     "row": (ROW, {
         "image": "a/b.jpg", "method": "gradcam", "target": "pred", "status": "ok",
         "class_index": 3, "class_name": "cat", "score": -1.5, "probability": 0.5, "unsure": False,
+        "predicted_index": 3, "predicted_name": "cat", "confidence": 0.5, "true_index": 2,
+        "true_name": "dog", "correct": False, "top5": True, "size": [9, 9],
         "layer": "last", "map": "a/b.npy", "map_shape": [9, 9], "map_min": 0, "map_max": 1.0,
         "frame": 2, "levels": [0, 4095], "crop": [0, 0, 9, 9], "placement": "centres",
         "cells": [0.5, 0.5, 1, 1],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from camcli.errors import AnnotationError
-from camcli.evaluation.class_map import class_finder
+from camcli.runs.class_map import class_finder
 
 CLASSES = ("tabby", "tiger cat", "crane", "golden retriever", "beagle", "crane")
 
@@ -17,7 +17,7 @@ def test_labels_are_class_names_or_lines_of_a_file(tmp_path: Path) -> None:
     assert by_name("Tiger_Cat") == {1}
     assert by_name("crane") == {2, 5}, "two classes have this name"
     assert by_name("person") == frozenset()
-    message = r"label 16 .* is a number, not a name: expected --class-map.* '16: 151"
+    message = r"label 16 is a number, not a name: expected --class-map.* '16: 151"
     with pytest.raises(AnnotationError, match=message):
         by_name("16")
     with pytest.raises(AnnotationError, match="the model has no class names"):
