@@ -32,6 +32,8 @@ def parse_target(
     spec: TargetLike,
     names: Sequence[str] | None = None,
     count: int | None = None,
+    *,
+    truth: bool = False,
 ) -> Target:
     """Return the target that a user gave; a Target is returned as it is.
 
@@ -42,7 +44,8 @@ def parse_target(
     class with a probability above 0.5. A function from the model's output to scores (N,) explains
     that score. Class names match as a whole, ignore case, and `_` matches a space. `names` are the
     model's class names and `count` their number; without `count` an index is checked against the
-    model's output. Raises TargetError, and TypeError for what is no target.
+    model's output. With `truth`, `true` is the best one of the classes `among`, which are to be
+    given for each image. Raises TargetError, and TypeError for what is no target.
     """
     if isinstance(spec, Target):
         return spec
@@ -57,11 +60,11 @@ def parse_target(
     if above := re.fullmatch(r"p *> *(\S+)", spec):
         return ClassesAbove(f"p>{above[1]}", _probability(above[1], spec))
     if form not in FORMS:
-        return _class_target(spec, names, count)
+        return _class_target(spec, names, count, truth=truth)
     base = base.strip() or "pred"
     if base.partition(":")[0] in FORMS:
         raise TargetError(f"target '{spec}': expected one of {', '.join(FORMS)}, not both")
-    return replace(_class_target(base, names, count), spec=spec, form=form)
+    return replace(_class_target(base, names, count, truth=truth), spec=spec, form=form)
 
 
 def _has_integers(x: Tensor) -> bool:
@@ -93,9 +96,18 @@ def _probability(text: str, spec: str) -> float:
     return found
 
 
-def _class_target(spec: str, names: Sequence[str] | None, count: int | None) -> ClassTarget:
+def _class_target(
+    spec: str, names: Sequence[str] | None, count: int | None, *, truth: bool
+) -> ClassTarget:
     if spec == "pred":
         return ClassTarget(spec)
+    if spec == "true" and truth:
+        return ClassTarget(spec, among=())
+    if spec == "true" and spec not in map(folded, names or ()):
+        raise TargetError(
+            "target 'true' needs true classes: expected --truth of camcli explain, or in "
+            "Python a tensor of indices"
+        )
     if match := re.fullmatch(r"top(\d+)", spec):
         rank = int(match[1])
         if rank < 1 or (count is not None and rank > count):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, SupportsIndex, TypeAlias
+from typing import Any, ClassVar, NamedTuple, SupportsIndex, TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor
@@ -129,13 +129,15 @@ class WeightedClasses(Target):
 class ClassTarget(Target):
     """The class of a rank (1 is the best), a fixed class, or a class for each image (N,).
 
-    `form` is a name in FORMS, or empty for the class itself.
+    With `among`, it is the best of the classes given for each of N images. `form` is a name in
+    FORMS, or empty for the class itself.
     """
 
     spec: str
     rank: int = 1
     index: int | None = None
     given: Tensor | None = None
+    among: Sequence[Collection[int]] | None = None
     form: str = ""
 
     def resolve(self, output: Any) -> tuple[WeightedClasses]:
@@ -148,6 +150,8 @@ class ClassTarget(Target):
 
     def _classes(self, ranking: Tensor) -> Tensor:
         """Return the class index of each image (N,), by the classes' `ranking` (N,K)."""
+        if self.among is not None:
+            return self._checked(best_among(ranking, self.among), ranking)
         if self.given is not None:
             return self._checked(self.given.to(ranking.device, torch.long), ranking)
         highest = self.rank if self.index is None else self.index + 1
@@ -167,6 +171,11 @@ class ClassTarget(Target):
                 f"target {self.spec}: expected indices from 0 to {ranking.shape[1] - 1}"
             )
         return classes
+
+
+def is_true(target: Target) -> TypeGuard[ClassTarget]:
+    """Return whether a target is the true class, which is `among` the classes of each image."""
+    return isinstance(target, ClassTarget) and target.among is not None
 
 
 @dataclass(frozen=True)

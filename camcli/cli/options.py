@@ -157,9 +157,9 @@ target_option = texts_option(
     "--target",
     "T",
     "What to explain; repeatable: pred (the best class), topK (the K-th best class), a class "
-    "index or a class name. Before a class, finer: contrasts it with similar classes, and not: "
-    "shows the evidence against it. p>0.5 is each class above this probability. Of a regression, "
-    "score or -score.",
+    "index or a class name, or true (the true class, with explain --truth). Before a class, "
+    "finer: contrasts it with similar classes, and not: shows the evidence against it. p>0.5 is "
+    "each class above this probability. Of a regression, score or -score.",
     "pred",
 )
 

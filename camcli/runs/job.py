@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +15,7 @@ import torch
 from camcli import __version__
 from camcli.capture.readers import Reader
 from camcli.capture.target_parser import parse_target
-from camcli.capture.targets import ClassesAbove, Target
+from camcli.capture.targets import ClassesAbove, Target, is_true
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError, TargetError
@@ -35,10 +32,9 @@ from camcli.runs import resume
 from camcli.runs.class_map import Label
 from camcli.runs.files import prepare, process_mark
 from camcli.runs.manifest import Row, record_name
-from camcli.runs.names import Wanted, check_results, every_result, file_part
+from camcli.runs.names import Wanted, check_results, every_result, unique_parts
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
-from camcli.runs.predictions import ACCURACY
 from camcli.runs.shards import Shard
 from camcli.runs.truth import NO_LABEL, Truth
 
@@ -101,7 +97,8 @@ class Job:
     def parsed(self) -> tuple[Target, ...]:
         """The targets as Target objects. Raises TargetError."""
         names, count = self.model.class_names, self.model.num_classes
-        return tuple(parse_target(target, names, count) for target in self.targets)
+        truth = self.truth is not None
+        return tuple(parse_target(target, names, count, truth=truth) for target in self.targets)
 
     @property
     def results(self) -> list[Wanted]:
@@ -135,13 +132,9 @@ class Job:
 
     @cached_property
     def _classes(self) -> list[str]:
-        """The class names, with the index where files of two classes would have one name."""
-        names = self.model.class_names or [*map(str, range(self.model.num_classes or 0))]
-        counts = Counter(file_part(name).casefold() for name in names)
-        return [
-            name if counts[file_part(name).casefold()] == 1 else f"{name} {index}"
-            for index, name in enumerate(names)
-        ]
+        """The class names, or the indices of classes without names."""
+        count = self.model.num_classes or 0
+        return unique_parts(self.model.class_names or [*map(str, range(count))])
 
     def saves_of(self, wanted: Wanted) -> list[str]:
         """Return the kinds of files that a result has. A result with several maps has no boxes."""
@@ -159,6 +152,11 @@ class Job:
     def prompt(self) -> Mapping[str, Any] | None:
         """The settings of the targets beside their names, for run.json."""
         return next((target.record for target in self.parsed if target.record), None)
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether an image without a true class fails."""
+        return any(map(is_true, self.parsed))
 
     def label(self, source: Source) -> Label:
         """Return the true label of an image."""
@@ -226,19 +224,6 @@ def make_job(
         options=options,
         shard=shard,
     )
-
-
-def timed_record(job: Job) -> Callable[[Counter[str], Counter[str]], Row]:
-    """Start the clock of a run, and return a function from the final counts, and those of right
-    predictions, to its record."""
-    started, clock = datetime.now(timezone.utc), time.monotonic()
-    return lambda counts, right: {
-        **record_of(job),
-        "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
-        "accuracy": {name: right[name] for name in ACCURACY} if job.truth else None,
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - clock, 3),
-    }
 
 
 def record_of(job: Job) -> Row:

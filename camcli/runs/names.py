@@ -61,6 +61,15 @@ def file_part(text: str) -> str:
     return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", text)
 
 
+def unique_parts(names: Sequence[str]) -> list[str]:
+    """Return names, with their index where the file names of two would have one part."""
+    counts = Counter(file_part(name).casefold() for name in names)
+    return [
+        name if counts[file_part(name).casefold()] == 1 else f"{name} {index}"
+        for index, name in enumerate(names)
+    ]
+
+
 def check_results(results: Sequence[Wanted]) -> None:
     """Raise OutputError if two results of an image have the same file name."""
     some = Source("image.jpg", "image.jpg")

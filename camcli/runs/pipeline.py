@@ -104,6 +104,8 @@ def load_image(job: Job, source: Source | Existing, budget: Budget | None = None
     """
     if isinstance(source, Existing):
         return source
+    if job.truth and job.needs_truth and (problem := job.truth.problem(source)):
+        return Failed(source, ImageError(f"{source.path}: {problem}"))
     try:
         path = fetch(source.path)
         picture, tensor, crop = read_image(path, job.model, job.inputs, budget)

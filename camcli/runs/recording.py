@@ -7,9 +7,11 @@ a row for the same image, method, target and layer.
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
 
 from camcli.capture.targets import ClassesAbove
 from camcli.errors import CamcliWarning
@@ -17,12 +19,12 @@ from camcli.images.store import AnyPath
 from camcli.runs import resume
 from camcli.runs.files import to_json, write
 from camcli.runs.items import Unchanged
-from camcli.runs.job import Job, record_of, timed_record
+from camcli.runs.job import Job, record_of
 from camcli.runs.lock import locked
 from camcli.runs.manifest import MANIFEST, RUN, Adder, Row, manifest
 from camcli.runs.names import check_inputs, unique_stems
 from camcli.runs.outputs import OUTPUTS
-from camcli.runs.predictions import TRUTH, accuracy, is_chance
+from camcli.runs.predictions import ACCURACY, TRUTH, accuracy, is_chance
 from camcli.runs.rows import Rows
 
 _FILES = (*(kind.field for kind in OUTPUTS.values()), "boxes")
@@ -125,6 +127,19 @@ def recording(job: Job) -> Iterator[Recorder]:
         resume.remove_leftovers(job.output, job.part)
     _warn_of(recorder.replaced, job.output)
     _warn_of_chance(job, recorder.right)
+
+
+def timed_record(job: Job) -> Callable[[Counter[str], Counter[str]], Row]:
+    """Start the clock of a run, and return a function from the final counts, and those of right
+    predictions, to its record."""
+    started, clock = datetime.now(timezone.utc), time.monotonic()
+    return lambda counts, right: {
+        **record_of(job),
+        "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
+        "accuracy": {name: right[name] for name in ACCURACY} if job.truth else None,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 3),
+    }
 
 
 def earlier_rows(job: Job) -> Rows:

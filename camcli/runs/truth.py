@@ -53,6 +53,14 @@ class Truth:
         name = _folder_name(source.path)
         return self.finder.label(name) if name else NO_LABEL
 
+    def problem(self, source: Source) -> str | None:
+        """Return why an image has no true class; None if it has one."""
+        label = self.label(source)
+        if label.classes:
+            return None
+        reason = f"label '{label.name}' is no class of the model"
+        return f"no true class: {reason if label.name else f'no label in --truth {self.spec}'}"
+
     def is_in(self, row: Row, source: Source) -> bool:
         """Return whether the row of an earlier run has an image's label of now."""
         label = self.label(source)

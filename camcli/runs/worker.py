@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli.capture.targets import ExplainedText
+from camcli.capture.targets import ExplainedText, is_true
 from camcli.engine.explain import explain, needs_target_layer, pick_methods
 from camcli.engine.explanation import Explanation
 from camcli.engine.predict import probabilities
@@ -68,10 +68,11 @@ class Worker:
             centres_at(model.module, found, (stacked(batch, model),))
 
     def _explained(self, batch: Sequence[Loaded]) -> list[Explanation]:
-        job = self.job
+        job, classes = self.job, [self.job.label(item.source).classes for item in batch]
         self.find_target_layer(batch)
+        targets = [replace(one, among=classes) if is_true(one) else one for one in job.parsed]
         return explain(
-            *(self.model, stacked(batch, self.model), job.methods, job.parsed, job.layers),
+            *(self.model, stacked(batch, self.model), job.methods, targets, job.layers),
             window=self.limit.limited(job.window),
             fuse=job.fuse,
             region=regions(job, batch),

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from camcli import Model
-from camcli.errors import AnnotationError, CamcliError, CamcliWarning
+from camcli import Model, explain
+from camcli.errors import AnnotationError, CamcliError, CamcliWarning, TargetError
 from camcli.images.find import find
 from camcli.images.preprocess import Preset
 from camcli.runs import pipeline
@@ -245,6 +246,66 @@ def job_kept(job: Job, image: str) -> bool:
 
     (source,) = (source for source in job.sources if source.image == image)
     return pipeline._kept_rows(job, earlier_rows(job))(source) is not None
+
+
+@pytest.mark.parametrize("form", ["", "not:", "finer:"])
+def test_the_true_class_is_a_target(
+    form: str, tmp_path: Path, model: Model, photos: list[Path]
+) -> None:
+    """Of a label with two classes it is the one with the higher score."""
+    shares = shares_of(tmp_path, model)
+    file = tmp_path / "classes.txt"
+    file.write_text("\n".join(f"{index}: {index}, {(index + 1) % 9}" for index in range(9)))
+    labels = classes_by_rank(shares)
+    truth = write_csv(tmp_path, "class", labels)
+    options = {"class_map": file, "batch_size": 2, "methods": ("gradcam", "scorecam")}
+    target = f"{form}true"
+    rows = [*pipeline.run(job_on(tmp_path, model, truth, targets=(target, "pred"), **options))]
+    for row in (row for of_image in rows for row in of_image if row["target"] == target):
+        pair = labels[row["image"]], (labels[row["image"]] + 1) % 9
+        better = max(pair, key=lambda index: shares[row["image"]][index])
+        assert (row["class_index"], row["true_index"]) == (better, better)
+        by_index = job_on(tmp_path, model, targets=(f"{form}{better}",), methods=(row["method"],))
+        by_index = replace(by_index, output=tmp_path / str(better))
+        ((alone,),) = pipeline.run(
+            replace(by_index, sources=find([str(tmp_path / "in" / row["image"])]))
+        )
+        assert alone["score"] == pytest.approx(row["score"], rel=1e-5)
+        maps = [
+            np.load(folder / one["map"])
+            for folder, one in ((tmp_path / "out", row), (tmp_path / str(better), alone))
+        ]
+        np.testing.assert_allclose(*maps, rtol=1e-4, atol=1e-6 * np.abs(maps[0]).max())
+    assert (tmp_path / "out" / f"0.gradcam.{target.replace(':', '_')}.npy").is_file()
+
+
+def test_an_image_without_a_true_class_fails(
+    tmp_path: Path, model: Model, photos: list[Path]
+) -> None:
+    labels = {"0.jpg": "ant", "1.jpg": "person", "2.jpg": "ant", "3.jpg": "ant"}
+    job = job_on(tmp_path, model, write_csv(tmp_path, "class", labels), targets=("true",))
+    with pytest.warns(CamcliWarning, match="images without a true class"):
+        rows = rows_of(job)
+    errors = {image: row["error"] for image, row in rows.items() if row["error"]}
+    assert errors == {
+        "1.jpg": f"{photos[1]}: no true class: label 'person' is no class of the model",
+        "4.jpg": f"{photos[4]}: no true class: no label in --truth {job.truth and job.truth.spec}",
+    }
+
+
+def test_the_true_class_needs_a_truth(tmp_path: Path, model: Model, photos: list[Path]) -> None:
+    expected = r"target 'true' needs true classes: expected --truth of camcli explain, or in Py"
+    with pytest.raises(TargetError, match=expected):
+        list(pipeline.run(job_on(tmp_path, model, targets=("not:true",))))
+    with pytest.raises(TargetError, match="target 'true' needs true classes"):
+        explain(model, torch.zeros(1, 3, 32, 32), target="true")
+    names = ("True", *NAMES[1:])
+    model = replace(model, class_names=names)
+    rows = rows_of(job_on(tmp_path, model, targets=("true",)))
+    assert {row["class_index"] for row in rows.values()} == {0}, "the class of this name"
+    truth = write_csv(tmp_path, "class_index", dict.fromkeys(ANTS, 4))
+    rows = rows_of(job_on(tmp_path, model, truth, targets=("true",)))
+    assert {row["class_index"] for row in rows.values()} == {4}
 
 
 def test_shards_merge_their_counts(tmp_path: Path, model: Model, photos: list[Path]) -> None:
