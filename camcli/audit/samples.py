@@ -42,6 +42,8 @@ class Samples:
     - `shares`: a value for each sample (n,) by the names in `places.SHARES`, and `inside`, the
       share of the heat in objects of the true class.
     - `left_out`: the numbers of results and images that are not used, by reason.
+    - `places`: the places of the rows in the manifest, in bytes.
+    - `examples`: the rows of the images that `images` has named.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class Samples:
     shares: dict[str, Floats]
     left_out: Counter[str]
     places: NDArray[np.int64] = field(repr=False)
+    examples: dict[str, Row] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,8 +83,10 @@ class Samples:
                 yield json.loads(stream.readline())
 
     def images(self, numbers: Sequence[int] | Numbers) -> list[str]:
-        """Return the names of some samples' images."""
-        return [row["image"] for row in self.rows(numbers)]
+        """Return the names of some samples' images, and keep their rows as `examples`."""
+        found = {row["image"]: row for row in self.rows(numbers)}
+        self.examples.update(found)
+        return [*found]
 
     def mean_heat(self, numbers: Numbers) -> Floats | None:
         """Return the mean heat (side,side) of some samples, or None if none has heat."""

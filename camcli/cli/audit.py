@@ -13,17 +13,20 @@ from camcli.audit.conditions import MEASURES, Condition, parse_condition
 from camcli.cli import DIFFERS, DONE
 from camcli.cli.options import flag, model_options
 from camcli.cli.preprocessing import load_network, preprocess_options
-from camcli.cli.printing import echo, echo_json
+from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.types import ANY_PATH, FILE_PATH
 from camcli.errors import CamcliError
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.models.options import ModelOptions, PreprocessOptions
-from camcli.runs.files import to_json
+from camcli.runs.files import to_json, write
 
 if TYPE_CHECKING:
     from camcli.audit.interventions import Laboratory
+    from camcli.audit.read import Selection
     from camcli.audit.samples import Samples
     from camcli.runs.manifest import Row
+
+PAGE = "audit.html"
 
 
 @click.command(no_args_is_help=True)
@@ -64,6 +67,19 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything random."
 )
+@click.option(
+    "--output",
+    type=FILE_PATH,
+    metavar="FILE",
+    help=f"The page to write.  [default: DIR/{PAGE}]",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(1, 1024),
+    default=32,
+    metavar="MB",
+    help="The size limit for the pictures of examples in the page.",
+)
 @flag("--json", "Print the record of the audit as JSON.")
 @flag("--quiet", "Print errors, warnings and failed conditions only.")
 def audit(
@@ -76,6 +92,8 @@ def audit(
     images: tuple[Path, ...],
     conditions: tuple[str, ...],
     seed: int,
+    output: Path | None,
+    size: int,
     json: bool,
     quiet: bool,
     **selection: Any,
@@ -84,11 +102,10 @@ def audit(
 
     Suspected shortcuts come first, then confusions of classes, and where the heat of each class
     lies. With --model, the network runs again on changed images, which confirms a suspicion or
-    drops it.
+    drops it. A page with pictures is written beside the maps.
     """
-    from camcli.audit.read import Selection, read_run, read_samples
+    from camcli.audit.read import Selection, read_run
     from camcli.audit.record import audit_record
-    from camcli.audit.tables import audit_lines
 
     wanted = [parse_condition(text) for text in conditions]
     if any(one.measure == "inside" for one in wanted) and not boxes:
@@ -96,21 +113,26 @@ def audit(
     if class_map and not boxes:
         raise CamcliError("--class-map without --boxes: expected both")
     run = read_run(folder)
-    covered = None
-    if boxes:
-        from camcli.audit.objects import coverage  # imports torch
-
-        covered = coverage(boxes, class_map)
-    samples = read_samples(folder, Selection(**selection), covered)
+    samples = _samples(folder, Selection(**selection), boxes, class_map)
     laboratory = _laboratory(samples, run, model, preprocessing, images, seed, quiet)
     record = audit_record(samples, laboratory.tests if laboratory else None, seed)
     record |= {name: run.get(name) for name in ("model", "weights")}
-    if json:
-        echo_json(to_json(record))
-    elif not quiet:
-        for line in audit_lines(record):
-            echo(line)
+    file = output or folder / PAGE
+    _write_page(record, samples, file, images, size)
+    _print(record, file, json, quiet)
     return _check(record, wanted)
+
+
+def _samples(
+    folder: Path, selection: Selection, boxes: str | None, class_map: Path | None
+) -> Samples:
+    from camcli.audit.read import read_samples
+
+    if not boxes:
+        return read_samples(folder, selection)
+    from camcli.audit.objects import coverage  # imports torch
+
+    return read_samples(folder, selection, coverage(boxes, class_map))
 
 
 def _laboratory(
@@ -130,6 +152,25 @@ def _laboratory(
 
     network = load_network(model, preprocessing, quiet=quiet)
     return open_laboratory(samples, run, network, images, seed)
+
+
+def _write_page(
+    record: dict[str, Any], samples: Samples, file: Path, images: Sequence[Path], size: int
+) -> None:
+    from camcli.report.audit_page import audit_page  # imports OpenCV
+
+    write(file, audit_page(record, samples.examples, samples.folder, file, images, size))
+
+
+def _print(record: dict[str, Any], page: Path, json: bool, quiet: bool) -> None:
+    from camcli.audit.tables import audit_lines
+
+    if json:
+        echo_json(to_json(record))
+    elif not quiet:
+        for line in audit_lines(record):
+            echo(line)
+        echo(f"-> {show_name(page)}")
 
 
 def _check(record: dict[str, Any], conditions: Sequence[Condition]) -> int:
