@@ -8,8 +8,8 @@ from camcli.audit.read import Coverage
 from camcli.capture.target_parser import folded
 from camcli.errors import AnnotationError, NotAnnotatedError
 from camcli.evaluation.annotations import reader
-from camcli.runs.class_map import class_finder
 from camcli.images.geometry import Crop, Floats
+from camcli.runs.class_map import class_finder
 from camcli.runs.grids import area_of
 from camcli.runs.manifest import Row
 

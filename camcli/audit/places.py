@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,6 +76,8 @@ def _is_around(mask: Mask) -> bool:
 
 def _largest_part(mask: Mask) -> int:
     """Return the number of cells in the largest connected part."""
+    import cv2  # here, since the names of the regions are options of the command
+
     _, parts = cv2.connectedComponents(mask.astype(np.uint8))
     return int(np.bincount(parts.ravel())[1:].max(initial=0))
 

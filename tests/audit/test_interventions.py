@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from camcli.audit.candidates import Candidate
@@ -21,20 +20,13 @@ from camcli.images.preprocess import Preset
 from camcli.models.model import Model
 from camcli.runs.grids import SIDE
 from camcli.runs.options import InputOptions
-from tests.support.audit import blob, result, write_heat
+from tests.support.audit import blob, result, tagged_photo, write_heat
+from tests.support.networks import RedCorner
 
 PRESET = Preset(resize=None, crop=None, mean=(0, 0, 0), std=(1, 1, 1))
 COUNT = 20
 CORNER = np.zeros((SIDE, SIDE), bool)
 CORNER[:4, -4:] = True
-
-
-class RedCorner(nn.Module):
-    """Takes an image for class 1 if its top right corner is red: the planted tag decides."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        red = (x[:, 0] - x[:, 2])[:, :8, -8:].mean((1, 2))
-        return torch.stack([torch.full_like(red, 0.3), red], 1)
 
 
 class BlueObject(nn.Module):
@@ -52,16 +44,6 @@ class Constant(nn.Module):
         return x.new_tensor([0.0, 2.0]).expand(len(x), 2)
 
 
-def _photo(draw: np.random.Generator, *, tagged: bool) -> Image.Image:
-    """Return a grey photo; one of class 1 has a red corner, and a blue object anywhere."""
-    pixels = draw.integers(100, 150, (50, 50, 1)).repeat(3, 2).astype(np.uint8)
-    if tagged:
-        x, y = draw.integers(0, 40), draw.integers(10, 40)
-        pixels[y : y + 9, x : x + 9] = 0, 0, 255
-        pixels[:8, -8:] = 255, 0, 0
-    return Image.fromarray(pixels)
-
-
 @pytest.fixture
 def samples(tmp_path: Path) -> Samples:
     draw, rows = np.random.default_rng(0), []
@@ -69,7 +51,7 @@ def samples(tmp_path: Path) -> Samples:
         (tmp_path / name).mkdir()
         for number in range(COUNT):
             image = f"{name}/{number}.png"
-            _photo(draw, tagged=bool(label)).save(tmp_path / image)
+            tagged_photo(draw, tagged=bool(label)).save(tmp_path / image)
             facts = {"true_index": label, "predicted_index": label, "class_index": label}
             rows.append(result(image, blob(0.9, 0.1), **facts, predicted_name=name))
     return read_samples(write_heat(tmp_path / "heat", rows))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Map = NDArray[np.floating[Any]]
 CELLS = 10
@@ -72,3 +73,13 @@ def _of_class(name: str, index: int, number: int, values: Map) -> tuple[dict[str
     known = {"class_index": index, "predicted_index": index, "true_index": index}
     row, _ = result(f"{name}/{number:03}.png", values, **known)
     return row, values
+
+
+def tagged_photo(draw: np.random.Generator, *, tagged: bool) -> Image.Image:
+    """Return a grey photo; one of class 1 has a red corner, and a blue object anywhere."""
+    pixels = draw.integers(100, 150, (50, 50, 1)).repeat(3, 2).astype(np.uint8)
+    if tagged:
+        x, y = draw.integers(0, 40), draw.integers(10, 40)
+        pixels[y : y + 9, x : x + 9] = 0, 0, 255
+        pixels[:8, -8:] = 255, 0, 0
+    return Image.fromarray(pixels)

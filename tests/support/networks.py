@@ -91,3 +91,11 @@ def save_weights(state: dict[str, Any], file: Path) -> Path:
     else:
         torch.save(state, file, _use_new_zipfile_serialization=file.suffix != ".old")
     return file
+
+
+class RedCorner(nn.Module):
+    """Takes an image for class 1 if its top right corner is red: the planted tag decides."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        red = (x[:, 0] - x[:, 2])[:, :8, -8:].mean((1, 2))
+        return torch.stack([torch.full_like(red, 0.3), red], 1)
