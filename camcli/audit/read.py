@@ -156,8 +156,8 @@ class _Reader:
 
     def _add(self, row: Row) -> None:
         self.classes.add(row["true_name"])
-        known = row.get("true_index"), row["correct"] and row.get("predicted_index")
-        self.indices[row["true_name"]] |= {one for one in known if one not in (None, False)}
+        known = [row.get("true_index"), row.get("predicted_index") if row["correct"] else None]
+        self.indices[row["true_name"]] |= {one for one in known if one is not None}
         self.names.add(_predicted_name(row))
         heat, covered = self._grids_of(row)
         inside = None if heat is None or covered is None else float((heat * covered).sum())
