@@ -112,9 +112,8 @@ class _Comparison:
         generator = np.random.default_rng(seed)
         self.samples = samples
         self.half = generator.permutation(len(samples)) % 2
-        every = np.flatnonzero(samples.heated)
-        drawn = generator.choice(every, min(len(every), CONTROLS), replace=False)
-        self.control = np.sort(drawn)
+        count = len(samples)
+        self.control = np.sort(generator.choice(count, min(count, CONTROLS), replace=False))
         self.heat = samples.heat[self.control].astype(np.float64)
 
     def region(self, label: int, numbers: Numbers, half: int | None = None) -> Mask | None:
@@ -135,18 +134,17 @@ class _Comparison:
         """Test whether a class has its hottest points in a region more often than other classes.
 
         The control are the other classes at the same place. Heat that follows objects is there as
-        often in one class as in the others, if their objects are. Return None if one half has no
-        region.
+        often in one class as in the others, if their objects are. An image without heat has no
+        hottest point. Return None if one half has no region.
         """
         own = self.samples.by_class[label]
-        own = own[self.samples.heated[own]]
         others = self.control[self.samples.labels[self.control] != label]
         counts = [0, 0]
         for half in range(2):
             if (region := self.region(label, numbers, half)) is None:
                 return None
             for i, of in enumerate((own, others)):
-                tested = of[self.half[of] != half]
+                tested = of[(self.half[of] != half) & self.samples.heated[of]]
                 counts[i] += int(region.ravel()[self.samples.peak[tested]].sum())
         return _peak_test(counts, (len(own), len(others)), level)
 
