@@ -9,12 +9,17 @@ from camcli.capture.target_parser import folded
 from camcli.errors import AnnotationError, NotAnnotatedError
 from camcli.evaluation.annotations import reader
 from camcli.images.geometry import Crop, Floats
-from camcli.runs.class_map import class_finder
+from camcli.runs.class_map import ClassFinder
 from camcli.runs.grids import area_of
 from camcli.runs.manifest import Row
 
 
-def coverage(boxes: str, class_map: Path | None = None) -> Coverage:
+def labels_by_class(finder: ClassFinder) -> dict[int, str]:
+    """Return the label of each of the model's classes in a class map."""
+    return {index: one.name for one in finder.labels.values() for index in one.classes}
+
+
+def coverage(boxes: str, classes_of: ClassFinder | None = None) -> Coverage:
     """Open annotations `FORMAT:PATH`, and return how objects of the true class cover the cells.
 
     An object is of the true class if its label is the class's name, or with a class map if the
@@ -22,7 +27,6 @@ def coverage(boxes: str, class_map: Path | None = None) -> Coverage:
     AnnotationError.
     """
     read = reader(boxes)
-    classes_of = class_finder(class_map, None, None) if class_map else None
 
     def is_true(label: str, row: Row) -> bool:
         if classes_of:

@@ -10,9 +10,10 @@ import contextlib
 import tempfile
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
@@ -53,12 +54,18 @@ class Selection:
 
 
 def read_samples(
-    folder: Path, selection: Selection = Selection(), coverage: Coverage | None = None
+    folder: Path,
+    selection: Selection = Selection(),
+    coverage: Coverage | None = None,
+    labels: Mapping[int, str] = MappingProxyType({}),
 ) -> Samples:
-    """Read the results of an output folder that have true classes. Raises CamcliError."""
+    """Read the results of an output folder that have true classes. Raises CamcliError.
+
+    `labels` are other names for some of the model's classes, by index.
+    """
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
-        found = _Reader(folder, selection, coverage, *files)
+        found = _Reader(folder, selection, coverage, labels, *files)
         found.read()
         return found.samples()
 
@@ -79,10 +86,12 @@ class _Reader:
         folder: Path,
         selection: Selection,
         coverage: Coverage | None,
+        labels: Mapping[int, str],
         heat: BinaryIO,
         covered: BinaryIO,
     ) -> None:
-        self.folder, self.selection, self.coverage = folder, selection, coverage
+        self.folder, self.selection = folder, selection
+        self.coverage, self.labels = coverage, labels
         self.heat, self.covered = heat, covered
         self.keys = Counter[tuple[str, str, str]]()
         self.classes, self.names = _Names(), _Names()
@@ -158,7 +167,7 @@ class _Reader:
         self.classes.add(row["true_name"])
         known = [row.get("true_index"), row.get("predicted_index") if row["correct"] else None]
         self.indices[row["true_name"]] |= {one for one in known if one is not None}
-        self.names.add(_predicted_name(row))
+        self.names.add(self.labels.get(_index(row), _predicted_name(row)))
         heat, covered = self._grids_of(row)
         inside = None if heat is None or covered is None else float((heat * covered).sum())
         index, facts = row.get("class_index"), [row["correct"], row.get("top5")]
@@ -215,9 +224,15 @@ class _Names:
         return names, places[np.frombuffer(self._of_samples, np.int64)]
 
 
+def _index(row: Row) -> int:
+    """Return the index of the best class, -1 if it is not known."""
+    index = row.get("predicted_index")
+    return -1 if index is None else int(index)
+
+
 def _predicted_name(row: Row) -> str:
-    name, index = row.get("predicted_name"), row.get("predicted_index")
-    return name or ("unknown" if index is None else f"class {index}")
+    index = _index(row)
+    return row.get("predicted_name") or ("unknown" if index < 0 else f"class {index}")
 
 
 def _bytes(grid: Floats | None) -> bytes:

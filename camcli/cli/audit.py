@@ -44,7 +44,8 @@ PAGE = "audit.html"
     "--class-map",
     type=FILE_PATH,
     metavar="FILE",
-    help="The model's classes, by index, for each label of the annotations.  [default: by name]",
+    help="The model's classes, by index, for each label of the images and annotations, as for "
+    "camcli explain.  [default: by name]",
 )
 @model_options
 @preprocess_options
@@ -110,8 +111,6 @@ def audit(
     wanted = [parse_condition(text) for text in conditions]
     if any(one.measure == "inside" for one in wanted) and not boxes:
         raise CamcliError("--fail-if inside without --boxes: expected both")
-    if class_map and not boxes:
-        raise CamcliError("--class-map without --boxes: expected both")
     run = read_run(folder)
     samples = _samples(folder, Selection(**selection), boxes, class_map)
     laboratory = _laboratory(samples, run, model, preprocessing, images, seed, quiet)
@@ -128,11 +127,14 @@ def _samples(
 ) -> Samples:
     from camcli.audit.read import read_samples
 
-    if not boxes:
+    if not (boxes or class_map):
         return read_samples(folder, selection)
-    from camcli.audit.objects import coverage  # imports torch
+    from camcli.audit.objects import coverage, labels_by_class  # imports torch
+    from camcli.runs.class_map import class_finder
 
-    return read_samples(folder, selection, coverage(boxes, class_map))
+    finder = class_finder(class_map, None, None) if class_map else None
+    covered = coverage(boxes, finder) if boxes else None
+    return read_samples(folder, selection, covered, labels_by_class(finder) if finder else {})
 
 
 def _laboratory(

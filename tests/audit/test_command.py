@@ -84,13 +84,21 @@ def test_conditions_decide_the_exit_code(
     [
         (["--fail-if", "inside<0.5"], "--fail-if inside without --boxes: expected both"),
         (["--fail-if", "colour<0.5"], "unknown measure 'colour'"),
-        (["--class-map", "map.txt"], "--class-map without --boxes: expected both"),
+        (["--class-map", "none.txt"], "none.txt"),
         (["--method", "cam"], "has no result with a true class"),
         (["--boxes", "csv:none.csv"], "none.csv"),
     ],
 )
 def test_wrong_usage_is_one_line(run: Run, heat: Path, arguments: list[str], message: str) -> None:
     assert message in refused(run("audit", heat, *arguments))
+
+
+def test_a_class_map_names_what_classes_were_taken_for(
+    run: Run, heat: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "map.txt").write_text("animal: 8-9\n")
+    found = json.loads(stdout(run("audit", heat, "--json", "--class-map", tmp_path / "map.txt")))
+    assert {one["predicted"] for one in found["confusions"]} == {"animal"}
 
 
 def test_annotations_say_how_much_heat_is_inside(run: Run, heat: Path, tmp_path: Path) -> None:
