@@ -10,7 +10,7 @@ import numpy as np
 from camcli.audit.candidates import Candidate, Test, find_candidates
 from camcli.audit.classes import EXAMPLES, Record, as_rows, class_record, confusions, estimate
 from camcli.audit.groups import Groups, find_groups
-from camcli.audit.places import AREAS
+from camcli.audit.places import AREAS, Mask
 from camcli.audit.samples import Numbers, Samples
 from camcli.images.geometry import Floats
 from camcli.runs.grids import SIDE
@@ -128,16 +128,17 @@ def _candidate_record(samples: Samples, candidate: Candidate, confirmed: bool | 
         "reasons": [test.name for test in candidate.tests if test.passed],
         "confirmed": confirmed,
         "tests": [asdict(test) for test in candidate.tests],
-        "examples": _typical(samples, candidate.numbers),
+        "examples": _typical(samples, candidate.numbers, region),
     }
 
 
-def _typical(samples: Samples, numbers: Numbers) -> list[str]:
-    """Return the images whose heat is closest to the mean heat."""
+def _typical(samples: Samples, numbers: Numbers, region: Mask | None = None) -> list[str]:
+    """Return the images with the most heat in a region, or whose heat is closest to the mean."""
     heated = np.sort(numbers[samples.heated[numbers]])
-    mean = samples.mean_heat(heated)
-    if mean is None:
+    if not heated.size:
         return []
     heat = samples.heat[heated].astype(np.float64)
-    distances: Floats = np.abs(heat - mean).sum((1, 2))
-    return samples.images(heated[np.argsort(distances, kind="stable")[:EXAMPLES]])
+    order: Floats = np.abs(heat - heat.mean(0)).sum((1, 2))
+    if region is not None:
+        order = -heat[:, region].sum(1)
+    return samples.images(heated[np.argsort(order, kind="stable")[:EXAMPLES]])
