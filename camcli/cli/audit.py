@@ -14,7 +14,7 @@ from camcli.cli import DIFFERS, DONE
 from camcli.cli.options import flag, model_options
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, echo_json, show_name
-from camcli.cli.types import ANY_PATH, FILE_PATH
+from camcli.cli.types import ANY_PATH, FILE_PATH, Texts
 from camcli.errors import CamcliError
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.models.options import ModelOptions, PreprocessOptions
@@ -59,8 +59,8 @@ PAGE = "audit.html"
 )
 @click.option(
     "--fail-if",
-    "conditions",
     multiple=True,
+    type=Texts(),
     metavar="CONDITION",
     help=f"Exit with 3 if it holds, as accuracy<0.9 or suspects>0; repeatable: "
     f"{', '.join(MEASURES)}.",
@@ -91,7 +91,7 @@ def audit(
     model: ModelOptions,
     preprocessing: PreprocessOptions,
     images: tuple[Path, ...],
-    conditions: tuple[str, ...],
+    fail_if: tuple[str, ...],
     seed: int,
     output: Path | None,
     size: int,
@@ -108,7 +108,7 @@ def audit(
     from camcli.audit.read import Selection, read_run
     from camcli.audit.record import audit_record
 
-    wanted = [parse_condition(text) for text in conditions]
+    wanted = [parse_condition(text) for text in fail_if]
     if any(one.measure == "inside" for one in wanted) and not boxes:
         raise CamcliError("--fail-if inside without --boxes: expected both")
     run = read_run(folder)
