@@ -31,6 +31,7 @@ COMMANDS = (
     "models",
     "layers",
     "check",
+    "compare",
     "audit",
     "report",
     "train",

@@ -15,14 +15,11 @@ from pathlib import Path
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
-from camcli.images.regular import read_regular
 from camcli.runs import resume
 from camcli.runs.files import path_inside
 from camcli.runs.grids import crop_of
-from camcli.runs.manifest import MANIFEST, RUN, Row, parse_row
+from camcli.runs.manifest import MANIFEST, Row, parse_row, read_run
 from camcli.runs.outputs import OUTPUTS
-from camcli.runs.records import RUN_RECORD
-from camcli.schema import RECORD_BYTES
 from camcli.snapshots.pairs import digest, result_key
 
 
@@ -154,18 +151,6 @@ class _Results:
         else:
             self._images.add(image)
             self.shown[key] = saved_result(self._folder, row)
-
-
-def read_run(folder: Path) -> tuple[Row, str | None]:
-    """Return the record of a run, or an empty one and what is wrong with it."""
-    try:
-        return RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES)), None
-    except FileNotFoundError:  # the run is not finished
-        return {}, None
-    except OSError as error:
-        return {}, f"{RUN}: {error.strerror}"
-    except ValueError as error:
-        return {}, f"{RUN}: {error}"
 
 
 def saved_result(folder: Path, row: Row) -> SavedResult:

@@ -86,7 +86,7 @@ def read_original(
         picture, size = thumbnail(file, side, search.reading)
     except ImageError as error:
         return Original(name, _picture_size(results), file, note=str(error))
-    if not all(_contains(size, result.crop) for result in results):
+    if not all(contains(size, result.crop) for result in results):
         return Original(name, _picture_size(results), note=f"{file} has another size: not shown")
     shows_itself = picture.levels is None and picture.frame is None
     pixels = drawn(picture.pixels, size) if drawn else picture.pixels
@@ -98,7 +98,8 @@ def _input_digest(results: Sequence[SavedResult]) -> str:
     return next(filter(None, (one.digest.partition("-")[2] for one in results)), "")
 
 
-def _contains(size: Size, crop: Crop | None) -> bool:
+def contains(size: Size, crop: Crop | None) -> bool:
+    """Return whether a crop lies in an image of `size`; None does."""
     return crop is None or (crop.x1 <= size[0] and crop.y1 <= size[1])
 
 

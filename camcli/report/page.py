@@ -67,10 +67,10 @@ def script_json(value: Any) -> str:
 
 def page_data(report: Contents) -> Data:
     """Return everything that the page shows: the run, its images and their results."""
-    run, style = report.folder.run, _style(report.folder.run)
+    run, style = report.folder.run, style_of(report.folder.run)
     return {
         "title": report.title or _default_title(report.folder),
-        "run": _run_fields(run),
+        "run": run_fields(run),
         "notes": [*report.notes()],
         "alpha": style.alpha,
         "dim": DIM,
@@ -93,7 +93,8 @@ def _default_title(folder: OutputFolder) -> str:
     return f"{folder.run.get('model') or 'camcli'}: {listed}"
 
 
-def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+def run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the names and texts of the settings that a page shows of a run."""
     values = ((name, run.get(name)) for name in RUN_FIELDS)
     return [
         (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
@@ -102,7 +103,8 @@ def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _style(run: Mapping[str, Any]) -> Style:
+def style_of(run: Mapping[str, Any]) -> Style:
+    """Return the style of a run's pictures, the default where its record has none."""
     default, alpha = Style(), run.get("alpha")
     colormap = run.get("colormap") or default.colormap
     try:

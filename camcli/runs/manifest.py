@@ -16,12 +16,12 @@ from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError
 from camcli.images.find import RUN_FILES
-from camcli.images.regular import open_regular
+from camcli.images.regular import open_regular, read_regular
 from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import JOURNALS, process_mark, to_json, write_errors, write_lines
 from camcli.runs.outputs import OUTPUTS
-from camcli.runs.records import LINE_BYTES, ROW, limited_lines
-from camcli.schema import FILE_NAME
+from camcli.runs.records import LINE_BYTES, ROW, RUN_RECORD, limited_lines
+from camcli.schema import FILE_NAME, RECORD_BYTES
 
 Row: TypeAlias = dict[str, Any]
 """A row of a manifest, or a record such as run.json."""
@@ -61,6 +61,18 @@ def numbered_rows(file: AnyPath) -> Iterator[tuple[int, Row]]:
                 except ValueError as error:
                     raise CamcliError(f"'{file}' line {number}: {error}") from None
             place += len(line)
+
+
+def read_run(folder: Path) -> tuple[Row, str | None]:
+    """Return the record of a run, or an empty one and what is wrong with it."""
+    try:
+        return RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES)), None
+    except FileNotFoundError:  # the run is not finished
+        return {}, None
+    except OSError as error:
+        return {}, f"{RUN}: {error.strerror}"
+    except ValueError as error:
+        return {}, f"{RUN}: {error}"
 
 
 def record_name(record: str, shard: str | None = None) -> str:

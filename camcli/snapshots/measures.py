@@ -62,8 +62,13 @@ class Measures:
     shift: float | None
 
 
-def measure(new: RawMap, baseline: RawMap, atol: float = 0) -> Measures:
-    """Measure two finite maps of the same shape. A range within `atol` counts as flat."""
+def measure(
+    new: RawMap, baseline: RawMap, atol: float = 0, cell: tuple[float, float] = (1, 1)
+) -> Measures:
+    """Measure two finite maps of the same shape. A range within `atol` counts as flat.
+
+    `cell` is the height and width of a cell, in any unit.
+    """
     difference = float(np.abs(new - baseline).max(initial=0))
     scale = float(np.abs(baseline).max(initial=0))
     if not difference:
@@ -74,7 +79,7 @@ def measure(new: RawMap, baseline: RawMap, atol: float = 0) -> Measures:
         difference,
         difference / scale if scale else None,
         None if all(flats) else 0.0 if any(flats) else _correlation(new, baseline),
-        None if any(flats) else _shift(new, baseline),
+        None if any(flats) else _shift(new, baseline, cell),
     )
 
 
@@ -101,7 +106,7 @@ def _correlation(new: RawMap, baseline: RawMap) -> float:
     return float(np.dot(*centred)) / norms
 
 
-def _shift(new: RawMap, baseline: RawMap) -> float:
+def _shift(new: RawMap, baseline: RawMap, cell: tuple[float, float]) -> float:
     """Return the distance from the new hottest point to the nearest one of the baseline.
 
     The baseline has several hottest points if several are close to the maximum. Two equal peaks
@@ -112,5 +117,5 @@ def _shift(new: RawMap, baseline: RawMap) -> float:
     least = there.max() - _PEAK * np.abs(there).max()
     if there[place] >= least:  # in most maps: be quick
         return 0.0
-    hottest = np.argwhere(there >= least)
-    return float(np.linalg.norm(hottest - np.array(place), axis=1).min() / max(here.shape))
+    apart = (np.argwhere(there >= least) - np.array(place)) * cell
+    return float(np.linalg.norm(apart, axis=1).min() / np.multiply(here.shape, cell).max())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -26,11 +26,19 @@ def difference_table(comparisons: Iterable[Comparison]) -> str:
 def difference_lines(comparisons: Iterable[Comparison], show: Callable[[str], str]) -> list[str]:
     """Return the lines of the table, in which `show` gives the images' names."""
     lines = [_cells(one, show) for one in comparisons if one.reasons]
+    return aligned(_HEADER, lines, _ALIGNMENT)
+
+
+def aligned(header: Sequence[str], lines: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """Return a header and lines as a table; none if there are no lines.
+
+    `sides` has `<` or `>` for each column.
+    """
     if not lines:
         return []
-    widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
-    template = "  ".join(f"{{:{a}{w}}}" for a, w in zip(_ALIGNMENT, widths, strict=True))
-    return [template.format(*cells).rstrip() for cells in (_HEADER, *lines)]
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    template = "  ".join(f"{{:{a}{w}}}" for a, w in zip(sides, widths, strict=True))
+    return [template.format(*cells).rstrip() for cells in (header, *lines)]
 
 
 def summary(verdicts: Counter[str]) -> str:

@@ -1,0 +1,156 @@
+"""`camcli compare`: compare the results of two networks for the same images."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from camcli.cli import DONE
+from camcli.cli.options import flag
+from camcli.cli.printing import echo, echo_json, show_name
+from camcli.cli.progress import progress_bar
+from camcli.cli.types import ANY_PATH, FOLDER_PATH
+from camcli.runs.files import to_json, write, write_lines
+from camcli.runs.manifest import Row, read_run
+from camcli.snapshots import agreement_tables as tables
+from camcli.snapshots.agreement import Agreement
+from camcli.snapshots.networks import Contrast, contrasts
+
+ROWS, RECORD, PAGE = "compare.jsonl", "compare.json", "compare.html"
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where files are written, and the options of the page."""
+
+    output: Path | None
+    images: tuple[Path, ...]
+    size: int
+    open: bool
+    quiet: bool
+
+
+@click.command(no_args_is_help=True)
+@click.argument("a", type=ANY_PATH)
+@click.argument("b", type=ANY_PATH)
+@flag("--json", "Print one line of JSON per result instead of the tables.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=20,
+    metavar="N",
+    help="The number of results to list, those that disagree most.",
+)
+@click.option(
+    "--output",
+    type=FOLDER_PATH,
+    metavar="DIR",
+    help=f"Write {ROWS}, {RECORD} and {PAGE}, a page with both maps of each result side by side.",
+)
+@click.option(
+    "--images",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="A folder with the original images, for the page; repeatable.  [default: as in camcli "
+    "report]",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(1, 1024),
+    default=64,
+    metavar="MB",
+    help="The size limit of the page, which shows the results that disagree most.",
+)
+@flag("--open", "Show the page in a browser.")
+@flag("--quiet", "Print errors and warnings only.")
+def compare(a: Path, b: Path, *, json: bool, limit: int, **options: Any) -> int:
+    """Compare A and B, output folders of camcli explain for the same images by two networks.
+
+    Shows where the predicted classes and the maps differ. Nothing passes or fails: see camcli check
+    for that.
+    """
+    files = Files(**options)
+    if files.open and not files.output:
+        raise click.UsageError("--open shows the page that --output DIR writes: name a folder")
+    runs = _read_run(a), _read_run(b)
+    agreement = Agreement(runs, max(limit, _most(files)))
+    lines = _lines(contrasts(a, b), agreement, json=json)
+    if files.output:
+        write_lines(files.output / ROWS, lines)
+    else:
+        deque(lines, maxlen=0)
+    notes = [*agreement.warnings()]
+    for note in notes:
+        echo(f"Warning: {note}", err=True)
+    if not (json or files.quiet):
+        _print_tables((a, b), agreement, limit)
+    if files.output:
+        _write_page((a, b), agreement, notes, files.output, files)
+    return DONE
+
+
+def _read_run(folder: Path) -> Row:
+    """Return the record of a run, or an empty one with a warning if it cannot be read."""
+    run, error = read_run(folder)
+    if error:
+        echo(f"Warning: '{folder}': unreadable {error}", err=True)
+    return run
+
+
+def _most(files: Files) -> int:
+    """Return the number of results that the page may show."""
+    if not files.output:
+        return 0
+    from camcli.report.compare_page import most_results  # here, since it imports OpenCV
+
+    return most_results(files.size)
+
+
+def _lines(found: Iterator[Contrast], agreement: Agreement, *, json: bool) -> Iterator[bytes]:
+    """Yield the row of every result, after it is counted and printed."""
+    for one in found:
+        agreement.add(one)
+        line = to_json(tables.json_row(one))
+        if json:
+            echo_json(line)
+        yield line
+
+
+def _print_tables(folders: tuple[Path, Path], agreement: Agreement, limit: int) -> None:
+    record = agreement.record()
+    for name, folder in zip("ab", folders, strict=True):
+        echo(f"{name.upper()}: {tables.run_text(record['runs'][name])} ({show_name(folder)})")
+    for line in tables.summary_lines(record):
+        echo(line)
+    most = tables.contrast_lines(agreement.most[:limit], show_name)
+    for table in (tables.method_lines(record), most):
+        for line in ["", *table] if table else []:
+            echo(line)
+
+
+def _write_page(
+    folders: tuple[Path, Path], agreement: Agreement, notes: list[str], output: Path, files: Files
+) -> None:
+    """Write the record and the page, and show it if asked."""
+    from camcli.report.compare_page import Compared, compare_page
+
+    record, page = agreement.record(), output / PAGE
+    write(output / RECORD, to_json(record | {"warnings": notes}, indent=2))
+    compared = Compared(folders, agreement.runs, record, agreement.most, notes)
+    painter = compared.painter(files.images, files.size)
+    with progress_bar(len(compared.most), files.quiet) as bar:
+        drawn = painter.draw_all(compared.most, os.cpu_count() or 1)
+        pictures = (bar.update() or one for one in drawn)
+        write(page, compare_page(compared, pictures, files.size))
+    if not files.quiet:
+        echo(f"-> {show_name(page, err=True)}", err=True)
+    if files.open and not webbrowser.open(page.absolute().as_uri()):
+        echo("Warning: no browser found to show the page", err=True)

@@ -1,0 +1,261 @@
+"""Write the page of `camcli compare`: a table with both maps of each result side by side.
+
+The results that disagree most come first. The page holds its pictures, as many as its size limit
+allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from camcli.errors import printable
+from camcli.report.compare_pictures import Painter, Pictures
+from camcli.report.markup import element, page, picture_url
+from camcli.report.originals import MAX_SIDE, thumbnail_side
+from camcli.report.page import run_fields, style_of
+from camcli.runs.manifest import Row
+from camcli.runs.originals import Search
+from camcli.snapshots import agreement_tables as tables
+from camcli.snapshots import predictions
+from camcli.snapshots.networks import Contrast
+from camcli.snapshots.predictions import Label
+
+LEAST_SIDE = 192
+"""The shortest longer side of a picture, in pixels."""
+_BYTES_PER_ROW = 14_000
+"""The size of a result in the page with two pictures of LEAST_SIDE."""
+_MARKUP = 1500
+"""The size of a result in the page without its pictures."""
+_SHOW = (
+    ("all", "all results"),
+    ("differ", "other class predicted"),
+    ("a", "only A right"),
+    ("b", "only B right"),
+    ("neither", "neither right"),
+    ("explained", "other class explained"),
+)
+_SORT = (
+    ("number", "disagreement"),
+    ("correlation", "correlation, lowest first"),
+    ("shift", "shift, largest first"),
+    ("name", "image"),
+)
+_HEADER = ("image", "A", "B", "right", "correlation", "shift")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Everything that a page shows of two output folders, without its pictures.
+
+    `runs` are the records of both runs, `record` is that of their agreement, `most` are the results
+    to show, and `notes` are lines on what to read with care.
+    """
+
+    folders: tuple[Path, Path]
+    runs: tuple[Row, Row]
+    record: dict[str, Any]
+    most: Sequence[Contrast]
+    notes: Sequence[str] = ()
+
+    def painter(self, images: Sequence[Path], size: int) -> Painter:
+        """Return what draws the pictures of a page of `size` MB.
+
+        `images` are folders to search for photos first.
+        """
+        a, b = zip(self.folders, self.runs, strict=True)
+        budget = size * 1_000_000 - _MARKUP * len(self.most)
+        side = max(LEAST_SIDE, min(MAX_SIDE, thumbnail_side(2 * len(self.most), budget)))
+        searches = Search.of(*a, images), Search.of(*b, images)
+        return Painter(self.folders, searches, (style_of(a[1]), style_of(b[1])), side)
+
+
+def most_results(size: int) -> int:
+    """Return the number of results that a page of `size` MB can show."""
+    return size * 1_000_000 // _BYTES_PER_ROW
+
+
+def compare_page(compared: Compared, pictures: Iterator[Pictures], size: int) -> bytes:
+    """Return the page as HTML of at most about `size` MB. `pictures` are those of each result."""
+    rows = list[Element]()
+    without_photo, left = 0, size * 1_000_000
+    for number, (one, drawn) in enumerate(zip(compared.most, pictures, strict=False)):
+        left -= _MARKUP + sum(len(data) * 4 // 3 for data in (drawn.a, drawn.b) if data)
+        if rows and left < 0:
+            break
+        rows.append(_row(number, one, drawn))
+        without_photo += not drawn.over_photo
+    notes = [*compared.notes, *_page_notes(compared.record["results"]["both"], rows, without_photo)]
+    title = f"{_model(compared.runs[0])} and {_model(compared.runs[1])}"
+    body = element(
+        "body",
+        element("header", element("h1", title), _runs_table(compared), class_="title"),
+        element("main", *_summary(compared.record, notes), _controls(compared), _table(rows)),
+    )
+    return page(title, body, "page.css compare.css", "compare.js")
+
+
+def _page_notes(results: int, rows: Sequence[Element], without_photo: int) -> Iterator[str]:
+    if len(rows) < results:
+        yield (
+            f"The page shows the {len(rows)} results that disagree most, of {results}: a larger "
+            f"--size shows more."
+        )
+    if without_photo:
+        yield (
+            f"Photos not found for {without_photo} of {len(rows)} results: their maps are shown "
+            f"alone. --images names the folder of the photos."
+        )
+
+
+def _model(run: Row) -> str:
+    return printable(run.get("model") or "unknown network")
+
+
+def _runs_table(compared: Compared) -> Element:
+    """Return a table of the settings of both runs."""
+    fields = [dict(run_fields(run)) for run in compared.runs]
+    names = dict.fromkeys(name for found in fields for name in found)
+    folders = [str(folder) for folder in compared.folders]
+    lines = [("folder", *folders), *((name, *(f.get(name, "-") for f in fields)) for name in names)]
+    body = (
+        element("tr", element("th", line[0], scope="row"), *(_text("td", one) for one in line[1:]))
+        for line in lines
+    )
+    header = element("tr", *(element("th", name, scope="col") for name in ("", "A", "B")))
+    table = element("table", element("thead", header), element("tbody", *body), class_="runs")
+    return element("div", table, class_="scroll")
+
+
+def _summary(record: dict[str, Any], notes: Sequence[str]) -> Iterator[Element]:
+    """Yield the lines of the summary, the table of the methods, and the notes."""
+    yield element("ul", *(_text("li", line) for line in tables.summary_lines(record)))
+    header = element("tr", *(element("th", name, scope="col") for name in tables.METHOD_HEADER))
+    lines = (
+        element("tr", *(element("td", cell) for cell in cells))
+        for cells in tables.method_cells(record)
+    )
+    table = element("table", element("thead", header), element("tbody", *lines))
+    yield element("div", table, class_="scroll")
+    yield element("ul", *(_text("li", note, class_="notice") for note in notes))
+    yield element(
+        "p",
+        "Correlation and shift are of both maps on one grid over the part of the image that both "
+        "networks saw. Each map is drawn in the colours and with the maximum of its own.",
+        class_="muted",
+    )
+
+
+def _controls(compared: Compared) -> Element:
+    known = compared.record["right"]
+    shown = [one for one in _SHOW if known or one[0] not in ("a", "b", "neither")]
+    return element(
+        "form",
+        _select("show", "show", shown),
+        _select("sort", "sort by", _SORT),
+        element("label", "search", element("input", type="search", id="search"), class_="wide"),
+        element("p", element("output", id="count"), class_="count"),
+        id="controls",
+    )
+
+
+def _select(name: str, label: str, options: Sequence[tuple[str, str]]) -> Element:
+    choices = (element("option", text, value=value) for value, text in options)
+    return element("label", label, element("select", *choices, id=name))
+
+
+def _table(rows: Sequence[Element]) -> Element:
+    header = element("tr", *(element("th", name, scope="col") for name in _HEADER))
+    body = element("tbody", *rows, id="results")
+    return element("table", element("thead", header), body, class_="results")
+
+
+def _row(number: int, one: Contrast, drawn: Pictures) -> Element:
+    """Return the line of a result. Its attributes are what the script filters and sorts by."""
+    rows, row = one.rows, one.row
+    assert rows is not None
+    words = [row["image"], row["method"], row["target"], *(x.name for x in one.predicted if x)]
+    return element(
+        "tr",
+        _image_cell(one, drawn),
+        *(
+            _side_cell(name, row, side, label, data)
+            for name, side, label, data in zip(
+                "AB", rows, one.predicted, (drawn.a, drawn.b), strict=True
+            )
+        ),
+        *_number_cells(one),
+        data_number=str(number),
+        data_words=printable(" ".join(filter(None, words)).lower()),
+        data_name=printable(row["image"]),
+        data_correlation=None if one.correlation is None else f"{one.correlation:.6f}",
+        data_shift=None if one.shift is None else f"{one.shift:.6f}",
+        data_show=" ".join(_kinds(one)),
+    )
+
+
+def _kinds(one: Contrast) -> Iterator[str]:
+    """Yield the filters that show a result."""
+    if one.same_class is False:
+        yield "differ"
+    if one.right in ("a", "b", "neither"):
+        yield one.right
+    if one.same_explained is False:
+        yield "explained"
+
+
+def _image_cell(one: Contrast, drawn: Pictures) -> Element:
+    row = one.row
+    true_name = tables.true_name(one)
+    notes = (tables.note_of(one), drawn.note or "" if drawn.over_photo else "photo not found")
+    return element(
+        "th",
+        _text("b", row["image"]),
+        _text("span", f"{row['method']}, {row['target']}", class_="muted"),
+        _text("span", f"true class: {true_name}") if true_name else None,
+        *(_text("span", note, class_="notice") for note in notes if note),
+        scope="row",
+    )
+
+
+def _side_cell(name: str, row: Row, side: Row, label: Label | None, data: bytes | None) -> Element:
+    """Return the map of a network, with its class."""
+    explained = predictions.explained(side)
+    of = f" for {explained.text}" if explained else ""
+    alt = f"{name}: {row['method']}{of}, {row['image']}"
+    picture = (
+        element("img", src=picture_url(data, "webp"), alt=printable(alt), loading="lazy")
+        if data
+        else element("p", "no map to show", class_="no-picture")
+    )
+    verdict = {True: "right", False: "wrong", None: None}[side.get("correct")]
+    return element(
+        "td",
+        picture,
+        element(
+            "p",
+            element("b", f"{name} "),
+            _text("span", str(label) if label else "class unknown"),
+            " ",
+            _text("span", verdict, class_=f"badge {verdict}") if verdict else None,
+        ),
+        _text("p", f"explained: {explained}", class_="muted")
+        if explained and predictions.same(label, explained) is False
+        else None,
+        class_="map-cell",
+    )
+
+
+def _number_cells(one: Contrast) -> Iterator[Element]:
+    right = tables.right_text(one)
+    numbers = tables.number(one.correlation, 3), tables.number(one.shift, 2)
+    for name, text in zip(_HEADER[3:], (right, *numbers), strict=True):
+        yield element("td", text, class_="number", data_name=name)
+
+
+def _text(tag: str, text: str | None, **attributes: str | None) -> Element:
+    """Return an element with a text from a record, printable."""
+    return element(tag, printable(text or ""), **attributes)
