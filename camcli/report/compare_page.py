@@ -16,7 +16,7 @@ from camcli.errors import printable
 from camcli.report.compare_pictures import Painter, Pictures
 from camcli.report.markup import element, page, picture_url
 from camcli.report.originals import MAX_SIDE, thumbnail_side
-from camcli.report.page import run_fields, style_of
+from camcli.report.page import style_of
 from camcli.runs.manifest import Row
 from camcli.runs.originals import Search
 from camcli.snapshots import agreement_tables as tables
@@ -30,6 +30,8 @@ _BYTES_PER_ROW = 14_000
 """The size of a result in the page with two pictures of LEAST_SIDE."""
 _MARKUP = 1500
 """The size of a result in the page without its pictures."""
+_HASH = 19
+"""The characters of a hash that the page shows."""
 _SHOW = (
     ("all", "all results"),
     ("differ", "other class predicted"),
@@ -44,7 +46,7 @@ _SORT = (
     ("shift", "shift, largest first"),
     ("name", "image"),
 )
-_HEADER = ("image", "A", "B", "right", "correlation", "shift")
+_NUMBERS = ("right", "correlation", "shift")
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ def compare_page(compared: Compared, pictures: Iterator[Pictures], size: int) ->
     title = f"{_model(compared.runs[0])} and {_model(compared.runs[1])}"
     body = element(
         "body",
-        element("header", element("h1", title), _runs_table(compared), class_="title"),
-        element("main", *_summary(compared.record, notes), _controls(compared), _table(rows)),
+        element("header", element("h1", title), *_runs(compared), class_="title"),
+        element(
+            "main", *_summary(compared.record, notes), _controls(compared), _table(compared, rows)
+        ),
     )
     return page(title, body, "page.css compare.css", "compare.js")
 
@@ -115,36 +119,52 @@ def _model(run: Row) -> str:
     return printable(run.get("model") or "unknown network")
 
 
-def _runs_table(compared: Compared) -> Element:
-    """Return a table of the settings of both runs."""
-    fields = [dict(run_fields(run)) for run in compared.runs]
-    names = dict.fromkeys(name for found in fields for name in found)
-    folders = [str(folder) for folder in compared.folders]
-    lines = [("folder", *folders), *((name, *(f.get(name, "-") for f in fields)) for name in names)]
-    body = (
-        element("tr", element("th", line[0], scope="row"), *(_text("td", one) for one in line[1:]))
-        for line in lines
+def _runs(compared: Compared) -> Iterator[Element]:
+    """Yield a table of the settings that differ between both runs, and a line with the others."""
+    a, b = (
+        {name: _setting(name, value) for name, value in compared.record["runs"][key].items()}
+        for key in "ab"
     )
-    header = element("tr", *(element("th", name, scope="col") for name in ("", "A", "B")))
-    table = element("table", element("thead", header), element("tbody", *body), class_="runs")
-    return element("div", table, class_="scroll")
+    other = [name for name in a if name in ("model", "weights") or a[name] != b[name]]
+    body = (
+        element("tr", element("th", name, scope="row"), _text("td", a[name]), _text("td", b[name]))
+        for name in other
+    )
+    table = element("table", _head(("", *_names(compared))), element("tbody", *body), class_="runs")
+    yield element("div", table, class_="scroll")
+    same = (f"{name} {a[name]}" for name in a if name not in other and a[name] != "-")
+    yield _text("p", f"in both runs: {'; '.join(same)}", class_="muted")
+
+
+def _setting(name: str, value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value or "-")
+    return text[:_HASH] if name == "weights_hash" else text
+
+
+def _names(compared: Compared) -> list[str]:
+    """Return the names of both folders for the heads of tables."""
+    return [f"{n}: {one.name or one}" for n, one in zip("AB", compared.folders, strict=True)]
+
+
+def _head(names: Sequence[str]) -> Element:
+    cells = (_text("th", name, scope="col") for name in names)
+    return element("thead", element("tr", *cells))
 
 
 def _summary(record: dict[str, Any], notes: Sequence[str]) -> Iterator[Element]:
     """Yield the lines of the summary, the table of the methods, and the notes."""
     yield element("ul", *(_text("li", line) for line in tables.summary_lines(record)))
-    header = element("tr", *(element("th", name, scope="col") for name in tables.METHOD_HEADER))
     lines = (
         element("tr", *(element("td", cell) for cell in cells))
         for cells in tables.method_cells(record)
     )
-    table = element("table", element("thead", header), element("tbody", *lines))
+    table = element("table", _head(tables.METHOD_HEADER), element("tbody", *lines))
     yield element("div", table, class_="scroll")
     yield element("ul", *(_text("li", note, class_="notice") for note in notes))
     yield element(
         "p",
         "Correlation and shift are of both maps on one grid over the part of the image that both "
-        "networks saw. Each map is drawn in the colours and with the maximum of its own.",
+        "networks saw. Each map is drawn up to its own maximum.",
         class_="muted",
     )
 
@@ -167,10 +187,9 @@ def _select(name: str, label: str, options: Sequence[tuple[str, str]]) -> Elemen
     return element("label", label, element("select", *choices, id=name))
 
 
-def _table(rows: Sequence[Element]) -> Element:
-    header = element("tr", *(element("th", name, scope="col") for name in _HEADER))
-    body = element("tbody", *rows, id="results")
-    return element("table", element("thead", header), body, class_="results")
+def _table(compared: Compared, rows: Sequence[Element]) -> Element:
+    head = _head(("image", *_names(compared), *_NUMBERS))
+    return element("table", head, element("tbody", *rows, id="results"), class_="results")
 
 
 def _row(number: int, one: Contrast, drawn: Pictures) -> Element:
@@ -252,7 +271,7 @@ def _side_cell(name: str, row: Row, side: Row, label: Label | None, data: bytes 
 def _number_cells(one: Contrast) -> Iterator[Element]:
     right = tables.right_text(one)
     numbers = tables.number(one.correlation, 3), tables.number(one.shift, 2)
-    for name, text in zip(_HEADER[3:], (right, *numbers), strict=True):
+    for name, text in zip(_NUMBERS, (right, *numbers), strict=True):
         yield element("td", text, class_="number", data_name=name)
 
 

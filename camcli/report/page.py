@@ -70,7 +70,7 @@ def page_data(report: Contents) -> Data:
     run, style = report.folder.run, style_of(report.folder.run)
     return {
         "title": report.title or _default_title(report.folder),
-        "run": run_fields(run),
+        "run": _run_fields(run),
         "notes": [*report.notes()],
         "alpha": style.alpha,
         "dim": DIM,
@@ -93,8 +93,7 @@ def _default_title(folder: OutputFolder) -> str:
     return f"{folder.run.get('model') or 'camcli'}: {listed}"
 
 
-def run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the names and texts of the settings that a page shows of a run."""
+def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     values = ((name, run.get(name)) for name in RUN_FIELDS)
     return [
         (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))

@@ -23,7 +23,10 @@ from camcli.snapshots.pairs import digest
 RIGHT = ("both", "a", "b", "neither")
 EXPLAINED = {True: "same class", False: "other class", None: "unknown"}
 """The classes that the maps of two results explain."""
-RUN_FIELDS = ("model", "weights", "weights_hash", "layers", "methods", "targets", "fit")
+RUN_FIELDS = (
+    *("model", "weights", "weights_hash", "layers", "fuse", "methods", "targets", "fit"),
+    *("precision", "device"),
+)
 """The fields of a run's record that are kept."""
 _NAMES = 10_000
 """The most class names of a folder that are compared with the other folder's."""
@@ -111,7 +114,7 @@ class Agreement:
             "classes": {"same": self._classes[True], "other": self._classes[False]},
             "correct": {name: self._accuracy(name) for name in "ab"},
             "right": self._both_right(),
-            "methods": [self._method(*key) for key in sorted(self._counts)],
+            "methods": [self._method(*key) for key in sorted(self._counts, key=_method_order)],
         }
 
     def _accuracy(self, name: str) -> dict[str, int] | None:
@@ -161,6 +164,10 @@ class Agreement:
             )
         if self._truths:
             yield f"images with another true class in B than in A: {self._truths}"
+
+
+def _method_order(key: tuple[str, str]) -> tuple[str, int]:
+    return key[0], [*EXPLAINED.values()].index(key[1])
 
 
 def sign_test(a: int, b: int) -> float | None:
