@@ -68,7 +68,7 @@ def summary_lines(record: dict[str, Any]) -> Iterator[str]:
     yield from _count_lines(record["images"], record["results"])
     classes = record["classes"]
     if count := sum(classes.values()):
-        yield f"same class predicted: {_share(classes['same'], count)} images"
+        yield f"same class predicted: {_share(classes['same'], count)}"
     yield from _accuracy_lines(record)
     if notes := record["not_compared"]:
         listed = ", ".join(f"{note}: {count}" for note, count in notes.items())
@@ -76,17 +76,17 @@ def summary_lines(record: dict[str, Any]) -> Iterator[str]:
 
 
 def _count_lines(images: dict[str, int], results: dict[str, int]) -> Iterator[str]:
-    yield f"in both: {results['both']} results of {images['both']} images"
+    yield f"in both: {_counted(results['both'], 'result')} of {_counted(images['both'], 'image')}"
     for name in "ab":
         if results[name]:
-            lacking = f", {images[name]} images" if images[name] else ""
-            yield f"only in {name.upper()}: {results[name]} results{lacking}"
+            line = f"only in {name.upper()}: {_counted(results[name], 'result')}"
+            yield f"{line}, {_counted(images[name], 'image')}" if images[name] else line
 
 
 def _accuracy_lines(record: dict[str, Any]) -> Iterator[str]:
     for name, found in record["correct"].items():
         if found:
-            yield f"{name.upper()} right: {_share(found['right'], found['images'])} images"
+            yield f"{name.upper()} right: {_share(found['right'], found['images'])}"
     if right := record["right"]:
         p = "" if right["p"] is None else f" (sign test p = {right['p']:.2g})"
         yield (
@@ -145,4 +145,8 @@ def number(value: float | None, digits: int) -> str:
 
 
 def _share(count: int, whole: int) -> str:
-    return f"{count / whole:.1%}, {count} of {whole}"
+    return f"{count / whole:.1%}, {count} of {_counted(whole, 'image')}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

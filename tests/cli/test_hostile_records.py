@@ -1,4 +1,4 @@
-"""Damaged records, end to end: `check`, `report`, `merge` and `explain` raise only CamcliError.
+"""Damaged records, end to end: the commands that read folders raise only CamcliError.
 
 And only regular files are opened: a named pipe or a device never blocks a command.
 """
@@ -14,22 +14,27 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from camcli.errors import CamcliError
+from camcli.errors import CamcliError, printable
 from camcli.models.load import load
+from camcli.report.compare_page import Compared, compare_page
 from camcli.report.contents import Contents, ReportOptions, collect
 from camcli.report.page import page_data, render_page
 from camcli.runs import pipeline, resume
+from camcli.runs.files import to_json
 from camcli.runs.job import Job
-from camcli.runs.manifest import parse_row
+from camcli.runs.manifest import parse_row, read_run
 from camcli.runs.merge import merge
 from camcli.runs.records import RUN_RECORD
 from camcli.runs.shards import shard_of
-from camcli.snapshots import tables
+from camcli.snapshots import agreement_tables, tables
 from camcli.snapshots.accept import accept
+from camcli.snapshots.agreement import Agreement
 from camcli.snapshots.compare import compare
 from camcli.snapshots.measures import Tolerance
+from camcli.snapshots.networks import contrasts
 from tests.support.command import Run, stderr
 from tests.support.files import manifest
 from tests.support.jobs import changed, make_job
@@ -82,6 +87,22 @@ def _same(originals: Iterator[object], _: int) -> Iterator[object]:
     return originals
 
 
+def compare_networks(a: Path, b: Path) -> None:
+    """Compare two folders as networks, and write the page."""
+    runs = read_run(a)[0], read_run(b)[0]
+    agreement = Agreement(runs, keep=9)
+    for one in contrasts(a, b):
+        agreement.add(one)
+        to_json(agreement_tables.json_row(one))
+    record = agreement.record()
+    to_json(record)
+    agreement_tables.method_lines(record)
+    agreement_tables.contrast_lines(agreement.most, printable)
+    compared = Compared((a, b), runs, record, agreement.most, [*agreement.warnings()])
+    pictures = compared.painter([], 1).draw_all(compared.most, 1)
+    compare_page(compared, pictures, 1)
+
+
 def add_line(folder: Path, text: str) -> None:
     lines = (folder / "manifest.jsonl").read_text().splitlines()[:2]
     (folder / "manifest.jsonl").write_text("\n".join([*lines, text, ""]))
@@ -101,12 +122,23 @@ def test_a_damaged_row_of_check_and_report(text: str, folder: Path, tmp_path: Pa
     good = write_output(tmp_path / "good", {"a.jpg": PEAK, "sub/b.jpg": PEAK})
     add_line(folder, text)
     for new, old in ((folder, good), (good, folder)):
-        line = one_line(partial(compare_all, new, old))
-        assert f"'{folder}/manifest.jsonl' line 3: " in line or is_row(text)
+        for action in (compare_all, compare_networks):
+            line = one_line(partial(action, new, old))
+            assert f"'{folder}/manifest.jsonl' line 3: " in line or is_row(text)
     one_line(lambda: accept(folder, tmp_path / "copy"))
     contents: list[Contents] = []
     if not one_line(lambda: contents.append(page_of(folder))):
         assert contents[0].folder.unread == (not is_row(text))
+
+
+@fuzz
+@given(text=damaged("row"))
+def test_a_damaged_row_of_compare(text: str, folder: Path) -> None:
+    """Compare a row with itself, so that its numbers are used."""
+    (folder / "a").mkdir(exist_ok=True)
+    np.save(folder / "a" / "b.npy", PEAK)
+    add_line(folder, text.replace('"words": [["yes", 0.5]]', '"words": null'))
+    one_line(lambda: compare_networks(folder, folder))
 
 
 @fuzz
@@ -117,6 +149,7 @@ def test_damaged_records_of_a_report(name: str, data: st.DataObject, folder: Pat
     file = {"run": "run.json", "change": "check.jsonl", "metrics": "metrics.json"}[name]
     (folder / file).write_text(data.draw(damaged(name)))
     one_line(lambda: page_of(folder))
+    one_line(lambda: compare_networks(folder, folder))
 
 
 @fuzz
@@ -245,6 +278,8 @@ def test_no_command_waits_for_a_file_of_a_folder(
         ("check", folder, good),
         ("check", good, folder, "--diff", tmp_path / "diff"),
         ("check", folder, tmp_path / "kept", "--update"),
+        ("compare", folder, good, "--output", tmp_path / "out"),
+        ("compare", good, folder, "--json"),
         ("report", folder),
         ("report", good, "--check", folder / name),
         ("report", good, "--evaluation", folder),
