@@ -24,6 +24,7 @@ from camcli.snapshots import predictions
 from camcli.snapshots.networks import Contrast
 from camcli.snapshots.predictions import Label
 
+MEGABYTE = 1_000_000
 LEAST_SIDE = 192
 """The shortest longer side of a picture, in pixels."""
 _BYTES_PER_ROW = 14_000
@@ -69,7 +70,7 @@ class Compared:
         `images` are folders to search for photos first.
         """
         a, b = zip(self.folders, self.runs, strict=True)
-        budget = size * 1_000_000 - _MARKUP * len(self.most)
+        budget = size * MEGABYTE - _MARKUP * len(self.most)
         side = max(LEAST_SIDE, min(MAX_SIDE, thumbnail_side(2 * len(self.most), budget)))
         searches = Search.of(*a, images), Search.of(*b, images)
         return Painter(self.folders, searches, (style_of(a[1]), style_of(b[1])), side)
@@ -77,13 +78,13 @@ class Compared:
 
 def most_results(size: int) -> int:
     """Return the number of results that a page of `size` MB can show."""
-    return size * 1_000_000 // _BYTES_PER_ROW
+    return size * MEGABYTE // _BYTES_PER_ROW
 
 
 def compare_page(compared: Compared, pictures: Iterator[Pictures], size: int) -> bytes:
     """Return the page as HTML of at most about `size` MB. `pictures` are those of each result."""
     rows = list[Element]()
-    without_photo, left = 0, size * 1_000_000
+    without_photo, left = 0, size * MEGABYTE
     for number, (one, drawn) in enumerate(zip(compared.most, pictures, strict=False)):
         left -= _MARKUP + sum(len(data) * 4 // 3 for data in (drawn.a, drawn.b) if data)
         if rows and left < 0:

@@ -22,9 +22,6 @@ from camcli.snapshots.measures import measure
 from camcli.snapshots.pairs import Pair, pairs, read_index
 from camcli.snapshots.predictions import Label
 
-WORDS = "maps of words"
-"""The note on results that hold a map for each word."""
-
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
@@ -116,11 +113,11 @@ def _contrast(folders: tuple[Path, Path], pair: Pair) -> Contrast:
 
 def _measured(folders: Sequence[Path], rows: tuple[Row, Row]) -> tuple[float | None, float | None]:
     """Return the correlation and the shift of two results. Raises CamcliError with the reason."""
-    for name, row in zip("AB", rows, strict=True):
-        if row["status"] == "error":
-            raise CamcliError(f"failed in {name}")
-        if row.get("words"):
-            raise CamcliError(WORDS)
+    failed = [name for name, row in zip("AB", rows, strict=True) if row["status"] == "error"]
+    if failed:
+        raise CamcliError(f"failed in {' and '.join(failed)}")
+    if any(row.get("words") for row in rows):
+        raise CamcliError("maps of words")
     if any(_differs(*rows, field) for field in ("size", "frame")):
         raise CamcliError("images of other sizes or frames")
     maps = [_read(*one) for one in zip("AB", folders, rows, strict=True)]

@@ -133,7 +133,6 @@ def test_the_strongest_disagreements_are_kept_in_order(keep: int) -> None:
     assert added(*found, keep=keep).most == expected
 
 
-
 @pytest.mark.parametrize(
     ("names_a", "names_b", "warned"),
     [

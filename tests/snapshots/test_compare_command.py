@@ -169,7 +169,9 @@ def test_compare_does_not_import_torch(networks: tuple[Path, Path], tmp_path: Pa
 
 
 def explained(run: Run, output: Path, *options: Any) -> Path:
-    found = run("explain", SAMPLES, "--save", "map", "--output", output, *options, "--device", "cpu")
+    found = run(
+        "explain", SAMPLES, "--save", "map", "--output", output, *options, "--device", "cpu"
+    )
     assert found.exit_code == 0, stderr(found)
     return output
 

@@ -179,7 +179,9 @@ def test_rows_of_a_then_rows_that_only_b_has(tmp_path: Path) -> None:
 def test_folders_that_cannot_be_compared(name: str, tmp_path: Path) -> None:
     a = write_output(tmp_path / "a", {"1": PEAK})
     write_output(tmp_path / "c", {"2": PEAK})
-    message = {"c": r"no result of '.*a' is in '.*c': expected", "d": r"'.*d' has no readable"}[name]
+    message = {"c": r"no result of '.*a' is in '.*c': expected", "d": r"'.*d' has no readable"}[
+        name
+    ]
     with pytest.raises(CamcliError, match=message):
         contrasts(a, tmp_path / name)
 
@@ -230,9 +232,7 @@ def test_the_strongest_disagreement_comes_first(tmp_path: Path) -> None:
         ("same, flat", "cat", "cat", (None, None), None),
     ]
     for side, folder in enumerate((tmp_path / "a", tmp_path / "b")):
-        maps = {
-            f"{name}.jpg": PEAK * 0 if n is None else moved[n * side] for name, *_, n in facts
-        }
+        maps = {f"{name}.jpg": PEAK * 0 if n is None else moved[n * side] for name, *_, n in facts}
         write_output(folder, maps, crop=WHOLE)
         rows = manifest(folder)
         for row, (_, *names, correct, _) in zip(rows, facts, strict=True):
