@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,12 +23,15 @@ from camcli.snapshots import agreement_tables as tables
 from camcli.snapshots.agreement import Agreement
 from camcli.snapshots.networks import Contrast, contrasts
 
+if TYPE_CHECKING:
+    from camcli.report.compare_pictures import Pictures
+
 ROWS, RECORD, PAGE = "compare.jsonl", "compare.json", "compare.html"
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where files are written, and the options of the page."""
+    """The folder to write to, and the options of the page."""
 
     output: Path | None
     images: tuple[Path, ...]
@@ -144,13 +147,22 @@ def _write_page(
 
     record, page = agreement.record(), output / PAGE
     write(output / RECORD, to_json(record | {"warnings": notes}, indent=2))
-    compared = Compared(folders, agreement.runs, record, agreement.most, notes)
-    painter = compared.painter(files.images, files.size)
-    with progress_bar(len(compared.most), files.quiet) as bar:
-        drawn = painter.draw_all(compared.most, os.cpu_count() or 1)
-        pictures = (bar.update() or one for one in drawn)
-        write(page, compare_page(compared, pictures, files.size))
+    most = agreement.most[: _most(files)]
+    compared = Compared(folders, agreement.runs, record, most, notes)
+    drawn = compared.painter(files.images, files.size).draw_all(most, os.cpu_count() or 1)
+    html, lacking = compare_page(compared, _shown(drawn, len(most), files.quiet), files.size)
+    write(page, html)
+    for note in lacking:
+        echo(f"Warning: {note}", err=True)
     if not files.quiet:
         echo(f"-> {show_name(page, err=True)}", err=True)
     if files.open and not webbrowser.open(page.absolute().as_uri()):
         echo("Warning: no browser found to show the page", err=True)
+
+
+def _shown(drawn: Iterator[Pictures], total: int, quiet: bool) -> Iterator[Pictures]:
+    """Yield pictures, and show how many are drawn."""
+    with progress_bar(total, quiet) as bar:
+        for pictures in drawn:
+            yield pictures
+            bar.update()

@@ -14,15 +14,14 @@ from xml.etree.ElementTree import Element
 
 from camcli.errors import printable
 from camcli.report.compare_pictures import Painter, Pictures
-from camcli.report.markup import element, page, picture_url
+from camcli.report.compare_rows import NUMBERS, result_row, text_element
+from camcli.report.markup import element, page
 from camcli.report.originals import MAX_SIDE, thumbnail_side
 from camcli.report.page import style_of
 from camcli.runs.manifest import Row
 from camcli.runs.originals import Search
 from camcli.snapshots import agreement_tables as tables
-from camcli.snapshots import predictions
 from camcli.snapshots.networks import Contrast
-from camcli.snapshots.predictions import Label
 
 MEGABYTE = 1_000_000
 LEAST_SIDE = 192
@@ -47,7 +46,6 @@ _SORT = (
     ("shift", "shift, largest first"),
     ("name", "image"),
 )
-_NUMBERS = ("right", "correlation", "shift")
 
 
 @dataclass(frozen=True)
@@ -81,43 +79,47 @@ def most_results(size: int) -> int:
     return size * MEGABYTE // _BYTES_PER_ROW
 
 
-def compare_page(compared: Compared, pictures: Iterator[Pictures], size: int) -> bytes:
-    """Return the page as HTML of at most about `size` MB. `pictures` are those of each result."""
+def compare_page(
+    compared: Compared, pictures: Iterator[Pictures], size: int
+) -> tuple[bytes, list[str]]:
+    """Return the page as HTML of at most about `size` MB, and notes on what it does not show.
+
+    `pictures` are those of each result.
+    """
     rows = list[Element]()
     without_photo, left = 0, size * MEGABYTE
     for number, (one, drawn) in enumerate(zip(compared.most, pictures, strict=False)):
-        left -= _MARKUP + sum(len(data) * 4 // 3 for data in (drawn.a, drawn.b) if data)
+        left -= _MARKUP + sum(len(made.data) * 4 // 3 for made in (drawn.a, drawn.b) if made)
         if rows and left < 0:
             break
-        rows.append(_row(number, one, drawn))
+        rows.append(result_row(number, one, drawn))
         without_photo += not drawn.over_photo
-    notes = [*compared.notes, *_page_notes(compared.record["results"]["both"], rows, without_photo)]
-    title = f"{_model(compared.runs[0])} and {_model(compared.runs[1])}"
+    notes = [*_page_notes(compared.record["results"]["both"], rows, without_photo)]
+    title = " and ".join(printable(run.get("model") or "unknown network") for run in compared.runs)
     body = element(
         "body",
         element("header", element("h1", title), *_runs(compared), class_="title"),
         element(
-            "main", *_summary(compared.record, notes), _controls(compared), _table(compared, rows)
+            "main",
+            *_summary(compared.record, [*compared.notes, *notes]),
+            _controls(compared),
+            _table(compared, rows),
         ),
     )
-    return page(title, body, "page.css compare.css", "compare.js")
+    return page(title, body, "page.css compare.css", "compare.js"), notes
 
 
 def _page_notes(results: int, rows: Sequence[Element], without_photo: int) -> Iterator[str]:
     if len(rows) < results:
         yield (
-            f"The page shows the {len(rows)} results that disagree most, of {results}: a larger "
-            f"--size shows more."
+            f"the page shows the {len(rows)} results that disagree most, of {results}: a larger "
+            f"--size shows more"
         )
     if without_photo:
         yield (
-            f"Photos not found for {without_photo} of {len(rows)} results: their maps are shown "
-            f"alone. --images names the folder of the photos."
+            f"photos not found in --images or near the folders for {without_photo} of {len(rows)} "
+            f"results: their maps are shown alone"
         )
-
-
-def _model(run: Row) -> str:
-    return printable(run.get("model") or "unknown network")
 
 
 def _runs(compared: Compared) -> Iterator[Element]:
@@ -128,13 +130,18 @@ def _runs(compared: Compared) -> Iterator[Element]:
     )
     other = [name for name in a if name in ("model", "weights") or a[name] != b[name]]
     body = (
-        element("tr", element("th", name, scope="row"), _text("td", a[name]), _text("td", b[name]))
+        element(
+            "tr",
+            element("th", name, scope="row"),
+            text_element("td", a[name]),
+            text_element("td", b[name]),
+        )
         for name in other
     )
     table = element("table", _head(("", *_names(compared))), element("tbody", *body), class_="runs")
     yield element("div", table, class_="scroll")
     same = (f"{name} {a[name]}" for name in a if name not in other and a[name] != "-")
-    yield _text("p", f"in both runs: {'; '.join(same)}", class_="muted")
+    yield text_element("p", f"in both runs: {'; '.join(same)}", class_="muted")
 
 
 def _setting(name: str, value: Any) -> str:
@@ -148,20 +155,20 @@ def _names(compared: Compared) -> list[str]:
 
 
 def _head(names: Sequence[str]) -> Element:
-    cells = (_text("th", name, scope="col") for name in names)
+    cells = (text_element("th", name, scope="col") for name in names)
     return element("thead", element("tr", *cells))
 
 
 def _summary(record: dict[str, Any], notes: Sequence[str]) -> Iterator[Element]:
     """Yield the lines of the summary, the table of the methods, and the notes."""
-    yield element("ul", *(_text("li", line) for line in tables.summary_lines(record)))
+    yield element("ul", *(text_element("li", line) for line in tables.summary_lines(record)))
     lines = (
         element("tr", *(element("td", cell) for cell in cells))
         for cells in tables.method_cells(record)
     )
     table = element("table", _head(tables.METHOD_HEADER), element("tbody", *lines))
     yield element("div", table, class_="scroll")
-    yield element("ul", *(_text("li", note, class_="notice") for note in notes))
+    yield element("ul", *(text_element("li", note, class_="notice") for note in notes))
     yield element(
         "p",
         "Correlation and shift are of both maps on one grid over the part of the image that both "
@@ -189,93 +196,5 @@ def _select(name: str, label: str, options: Sequence[tuple[str, str]]) -> Elemen
 
 
 def _table(compared: Compared, rows: Sequence[Element]) -> Element:
-    head = _head(("image", *_names(compared), *_NUMBERS))
+    head = _head(("image", *_names(compared), *NUMBERS))
     return element("table", head, element("tbody", *rows, id="results"), class_="results")
-
-
-def _row(number: int, one: Contrast, drawn: Pictures) -> Element:
-    """Return the line of a result. Its attributes are what the script filters and sorts by."""
-    rows, row = one.rows, one.row
-    assert rows is not None
-    words = [row["image"], row["method"], row["target"], *(x.name for x in one.predicted if x)]
-    return element(
-        "tr",
-        _image_cell(one, drawn),
-        *(
-            _side_cell(name, row, side, label, data)
-            for name, side, label, data in zip(
-                "AB", rows, one.predicted, (drawn.a, drawn.b), strict=True
-            )
-        ),
-        *_number_cells(one),
-        data_number=str(number),
-        data_words=printable(" ".join(filter(None, words)).lower()),
-        data_name=printable(row["image"]),
-        data_correlation=None if one.correlation is None else f"{one.correlation:.6f}",
-        data_shift=None if one.shift is None else f"{one.shift:.6f}",
-        data_show=" ".join(_kinds(one)),
-    )
-
-
-def _kinds(one: Contrast) -> Iterator[str]:
-    """Yield the filters that show a result."""
-    if one.same_class is False:
-        yield "differ"
-    if one.right in ("a", "b", "neither"):
-        yield one.right
-    if one.same_explained is False:
-        yield "explained"
-
-
-def _image_cell(one: Contrast, drawn: Pictures) -> Element:
-    row = one.row
-    true_name = tables.true_name(one)
-    notes = (tables.note_of(one), drawn.note or "" if drawn.over_photo else "photo not found")
-    return element(
-        "th",
-        _text("b", row["image"]),
-        _text("span", f"{row['method']}, {row['target']}", class_="muted"),
-        _text("span", f"true class: {true_name}") if true_name else None,
-        *(_text("span", note, class_="notice") for note in notes if note),
-        scope="row",
-    )
-
-
-def _side_cell(name: str, row: Row, side: Row, label: Label | None, data: bytes | None) -> Element:
-    """Return the map of a network, with its class."""
-    explained = predictions.explained(side)
-    of = f" for {explained.text}" if explained else ""
-    alt = f"{name}: {row['method']}{of}, {row['image']}"
-    picture = (
-        element("img", src=picture_url(data, "webp"), alt=printable(alt), loading="lazy")
-        if data
-        else element("p", "no map to show", class_="no-picture")
-    )
-    verdict = {True: "right", False: "wrong", None: None}[side.get("correct")]
-    return element(
-        "td",
-        picture,
-        element(
-            "p",
-            element("b", f"{name} "),
-            _text("span", str(label) if label else "class unknown"),
-            " ",
-            _text("span", verdict, class_=f"badge {verdict}") if verdict else None,
-        ),
-        _text("p", f"explained: {explained}", class_="muted")
-        if explained and predictions.same(label, explained) is False
-        else None,
-        class_="map-cell",
-    )
-
-
-def _number_cells(one: Contrast) -> Iterator[Element]:
-    right = tables.right_text(one)
-    numbers = tables.number(one.correlation, 3), tables.number(one.shift, 2)
-    for name, text in zip(_NUMBERS, (right, *numbers), strict=True):
-        yield element("td", text, class_="number", data_name=name)
-
-
-def _text(tag: str, text: str | None, **attributes: str | None) -> Element:
-    """Return an element with a text from a record, printable."""
-    return element(tag, printable(text or ""), **attributes)

@@ -24,14 +24,27 @@ from camcli.snapshots.networks import Contrast
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A WebP and its size."""
+
+    data: bytes
+    size: Size
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> Picture:
+        """Encode pixels (H,W,3)."""
+        return cls(webp(pixels), (pixels.shape[1], pixels.shape[0]))
+
+
+@dataclass(frozen=True)
 class Pictures:
-    """The pictures (WebP) of the maps of A and of B; None where there is no map to draw.
+    """The pictures of the maps of A and of B; None where there is no map to draw.
 
     `over_photo` says whether the photo was found. `note` says what is wrong with it.
     """
 
-    a: bytes | None = None
-    b: bytes | None = None
+    a: Picture | None = None
+    b: Picture | None = None
     over_photo: bool = False
     note: str | None = None
 
@@ -80,7 +93,7 @@ class Painter:
 
     def _picture(
         self, photo: tuple[Pixels, Size] | None, folder: Path, row: Row, style: Style
-    ) -> bytes | None:
+    ) -> Picture | None:
         crop, values = crop_of(row), _values(folder, row)
         if crop is None or values is None:
             return None
@@ -89,11 +102,11 @@ class Painter:
         if photo:
             pixels, size = photo
             place = _place(crop, size, pixels.shape[:2])
-            return webp(overlay(pixels, values, place, style, signed))
+            return Picture.of(overlay(pixels, values, place, style, signed))
         size = row.get("size") or (crop.x1, crop.y1)
         size = max(size[0], crop.x1), max(size[1], crop.y1)
         shape = _shape(size, self.side)
-        return webp(heatmap(values, _place(crop, size, shape), shape, style, signed))
+        return Picture.of(heatmap(values, _place(crop, size, shape), shape, style, signed))
 
 
 def _values(folder: Path, row: Row) -> MapArray | None:

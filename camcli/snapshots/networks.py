@@ -70,7 +70,7 @@ class Contrast:
 
     @property
     def right(self) -> str | None:
-        """Which networks are right: `both`, `a`, `b` or `neither`; None if it is not known."""
+        """The networks that are right: `both`, `a`, `b` or `neither`; None if it is not known."""
         return predictions.right(*self.rows) if self.rows else None
 
     @property

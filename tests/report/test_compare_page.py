@@ -17,7 +17,7 @@ from PIL import Image
 from camcli.images.decode import decode
 from camcli.images.geometry import Crop
 from camcli.render.draw import Style, overlay
-from camcli.report.compare_pictures import Painter
+from camcli.report.compare_pictures import Painter, Picture
 from camcli.runs.manifest import read_run
 from camcli.runs.originals import Search
 from camcli.snapshots.networks import contrasts
@@ -116,26 +116,26 @@ def test_the_page_fits_its_size(
     run: Run, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, page = written(run, pair)
-    assert "The page shows" not in whole
+    assert "the page shows" not in whole
     one = max(len(found["src"] or "") for tag, found in page.elements if tag == "img")
     for name, value in {"MEGABYTE": 7 * one, "_MARKUP": 100, "_BYTES_PER_ROW": 110}.items():
         monkeypatch.setattr(f"camcli.report.compare_page.{name}", value)
     text, page = written(run, pair, "--size", 1)
     shown = len(rows_of(page))
     assert 0 < shown < 8
-    assert f"The page shows the {shown} results that disagree most, of 8: a larger --size" in text
+    assert f"the page shows the {shown} results that disagree most, of 8: a larger --size" in text
 
 
 def test_photos_that_are_not_found(run: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
     text, _ = written(run, pair)
-    assert "Photos not found for 2 of 8 results" in text, "the failed image does not exist"
+    assert "for 2 of 8 results: their maps" in text, "the failed image does not exist"
     for name in ("photos", "other/photos"):
         (tmp_path / name).rename(tmp_path / name.replace("photos", ".hidden"))
     text, page = written(run, pair)
-    assert "Photos not found for 8 of 8 results: their maps are shown alone." in text
+    assert "for 8 of 8 results: their maps are shown alone" in text
     assert [tag for tag, _ in page.elements].count("img") == 12
     text, _ = written(run, pair, "--images", tmp_path / ".hidden")
-    assert "Photos not found for 2 of 8 results" in text
+    assert "for 2 of 8 results: their maps" in text
 
 
 def painter(a: Path, b: Path, side: int = 90) -> Painter:
@@ -143,9 +143,10 @@ def painter(a: Path, b: Path, side: int = 90) -> Painter:
     return Painter((a, b), searches, (Style(), Style()), side)  # type: ignore[arg-type]
 
 
-def pixels_of(data: bytes | None) -> Any:
-    assert data
-    with Image.open(io.BytesIO(data)) as image:
+def pixels_of(picture: Picture | None) -> Any:
+    assert picture
+    with Image.open(io.BytesIO(picture.data)) as image:
+        assert image.size == picture.size
         return np.asarray(image.convert("RGB")).astype(int)
 
 
@@ -153,9 +154,9 @@ def test_a_picture_is_the_overlay_at_its_size(pair: tuple[Path, Path], tmp_path:
     plain = next(one for one in contrasts(*pair) if one.row["image"] == "plain.jpg")
     drawn = painter(*pair).draw(plain)
     photo = decode(tmp_path / "photos" / "plain.jpg")
-    for data, values in ((drawn.a, MAP), (drawn.b, MAP[::-1])):
+    for picture, values in ((drawn.a, MAP), (drawn.b, MAP[::-1])):
         expected = overlay(photo, np.ascontiguousarray(values), Crop(*CROP), Style(), signed=False)
-        assert np.abs(pixels_of(data) - expected).mean() < 6, "WebP is lossy"
+        assert np.abs(pixels_of(picture) - expected).mean() < 6, "WebP is lossy"
 
 
 def test_a_smaller_picture_keeps_the_place_of_the_crop(pair: tuple[Path, Path]) -> None:
@@ -192,8 +193,8 @@ def test_any_row_is_drawn_or_left_out(
         (tmp_path / "photos").exists() and (tmp_path / "photos").rename(tmp_path / name)
         (found,) = contrasts(*pair)
         drawn = painter(*pair, side=30).draw(found)
-        for data in filter(None, (drawn.a, drawn.b)):
-            assert max(pixels_of(data).shape) <= 30
+        for picture in filter(None, (drawn.a, drawn.b)):
+            assert max(pixels_of(picture).shape) <= 30
         (tmp_path / "photos").exists() and (tmp_path / "photos").rename(tmp_path / ".hidden")
 
 
@@ -204,7 +205,7 @@ def test_a_photo_of_another_size_is_not_drawn_on(
         (tmp_path / name).rename(tmp_path / name.replace("photos", ".hidden"))
     make_photo(tmp_path / "new" / "plain.jpg", 30, 20)
     text, _ = written(run, pair, "--images", tmp_path / "new")
-    assert "Photos not found for 8 of 8 results" in text
+    assert "for 8 of 8 results: their maps" in text
 
 
 def test_no_result_in_both_has_no_page(run: Run, pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -220,4 +221,5 @@ def test_the_pictures_are_whole(run: Run, pair: tuple[Path, Path]) -> None:
     for tag, found in page.elements:
         if tag == "img":
             data = base64.b64decode((found["src"] or "").partition("base64,")[2])
-            assert pixels_of(data).shape[2] == 3
+            size = int(found["width"] or 0), int(found["height"] or 0)
+            assert pixels_of(Picture(data, size)).shape[2] == 3

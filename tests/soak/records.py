@@ -1,4 +1,4 @@
-"""Output folders of many rows, and `camcli check` and `camcli report` of them."""
+"""Output folders of many rows, and `camcli check`, `compare` and `report` of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_output(
 
 
 def measure(folder: Path, rows: int, seed: int) -> None:
-    """Write folders, and print the figures of check and report. Raises AssertionError."""
+    """Write folders, and print the figures of check, compare and report. Raises AssertionError."""
     new, same, noisy = (folder / name for name in ("new", "same", "noisy"))
     write_output(new, rows, seed)
     write_output(same, rows, seed)
@@ -55,6 +55,11 @@ def measure(folder: Path, rows: int, seed: int) -> None:
         found = measured("check", new, noisy, "--json", "--junit", folder / "j.xml", stdout=stream)
     print_figures("check --json --junit", f"{rows} rows", found)
     check(found, new, (3,))
+    for options in ((), ("--output", folder / "compared")):
+        found = measured("compare", new, noisy, *options)
+        name = " ".join(["compare", *map(str, options[:1])])
+        print_figures(name, f"{rows} rows, 1 in 1000 changed", found)
+        check(found, noisy, (0,))
     found = measured("report", new)
     size = (new / "report.html").stat().st_size / 1e6
     print_figures("report", f"{rows} rows and as many of check.jsonl, page of {size:.0f} MB", found)
