@@ -9,6 +9,7 @@ together), `page` (the data and the HTML), and the scripts in the order of `page
 draws figures for papers; nothing else needs torch.
 
 `markup` writes the other pages. That of an audit is `audit_page`, of `mean_maps` and `estimates`
-(small drawings), `examples` (pictures of images) and `class_table`. May import audit, evaluation,
-snapshots, training, runs and below.
+(small drawings), `examples` (pictures of images) and `class_table`. That of two networks is
+`compare_page`, of `compare_pictures` and `compare_rows`. May import audit, evaluation, snapshots,
+training, runs and below.
 """

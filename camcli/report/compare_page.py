@@ -95,7 +95,7 @@ def compare_page(
         rows.append(result_row(number, one, drawn))
         without_photo += not drawn.over_photo
     notes = [*_page_notes(compared.record["results"]["both"], rows, without_photo)]
-    title = " and ".join(printable(run.get("model") or "unknown network") for run in compared.runs)
+    title = " and ".join(map(_network, compared.runs, compared.folders))
     body = element(
         "body",
         element("header", element("h1", title), *_runs(compared), class_="title"),
@@ -122,6 +122,10 @@ def _page_notes(results: int, rows: Sequence[Element], without_photo: int) -> It
         )
 
 
+def _network(run: Row, folder: Path) -> str:
+    return printable(f"{run.get('model') or 'unknown network'} ({folder.name or folder})")
+
+
 def _runs(compared: Compared) -> Iterator[Element]:
     """Yield a table of the settings that differ between both runs, and a line with the others."""
     a, b = (
@@ -141,7 +145,7 @@ def _runs(compared: Compared) -> Iterator[Element]:
     table = element("table", _head(("", *_names(compared))), element("tbody", *body), class_="runs")
     yield element("div", table, class_="scroll")
     same = (f"{name} {a[name]}" for name in a if name not in other and a[name] != "-")
-    yield text_element("p", f"in both runs: {'; '.join(same)}", class_="muted")
+    yield text_element("p", f"the same in both: {'; '.join(same)}", class_="muted")
 
 
 def _setting(name: str, value: Any) -> str:

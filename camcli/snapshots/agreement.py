@@ -162,6 +162,12 @@ class Agreement:
                 f"hardly any predicted class has a name that both folders use (A: "
                 f"{_examples(a - b)}; B: {_examples(b - a)}): classes are compared by name"
             )
+        judged = {name for name, _ in self._correct}
+        if len(judged) == 1:
+            yield (
+                f"only {judged.pop().upper()} has true classes: explain the other with --truth as "
+                f"well, to count who is right"
+            )
         if self._truths:
             yield f"images with another true class in B than in A: {self._truths}"
 

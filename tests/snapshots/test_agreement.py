@@ -97,6 +97,13 @@ def test_who_is_right() -> None:
     assert added(Contrast(row(1), row(1))).record()["right"] is None
 
 
+def test_true_classes_of_one_folder_alone_are_said() -> None:
+    one = Contrast(row(1), row(1, correct=False, true_name="dog"))
+    (line,) = added(one).warnings()
+    assert line.startswith("only B has true classes: explain the other with --truth")
+    assert not [*added(one, Contrast(row(2, correct=True), row(2))).warnings()]
+
+
 def test_quartiles_of_each_method_and_explained_class() -> None:
     rng = np.random.default_rng(0)
     numbers = rng.random((40, 2))
