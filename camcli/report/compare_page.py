@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from camcli.errors import printable
 from camcli.report.compare_pictures import Painter, Pictures
-from camcli.report.compare_rows import NUMBERS, result_row, text_element
+from camcli.report.compare_rows import NUMBERS, result_row
 from camcli.report.markup import element, page
 from camcli.report.originals import MAX_SIDE, thumbnail_side
 from camcli.report.page import style_of
@@ -123,7 +122,7 @@ def _page_notes(results: int, rows: Sequence[Element], without_photo: int) -> It
 
 
 def _network(run: Row, folder: Path) -> str:
-    return printable(f"{run.get('model') or 'unknown network'} ({folder.name or folder})")
+    return f"{run.get('model') or 'unknown network'} ({folder.name or folder})"
 
 
 def _runs(compared: Compared) -> Iterator[Element]:
@@ -137,15 +136,15 @@ def _runs(compared: Compared) -> Iterator[Element]:
         element(
             "tr",
             element("th", name, scope="row"),
-            text_element("td", a[name]),
-            text_element("td", b[name]),
+            element("td", a[name]),
+            element("td", b[name]),
         )
         for name in other
     )
     table = element("table", _head(("", *_names(compared))), element("tbody", *body), class_="runs")
     yield element("div", table, class_="scroll")
     same = (f"{name} {a[name]}" for name in a if name not in other and a[name] != "-")
-    yield text_element("p", f"the same in both: {'; '.join(same)}", class_="muted")
+    yield element("p", f"the same in both: {'; '.join(same)}", class_="muted")
 
 
 def _setting(name: str, value: Any) -> str:
@@ -159,20 +158,20 @@ def _names(compared: Compared) -> list[str]:
 
 
 def _head(names: Sequence[str]) -> Element:
-    cells = (text_element("th", name, scope="col") for name in names)
+    cells = (element("th", name, scope="col") for name in names)
     return element("thead", element("tr", *cells))
 
 
 def _summary(record: dict[str, Any], notes: Sequence[str]) -> Iterator[Element]:
     """Yield the lines of the summary, the table of the methods, and the notes."""
-    yield element("ul", *(text_element("li", line) for line in tables.summary_lines(record)))
+    yield element("ul", *(element("li", line) for line in tables.summary_lines(record)))
     lines = (
         element("tr", *(element("td", cell) for cell in cells))
         for cells in tables.method_cells(record)
     )
     table = element("table", _head(tables.METHOD_HEADER), element("tbody", *lines))
     yield element("div", table, class_="scroll")
-    yield element("ul", *(text_element("li", note, class_="notice") for note in notes))
+    yield element("ul", *(element("li", note, class_="notice") for note in notes))
     yield element(
         "p",
         "Correlation and shift are of both maps on one grid over the part of the image that both "

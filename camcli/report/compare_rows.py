@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from camcli.errors import printable
 from camcli.report.compare_pictures import Picture, Pictures
 from camcli.report.markup import element, picture_url
 from camcli.runs.manifest import Row
@@ -34,8 +33,8 @@ def result_row(number: int, one: Contrast, drawn: Pictures) -> Element:
         ),
         *_number_cells(one),
         data_number=str(number),
-        data_words=printable(" ".join(filter(None, words)).lower()),
-        data_name=printable(row["image"]),
+        data_words=" ".join(filter(None, words)).lower(),
+        data_name=row["image"],
         data_correlation=None if one.correlation is None else f"{one.correlation:.6f}",
         data_shift=None if one.shift is None else f"{one.shift:.6f}",
         data_show=" ".join(_kinds(one)),
@@ -59,10 +58,10 @@ def _image_cell(one: Contrast, drawn: Pictures) -> Element:
     notes = tables.note_of(one), note
     return element(
         "th",
-        text_element("b", row["image"]),
-        text_element("span", f"{row['method']}, {row['target']}", class_="muted"),
-        text_element("span", f"true class: {true_name}") if true_name else None,
-        *(text_element("span", note, class_="notice") for note in notes if note),
+        element("bdi", row["image"]),
+        element("span", f"{row['method']}, {row['target']}", class_="muted"),
+        element("span", f"true class: {true_name}") if true_name else None,
+        *(element("span", note, class_="notice") for note in notes if note),
         scope="row",
     )
 
@@ -78,7 +77,7 @@ def _side_cell(
         element(
             "img",
             src=picture_url(picture.data, "webp"),
-            alt=printable(alt),
+            alt=alt,
             loading="lazy",
             width=str(picture.size[0]),
             height=str(picture.size[1]),
@@ -93,11 +92,11 @@ def _side_cell(
         element(
             "p",
             element("b", f"{name} "),
-            text_element("span", str(label) if label else "class unknown"),
+            element("span", str(label) if label else "class unknown"),
             " ",
-            text_element("span", verdict, class_=f"badge {verdict}") if verdict else None,
+            element("span", verdict, class_=f"badge {verdict}") if verdict else None,
         ),
-        text_element("p", f"explained: {explained}", class_="muted")
+        element("p", f"explained: {explained}", class_="muted")
         if explained and predictions.same(label, explained) is False
         else None,
         class_="map-cell",
@@ -109,8 +108,3 @@ def _number_cells(one: Contrast) -> Iterator[Element]:
     numbers = tables.number(one.correlation, 3), tables.number(one.shift, 2)
     for name, text in zip(NUMBERS, (right, *numbers), strict=True):
         yield element("td", text, class_="number", data_name=name)
-
-
-def text_element(tag: str, text: str | None, **attributes: str | None) -> Element:
-    """Return an element with a text from a record, printable."""
-    return element(tag, printable(text or ""), **attributes)

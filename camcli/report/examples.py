@@ -19,13 +19,13 @@ from camcli.errors import CamcliError
 from camcli.images.geometry import Crop, MapArray, Pixels, Size
 from camcli.methods.registry import METHODS
 from camcli.render.draw import Style, heatmap, overlay
-from camcli.report.folder import SavedResult, read_run, saved_result
+from camcli.report.folder import SavedResult, saved_result
 from camcli.report.markup import element, picture_url, relative_url
 from camcli.report.mean_maps import Grid, outline
 from camcli.report.originals import Original, most_thumbnails, read_original, thumbnail_side, webp
 from camcli.report.page import BROWSER_FORMATS
 from camcli.runs.grids import crop_of
-from camcli.runs.manifest import Row
+from camcli.runs.manifest import Row, read_run
 from camcli.runs.maps import read_map
 from camcli.runs.originals import Search
 
