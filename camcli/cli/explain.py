@@ -181,7 +181,7 @@ def explain(
     standard input."""
     sources, shard = _selected(paths, selection, output, inputs.batch_size)
     if dry_run:
-        return _print_names(sources, output, explained, drawing)
+        return _print_names(sources, output, explained, truth, drawing)
     show = checked_preview(show, drawing.saves)
     given = sources, output, explained, truth, drawing, inputs, shard, show
     job = partial(_make_job, *given, **options)
@@ -211,8 +211,14 @@ def _selected(
 
 
 def _print_names(
-    sources: Sequence[Source], output: AnyPath, explained: ExplainOptions, drawing: DrawingOptions
+    sources: Sequence[Source],
+    output: AnyPath,
+    explained: ExplainOptions,
+    truth: TruthOptions,
+    drawing: DrawingOptions,
 ) -> int:
+    if truth.only:
+        raise CamcliError(f"--dry-run: the images of --only '{truth.only[0]}' depend on classes")
     if above := next((one for one in explained.targets if re.match("p *>", one)), None):
         raise CamcliError(f"--dry-run: the files of target '{above}' depend on the images' classes")
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
@@ -260,10 +266,13 @@ def _make_job(
     options: RunOptions,
 ) -> Job:
     from camcli.models.fold_batchnorm import fold_batchnorm
+    from camcli.runs.filters import read_filters
     from camcli.runs.job import make_job
     from camcli.runs.truth import read_truth
 
     network = load_network(model, preprocessing, quiet=show.quiet)
     given = sources, network, output, explained, drawing, inputs, options
-    job = make_job(*given, truth=read_truth(truth, network), shard=shard)
+    known = read_truth(truth, network)
+    only = read_filters(truth.only, network, known)
+    job = make_job(*given, truth=known, only=only, shard=shard)
     return replace(job, model=fold_batchnorm(network, job.layers))

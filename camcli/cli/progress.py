@@ -58,16 +58,18 @@ def echo_error(error: object) -> None:
 
 def shown(job: Job, show: ShowOptions, executor: Executor | None = None) -> int:
     """Run a job, print its rows as JSON or as text, and return the exit code."""
+    from camcli.runs.accuracy import accuracy
+    from camcli.runs.items import LeftOut
     from camcli.runs.pipeline import run
-    from camcli.runs.predictions import accuracy
 
-    counts, right = Counter[str](), Counter[str]()
+    counts, right, left_out = Counter[str](), Counter[str](), 0
     files: list[str] = []
     bar = progress_bar(len(job.sources), show.quiet)
     with bar as progress, closing(run(job, executor)) as images:
         for rows in images:
             counts.update({row["status"] for row in rows})  # of images, not of results
             right.update(accuracy(rows))
+            left_out += isinstance(rows, LeftOut)
             progress.clear()
             _print_rows(rows, job.output, show)
             files += [
@@ -78,8 +80,9 @@ def shown(job: Job, show: ShowOptions, executor: Executor | None = None) -> int:
                 break
     if not show.quiet:
         _print_summary(job, counts, files)
-        if job.truth:
-            echo(accuracy_line(right), err=show.json)
+        if job.truth or job.only:
+            line = closing_line(right if job.truth else None, left_out if job.only else None)
+            echo(line, err=show.json)
     return SOME_FAILED if counts["error"] else DONE
 
 
@@ -94,11 +97,21 @@ def summary_line(numbers: Mapping[str, int], output: object, counts: Mapping[str
     return f"{done} -> {output}" + (f" ({bad})" if bad else "")
 
 
-def accuracy_line(right: Mapping[str, int]) -> str:
-    """Return the shares of right predictions in one line, from counts as `accuracy` gives them."""
+def closing_line(right: Mapping[str, int] | None, left_out: int | None) -> str:
+    """Return the shares of right predictions and the number of images left out in one line.
+
+    `right` are counts as `accuracy` gives them. Either is None where the user did not ask for it.
+    """
+    parts = [] if right is None else [_shares(right)]
+    if left_out is not None:
+        parts.append("1 image left out" if left_out == 1 else f"{left_out} images left out")
+    return ", ".join(parts)
+
+
+def _shares(right: Mapping[str, int]) -> str:
     images, top1 = right["images"], right["top1"]
     if not images:
-        return "no image with a true class was explained"
+        return "no image with a true class"
     shares = ", ".join(f"top-{best} {100 * right[f'top{best}'] / images:.1f} %" for best in (1, 5))
     nouns = "images" if images > 1 else "image"
     return f"{images} {nouns} with a true class: {shares}, {images - top1} wrong"

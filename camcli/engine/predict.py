@@ -32,6 +32,20 @@ def probabilities(
         return Pass(watch, batch).probabilities
 
 
+def ranking(
+    model: Model, inputs: Inputs, *, region: Region | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """Return numbers of all classes (N,K), highest for the best one, whose probability is (N,).
+
+    They equal those of an Explanation. None for a regression.
+    """
+    batch, _ = prepare_inputs(model, inputs)
+    watch = Watch(model.module, reader=reader_of(model, regions_of(region, batch)))
+    with borrowed(model.module):
+        run = Pass(watch, batch)
+        return None if run.confidence is None else (run.ranking, run.confidence)
+
+
 def class_and_probability(
     model: Model | nn.Module, inputs: Inputs, target: TargetLike = "pred"
 ) -> tuple[Tensor, Tensor]:

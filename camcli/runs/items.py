@@ -51,9 +51,17 @@ class Unchanged(list[Row]):
     """The rows of an image whose results an earlier run has written completely."""
 
 
+class LeftOut(Unchanged):
+    """No rows, of an image that the run does not explain because of its `prediction`."""
+
+    def __init__(self, prediction: Prediction) -> None:
+        super().__init__()
+        self.prediction = prediction
+
+
 @dataclass(frozen=True)
 class Existing:
-    """An image that need not be explained again, by its rows."""
+    """An image that is not explained, by the rows that it has already."""
 
     rows: Unchanged
 

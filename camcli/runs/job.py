@@ -31,10 +31,12 @@ from camcli.render.draw import Style
 from camcli.runs import resume
 from camcli.runs.class_map import Label
 from camcli.runs.files import prepare, process_mark
+from camcli.runs.filters import Filter
 from camcli.runs.manifest import Row, record_name
 from camcli.runs.names import Wanted, check_results, every_result, unique_parts
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
+from camcli.runs.predictions import Prediction
 from camcli.runs.shards import Shard
 from camcli.runs.truth import NO_LABEL, Truth
 
@@ -60,6 +62,7 @@ class Job:
     boxes: BoxRule = field(default_factory=BoxRule)
     window: Window = field(default_factory=Window)
     truth: Truth | None = None
+    only: Sequence[Filter] = ()
     inputs: InputOptions = field(default_factory=InputOptions)
     options: RunOptions = field(default_factory=RunOptions)
     shard: Shard | None = None
@@ -156,7 +159,11 @@ class Job:
     @property
     def needs_truth(self) -> bool:
         """Whether an image without a true class fails."""
-        return any(map(is_true, self.parsed))
+        return any(map(is_true, self.parsed)) or any(one.needs_truth for one in self.only)
+
+    def selects(self, found: Prediction) -> bool:
+        """Return whether to explain an image, also one without a prediction."""
+        return found.predicted_index is None or all(one(found) for one in self.only)
 
     def label(self, source: Source) -> Label:
         """Return the true label of an image."""
@@ -194,6 +201,7 @@ def make_job(
     *,
     targets: Sequence[str | Target] = (),
     truth: Truth | None = None,
+    only: Sequence[Filter] = (),
     shard: Shard | None = None,
 ) -> Job:
     """Return the job for a user's options, each method, target and layer once. Raises CamcliError.
@@ -220,6 +228,7 @@ def make_job(
         boxes=rule,
         window=Window(explained.window, explained.stride, inputs.batch_size),
         truth=truth,
+        only=only,
         inputs=inputs,
         options=options,
         shard=shard,
@@ -256,6 +265,7 @@ def record_of(job: Job) -> Row:
         "region": job.region,
         "truth": job.truth and job.truth.spec,
         "class_map": job.truth and job.truth.class_map,
+        "only": [one.spec for one in job.only] or None,
         "batch_size": job.inputs.batch_size,
         "device": job.executor.get("device") or str(model.device),
         "executor": dict(job.executor),

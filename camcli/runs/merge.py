@@ -15,11 +15,11 @@ from camcli.errors import CamcliError, OutputError
 from camcli.images.regular import read_regular
 from camcli.images.store import AnyPath, canonical
 from camcli.runs import resume
+from camcli.runs.accuracy import ACCURACY
 from camcli.runs.files import prepare, to_json, write, write_lines
 from camcli.runs.lock import locked
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, numbered_rows, record_name
-from camcli.runs.predictions import ACCURACY
-from camcli.runs.records import SHARD_RECORD
+from camcli.runs.records import SHARD_RECORD, STATUSES
 from camcli.runs.rows import Rows
 from camcli.runs.shards import Shard
 from camcli.schema import RECORD_BYTES, shortened
@@ -68,7 +68,9 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
         seconds = round(sum(part.record["seconds"] for part in parts), 3)
         whole = {"shard": None, "counts": dict(counts), "started": started, "seconds": seconds}
         whole["accuracy"] = _accuracy(parts)
-        write(output / RUN, to_json({**parts[0].record, **whole}, indent=2))
+        record = {"only": None, **parts[0].record, **whole}
+        record["only"] = resume.with_earlier(record, resume.selection_of(output / RUN))
+        write(output / RUN, to_json(record, indent=2))
     return len(parts), counts
 
 
@@ -130,8 +132,9 @@ def _comparable(value: Any) -> Any:
 
 
 def _check_whole(part: Part) -> None:
+    counts = part.record["counts"]
     expected = part.shard.share(part.record["batch_size"])
-    expected += part.record["counts"].get("earlier_images", 0)
+    expected += counts.get("earlier_images", 0) - counts.get("left_out", 0)
     found = sum(1 for _ in _rows_by_image(part))
     if found != expected:
         raise CamcliError(
@@ -173,9 +176,11 @@ def _counts(parts: Sequence[Part], rows: Rows) -> Counter[str]:
     counts = sum((Counter(part.record["counts"]) for part in parts), Counter[str]())
     own = Counter({name: n for name, n in counts.items() if not name.startswith("earlier_")})
     images, results = rows.counts()
-    own["earlier_images"] = images - own["images"]
-    own["earlier_results"] = results - (own.total() - own["images"])
-    return +own
+    earlier = Counter(
+        earlier_images=images - own["images"] + own["left_out"],
+        earlier_results=results - sum(own[status] for status in STATUSES),
+    )
+    return own + earlier
 
 
 def _accuracy(parts: Sequence[Part]) -> dict[str, int] | None:

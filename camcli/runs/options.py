@@ -45,11 +45,13 @@ class RunOptions:
 class TruthOptions:
     """The source of the true classes of images: `folder`, or `csv:FILE`.
 
-    `class_map` is a file with the model's classes for each label.
+    `class_map` is a file with the model's classes for each label. `only` are filters of images by
+    their predictions.
     """
 
     truth: str | None = None
     class_map: Path | None = None
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,13 @@ from camcli.images.memory import Budget
 from camcli.images.source import Source
 from camcli.runs import resume
 from camcli.runs.batches import In, Out, Queue, Submit, read_ahead, read_image, windows_of
-from camcli.runs.items import Existing, Explained, Failed, Loaded, Unchanged
+from camcli.runs.items import Existing, Explained, Failed, LeftOut, Loaded, Unchanged
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
 from camcli.runs.outputs import named_files
 from camcli.runs.parallel import COUNT, copy_sharing_weights, map_parallel, pop_result
+from camcli.runs.predictions import prediction_of
 from camcli.runs.recording import recording
 from camcli.runs.rows import Rows
 from camcli.runs.save import write_results
@@ -144,7 +145,10 @@ def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], Unchanged | None]:
         if job.truth and not all(job.truth.is_in(row, source) for row in rows):
             return None
         digest = job.digest_of(source.path)
-        return rows if all(row.get("digest") == digest for row in rows) else None
+        if not all(row.get("digest") == digest for row in rows):
+            return None
+        found = prediction_of(rows[0])
+        return rows if job.selects(found) else LeftOut(found)
 
     return kept
 
@@ -164,7 +168,7 @@ def _to_read(
 
     windows = windows_of(job.sources, job.inputs.batch_size)
     for window in read_ahead(executor.submit, with_rows, windows, job.inputs.workers):
-        found = {source.image: rows for source, rows in window if rows}
+        found = {source.image: rows for source, rows in window if rows is not None}
         if len(found) == len(window):
             yield from map(Existing, found.values())
         else:
@@ -196,7 +200,7 @@ def _clear_outdated(
         if number == 0:
             resume.clear(job.output, earlier)
         known = kept.pop(item[0].source.image, None) if isinstance(item, tuple) else None
-        yield Existing(known) if known else item
+        yield item if known is None else Existing(known)
 
 
 def _write_behind(

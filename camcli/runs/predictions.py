@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -15,16 +14,11 @@ from camcli.runs.manifest import Row
 
 UNSURE = 0.2
 """A network is unsure of an image if the probability of its best class is below this."""
-_ENOUGH = 50
-"""The least number of images of which `is_chance` judges."""
 _BEST = 5
 """The number of best classes of which one must be a true one for `top5`."""
 
 TRUTH = ("true_index", "true_name", "correct", "top5")
 """The fields of a row that depend on the true class."""
-ACCURACY = ("images", "top1", "top5")
-"""The counts of images with a true class, and of those whose best class, or one of the five best,
-is a true one."""
 
 
 class Prediction(NamedTuple):
@@ -46,6 +40,11 @@ class Prediction(NamedTuple):
     def unsure(self) -> bool | None:
         """Whether the network is unsure of the image; None if no class has a probability."""
         return None if self.confidence is None else self.confidence < UNSURE
+
+
+def prediction_of(row: Row) -> Prediction:
+    """Return the prediction in a manifest row."""
+    return Prediction(*(row.get(field) for field in Prediction._fields))
 
 
 def no_prediction(label: Label) -> Prediction:
@@ -87,22 +86,3 @@ def _ranks(ranking: Tensor, labels: Sequence[Label]) -> Sequence[tuple[int, int]
     true = best_among(ranking, classes)
     better = ranking > ranking.gather(1, true.clamp(min=0)[:, None])
     return [*zip(true.tolist(), better.sum(1).tolist(), strict=True)]
-
-
-def is_chance(right: Mapping[str, int], classes: int) -> bool:
-    """Return whether the counts named in ACCURACY are as by chance among a number of classes.
-
-    They are if `top1` is within two standard deviations of chance, or below, for 50 images or more.
-    """
-    images, share = right["images"], 1 / classes
-    highest = images * share + 2 * math.sqrt(images * share * (1 - share))
-    return images >= _ENOUGH and right["top1"] <= highest
-
-
-def accuracy(rows: Iterable[Row]) -> Counter[str]:
-    """Return the counts named in ACCURACY for an image with these rows."""
-    known = next((row for row in rows if row.get("correct") is not None), None)
-    if known is None:
-        return Counter()
-    right = True, known["correct"], known.get("top5")
-    return Counter({name: int(bool(one)) for name, one in zip(ACCURACY, right, strict=True)})

@@ -17,14 +17,15 @@ from camcli.capture.targets import ClassesAbove
 from camcli.errors import CamcliWarning
 from camcli.images.store import AnyPath
 from camcli.runs import resume
+from camcli.runs.accuracy import ACCURACY, accuracy, is_chance
 from camcli.runs.files import to_json, write
-from camcli.runs.items import Unchanged
+from camcli.runs.items import LeftOut, Unchanged
 from camcli.runs.job import Job, record_of
 from camcli.runs.lock import locked
 from camcli.runs.manifest import MANIFEST, RUN, Adder, Row, manifest
 from camcli.runs.names import check_inputs, unique_stems
 from camcli.runs.outputs import OUTPUTS
-from camcli.runs.predictions import ACCURACY, TRUTH, accuracy, is_chance
+from camcli.runs.predictions import TRUTH
 from camcli.runs.rows import Rows
 
 _FILES = (*(kind.field for kind in OUTPUTS.values()), "boxes")
@@ -47,17 +48,20 @@ class Recorder:
         self.rows = rows
         self.counts = Counter[str]()
         self.right = Counter[str]()
+        self.left_out = 0
         self.replaced: list[str] = []
         self._images = 0
         self._families = {one.spec for one in job.parsed if isinstance(one, ClassesAbove)}
 
     def __call__(self, found: list[Row]) -> list[Row]:
         """Record the rows of an image, and return them with the files that are still valid."""
-        if self.job.part or not isinstance(found, Unchanged):  # a shard adds rows of the whole run
-            found = self._changed(found)
+        if isinstance(found, LeftOut):
+            self.left_out += 1
+        elif self.job.part or not isinstance(found, Unchanged):
+            found = self._changed(found)  # a shard adds rows of the whole run
         self.counts.update(row["status"] for row in found)
         self.right.update(accuracy(found))
-        self._images += 1
+        self._images += bool(found)
         return found
 
     def _changed(self, found: list[Row]) -> list[Row]:
@@ -88,12 +92,17 @@ class Recorder:
         return [row | known for row in alike if row["status"] != "error"]
 
     def total(self) -> Counter[str]:
-        """Return the counts for run.json: results by status, and what only earlier runs made."""
+        """Return the counts for run.json: results by status, and what only earlier runs made.
+
+        `left_out` is the number of images that were not asked for.
+        """
         images, rows = self.rows.counts()
-        earlier = Counter(
-            earlier_images=images - self._images, earlier_results=rows - self.counts.total()
+        more = Counter(
+            earlier_images=images - self._images,
+            earlier_results=rows - self.counts.total(),
+            left_out=self.left_out,
         )
-        return self.counts + earlier
+        return self.counts + more
 
     def lines(self) -> Iterator[bytes] | None:
         """Return the lines of the manifest, or None if the run has no result to record."""
@@ -101,8 +110,8 @@ class Recorder:
 
     @property
     def is_due(self) -> bool:
-        """Whether the run has something to record: results, or that it has no images."""
-        return bool(self.counts) or not self.job.sources
+        """Whether the run has something to record: results, or that there are none to write."""
+        return bool(self.counts) or bool(self.left_out) or not self.job.sources
 
 
 @contextlib.contextmanager
@@ -117,12 +126,14 @@ def recording(job: Job) -> Iterator[Recorder]:
         job = job.with_sources(unique_stems(job.sources, rows))
         check_inputs(job.output, job.sources, job.possible_results)
         recorder, record = Recorder(job, rows), timed_record(job)
+        before = resume.selection_of(job.record(RUN))
         with manifest(job.record(MANIFEST), recorder.lines) as recorder.add:
             try:
                 yield recorder
             finally:
                 if recorder.is_due:
                     found = record(recorder.total(), recorder.right)
+                    found["only"] = resume.with_earlier(found, before)
                     write(job.record(RUN), to_json(found, indent=2))
         resume.remove_leftovers(job.output, job.part)
     _warn_of(recorder.replaced, job.output)

@@ -83,6 +83,7 @@ RUN_RECORD = Record(
         "device": TEXT,
         "truth": TEXT,
         "class_map": TEXT,
+        "only": list_of(TEXT),
         "accuracy": _COUNTS,
         "counts": _COUNTS,
         "started": TEXT,

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,19 @@ def other_settings(folder: AnyPath, record: Row) -> OutputError:
         f"'{folder}' holds results of another run{_differences(folder, record)}: "
         f"name another --output, or replace them with --overwrite"
     )
+
+
+def selection_of(record: AnyPath) -> list[str]:
+    """Return the selections of images in a run's record, if it can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return RUN_RECORD.parse(read_regular(record, RECORD_BYTES)).get("only") or []
+    return []
+
+
+def with_earlier(record: Row, selection: Sequence[str]) -> list[str] | None:
+    """Return the selections in a record, after that of earlier runs if it has results of them."""
+    earlier = selection if record["counts"].get("earlier_results") else ()
+    return [*dict.fromkeys([*earlier, *(record["only"] or ())])] or None
 
 
 def existing_files(folder: AnyPath) -> Callable[[Row], Row | None]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -14,15 +15,15 @@ from torch import Tensor
 from camcli.capture.targets import ExplainedText, is_true
 from camcli.engine.explain import explain, needs_target_layer, pick_methods
 from camcli.engine.explanation import Explanation
-from camcli.engine.predict import probabilities
+from camcli.engine.predict import probabilities, ranking
 from camcli.engine.survey import centres_at, with_target_layer
 from camcli.errors import ImageError, one_line
 from camcli.images.geometry import MapArray
 from camcli.methods.registry import METHODS
 from camcli.models.families import find_layer
 from camcli.models.model import Model
-from camcli.runs.batches import BatchLimit, by_shape, is_out_of_memory, run_batches, stacked
-from camcli.runs.items import Existing, Explained, Failed, Loaded, Result
+from camcli.runs.batches import BatchLimit, Out, by_shape, is_out_of_memory, run_batches, stacked
+from camcli.runs.items import Existing, Explained, Failed, LeftOut, Loaded, Result
 from camcli.runs.job import Job
 from camcli.runs.names import Wanted
 from camcli.runs.predictions import Prediction, no_prediction, predictions
@@ -41,17 +42,19 @@ class Worker:
 
     def __call__(self, window: Sequence[Loaded | Failed | Existing]) -> list[Explained]:
         """Explain the images of a window, and return its items in their order."""
-        done: dict[str, Explained] = {}
         loaded = [item for item in window if isinstance(item, Loaded)]
-        for batch, found in run_batches(
-            by_shape(loaded), self.limit, self._explained, lambda: self.reruns
-        ):
-            if isinstance(found, Exception):
-                done.update((_image_name(item), _failed(item, self.model, found)) for item in batch)
-                continue
-            results = _results_by_image(found, self.job, self._predictions(batch, found))
-            for item, of_image in zip(batch, results, strict=True):
-                done[_image_name(item)] = item, of_image
+        done: dict[str, Explained] = {}
+        decided: dict[str, Prediction] = {}
+        for item, found in self._each(loaded, self._predicted) if self.job.only else ():
+            if isinstance(found, Failed):
+                done[_image_name(item)] = found
+            elif self.job.selects(found):
+                decided[_image_name(item)] = found
+            else:
+                done[_image_name(item)] = Existing(LeftOut(found))
+        chosen = [item for item in loaded if _image_name(item) not in done]
+        for item, results in self._each(chosen, partial(self._results, decided)):
+            done[_image_name(item)] = results if isinstance(results, Failed) else (item, results)
         return [done[_image_name(one)] if isinstance(one, Loaded) else one for one in window]
 
     def find_target_layer(self, batch: Sequence[Loaded]) -> None:
@@ -67,27 +70,52 @@ class Worker:
             found = [find_layer(model.module, path) for path in paths if path]
             centres_at(model.module, found, (stacked(batch, model),))
 
-    def _explained(self, batch: Sequence[Loaded]) -> list[Explanation]:
+    def _each(
+        self, items: Sequence[Loaded], run: Callable[[list[Loaded]], Sequence[Out]]
+    ) -> Iterator[tuple[Loaded, Out | Failed]]:
+        """Run batches of images, and yield each image with its result or as Failed."""
+        batches = by_shape(items)
+        for batch, found in run_batches(batches, self.limit, run, lambda: self.reruns):
+            if isinstance(found, Exception):
+                yield from ((item, _failed(item, self.model, found)) for item in batch)
+            else:
+                yield from zip(batch, found, strict=True)
+
+    def _predicted(self, batch: Sequence[Loaded]) -> list[Prediction]:
+        """Return the predictions for a batch by a forward pass alone."""
+        inputs, region = stacked(batch, self.model), regions(self.job, batch)
+        return self._predictions(batch, *(ranking(self.model, inputs, region=region) or ()))
+
+    def _results(
+        self, decided: Mapping[str, Prediction], batch: Sequence[Loaded]
+    ) -> list[list[Result]]:
+        """Explain a batch. Predictions that are `decided` stay, whatever the last digits are."""
         job, classes = self.job, [self.job.label(item.source).classes for item in batch]
         self.find_target_layer(batch)
         targets = [replace(one, among=classes) if is_true(one) else one for one in job.parsed]
-        return explain(
+        found = explain(
             *(self.model, stacked(batch, self.model), job.methods, targets, job.layers),
             window=self.limit.limited(job.window),
             fuse=job.fuse,
             region=regions(job, batch),
         )
+        if decided:
+            predicted = [decided[_image_name(item)] for item in batch]
+        else:
+            first = next((shown for shown in found if shown.ranking is not None), found[0])
+            predicted = self._predictions(batch, first.ranking, first.confidences)
+        return [*_results_by_image(found, job, predicted)]
 
     def _predictions(
-        self, batch: Sequence[Loaded], found: Sequence[Explanation]
+        self,
+        batch: Sequence[Loaded],
+        ranked: Tensor | None = None,
+        confidences: Tensor | None = None,
     ) -> list[Prediction]:
-        """Return the prediction for each image, from the first explanation that has classes."""
         labels = [self.job.label(item.source) for item in batch]
-        for shown in found:
-            if shown.ranking is not None and shown.confidences is not None:
-                names = self.model.class_names
-                return [*predictions(shown.ranking, shown.confidences, labels, names)]
-        return [no_prediction(label) for label in labels]
+        if ranked is None or confidences is None:
+            return [*map(no_prediction, labels)]
+        return [*predictions(ranked, confidences, labels, self.model.class_names)]
 
 
 def regions(job: Job, batch: Sequence[Loaded]) -> Tensor | None:

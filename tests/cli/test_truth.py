@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from camcli.cli.progress import accuracy_line
+from camcli.cli.progress import closing_line
 from tests.support.command import Run, problems, refused, stderr, stdout
 from tests.support.files import SAMPLES
 
@@ -51,14 +51,31 @@ def test_json_is_rows_alone(run: Run, photos: Path) -> None:
 def test_the_line_of_one_image_and_of_none() -> None:
     one = {"images": 1, "top1": 1, "top5": 1}
     expected = "1 image with a true class: top-1 100.0 %, top-5 100.0 %, 0 wrong"
-    assert accuracy_line(one) == expected
+    assert closing_line(one, None) == expected
     nothing = {"images": 0, "top1": 0, "top5": 0}
-    assert accuracy_line(nothing) == "no image with a true class was explained"
+    assert closing_line(nothing, 2) == "no image with a true class, 2 images left out"
+
+
+def test_only_what_is_asked_for_is_printed(run: Run, photos: Path) -> None:
+    given = ("explain", photos, "--truth", "folder", "--save", "map", "--target", "true")
+    found = run(*given, "--target", "pred", "--only", "wrong", "--only", "unsure")
+    *lines, last = stdout(found).splitlines()
+    assert [line.split("  ")[2].partition(" (")[0] for line in lines] == ["tabby", "Eskimo dog"]
+    assert last == f"{LINE}, 2 images left out"
+    found = run("explain", photos, "--only", "confidence>=0.99", "--save", "map", "--json")
+    assert len(stdout(found).splitlines()) == 1
+    assert problems(found)[-1] == "2 images left out"
+    found = run("explain", photos, "--only", "confidence>=0.5", "--save", "map")
+    assert stdout(found).splitlines()[-1] == "1 image left out"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--only", "wrong"), "--only 'wrong' needs the true classes: expected --truth"),
+        (("--only", "predicted=doge"), "--only: unknown class 'doge': did you mean"),
+        (("--only", "unsure", "--dry-run"), "--dry-run: the images of --only 'unsure' depend on"),
+        (("--target", "true"), "target 'true' needs true classes: expected --truth of camcli"),
         (("--class-map", "a.txt"), "--class-map is for --truth: expected --truth folder or csv"),
         (("--truth", "file"), "--truth 'file': expected folder or csv:FILE"),
         (("--truth", "csv:a.csv"), "a.csv: No such file or directory"),

@@ -20,7 +20,7 @@ _RUN = {
     "layers": ["auto"], "fuse": None, "fit": "preset", "colormap": "auto", "alpha": 0.5,
     "region": [0, 0, 0.5, 1], "batch_size": 2, "device": "cpu", "counts": {"images": 3, "ok": 3},
     "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5, "versions": {"camcli": "1"},
-    "executor": {"name": "local"}, "truth": "folder", "class_map": "classes.txt",
+    "executor": {"name": "local"}, "truth": "folder", "class_map": "classes.txt", "only": ["wrong"],
     "accuracy": {"images": 3, "top1": 1, "top5": 2},
 }  # fmt: skip
 _CELL = {"images": 3, "mean": 0.5, "low": None, "high": 1, "verdict": None}
