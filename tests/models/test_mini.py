@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor, nn
 from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
 
 import camcli
@@ -61,6 +64,21 @@ def shares_on_the_dog(
     return found
 
 
+@cache
+def twin() -> nn.Module:
+    """Return torchvision's network with the weights of mini."""
+    found = squeezenet1_0().eval()
+    found.load_state_dict({name: value.float() for name, value in load_file(MINI).items()})
+    return found
+
+
+def scores_of_twin(photo: Path) -> Tensor:
+    """Return the scores (K,) of torchvision's network, with its own preprocessing."""
+    transforms = SqueezeNet1_0_Weights.IMAGENET1K_V1.transforms()
+    with torch.no_grad(), Image.open(photo) as image:
+        return twin()(transforms(image.convert("RGB"))[None])[0]
+
+
 def test_it_is_the_default_and_needs_no_other_weights(mini: Model) -> None:
     assert camcli.load().weights_hash == mini.weights_hash
     assert "mini" not in model_names(), "torchvision would have the same name"
@@ -69,11 +87,10 @@ def test_it_is_the_default_and_needs_no_other_weights(mini: Model) -> None:
 
 
 def test_it_is_torchvisions_network_and_preprocessing(mini: Model) -> None:
-    twin, published = squeezenet1_0().eval(), SqueezeNet1_0_Weights.IMAGENET1K_V1
-    twin.load_state_dict({name: value.float() for name, value in load_file(MINI).items()})
+    published = SqueezeNet1_0_Weights.IMAGENET1K_V1
     image = torch.rand(3, 300, 400, generator=torch.Generator().manual_seed(0))
     inputs = published.transforms()(image)[None]
-    torch.testing.assert_close(mini.module(inputs), twin(inputs), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mini.module(inputs), twin()(inputs), rtol=1e-4, atol=1e-4)
     assert mini.class_names == tuple(published.meta["categories"])
     assert (mini.preset.resize, mini.preset.crop) == (256, 224)
 
@@ -99,12 +116,23 @@ def test_top1_on_500_photos_of_imagenet(run: Run, tmp_path: Path) -> None:
     """The published weights have 304 right in float32."""
     if not IMAGENET.is_dir():
         pytest.skip(f"needs real photos: {SHARED.name}/images/imagenet is not there")
-    found = run("explain", IMAGENET, "--save", "map", "--output", tmp_path, "--quiet")
+    photos, table = sorted(IMAGENET.glob("*.jpg")), tmp_path / "truth.csv"
+    lines = (f"{photo.name},{int(photo.name[:4])}" for photo in photos)
+    table.write_text("\n".join(["image,class_index", *lines]))
+    to = tmp_path / "out"
+    found = run("explain", IMAGENET, "--truth", f"csv:{table}", "--save", "map", "--output", to)
     assert found.exit_code == 0
-    rows = manifest(tmp_path)
+    rows = manifest(to)
     assert len(rows) == 500
     assert {row["status"] for row in rows} == {"ok"}
-    assert sum(int(row["image"][:4]) == row["class_index"] for row in rows) >= 303
+    right = sum(int(row["image"][:4]) == row["class_index"] for row in rows)
+    assert right >= 303
+    assert stdout(found).splitlines()[-1].endswith(f", {500 - right} wrong")
+    for row in rows[::25]:
+        scores = scores_of_twin(IMAGENET / row["image"])
+        assert row["predicted_index"] == int(scores.argmax())
+        assert row["correct"] == (row["true_index"] == int(scores.argmax()))
+        assert row["top5"] == (row["true_index"] in scores.topk(5).indices)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -30,6 +30,15 @@ from tests.support.command import Run, refused, stderr
 from tests.support.files import files, make_photo, manifest
 from tests.support.jobs import changed, make_job, with_network
 from tests.support.networks import OUT_OF_MEMORY, GapNet, LimitedMemory
+from tests.support.truth import (
+    classes_by_rank,
+    job_on,
+    make_photos,
+    nine_classes,
+    record_in,
+    shares_of,
+    write_csv,
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +115,24 @@ def test_a_killed_actor_does_not_change_the_bytes(job: Job, ray: None, tmp_path:
     assert (record["executor"]["name"], record["executor"]["actors"]) == ("ray", 2)
     processes = {file.name.split("-")[2] for file in (tmp_path / "state").glob("seen-*")}
     assert len(processes) == 3
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+def test_a_selection_by_true_classes_is_the_same(ray: None, tmp_path: Path) -> None:
+    """Labels are sent to actors, and predictions of images that are left out come back."""
+    make_photos(tmp_path)
+    model = nine_classes()
+    truth = write_csv(tmp_path, "class_index", classes_by_rank(shares_of(tmp_path, model)))
+    targets = ("pred", "true")
+    job = job_on(tmp_path, model, truth, only=("wrong",), targets=targets, batch_size=2)
+    expected = list(pipeline.run(job))
+    assert run_by_ray(replace(job, output=tmp_path / "ray"), 2) == expected
+    assert files(tmp_path / "ray") == files(tmp_path / "out")
+    records = [record_in(tmp_path / folder) for folder in ("out", "ray")]
+    for field in ("truth", "accuracy", "only", "counts"):
+        assert records[0][field] == records[1][field]
+    assert records[0]["accuracy"] == {"images": 5, "top1": 1, "top5": 3}
 
 
 @pytest.mark.ray
