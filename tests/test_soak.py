@@ -13,7 +13,7 @@ pytestmark = pytest.mark.bench
 @pytest.mark.parametrize(
     ("part", "option", "count", "lines"),
     [
-        ("records", "--rows", "1500", 7),
+        ("records", "--rows", "1500", 8),
         ("files", "--count", "120", 1),
         ("kills", "--count", "4", 1),
     ],

@@ -135,9 +135,10 @@ def _explained(row: dict[str, Any]) -> str:
         return f"no class with {row['target']}"
     if row["probability"] is None:
         return f"{row['class_name'] or row['target']} ({row['score']:.4g})"
-    unsure = ", unsure" if row.get("unsure") else ""
+    marks = ", unsure" if row.get("unsure") else ""
+    marks += ", wrong" if row.get("correct") is False and row["target"] == "pred" else ""
     name = row["class_name"] or f"class {row['class_index']}"
-    return f"{name} ({row['probability']:.1%}{unsure})"
+    return f"{name} ({row['probability']:.1%}{marks})"
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], output: AnyPath, show: ShowOptions) -> None:

@@ -42,6 +42,8 @@ class SavedResult:
     score: float | None = None
     probability: float | None = None
     unsure: bool = False
+    true_name: str | None = None
+    correct: bool | None = None
     map_min: float | None = None
     map_max: float | None = None
     map_shape: tuple[int, ...] = ()
@@ -176,6 +178,6 @@ def saved_result(folder: Path, row: Row) -> SavedResult:
 
 _COPIED = (
     *("image", "method", "target", "status", "layer", "error", "class_index", "class_name"),
-    *("score", "probability", "unsure", "map_min", "map_max", "digest"),
+    *("score", "probability", "unsure", "true_name", "correct", "map_min", "map_max", "digest"),
 )
 """The fields of a row that a SavedResult has, too."""

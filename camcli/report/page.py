@@ -140,6 +140,7 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         score=result.score,
         probability=result.probability,
         unsure=result.unsure or None,
+        true=result.true_name if result.correct is False else None,
         **{"class": _class_name(result)},
         crop=crop and crop.box,
         cells=crop and packed and _cells(crop, packed.saved_shape),

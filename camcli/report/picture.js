@@ -108,6 +108,7 @@ function badgesOf(result) {
   const badges = [];
   if (result.status !== "ok") badges.push([result.status === "error" ? "failed" : "empty", result.status]);
   if (result.unsure) badges.push(["unsure", "unsure"]);
+  if (result.true) badges.push([`wrong: ${result.true}`, "error"]);
   if (hasChanged(result)) badges.push([verdictOf(result), "changed"]);
   return badges.map(([text, kind]) => create("span", { className: `badge ${kind}`, textContent: text }));
 }

@@ -35,6 +35,7 @@ def test_the_page_holds_images_results_and_maps(run: Run, folder: Path) -> None:
     assert gradcam["files"] == {"overlay": "plain.gradcam.png", "map": "plain.gradcam.npy"}
     assert gradcam["picture"] == "overlay"
     assert [one.get("unsure") for one in page.results(ODD_NAME)] == [True, True]
+    assert (gradcam["true"], page.results(ODD_NAME)[0].get("true")) == ("cat", None)
     values = np.frombuffer(base64.b64decode(gradcam["map"]["values"]), "<f4")
     assert np.array_equal(values.reshape(gradcam["map"]["shape"]), MAP)
     assert (gradcam["signed"], occlusion["signed"]) == (False, True)

@@ -23,7 +23,7 @@ def soak() -> None:
 @click.option("--rows", type=click.IntRange(1), default=1_000_000, show_default=True)
 @seed_option
 def records(rows: int, seed: int) -> None:
-    """Measure `check`, `compare`, `report` and `explain --skip-existing` of many rows."""
+    """Measure `check`, `compare`, `audit`, `report` and `explain --skip-existing` of many rows."""
     click.echo(f"records: seed {seed}")
     with tempfile.TemporaryDirectory() as folder:
         soak_records.measure(Path(folder, "records"), rows, seed)

@@ -1,4 +1,4 @@
-"""Output folders of many rows, and `camcli check`, `compare` and `report` of them."""
+"""Output folders of many rows, and `camcli check`, `compare`, `audit` and `report` of them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ LINKS = 30_000
 """The hard links to one file, below the limit of common file systems."""
 PER_FOLDER = 1000
 """The images in a folder, as in a data set."""
+CLASSES = 1000
+"""The classes of the images."""
 
 
 def write_output(
@@ -42,7 +44,7 @@ def write_output(
 
 
 def measure(folder: Path, rows: int, seed: int) -> None:
-    """Write folders, and print the figures of check, compare and report. Raises AssertionError."""
+    """Write folders, and print the figures of the commands on them. Raises AssertionError."""
     new, same, noisy = (folder / name for name in ("new", "same", "noisy"))
     write_output(new, rows, seed)
     write_output(same, rows, seed)
@@ -60,6 +62,10 @@ def measure(folder: Path, rows: int, seed: int) -> None:
         name = " ".join(["compare", *map(str, options[:1])])
         print_figures(name, f"{rows} rows, 1 in 1000 changed", found)
         check(found, noisy, (0,))
+    found = measured("audit", new)
+    size = (new / "audit.html").stat().st_size / 1e6
+    print_figures("audit", f"{rows} rows of {CLASSES} classes, page of {size:.0f} MB", found)
+    check(found, new, (0,))
     found = measured("report", new)
     size = (new / "report.html").stat().st_size / 1e6
     print_figures("report", f"{rows} rows and as many of check.jsonl, page of {size:.0f} MB", found)
@@ -96,10 +102,14 @@ def _row(number: int, rng: random.Random) -> dict[str, Any]:
     """Return a row as explain writes it."""
     stem = f"{number // PER_FOLDER:05}/{number:08}"
     files = {kind.field: None for kind in OUTPUTS.values()} | {"map": f"{stem}.gradcam.npy"}
-    index = rng.randrange(1000)
+    index, wrong = rng.randrange(CLASSES), rng.random() < 0.2
+    true = rng.randrange(CLASSES) if wrong else index
+    truth = {"true_index": true, "true_name": f"class {true}", "correct": true == index}
     return {
         **{"image": f"{stem}.jpg", "method": "gradcam", "target": "pred", "class_index": index},
         **{"class_name": f"class {index}", "score": rng.random() * 30, "probability": rng.random()},
+        **{"predicted_index": index, "predicted_name": f"class {index}", "confidence": 0.5},
+        **truth,
         **{"unsure": False, "layer": "features", **files, "map_shape": [13, 13], "map_min": 0.0},
         **{"map_max": 97.25, "crop": [174, 48, 847, 720], "placement": "centres"},
         **{"cells": [226.721408, 100.5, 48.046921, 48.0], "box": None, "boxes": None},

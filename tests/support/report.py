@@ -53,6 +53,7 @@ def make_output_folder(top: Path) -> Path:
             values = np.zeros_like(MAP) if is_empty else MAP + np.float32(offset)
             facts = {"image": name, "class_name": class_name, "probability": probability}
             facts |= {"unsure": probability < 0.3}
+            facts |= {"true_name": "cat", "correct": class_name == "cat"}
             rows.append(_write_result(folder, photo, method, values, facts))
     for method in ("gradcam", "occlusion"):
         row = dict.fromkeys(rows[0]) | {"image": "broken.jpg", "method": method, "target": "pred"}

@@ -59,7 +59,7 @@ def test_a_badge_marks_what_the_network_is_unsure_of(page: Browser) -> None:
     card = "document.querySelector(`[title='${arguments[0]}']`)"
     badges = f"[...{card}.querySelectorAll('.badge')].map(badge => badge.innerText)"
     assert evaluate(page, badges, ODD_NAME) == ["empty", "unsure", "+1"]
-    assert evaluate(page, badges, "plain.jpg") == ["+1"]
+    assert evaluate(page, badges, "plain.jpg") == ["wrong: cat", "+1"]
 
 
 def test_tables_and_notes(page: Browser) -> None:
