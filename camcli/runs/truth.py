@@ -83,9 +83,13 @@ class Truth:
 
         Raises AnnotationError if no image has one, unless the images are a part of a list.
         """
-        labels = [(source.image, self.label(source)) for source in sources]
-        bare = [image for image, label in labels if label == NO_LABEL]
-        strange = [label.name for _, label in labels if label.name and not label.classes]
+        bare, strange = list[str](), list[str]()
+        for source in sources:
+            label = self.label(source)
+            if not label.name:
+                bare.append(source.image)
+            elif not label.classes:
+                strange.append(label.name)
         if len(bare) + len(strange) == len(sources) and sources and not is_part:
             raise AnnotationError(self._refusal(bare, strange))
         _warn(f"of {len(sources)}, which have no label in --truth {self.spec}", bare)
@@ -137,8 +141,7 @@ def _finder(file: Path | None, model: Model) -> ClassFinder:
 def _from_csv(given: str, file: Path | None, model: Model) -> Truth:
     """Read a CSV file with the columns `image` and `class` or `class_index`."""
     table = parse_path(given)
-    rows = csv_rows(table, ("image",))
-    first = next(rows, (0, {}))[1]
+    first = next(csv_rows(table, ("image",)), (0, {}))[1]
     columns = [name for name in ("class", _INDEX) if name in first]
     if len(columns) != 1:
         raise AnnotationError(f"{table}: expected rows under image,class or image,{_INDEX}")
@@ -186,7 +189,7 @@ def _by_index(model: Model) -> Callable[[str], Label]:
 def _folder_name(path: AnyPath) -> str:
     """Return the name of the folder that an image is in; nothing for standard input."""
     if isinstance(path, Path):
-        return "" if path == STDIN else Path(os.path.abspath(path)).parent.name
+        return "" if path == STDIN else os.path.basename(os.path.dirname(os.path.abspath(path)))
     return path.parent.name
 
 

@@ -105,6 +105,7 @@ def _row(number: int, rng: random.Random) -> dict[str, Any]:
     index, wrong = rng.randrange(CLASSES), rng.random() < 0.2
     true = rng.randrange(CLASSES) if wrong else index
     truth = {"true_index": true, "true_name": f"class {true}", "correct": true == index}
+    truth |= {"top5": True, "size": [1024, 768]}
     return {
         **{"image": f"{stem}.jpg", "method": "gradcam", "target": "pred", "class_index": index},
         **{"class_name": f"class {index}", "score": rng.random() * 30, "probability": rng.random()},
