@@ -31,8 +31,12 @@ class Condition:
     def failure(self, record: Mapping[str, Any]) -> str | None:
         """Return a line that says that the condition holds for an audit's record, else None.
 
-        Raises CamcliError if the measure is not known.
+        Raises CamcliError if the measure is not known, or if the images were selected by it.
         """
+        if record.get("only") and self.measure in ("accuracy", "top5"):
+            raise CamcliError(
+                f"--fail-if {self}: only images with {', '.join(record['only'])} were explained"
+            )
         value = value_of(record, self.measure)
         if value is None:
             raise CamcliError(f"--fail-if {self}: the folder has no {self.measure}")

@@ -22,13 +22,10 @@ from camcli.audit.places import SHARES, shares_of
 from camcli.audit.samples import Grids, Numbers, Samples
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop, Floats
-from camcli.images.regular import read_regular
 from camcli.runs.files import path_inside
 from camcli.runs.grids import SIDE, crop_of, heat_of, on_grid
-from camcli.runs.manifest import MANIFEST, RUN, Row, numbered_rows
+from camcli.runs.manifest import MANIFEST, Row, numbered_rows
 from camcli.runs.maps import read_map
-from camcli.runs.records import RUN_RECORD
-from camcli.schema import RECORD_BYTES
 
 Coverage: TypeAlias = Callable[[Row, Crop], Floats | None]
 """Returns how much of each cell (side,side) of the network's frame lies in objects of a row's true
@@ -68,16 +65,6 @@ def read_samples(
         found = _Reader(folder, selection, coverage, labels, *files)
         found.read()
         return found.samples()
-
-
-def read_run(folder: Path) -> Row:
-    """Return the record of a folder's run, empty if there is none. Raises CamcliError."""
-    try:
-        return RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CamcliError(f"'{folder / RUN}': {error}") from None
 
 
 class _Reader:

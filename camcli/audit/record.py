@@ -14,6 +14,7 @@ from camcli.audit.places import AREAS, Mask
 from camcli.audit.samples import Numbers, Samples
 from camcli.images.geometry import Floats
 from camcli.runs.grids import SIDE
+from camcli.runs.manifest import Row
 
 RunTests = Callable[[Candidate], Sequence[Test]]
 """Runs the network on changed images, and returns the tests of a candidate."""
@@ -21,9 +22,12 @@ TESTED = 10
 """The most candidates that the network is run for."""
 
 
-def audit_record(samples: Samples, run_tests: RunTests | None = None, seed: int = 0) -> Record:
+def audit_record(
+    samples: Samples, run: Row, run_tests: RunTests | None = None, seed: int = 0
+) -> Record:
     """Return the record of an audit, the classes of lowest accuracy first. Raises CamcliError.
 
+    `run` is the record of the run that wrote the folder; it is empty if there is none.
     With `run_tests`, the suspects are the candidates that a test confirms. Otherwise all candidates
     are suspects that were not tested.
     """
@@ -36,11 +40,12 @@ def audit_record(samples: Samples, run_tests: RunTests | None = None, seed: int 
     method, target, layer = samples.key
     return {
         "folder": samples.folder.name or str(samples.folder),
+        **{name: run.get(name) for name in ("model", "weights", "only")},
         **{"method": method, "target": target, "layer": layer or None},
         "grid": SIDE,
         "images": len(samples),
         "left_out": dict(samples.left_out),
-        "notes": [*_notes(samples, groups, found)],
+        "notes": _notes(samples, run, groups, found),
         "areas": AREAS,
         "overall": class_record(samples, every, None, seed) | {"groups": None},
         "classes": sorted(
@@ -74,14 +79,17 @@ def _strength(tested: tuple[Candidate, bool | None]) -> tuple[bool, float]:
 
 
 def _notes(
-    samples: Samples, groups: Sequence[Groups | None], found: Sequence[Candidate]
+    samples: Samples, run: Row, groups: Sequence[Groups | None], found: Sequence[Candidate]
 ) -> list[str]:
+    only = ", ".join(run.get("only") or ())
     few = sum(one is None for one in groups)
     drawn = sum(
         one is not None and sum(map(len, one.members)) < samples.heated[numbers].sum()
         for one, numbers in zip(groups, samples.by_class, strict=True)
     )
     notes = {
+        "no run.json: is the run unfinished?": not run,
+        f"only images with {only} were explained: accuracy is that of these": bool(only),
         f"{few} of {len(groups)} classes have too few maps for groups": few,
         f"groups of {drawn} classes are of maps drawn at random": drawn,
         f"{len(found) - TESTED} more candidates are left out": len(found) > TESTED,

@@ -19,12 +19,12 @@ from camcli.errors import CamcliError
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.files import to_json, write
+from camcli.runs.manifest import Row, read_run
 
 if TYPE_CHECKING:
     from camcli.audit.interventions import Laboratory
     from camcli.audit.read import Selection
     from camcli.audit.samples import Samples
-    from camcli.runs.manifest import Row
 
 PAGE = "audit.html"
 
@@ -105,17 +105,18 @@ def audit(
     lies. With --model, the network runs again on changed images, which confirms a suspicion or
     drops it. A page with pictures is written beside the maps.
     """
-    from camcli.audit.read import Selection, read_run
+    from camcli.audit.read import Selection
     from camcli.audit.record import audit_record
 
     wanted = [parse_condition(text) for text in fail_if]
     if any(one.measure == "inside" for one in wanted) and not boxes:
         raise CamcliError("--fail-if inside without --boxes: expected both")
-    run = read_run(folder)
+    run, error = read_run(folder)
+    if error:
+        raise CamcliError(f"'{folder}': unreadable {error}")
     samples = _samples(folder, Selection(**selection), boxes, class_map)
     laboratory = _laboratory(samples, run, model, preprocessing, images, seed, quiet)
-    record = audit_record(samples, laboratory.tests if laboratory else None, seed)
-    record |= {name: run.get(name) for name in ("model", "weights")}
+    record = audit_record(samples, run, laboratory.tests if laboratory else None, seed)
     file = output or folder / PAGE
     _write_page(record, samples, file, images, size)
     _print(record, file, json, quiet)

@@ -65,3 +65,10 @@ def test_an_unknown_value_is_one_line(measure: str) -> None:
 def test_the_measures_are_those_of_the_record() -> None:
     shares = ("border", "corners", "centre", "entropy", "inside")
     assert ("accuracy", "top5", *shares, "suspects") == MEASURES
+
+
+def test_the_accuracy_of_selected_images_decides_nothing() -> None:
+    record = RECORD | {"only": ["wrong"]}
+    with pytest.raises(CamcliError, match="only images with wrong were explained"):
+        parse_condition("accuracy<0.95").failure(record)
+    assert parse_condition("border>0.4").failure(record)
