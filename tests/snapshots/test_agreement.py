@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from camcli.snapshots import agreement_tables as tables
-from camcli.snapshots.agreement import Agreement, sign_test
+from camcli.snapshots.agreement import Agreement
+from camcli.snapshots.class_agreement import sign_test
 from camcli.snapshots.networks import Contrast, contrasts
 from tests.support.snapshots import PEAK, write_output
 
