@@ -76,6 +76,8 @@ COMMANDS = {
     "explain unknown": ("explain", "in", "--model", "\x1b[2J\n"),
     "check": ("check", "out", "changed"),
     "check --json": ("check", "out", "changed", "--json"),
+    "compare": ("compare", "out", "changed", "--output", "a\x1b[2J\nb"),
+    "compare --json": ("compare", "out", "changed", "--json"),
     "report": ("report", "out", "--output", "a\x1b[2J\nb.html"),
     "explain with labels": (
         *("explain", "in/plain.png", *TINY, "--labels", "names.txt", "--output", "named"),
