@@ -167,7 +167,13 @@ def test_names_of_classes_that_do_not_fit(names_a: Any, names_b: Any, warned: st
 
 @pytest.mark.parametrize(
     ("change", "warned"),
-    [({}, True), ({"fit": "full"}, False), ({"weights_hash": None}, False), ({"seconds": 3}, True)],
+    [
+        ({}, True),
+        ({"fit": "full"}, False),
+        ({"preprocessing": {"resize": 300}}, False),
+        ({"weights_hash": None}, False),
+        ({"seconds": 3}, True),
+    ],
 )
 def test_the_same_run_twice(change: dict[str, Any], warned: bool) -> None:
     lines = [*added(Contrast(row(1), row(1)), runs=(RUN | change, RUN)).warnings()]
