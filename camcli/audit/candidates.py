@@ -26,6 +26,8 @@ SIGNIFICANCE = 0.01
 """The probability of any candidate by chance, by Bonferroni's rule."""
 LEAST_DIFFERENCE = 0.1
 """The least difference of two shares of images that counts."""
+ALMOST_ALL = 0.9
+"""The share of other classes that a class has to be ahead of: some may have the same shortcut."""
 CLEAR_DIFFERENCE, LEAST_RATIO = 0.5, 3
 """A share of hottest points also has to be so much above its control, or so many times it."""
 LARGEST_REGION = 0.4
@@ -134,19 +136,17 @@ class _Comparison:
         """Test whether a class has its hottest points in a region more often than other classes.
 
         The control are the other classes at the same place. Heat that follows objects is there as
-        often in one class as in the others, if their objects are. An image without heat has no
-        hottest point. Return None if one half has no region.
+        often in one class as in the others, if their objects are. Return None if one half has no
+        region.
         """
-        own = self.samples.by_class[label]
-        others = self.control[self.samples.labels[self.control] != label]
-        counts = [0, 0]
+        hits = np.zeros(len(self.samples), bool)
         for half in range(2):
             if (region := self.region(label, numbers, half)) is None:
                 return None
-            for i, of in enumerate((own, others)):
-                tested = of[(self.half[of] != half) & self.samples.heated[of]]
-                counts[i] += int(region.ravel()[self.samples.peak[tested]].sum())
-        return _peak_test(counts, (len(own), len(others)), level)
+            tested = (self.half != half) & self.samples.heated
+            hits[tested] = region.ravel()[self.samples.peak[tested]]
+        counts = np.bincount(self.samples.labels[hits], minlength=len(self.samples.classes))
+        return _peak_test(label, counts, np.bincount(self.samples.labels), level)
 
 
 def _parts(
@@ -167,19 +167,32 @@ def region_of(excess: Floats) -> Mask | None:
     return np.asarray(excess >= least)
 
 
-def _peak_test(counts: Sequence[int], sizes: Sequence[int], level: float) -> Test:
-    value, control = (count / size for count, size in zip(counts, sizes, strict=True))
-    low, high = _difference_interval(counts, sizes)
+def _peak_test(label: int, counts: Numbers, sizes: Numbers, level: float) -> Test | None:
+    """Return the test of the hottest points in a region, `counts` (c,) of the classes' `sizes`.
+
+    The control is the class that has more of them than ALMOST_ALL of the other classes. Return None
+    if no other class has enough images.
+    """
+    others = np.flatnonzero((sizes >= MIN_IMAGES) & (np.arange(len(sizes)) != label))
+    if not others.size or sizes[label] < MIN_IMAGES:
+        return None
+    order = others[np.argsort(counts[others] / sizes[others], kind="stable")]
+    limit = order[math.ceil(ALMOST_ALL * (len(order) - 1))]
+    pair = [label, limit]
+    low, high = _difference_interval(counts[pair], sizes[pair])
+    value, control = (counts[pair] / sizes[pair]).tolist()
     ahead = value - control
     clear = ahead >= CLEAR_DIFFERENCE or value >= LEAST_RATIO * control
-    passed = ahead >= LEAST_DIFFERENCE and clear and _fisher(counts, sizes) < level
+    pooled = ([int(of[label]), int(of.sum() - of[label])] for of in (counts, sizes))
+    passed = ahead >= LEAST_DIFFERENCE and clear and _fisher(*pooled) < level
     says = (
-        f"{value:.0%} of the images have their hottest point here, of other classes {control:.0%}"
+        f"{value:.0%} of the images have their hottest point here, "
+        f"in other classes up to {control:.0%}"
     )
-    return Test(FIXED_PLACE, says, value, control, low, high, sizes[0], passed)
+    return Test(FIXED_PLACE, says, value, control, low, high, int(sizes[label]), passed)
 
 
-def _difference_interval(counts: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
+def _difference_interval(counts: Numbers, sizes: Numbers) -> tuple[float, float]:
     """Return the interval of the difference of two shares (Agresti and Caffo 2000)."""
     shares = [(count + 1) / (size + 2) for count, size in zip(counts, sizes, strict=True)]
     variances = (p * (1 - p) / (size + 2) for p, size in zip(shares, sizes, strict=True))

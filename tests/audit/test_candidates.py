@@ -60,6 +60,27 @@ def test_classes_whose_heat_is_anywhere_have_no_candidates(tmp_path: Path) -> No
     assert sum(map(bool, found)) <= 1
 
 
+def test_two_classes_may_have_the_same_shortcut(tmp_path: Path) -> None:
+    rows = [*_classes(11, 0, 20), *fixed("y", 11, 20, (0.9, 0.1)), *fixed("z", 12, 20, (0.9, 0.1))]
+    found = _found(tmp_path, rows)
+    places = {(one.label, one.place) for one in found}
+    assert places == {(11, "top right corner"), (12, "top right corner")}
+
+
+def test_a_planted_class_makes_no_other_class_suspicious(tmp_path: Path) -> None:
+    """Most heat of three classes is in the centre, and that of the fourth never."""
+    rows = [
+        row
+        for label in range(3)
+        for row in (
+            *fixed(f"class{label}", label, 20, (0.5, 0.5)),
+            *scattered(f"class{label}", label, 20, label, 20),
+        )
+    ]
+    found = _found(tmp_path, [*rows, *fixed("z", 3, 40, (0.9, 0.1))])
+    assert [(one.label, one.place) for one in found] == [(3, "top right corner")]
+
+
 def test_a_place_that_all_classes_share_is_no_candidate(tmp_path: Path) -> None:
     rows = [row for label in range(3) for row in fixed(f"c{label}", label, 30, (0.5, 0.5))]
     assert _found(tmp_path, rows) == []
