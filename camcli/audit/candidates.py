@@ -216,7 +216,8 @@ def _is_on_objects(samples: Samples, numbers: Numbers, region: Mask) -> bool:
 
 
 def _overlap(one: Mask, other: Mask) -> float:
-    return float((one & other).sum() / (one | other).sum())
+    """Return the share of the smaller region that lies in the other one."""
+    return float((one & other).sum() / min(one.sum(), other.sum()))
 
 
 def _outside(samples: Samples, seed: int) -> Iterator[Candidate]:
