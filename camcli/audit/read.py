@@ -20,7 +20,7 @@ import numpy as np
 
 from camcli.audit.places import SHARES, shares_of
 from camcli.audit.samples import Grids, Numbers, Samples
-from camcli.errors import CamcliError
+from camcli.errors import CamcliError, printable
 from camcli.images.geometry import Crop, Floats
 from camcli.runs.files import path_inside
 from camcli.runs.grids import SIDE, crop_of, heat_of, on_grid
@@ -93,7 +93,7 @@ class _Reader:
             self.places.append(place)
             self._add(row)
         if len(self.keys) > 1:
-            listed = "; ".join(" ".join(filter(None, key)) for key in list(self.keys)[:4])
+            listed = printable("; ".join(" ".join(filter(None, key)) for key in [*self.keys][:4]))
             raise CamcliError(
                 f"'{self.folder}' has results of {len(self.keys)} methods, targets or layers "
                 f"({listed}): choose one with --method, --target and --layer"
@@ -171,13 +171,14 @@ class _Reader:
         """Return the heat of a row, and how far objects cover the cells. Raises CamcliError."""
         crop, name = crop_of(row), row.get("map")
         if not crop or not name:
-            raise CamcliError(
-                f"'{self.folder}' has no map of {row['image']}: expected camcli explain --save map"
-            )
+            where = f"'{self.folder}' has no map of {printable(row['image'])}"
+            raise CamcliError(f"{where}: expected camcli explain --save map")
         try:
             heat = heat_of(on_grid(read_map(path_inside(self.folder, name)), crop))
         except CamcliError as error:
-            raise CamcliError(f"map '{self.folder / name}' not readable ({error})") from None
+            raise CamcliError(
+                f"'{self.folder}': map '{printable(name)}' not readable ({error})"
+            ) from None
         covered = self.coverage(row, crop) if self.coverage else None
         self.left_out[NO_HEAT] += heat is None
         self.left_out[NO_OBJECT] += self.coverage is not None and covered is None

@@ -17,8 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from camcli.audit.read import Selection, read_samples
+from camcli.audit.record import audit_record
+from camcli.audit.tables import audit_lines
 from camcli.errors import CamcliError, printable
 from camcli.models.load import load
+from camcli.report.audit_page import audit_page
 from camcli.report.compare_page import Compared, compare_page
 from camcli.report.contents import Contents, ReportOptions, collect
 from camcli.report.page import page_data, render_page
@@ -35,6 +39,7 @@ from camcli.snapshots.agreement import Agreement
 from camcli.snapshots.compare import compare
 from camcli.snapshots.measures import Tolerance
 from camcli.snapshots.networks import contrasts
+from tests.support.audit import blob, result, write_heat
 from tests.support.command import Run, stderr
 from tests.support.files import manifest
 from tests.support.jobs import changed, make_job
@@ -103,6 +108,15 @@ def compare_networks(a: Path, b: Path) -> None:
     compare_page(compared, pictures, 1)
 
 
+def audit_folder(folder: Path) -> None:
+    """Audit the maps of a method, and write the text and the page."""
+    samples = read_samples(folder, Selection("gradcam", "pred"))
+    record = audit_record(samples, read_run(folder)[0])
+    to_json(record)
+    list(audit_lines(record))
+    audit_page(record, samples.examples, folder, folder / "audit.html", [], 1)
+
+
 def add_line(folder: Path, text: str) -> None:
     lines = (folder / "manifest.jsonl").read_text().splitlines()[:2]
     (folder / "manifest.jsonl").write_text("\n".join([*lines, text, ""]))
@@ -129,6 +143,19 @@ def test_a_damaged_row_of_check_and_report(text: str, folder: Path, tmp_path: Pa
     contents: list[Contents] = []
     if not one_line(lambda: contents.append(page_of(folder))):
         assert contents[0].folder.unread == (not is_row(text))
+
+
+@fuzz
+@given(text=damaged("row"))
+def test_a_damaged_row_of_audit(text: str, folder: Path) -> None:
+    rows = [result(f"{name}/{number}.png", blob(0.5, 0.5)) for name in "ab" for number in range(8)]
+    write_heat(folder, rows)
+    (folder / "a").mkdir(exist_ok=True)
+    np.save(folder / "a" / "b.npy", PEAK)
+    with (folder / "manifest.jsonl").open("a") as manifest:
+        manifest.write(f"{text}\n")
+    line = one_line(partial(audit_folder, folder))
+    assert f"'{folder}/manifest.jsonl' line 17: " in line or is_row(text)
 
 
 @fuzz
