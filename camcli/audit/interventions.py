@@ -138,9 +138,12 @@ class Laboratory:
         return _test(TRANSPLANT, says, *gains, self.seed)
 
     def _region(self, candidate: Candidate, number: int) -> Mask:
-        """Return the suspect region of an image: the candidate's, or the heat off its objects."""
+        """Return the suspect region of an image: the candidate's, or the heat off its objects.
+
+        The candidate's region is grown by a cell of the map, which tells a place no better.
+        """
         if candidate.region is not None:
-            return candidate.region
+            return grown(candidate.region, self.samples.cell)
         assert self.samples.covered is not None
         heat = np.where(self.samples.covered[number] > 0, -1.0, self.samples.heat[number])
         return np.asarray(heat >= max(0.0, np.quantile(heat, 1 - OUTSIDE_SHARE)))
@@ -217,6 +220,16 @@ def elsewhere(region: Mask, generator: Generator) -> Mask:
     free = np.where(region, -np.inf, smooth)
     count = min(int(region.sum()), int((~region).sum()))
     return np.asarray(free >= np.sort(free, axis=None)[-count])
+
+
+def grown(region: Mask, cells: int) -> Mask:
+    """Return a region with all cells around it at most `cells` away.
+
+    It stays as it is if it would be more than half of the frame, and leave no room for its control.
+    """
+    kernel = np.ones((2 * cells + 1, 2 * cells + 1), np.uint8)
+    found = cv2.dilate(region.astype(np.uint8), kernel).astype(bool)
+    return found if found.mean() <= 0.5 else region
 
 
 def _enlarged(mask: Mask, image: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ later is read again from its place in the manifest.
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from array import array
 from collections import Counter, defaultdict
@@ -86,6 +87,7 @@ class _Reader:
         self.values = {name: array("d") for name in _VALUES}
         self.places = array("q")
         self.left_out = Counter[str]()
+        self.map_side = SIDE
 
     def read(self) -> None:
         """Read all rows. Raises CamcliError if they are not the results of one method."""
@@ -113,6 +115,7 @@ class _Reader:
         return Samples(
             folder=self.folder,
             key=next(iter(self.keys)),
+            cell=math.ceil(SIDE / self.map_side),
             classes=classes,
             indices=[frozenset(self.indices[name]) for name in classes],
             labels=labels,
@@ -174,11 +177,13 @@ class _Reader:
             where = f"'{self.folder}' has no map of {printable(row['image'])}"
             raise CamcliError(f"{where}: expected camcli explain --save map")
         try:
-            heat = heat_of(on_grid(read_map(path_inside(self.folder, name)), crop))
+            values = read_map(path_inside(self.folder, name))
+            heat = heat_of(on_grid(values, crop))
         except CamcliError as error:
             raise CamcliError(
                 f"'{self.folder}': map '{printable(name)}' not readable ({error})"
             ) from None
+        self.map_side = min(self.map_side, *values.shape[-2:])
         covered = self.coverage(row, crop) if self.coverage else None
         self.left_out[NO_HEAT] += heat is None
         self.left_out[NO_OBJECT] += self.coverage is not None and covered is None

@@ -29,6 +29,7 @@ class Samples:
     """The results of an output folder by one method, one sample for each image.
 
     - `key`: the method, the target and the layer.
+    - `cell`: the side of a cell of the maps, in cells of the grid, at least 1.
     - `classes`: the names of the true classes. `indices` are the model's classes that each was seen
       to be. `labels` (n,) are numbers of true classes.
     - `names`: the names of the best classes, and `predicted` (n,) numbers of them.
@@ -48,6 +49,7 @@ class Samples:
 
     folder: Path
     key: tuple[str, str, str]
+    cell: int
     classes: Sequence[str]
     indices: Sequence[frozenset[int]]
     labels: Numbers

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.audit.candidates import Candidate
-from camcli.audit.interventions import Laboratory, elsewhere
+from camcli.audit.interventions import Laboratory, elsewhere, grown
 from camcli.audit.places import REGIONS, Mask
 from camcli.audit.read import read_samples
 from camcli.audit.samples import Samples
@@ -134,3 +134,12 @@ def test_a_control_of_a_large_region_takes_the_rest() -> None:
     region = ~REGIONS["centre"]
     found = elsewhere(region, np.random.default_rng(0))
     np.testing.assert_array_equal(found, ~region)
+
+
+def test_a_region_grows_by_a_cell_of_the_map() -> None:
+    region = np.zeros((SIDE, SIDE), bool)
+    region[5, 7] = True
+    found = grown(region, 2)
+    assert found.sum() == 25
+    assert found[3:8, 5:10].all()
+    np.testing.assert_array_equal(grown(REGIONS["border"], 4), REGIONS["border"])
