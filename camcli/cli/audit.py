@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from camcli.audit.conditions import MEASURES, Condition, parse_condition
 from camcli.cli import DIFFERS, DONE
 from camcli.cli.options import flag, model_options
+from camcli.cli.page_options import images_option, size_option
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.types import ANY_PATH, FILE_PATH, Texts
@@ -49,14 +50,7 @@ PAGE = "audit.html"
 )
 @model_options
 @preprocess_options
-@click.option(
-    "--images",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    help="A folder with the original images; repeatable.  [default: the same images in the folder "
-    "that holds DIR, or in a folder beside DIR]",
-)
+@images_option
 @click.option(
     "--fail-if",
     multiple=True,
@@ -74,13 +68,7 @@ PAGE = "audit.html"
     metavar="FILE",
     help=f"The page to write.  [default: DIR/{PAGE}]",
 )
-@click.option(
-    "--size",
-    type=click.IntRange(1, 1024),
-    default=32,
-    metavar="MB",
-    help="The size limit for the pictures of examples in the page.",
-)
+@size_option(32, "The size limit for the pictures of examples in the page.")
 @flag("--json", "Print the record of the audit as JSON.")
 @flag("--quiet", "Print errors, warnings and failed conditions only.")
 def audit(

@@ -14,6 +14,7 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import flag
+from camcli.cli.page_options import images_option, size_option
 from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.progress import progress_bar
 from camcli.cli.types import ANY_PATH, FOLDER_PATH
@@ -57,21 +58,8 @@ class Files:
     metavar="DIR",
     help=f"Write {ROWS}, {RECORD} and {PAGE}, a page with both maps of each result side by side.",
 )
-@click.option(
-    "--images",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    help="A folder with the original images, for the page; repeatable.  [default: as in camcli "
-    "report]",
-)
-@click.option(
-    "--size",
-    type=click.IntRange(1, 1024),
-    default=64,
-    metavar="MB",
-    help="The size limit of the page, which shows the results that disagree most.",
-)
+@images_option
+@size_option(64, "The size limit of the page, which shows the results that disagree most.")
 @flag("--open", "Show the page in a browser.")
 @flag("--quiet", "Print errors and warnings only.")
 def compare(a: Path, b: Path, *, json: bool, limit: int, **options: Any) -> int:

@@ -11,6 +11,7 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import flag
+from camcli.cli.page_options import images_option, size_option
 from camcli.cli.printing import echo, show_name
 from camcli.cli.progress import progress_bar, summary_line
 from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH, POSITIVE
@@ -24,14 +25,7 @@ PAGE = "report.html"
 
 @click.command(no_args_is_help=True)
 @click.argument("folder", metavar="DIR", type=ANY_PATH)
-@click.option(
-    "--images",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    help="A folder with the original images; repeatable.  [default: the same images in the folder "
-    "that holds DIR, or in a folder beside DIR]",
-)
+@images_option
 @click.option(
     "--evaluation",
     type=FOLDER_PATH,
@@ -51,13 +45,7 @@ PAGE = "report.html"
     help=f"The page to write.  [default: DIR/{PAGE}]",
 )
 @click.option("--title", metavar="TEXT", help="The page's title.  [default: model and methods]")
-@click.option(
-    "--size",
-    type=click.IntRange(1, 1024),
-    default=64,
-    metavar="MB",
-    help="The size limit for thumbnails and maps in the page; larger ones are reduced.",
-)
+@size_option(64, "The size limit for thumbnails and maps in the page; larger ones are reduced.")
 @click.option(
     "--workers",
     type=POSITIVE,

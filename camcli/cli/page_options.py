@@ -1,0 +1,25 @@
+"""Options of the commands that write a page about output folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+images_option = click.option(
+    "--images",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="A folder with the original images; repeatable.  [default: the same images in the folder "
+    "that holds the output folder, or in a folder beside it]",
+)
+
+
+def size_option(default: int, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return --size, the limit of what a page holds, in MB."""
+    return click.option(
+        "--size", type=click.IntRange(1, 1024), default=default, metavar="MB", help=text
+    )
