@@ -34,9 +34,7 @@ def audit_record(
     every = np.arange(len(samples))
     groups = [find_groups(samples, numbers, seed) for numbers in samples.by_class]
     found = find_candidates(samples, groups, seed)
-    tested = [_tested(one, run_tests) for one in found[:TESTED]]
-    tested.sort(key=_strength, reverse=True)
-    records = [_candidate_record(samples, *one) for one in tested]
+    records = [_candidate_record(samples, *_tested(one, run_tests)) for one in found[:TESTED]]
     method, target, layer = samples.key
     return {
         "folder": samples.folder.name or str(samples.folder),
@@ -69,13 +67,6 @@ def _tested(candidate: Candidate, run_tests: RunTests | None) -> tuple[Candidate
     tests = tuple(run_tests(candidate))
     confirmed = any(test.passed for test in tests)
     return replace(candidate, tests=(*candidate.tests, *tests)), confirmed
-
-
-def _strength(tested: tuple[Candidate, bool | None]) -> tuple[bool, float]:
-    """Return the order of a suspect: confirmed ones first, then by the largest effect."""
-    candidate, confirmed = tested
-    effects = [one.value - one.control for one in candidate.tests[1:]] or [candidate.difference]
-    return bool(confirmed), max(effects)
 
 
 def _notes(
