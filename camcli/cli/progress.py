@@ -112,7 +112,8 @@ def _shares(right: Mapping[str, int]) -> str:
     images, top1 = right["images"], right["top1"]
     if not images:
         return "no image with a true class"
-    shares = ", ".join(f"top-{best} {100 * right[f'top{best}'] / images:.1f} %" for best in (1, 5))
+    best = [number for number in (1, 5) if f"top{number}" in right]
+    shares = ", ".join(f"top-{number} {right[f'top{number}'] / images:.1%}" for number in best)
     nouns = "images" if images > 1 else "image"
     return f"{images} {nouns} with a true class: {shares}, {images - top1} wrong"
 

@@ -188,7 +188,9 @@ def _accuracy(parts: Sequence[Part]) -> dict[str, int] | None:
     found = [part.record.get("accuracy") for part in parts]
     if not any(found):
         return None
-    return {name: sum((one or {}).get(name, 0) for one in found) for name in ACCURACY}
+    known = [one for one in found if one and one["images"]]
+    names = [name for name in ACCURACY if all(name in one for one in known)]
+    return {name: sum(one[name] for one in known) for name in names}
 
 
 def _link(folder: AnyPath, output: AnyPath) -> None:

@@ -15,7 +15,8 @@ from camcli.runs.manifest import Row
 UNSURE = 0.2
 """A network is unsure of an image if the probability of its best class is below this."""
 _BEST = 5
-"""The number of best classes of which one must be a true one for `top5`."""
+"""The number of best classes of which one must be a true one for `top5`. A network with no more
+classes has no `top5`."""
 
 TRUTH = ("true_index", "true_name", "correct", "top5")
 """The fields of a row that depend on the true class."""
@@ -72,7 +73,8 @@ def predictions(
             name = names[index] if names else None
             found = found._replace(predicted_index=index, predicted_name=name, confidence=share)
         if math.isfinite(share) and label.classes:
-            right, near = index in label.classes, better < _BEST
+            right = index in label.classes
+            near = better < _BEST if ranking.shape[1] > _BEST else None
             found = found._replace(true_index=true, correct=right, top5=near)
         yield found
 

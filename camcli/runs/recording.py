@@ -17,7 +17,7 @@ from camcli.capture.targets import ClassesAbove
 from camcli.errors import CamcliWarning
 from camcli.images.store import AnyPath
 from camcli.runs import resume
-from camcli.runs.accuracy import ACCURACY, accuracy, is_chance
+from camcli.runs.accuracy import accuracy, counts_of, is_chance
 from camcli.runs.files import to_json, write
 from camcli.runs.items import LeftOut, Unchanged
 from camcli.runs.job import Job, record_of
@@ -147,7 +147,7 @@ def timed_record(job: Job) -> Callable[[Counter[str], Counter[str]], Row]:
     return lambda counts, right: {
         **record_of(job),
         "counts": {"images": len(job.sources), **dict(sorted(counts.items()))},
-        "accuracy": {name: right[name] for name in ACCURACY} if job.truth else None,
+        "accuracy": counts_of(right) if job.truth else None,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 3),
     }

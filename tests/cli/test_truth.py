@@ -13,7 +13,7 @@ from tests.support.files import SAMPLES
 
 LABELS = {"dog.jpg": "German_shepherd", "cat.jpg": "tabby", "duck.jpg": "cock"}
 """Photos with folders for them: the first is right, and the second among the five best."""
-LINE = "3 images with a true class: top-1 33.3 %, top-5 66.7 %, 2 wrong"
+LINE = "3 images with a true class: top-1 33.3%, top-5 66.7%, 2 wrong"
 
 
 @pytest.fixture
@@ -50,8 +50,10 @@ def test_json_is_rows_alone(run: Run, photos: Path) -> None:
 
 def test_the_line_of_one_image_and_of_none() -> None:
     one = {"images": 1, "top1": 1, "top5": 1}
-    expected = "1 image with a true class: top-1 100.0 %, top-5 100.0 %, 0 wrong"
+    expected = "1 image with a true class: top-1 100.0%, top-5 100.0%, 0 wrong"
     assert closing_line(one, None) == expected
+    few = {"images": 3, "top1": 2}
+    assert closing_line(few, None) == "3 images with a true class: top-1 66.7%, 1 wrong"
     nothing = {"images": 0, "top1": 0, "top5": 0}
     assert closing_line(nothing, 2) == "no image with a true class, 2 images left out"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from camcli import Model, explain
 from camcli.errors import AnnotationError, CamcliError, CamcliWarning, TargetError
 from camcli.images.find import find
 from camcli.runs import pipeline
-from camcli.runs.accuracy import is_chance
+from camcli.runs.accuracy import accuracy, counts_of, is_chance
+from camcli.runs.class_map import Label
 from camcli.runs.job import Job
 from camcli.runs.merge import merge
 from camcli.runs.options import TruthOptions
-from camcli.runs.predictions import Prediction
+from camcli.runs.predictions import Prediction, predictions
 from camcli.runs.shards import shard_of
 from camcli.runs.truth import read_truth
 from tests.support.files import make_photo, manifest
@@ -407,3 +409,13 @@ def test_a_run_like_chance_warns(tmp_path: Path, model: Model) -> None:
     labels = dict.fromkeys((photo.name for photo in photos), worst)
     with pytest.warns(CamcliWarning, match="0 of 50 images are right, as by chance among 9 class"):
         list(pipeline.run(job_on(tmp_path, model, write_csv(tmp_path, "class_index", labels))))
+
+
+@pytest.mark.parametrize(("classes", "top5"), [(5, None), (6, True)])
+def test_five_classes_have_no_five_best(classes: int, top5: bool | None) -> None:
+    ranking, label = torch.arange(classes)[None].float(), Label("a", frozenset({1}))
+    (found,) = predictions(ranking, torch.tensor([0.5]), [label], None)
+    assert (found.correct, found.top5) == (False, top5)
+    right = accuracy([found._asdict()])
+    assert counts_of(right) == {"images": 1, "top1": 0} | ({"top5": 1} if top5 else {})
+    assert counts_of(Counter()) == {"images": 0, "top1": 0, "top5": 0}
