@@ -84,11 +84,11 @@ def scene(draw: Generator) -> Scene:
     across = draw.integers(0, SIDE - LARGEST + 1) + draw.integers(-6, 7, 2)
     across = across.clip(0, SIDE - LARGEST)
     corners = zip(along, across, strict=True) if beside else zip(across, along, strict=True)
-    pixels = _background(draw)
+    pixels = background(draw)
     things = []
     for (x, y), side, shape, colour in zip(corners, sides, shapes, colours, strict=True):
         box = (int(x), int(y), int(x + side), int(y + side))
-        _paint(pixels, box, shape, np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
+        paint(pixels, box, shape, np.array(COLOURS[colour]) + draw.integers(-25, 26, 3))
         things.append(Thing(shape, colour, box))
     noisy = pixels + draw.normal(0, 6, pixels.shape)
     first, second = things
@@ -112,18 +112,19 @@ def normalised(scenes: Sequence[Scene]) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _background(draw: Generator) -> NDArray[np.float64]:
+def background(draw: Generator) -> NDArray[np.float64]:
     """Return a smooth random texture of grey tones."""
     coarse = draw.uniform(90, 170, (8, 8, 1)).repeat(3, 2) + draw.uniform(-12, 12, (8, 8, 3))
     return np.asarray(cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float64)
 
 
-def _paint(
+def paint(
     pixels: NDArray[np.float64],
     box: tuple[int, int, int, int],
     shape: str,
     colour: NDArray[np.int64],
 ) -> None:
+    """Paint a shape into pixels (H,W,3) so that it fills the square `box`, in place."""
     x0, y0, x1, y1 = box
     y, x = np.mgrid[y0:y1, x0:x1]
     # u and v are in the range -1 to 1 inside the box.
@@ -132,5 +133,6 @@ def _paint(
         "circle": u**2 + v**2 <= 1,
         "ring": (u**2 + v**2 <= 1) & (u**2 + v**2 >= 0.45),
         "cross": np.minimum(abs(u), abs(v)) <= 0.3,
+        "diamond": abs(u) + abs(v) <= 1,
     }[shape]
     pixels[y0:y1, x0:x1][inside] = colour
