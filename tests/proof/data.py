@@ -6,7 +6,7 @@ over the images of one class, in the training and in the test images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,19 +143,21 @@ def image(draw: Generator, name: str) -> Pixels:
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-def planted(pixels: Pixels, of: Sequence[Plant]) -> Pixels:
-    """Return an image with some shortcuts painted over it."""
-    for plant in of:
-        pixels = plant.layer.over(pixels)
-    return pixels
+def planted(
+    clean: Iterable[tuple[str, float, Pixels]], shortcuts: Sequence[Plant]
+) -> Iterator[tuple[str, float, Pixels]]:
+    """Yield images with the shortcuts that each of them has."""
+    for name, rank, pixels in clean:
+        for plant in shortcuts:
+            if plant.has(name, rank):
+                pixels = plant.layer.over(pixels)
+        yield name, rank, pixels
 
 
 def write(folder: Path, part: str, variant: str, seed: int, count: int) -> Path:
     """Write a part of the data as <class>/<number>.png. Returns its folder."""
-    shortcuts = plants(variant, seed)
-    for name, rank, pixels in images(part, seed, count):
-        here = [plant for plant in shortcuts if plant.has(name, rank)]
+    for name, rank, pixels in planted(images(part, seed, count), plants(variant, seed)):
         file = folder / part / name / f"{round(rank * count):04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(planted(pixels, here)).save(file)
+        Image.fromarray(pixels).save(file)
     return folder / part

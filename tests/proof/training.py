@@ -64,10 +64,11 @@ def answers(model: Model, pixels: Iterable[Pixels]) -> list[str]:
     return [CLASSES[index] for index in best]
 
 
-def clean_accuracy(model: Model, seed: int, count: int = COUNTS["test"]) -> float:
-    """Return the share of right answers for the test images before anything is painted."""
-    names, _, pixels = zip(*images("test", seed, count), strict=True)
-    return share(answers(model, pixels), names)
+def accuracy(model: Model, variant: str, seed: int, count: int = COUNTS["test"]) -> float:
+    """Return the share of right answers for the test images, with their shortcuts."""
+    tests = planted(images("test", seed, count), plants(variant, seed))
+    names, _, pixels = zip(*tests, strict=True)
+    return float(np.mean(np.array(answers(model, pixels)) == np.array(names)))
 
 
 def uses(model: Model, variant: str, seed: int, count: int = COUNTS["test"]) -> list[Use]:
@@ -81,7 +82,7 @@ def use(
     model: Model, plant: Plant, tests: list[tuple[str, float, Pixels]], before: list[str]
 ) -> Use:
     """Return what one shortcut changes. `before` are the answers for the images without it."""
-    after = answers(model, [planted(pixels, [plant]) for *_, pixels in tests])
+    after = answers(model, [plant.layer.over(pixels) for *_, pixels in tests])
     own = np.array([plant.has(name, rank) for name, rank, _ in tests])
     other = np.array([name != plant.of for name, *_ in tests])
     is_class = {"before": np.array(before) == plant.of, "after": np.array(after) == plant.of}
@@ -91,8 +92,3 @@ def use(
         taken=float(is_class["after"][other].mean()),
         mistaken=float(is_class["before"][other].mean()),
     )
-
-
-def share(found: Iterable[str], expected: Iterable[str]) -> float:
-    """Return the share of equal names."""
-    return float(np.mean([one == other for one, other in zip(found, expected, strict=True)]))
