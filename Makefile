@@ -2,7 +2,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-all browser bench soak scenes lint format zoo clean
+.PHONY: help demo test test-all browser bench soak scenes audit-proof lint format zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ soak: $(VENV)/.installed ## a million records, damaged images and killed runs; t
 
 scenes: $(VENV)/.installed ## train networks on drawn scenes and measure where maps point
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes --keep camcli-out/scenes
+
+audit-proof: $(VENV)/.installed ## train networks with planted shortcuts and measure which camcli audit finds
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.proof --keep camcli-out/audit-proof
 
 lint: $(VENV)/.installed ## ruff and mypy
 	$(BIN)/ruff check .

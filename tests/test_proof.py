@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.proof import data, judging
+from tests.proof.__main__ import cells, line, outcome
 
 PLANTED = [name for name in data.VARIANTS if data.VARIANTS[name]]
 
@@ -37,3 +40,14 @@ def test_planted_pixels_alone_differ_from_the_clean_image(variant: str) -> None:
         changed = (before != after).any(2)
         assert changed.any() == plant.has(name, rank)
         assert not changed[plant.layer.opacity == 0].any()
+
+
+@pytest.mark.scenes
+@pytest.mark.parametrize("variant", ["clean", "tag-100"])
+def test_small_networks_are_trained_and_audited(variant: str, tmp_path: Path) -> None:
+    found = outcome(variant, 0, tmp_path, {"train": 100, "test": 40}, epochs=10)
+    assert found.learned == (variant != "clean")
+    assert found.verdict.first == (variant != "clean")
+    assert found.verdict.found == (True,) * len(found.uses)
+    assert line(found).startswith(f"{variant}-0: ")
+    assert len([*cells([found])]) == 8

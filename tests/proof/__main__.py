@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from itertools import product
@@ -81,13 +81,19 @@ def outcomes(work: Sequence[tuple[str, int]], folder: Path) -> Iterator[Outcome]
             yield found
 
 
-def outcome(variant: str, seed: int, folder: Path, counts: dict[str, int] = data.COUNTS) -> Outcome:
+def outcome(
+    variant: str,
+    seed: int,
+    folder: Path,
+    counts: Mapping[str, int] = data.COUNTS,
+    epochs: int = training.EPOCHS,
+) -> Outcome:
     """Draw data, train a network, explain and audit it. Files are kept in a folder of their own."""
     torch.set_num_threads(1)
     here = folder / f"{variant}-{seed}"
     write = partial(data.write, here / "data", variant=variant, seed=seed)
     train, test = (write(part=part, count=counts[part]) for part in ("train", "test"))
-    training.fit(train, here / "model", seed)
+    training.fit(train, here / "model", seed, epochs)
     model = training.load(here / "model")
     heat = judging.explain(test, here / "model", here / "heat")
     suspects = judging.audit(heat, here / "model", test)

@@ -18,7 +18,7 @@ from camcli.training.train import train
 from tests.proof.data import CLASSES, COUNTS, Pixels, Plant, images, planted, plants
 from tests.scenes.drawing import SIDE
 
-NET = "tests.proof.network:net"
+NET, EPOCHS = "tests.proof.network:net", 16
 
 
 class Use(NamedTuple):
@@ -41,7 +41,7 @@ class Use(NamedTuple):
         return self.taken - self.mistaken >= 0.25
 
 
-def fit(data: Path, folder: Path, seed: int, epochs: int = 16) -> None:
+def fit(data: Path, folder: Path, seed: int, epochs: int = EPOCHS) -> None:
     """Train a network on the folders of `data` and write its folder."""
     dataset = read_dataset(data)
     kept, held_out = split(dataset, 0.1)
