@@ -38,8 +38,8 @@ class Verdict(NamedTuple):
 
 def explain(images: Path, model: Path, heat: Path) -> Path:
     """Explain the test images with their true classes. Returns the output folder."""
-    options = ("--truth", "folder", "--method", "gradcam", "--save", "map", "--quiet")
-    _camcli("explain", images, *_network(model), *options, "--output", heat)
+    options = ("--truth", "folder", "--method", "gradcam", "--save", "map", "--overwrite")
+    _camcli("explain", images, *_network(model), *options, "--quiet", "--output", heat)
     return heat
 
 
