@@ -38,8 +38,9 @@ class Verdict(NamedTuple):
 
 def explain(images: Path, model: Path, heat: Path) -> Path:
     """Explain the test images with their true classes. Returns the output folder."""
-    options = ("--truth", "folder", "--method", "gradcam", "--save", "map", "--overwrite")
-    _camcli("explain", images, *_network(model), *options, "--quiet", "--output", heat)
+    what = ("--truth", "folder", "--method", "gradcam", "--save", "map")
+    how = ("--skip-existing", "--overwrite", "--quiet", "--output", heat)
+    _camcli("explain", images, *_network(model), *what, *how)
     return heat
 
 
