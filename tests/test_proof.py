@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.proof import data, judging
-from tests.proof.__main__ import cells, line, outcome
+from tests.proof.__main__ import HEADER, cells
+from tests.proof.outcomes import outcome
 
 PLANTED = [name for name in data.VARIANTS if data.VARIANTS[name]]
 
@@ -49,5 +50,5 @@ def test_small_networks_are_trained_and_audited(variant: str, tmp_path: Path) ->
     assert found.learned == (variant != "clean")
     assert found.verdict.first == (variant != "clean")
     assert found.verdict.found == (True,) * len(found.uses)
-    assert line(found).startswith(f"{variant}-0: ")
-    assert len([*cells([found])]) == 8
+    assert str(found).startswith(f"{variant}-0 ")
+    assert len([*cells([found])]) == len(HEADER) - 1
