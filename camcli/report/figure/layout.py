@@ -186,11 +186,3 @@ def shorten(text: str, width: float, size: float, ending: str = "...") -> str:
     while text and text_width(text + ending, size) > width:
         text = text[:-1]
     return text.rstrip() + ending
-
-
-def format_number(value: float) -> str:
-    """Return a positive number with two significant digits."""
-    if 1e-3 <= value < 1e4:
-        return f"{value:.2g}"
-    digits, _, power = f"{value:.1e}".partition("e")
-    return f"{digits}e{int(power)}".replace("-", "\N{MINUS SIGN}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from camcli.images.geometry import Crop, MapArray, Pixels
+from camcli.render.numbers import format_probability
 
 FIRST_MODEL_METHODS = ("guided-backprop", "gradcam", "guided", "gradcam++", "cam", "occlusion")
 """The first model's default columns, after figure 1 of the Grad-CAM paper (arXiv:1610.02391)."""
@@ -33,7 +34,7 @@ class MapCell:
     @property
     def percentage(self) -> str:
         """The probability as text; empty if there is none."""
-        return "" if self.probability is None else f"{self.probability:.1%}"
+        return "" if self.probability is None else format_probability(self.probability)
 
 
 @dataclass(frozen=True)

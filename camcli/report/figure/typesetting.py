@@ -24,12 +24,12 @@ from PIL import Image
 from camcli.errors import CamcliError, CamcliWarning
 from camcli.images.geometry import Pixels
 from camcli.render.draw import Style, draw_box, overlay
+from camcli.render.numbers import format_number
 from camcli.report.figure.layout import (
     LABEL_SIZE,
     SMALL_SIZE,
     PrintOptions,
     SheetLayout,
-    format_number,
     label_lines,
     lay_out,
     line_height,
@@ -209,10 +209,18 @@ def _draw_scale(canvas: Canvas, cell: MapCell, style: Style, x: float, y: float)
     grey = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     colours = grey if cell.values.ndim == 3 else style.table(cell.signed)
     canvas.image(colours[None], x, y + 0.03 * dpi, width, max(2, round(0.05 * dpi)))
-    high = format_number(cell.top)
-    low = f"\N{MINUS SIGN}{high}" if cell.signed else "0"
-    top = y + 0.095 * dpi
+    _draw_numbers(canvas, format_number(cell.top), cell.signed, x, y + 0.095 * dpi)
+
+
+def _draw_numbers(canvas: Canvas, high: str, signed: bool, x: float, top: float) -> None:
+    """Write the values at the ends of a bar of colours, and between them 0 if there is room."""
+    width, low = canvas.layout.picture[0], f"\N{MINUS SIGN}{high}" if signed else "0"
+    high = high.replace("-", "\N{MINUS SIGN}")
+    room = width / canvas.layout.dpi - text_width(f"{low} {high}", SMALL_SIZE)
+    if room < 0:
+        canvas.text(f"±{high}" if signed else high, x + width / 2, top, SMALL_SIZE, va="top")
+        return
     canvas.text(low, x, top, SMALL_SIZE, ha="left", va="top")
     canvas.text(high, x + width, top, SMALL_SIZE, ha="right", va="top")
-    if cell.signed and text_width(f"{low}  0  {low}", SMALL_SIZE) < width / dpi:
+    if signed and room > text_width(" 0", SMALL_SIZE):
         canvas.text("0", x + width / 2, top, SMALL_SIZE, va="top")
