@@ -1,4 +1,4 @@
-"""`camcli figure`: draw the maps of one image by several methods and models for a paper."""
+"""`camcli figure`: draw the maps of images by several methods and models for a paper."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import click
 from camcli.cli import DONE
 from camcli.cli.input_options import fit_option, reading_options
 from camcli.cli.options import (
+    flag,
+    layer_option,
     method_option,
     models_options,
     quiet_option,
@@ -37,7 +39,13 @@ if TYPE_CHECKING:
 
 
 @click.command(no_args_is_help=True)
-@click.argument("image", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument(
+    "images",
+    metavar="IMAGE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+)
 @models_options
 @preprocess_options
 @method_option(
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
     f"A column; repeatable.  [default: {', '.join(FIRST_MODEL_METHODS)} of the first model, "
     f"{', '.join(OTHER_MODEL_METHODS)} of the others]",
 )
+@layer_option
 @target_option
 @click.option(
     "--scale",
@@ -56,12 +65,27 @@ if TYPE_CHECKING:
 @window_options
 @fit_option
 @record(Reading, "reading", reading_options)
+@flag("--trim", "Draw only the part of each image that the network saw.")
+@flag("--letters", "Mark the pictures (a), (b), and so on.")
+@click.option(
+    "--font",
+    default="DejaVu Sans",
+    metavar="NAME",
+    help="The font of all text, one that is installed, such as STIXGeneral (Times).",
+)
+@click.option(
+    "--font-size",
+    type=click.FloatRange(4, 24),
+    default=7.0,
+    metavar="PT",
+    help="The size of the rows' labels in points; numbers and captions are a point smaller.",
+)
 @click.option(
     "--width",
     type=click.FloatRange(1, 50),
     default=7.0,
     metavar="INCHES",
-    help="The figure's width; 7 inches are two columns of most papers.",
+    help="The figure's width; 7 inches are two columns of most papers, 3.35 are one.",
 )
 @click.option(
     "--dpi",
@@ -78,25 +102,37 @@ if TYPE_CHECKING:
     help="The file to write: .png, .jpg, .pdf or .svg.",
 )
 @quiet_option
-def figure(image: Path, *, output: Path, reading: Reading, quiet: bool, **options: Any) -> int:
-    """Draw IMAGE and its maps side by side: a row for each target, a column for each method.
+def figure(
+    images: Sequence[Path], *, output: Path, reading: Reading, quiet: bool, **options: Any
+) -> int:
+    """Draw images and their maps side by side.
 
-    A default method that does not apply to a model gives an empty cell with the reason.
+    There is a row for each image and target, and a column for each model, method and layer. Columns
+    that do not fit side by side continue below. A default method that does not apply to a model
+    gives an empty cell with the reason.
     """
     _require_matplotlib()
     from camcli.report.figure.typesetting import check_ending, typeset
 
     ending, printing = check_ending(output), _print_options(**options)
-    if image != STDIN and os.path.realpath(image) == os.path.realpath(output):
-        raise CamcliError(f"'{output}' is the image itself and would be overwritten")
+    _check_images(images, output)
     prepare(output.parent)
-    pixels = read(image, reading).pixels
-    sheet = _make_sheet(pixels, _load_models(quiet=quiet, **options), **options)
+    photos = {str(image): read(image, reading).pixels for image in images}
+    sheet = _make_sheet(photos, _load_models(quiet=quiet, **options), **options)
     write(output, typeset(sheet, ending, printing))
     echo(show_name(output))
     for reason in () if quiet else sheet.empty_reasons:
         echo(f"Note: {reason}", err=True)
     return DONE
+
+
+def _check_images(images: Sequence[Path], output: Path) -> None:
+    """Raise CamcliError for an image that cannot be read, or would be overwritten."""
+    if images.count(STDIN) > 1:
+        raise CamcliError("standard input is given as several images: expected '-' once")
+    for image in images:
+        if image != STDIN and os.path.realpath(image) == os.path.realpath(output):
+            raise CamcliError(f"'{image}' is an input and would be overwritten by --output")
 
 
 def _require_matplotlib() -> None:
@@ -136,40 +172,55 @@ def _load_models(
 
 
 def _make_sheet(
-    pixels: Pixels,
+    photos: Mapping[str, Pixels],
     models: Sequence[Model],
     *,
     method: Sequence[str],
     target: Sequence[str],
+    layer: Sequence[str],
     window: int | None,
     stride: int | None,
     fit: str,
     scale: str,
+    trim: bool,
     **_: Any,
 ) -> Sheet:
     from camcli.capture.windows import Window
     from camcli.report.figure.maps import SheetOptions, make_sheet
 
     return make_sheet(
-        pixels,
+        photos,
         models,
         SheetOptions(
             methods=tuple(dict.fromkeys(method)),
             targets=tuple(dict.fromkeys(target)),
+            layers=tuple(None if path == "auto" else path for path in dict.fromkeys(layer)),
             fit=fit,
             window=Window(window, stride),
             scale=scale,
+            trim=trim,
         ),
     )
 
 
 def _print_options(
-    *, width: float, dpi: int, scale: str, colormap: str, alpha: float, **_: Any
+    *,
+    width: float,
+    dpi: int,
+    scale: str,
+    colormap: str,
+    alpha: float,
+    letters: bool,
+    font: str,
+    font_size: float,
+    **_: Any,
 ) -> PrintOptions:
     from camcli.render.draw import Style
     from camcli.report.figure.layout import PrintOptions
+    from camcli.report.figure.typesetting import check_font
 
-    return PrintOptions(width, dpi, Style(colormap, alpha), shared_scale=scale == "figure")
+    style, shared = Style(colormap, alpha), scale == "figure"
+    return PrintOptions(width, dpi, style, shared, letters, check_font(font), font_size)
 
 
 def _per_model(values: Sequence[str], models: Sequence[str], option: str) -> Sequence[Any]:

@@ -181,6 +181,10 @@ class Crop:
         x0, y0, x1, y1 = map(round, exact)
         return Crop(x0, y0, max(x0 + 1, x1), max(y0 + 1, y1), exact)
 
+    def moved(self, x: int, y: int) -> Crop:
+        """Return the crop after the image is moved by `x` and `y`, in whole pixels."""
+        return Crop(self.x0 + x, self.y0 + y, self.x1 + x, self.y1 + y)
+
 
 @dataclass(frozen=True)
 class Placement(Crop):
@@ -196,3 +200,7 @@ class Placement(Crop):
         """Return the placement in the image scaled by `x` and `y`."""
         crop = super().resized(x, y)
         return Placement(*crop.box, crop.exact, cells=self.cells.scaled(x, y))
+
+    def moved(self, x: int, y: int) -> Placement:
+        """Return the placement after the image is moved by `x` and `y`, in whole pixels."""
+        return Placement(*super().moved(x, y).box, cells=self.cells.scaled(1, 1, x, y))

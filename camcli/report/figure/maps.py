@@ -16,10 +16,11 @@ from camcli.capture.targets import Target
 from camcli.capture.windows import Window
 from camcli.engine.explain import explain
 from camcli.engine.explanation import Explanation
-from camcli.errors import CamcliError, ImageError, TargetError, one_line
+from camcli.errors import CamcliError, ImageError, ModelError, TargetError, one_line
 from camcli.images.geometry import Crop, Pixels, Size
 from camcli.images.preprocess import preprocess
 from camcli.methods.registry import METHODS
+from camcli.models.families import find_layer
 from camcli.models.model import Model
 from camcli.render.draw import ceiling
 from camcli.report.figure.sheet import (
@@ -30,7 +31,9 @@ from camcli.report.figure.sheet import (
     MapCell,
     Sheet,
     SheetCell,
+    trim,
 )
+from camcli.runs.names import Wanted, every_result
 
 
 @dataclass(frozen=True)
@@ -38,33 +41,66 @@ class SheetOptions:
     """The contents of a figure.
 
     Without `methods`, the first model has the columns FIRST_MODEL_METHODS and the others
-    OTHER_MODEL_METHODS. `scale` is one of SCALE_SCOPES.
+    OTHER_MODEL_METHODS. A layer of None is the automatic one. `scale` is one of SCALE_SCOPES. With
+    `trim`, only the parts of the photos that a network saw are shown.
     """
 
     methods: tuple[str, ...] = ()
     targets: tuple[str, ...] = ("pred",)
+    layers: tuple[str | None, ...] = (None,)
     fit: str = "preset"
     window: Window = field(default_factory=Window)
     scale: str = "image"
+    trim: bool = False
 
 
-def make_sheet(pixels: Pixels, models: Sequence[Model], options: SheetOptions) -> Sheet:
-    """Explain an image by each model and method, for each target.
+def make_sheet(
+    photos: Mapping[str, Pixels], models: Sequence[Model], options: SheetOptions
+) -> Sheet:
+    """Explain photos, given by name, by each model, method and layer, for each target.
 
     A default method that does not apply to a model gives empty cells, and so does a target that
     only the first model has. Raises MethodError for a named method that does not apply to a model,
-    and TargetError for a target that the first model does not have.
+    ModelError for a layer that a model does not have, and TargetError for a target that the first
+    model does not have.
     """
     columns: list[Column] = []
     for name, model in zip(_distinct_names(models), models, strict=True):
-        methods = options.methods or (OTHER_MODEL_METHODS if columns else FIRST_MODEL_METHODS)
-        known, unknown = _split_targets(model, options.targets, strict=not columns)
-        found = _sheet_cells(model, pixels, methods, known, options)
-        columns += [
-            Column(name, method, tuple(unknown.get(t) or found[method, t] for t in options.targets))
-            for method in methods
-        ]
-    return Sheet(pixels, tuple(_share_scales(columns, options.scale)))
+        _check_layers(name, model, options.layers)
+        columns += _columns(name, model, photos, options, first=not columns)
+    sheet = Sheet(tuple(photos.values()), tuple(_share_scales(columns, options.scale)))
+    return trim(sheet) if options.trim else sheet
+
+
+def _check_layers(name: str, model: Model, layers: Sequence[str | None]) -> None:
+    for path in filter(None, layers):
+        try:
+            find_layer(model.module, path)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+
+
+def _columns(
+    name: str, model: Model, photos: Mapping[str, Pixels], options: SheetOptions, *, first: bool
+) -> list[Column]:
+    methods = options.methods or (FIRST_MODEL_METHODS if first else OTHER_MODEL_METHODS)
+    known, unknown = _split_targets(model, options.targets, strict=first)
+    rows = [
+        _sheet_cells(model, photo, pixels, methods, known, options)
+        for photo, pixels in photos.items()
+    ]
+    return [
+        Column(
+            name,
+            method,
+            tuple(
+                unknown.get(target) or cells[Wanted(method, target, layer)]
+                for cells in rows
+                for target in options.targets
+            ),
+        )
+        for method, _, layer in every_result(methods, ("",), options.layers)
+    ]
 
 
 def _distinct_names(models: Sequence[Model]) -> list[str]:
@@ -103,22 +139,27 @@ def _check_one_map(target: Target) -> None:
 
 def _sheet_cells(
     model: Model,
+    photo: str,
     pixels: Pixels,
     methods: Sequence[str],
     targets: Sequence[str],
     options: SheetOptions,
-) -> dict[tuple[str, str], SheetCell]:
+) -> dict[Wanted, SheetCell]:
+    """Return a cell for each result of a photo. Raises ImageError with its name."""
     if not targets:
         return {}
-    tensor, crop = preprocess(pixels, model.preset, options.fit)
-    images = tensor[None].to(model.device, model.dtype, memory_format=torch.channels_last)
+    try:
+        tensor, crop = preprocess(pixels, model.preset, options.fit)
+        images = tensor[None].to(model.device, model.dtype, memory_format=torch.channels_last)
+        found = _explain_image(model, images, methods, targets, options.layers, options)
+    except ImageError as error:
+        raise ImageError(f"{photo}: {error}") from None
     size = (tensor.shape[2], tensor.shape[1])
-    found = _explain_image(model, images, methods, targets, options)
     return {
-        key: EmptyCell(str(one))
+        wanted: EmptyCell(str(one))
         if isinstance(one, CamcliError)
         else _sheet_cell(model, one, crop, size)
-        for key, one in found.items()
+        for wanted, one in found.items()
     }
 
 
@@ -127,26 +168,33 @@ def _explain_image(
     images: torch.Tensor,
     methods: Sequence[str],
     targets: Sequence[str],
+    layers: Sequence[str | None],
     options: SheetOptions,
-) -> Mapping[tuple[str, str], Explanation | CamcliError]:
+) -> Mapping[Wanted, Explanation | CamcliError]:
     """Explain images (1,C,H,W) in one forward pass.
 
-    If a default method does not apply, each method gets its own pass and may fail on its own.
+    If a default method does not apply, each method and layer gets its own pass and may fail on its
+    own.
     """
-    pairs = list(itertools.product(methods, targets))
+    results = every_result(methods, targets, layers)
     try:
-        found = explain(model, images, list(methods), list(targets), window=options.window)
+        found = explain(
+            model, images, list(methods), list(targets), list(layers), window=options.window
+        )
     except CamcliError as error:
         if options.methods:
             raise
-        if len(methods) == 1:
-            return dict.fromkeys(pairs, error)
-        parts = (_explain_image(model, images, [method], targets, options) for method in methods)
-        return {pair: one for part in parts for pair, one in part.items()}
+        if len(methods) == len(layers) == 1:
+            return dict.fromkeys(results, error)
+        parts = (
+            _explain_image(model, images, [method], targets, [layer], options)
+            for method, layer in itertools.product(methods, layers)
+        )
+        return {wanted: one for part in parts for wanted, one in part.items()}
     # torch raises these for an input size that the network cannot take, or if memory runs out.
     except (RuntimeError, AssertionError) as error:
         raise ImageError(f"{model.name} failed ({one_line(error)})") from None
-    return dict(zip(pairs, found, strict=True))
+    return dict(zip(results, found, strict=True))
 
 
 def _sheet_cell(model: Model, explanation: Explanation, crop: Crop, size: Size) -> SheetCell:
@@ -170,6 +218,7 @@ def _sheet_cell(model: Model, explanation: Explanation, crop: Crop, size: Size) 
         box=crop.corners(box, size),
         label=f"{form}: {name}" if form in FORMS and name is not unnamed else name,
         probability=None if shares is None else float(shares[0]),
+        layer=explanation.layer,
     )
 
 

@@ -6,8 +6,9 @@ The files hold no dates and no versions: the same sheet gives the same bytes.
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
@@ -17,26 +18,26 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.image import BboxImage
 from matplotlib.transforms import Bbox, TransformedBbox
 from PIL import Image
 
-from camcli.errors import CamcliError, CamcliWarning
-from camcli.images.geometry import Pixels
+from camcli.errors import CamcliError, CamcliWarning, unknown
+from camcli.images.geometry import Pixels, Size
 from camcli.render.draw import Style, draw_box, overlay
 from camcli.render.numbers import format_number
 from camcli.report.figure.layout import (
-    LABEL_SIZE,
-    SMALL_SIZE,
+    FONT,
     PrintOptions,
     SheetLayout,
+    label_length,
     label_lines,
     lay_out,
-    line_height,
-    shorten,
-    text_width,
-    wrap,
+    letters,
+    title_width,
 )
+from camcli.report.figure.lines import POINT, line_height, shorten, text_width, wrap
 from camcli.report.figure.sheet import EmptyCell, MapCell, Sheet
 
 SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -50,7 +51,6 @@ SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """The endings of figure files, with their arguments for `Figure.savefig`."""
 _SETTINGS = MappingProxyType(
     {
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same text on every machine
         "text.parse_math": False,  # a class name may contain a dollar sign
         "pdf.fonttype": 42,  # whole fonts, which publishers ask for
         "svg.hashsalt": "camcli",
@@ -66,7 +66,7 @@ class Canvas:
     """A matplotlib figure with positions in pixels from the upper left corner."""
 
     def __init__(self, layout: SheetLayout) -> None:
-        self.layout = layout
+        self.layout, self.small = layout, layout.options.small
         size = (layout.width / layout.dpi, layout.height / layout.dpi)
         self.figure = Figure(figsize=size, dpi=layout.dpi)
 
@@ -86,24 +86,41 @@ class Canvas:
 
 def typeset(sheet: Sheet, ending: str, options: PrintOptions) -> bytes:
     """Return the file of a sheet. Raises CamcliError if its columns do not fit the width."""
-    with matplotlib_settings(), _one_glyph_warning():
+    with matplotlib_settings(options.font), _one_glyph_warning():
         canvas = draw_sheet(sheet, options)
         buffer = BytesIO()
         canvas.figure.savefig(buffer, format=ending[1:], dpi=options.dpi, **SAVE_OPTIONS[ending])
         return buffer.getvalue()
 
 
-def matplotlib_settings() -> AbstractContextManager[None]:
-    """Return a context in which matplotlib has camcli's settings, whatever the user's are."""
-    return matplotlib.style.context(["default", dict(_SETTINGS)])
+def matplotlib_settings(font: str = FONT) -> AbstractContextManager[None]:
+    """Return a context in which matplotlib has camcli's settings, whatever the user's are.
+
+    Characters that the font lacks are taken from the default font.
+    """
+    family = list(dict.fromkeys([font, FONT]))
+    return matplotlib.style.context(["default", {**_SETTINGS, "font.family": family}])
+
+
+def check_font(name: str) -> str:
+    """Return the name of an installed font as it is written. Raises CamcliError for others."""
+    names = sorted(get_font_names())
+    found = next((known for known in names if known.lower() == name.lower()), None)
+    if found is None:
+        raise CamcliError(unknown("font", name, names))
+    return found
 
 
 def draw_sheet(sheet: Sheet, options: PrintOptions) -> Canvas:
     """Draw a sheet on a new canvas. Call within `matplotlib_settings`."""
-    canvas = Canvas(lay_out(sheet, options))
-    _draw_titles(canvas, sheet)
-    for row in range(canvas.layout.rows):
-        _draw_row(canvas, sheet, row, options)
+    canvas, marks = Canvas(lay_out(sheet, options)), letters()
+    for line, columns in enumerate(canvas.layout.lines):
+        _draw_titles(canvas, sheet, line, columns)
+        for row in sheet.rows:
+            shown = [0, *columns] if line == 0 and sheet.starts_photo(row) else columns
+            _draw_row(canvas, sheet, row, shown)
+            for column in shown if options.letters else ():
+                _draw_letter(canvas, next(marks), *canvas.layout.place(row, column))
     return canvas
 
 
@@ -118,66 +135,88 @@ def check_ending(file: Path) -> str:
 
 @contextlib.contextmanager
 def _one_glyph_warning() -> Iterator[None]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", "Glyph ")
-        yield
+    """Replace the warnings of characters that a font lacks by one, and drop notes on its file."""
+    log = logging.getLogger("fontTools")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", "Glyph ")
+            yield
+    finally:
+        log.setLevel(level)
     if caught:
         line = "the figure's font lacks characters of some names: the file shows boxes instead"
         warnings.warn(line, CamcliWarning, stacklevel=2)
 
 
-def _draw_titles(canvas: Canvas, sheet: Sheet) -> None:
+def _draw_titles(canvas: Canvas, sheet: Sheet, line: int, columns: range) -> None:
     layout, size = canvas.layout, canvas.layout.title_size
-    width, baseline = layout.picture[0], 0.055 * layout.dpi
-    for number, title in enumerate(layout.columns):
-        text = "\n".join(wrap(title, width / layout.dpi, size))
-        x, y = layout.place(0, number)[0] + width / 2, layout.models + layout.titles - baseline
-        canvas.text(text, x, y, size, va="baseline")
-    for model in sheet.models if layout.models else ():
-        numbers = [n for n, column in enumerate(sheet.columns, 1) if column.model == model]
-        x0, x1 = layout.place(0, numbers[0])[0], layout.place(0, numbers[-1])[0] + width
-        text = shorten(model, (x1 - x0) / layout.dpi, size)
-        canvas.text(text, (x0 + x1) / 2, layout.models - baseline, size, va="baseline")
-        canvas.image(_LINE, x0, layout.models, x1 - x0, max(1, round(0.006 * layout.dpi)))
+    width, top, baseline = layout.pictures[0][0], layout.titles_top(line), 0.055 * layout.dpi
+    for number in columns if line else [0, *columns]:
+        lines = wrap(layout.titles[number], title_width(width, layout.options), size)
+        x, y = layout.place(0, number)[0] + width / 2, layout.titles_end(line) - baseline
+        canvas.text("\n".join(lines), x, y, size, va="baseline")
+    for model in sheet.models if layout.models_height else ():
+        numbers = [n for n in columns if sheet.columns[n - 1].model == model]
+        if numbers:
+            x0, x1 = layout.place(0, numbers[0])[0], layout.place(0, numbers[-1])[0] + width
+            text = shorten(model, (x1 - x0) / layout.dpi, size)
+            canvas.text(text, (x0 + x1) / 2, top - baseline, size, va="baseline")
+            canvas.image(_LINE, x0, top, x1 - x0, max(1, round(0.006 * layout.dpi)))
 
 
-def _draw_row(canvas: Canvas, sheet: Sheet, row: int, options: PrintOptions) -> None:
-    layout = canvas.layout
-    photo = np.asarray(Image.fromarray(sheet.pixels).resize(layout.picture))
-    canvas.image(photo, *layout.place(row, 0), *layout.picture)
-    if first := sheet.first_map(row):
-        _draw_label(canvas, row, first)
-    for number, column in enumerate(sheet.columns, 1):
-        cell, (x, y) = column.cells[row], layout.place(row, number)
-        if isinstance(cell, EmptyCell):
-            _draw_empty(canvas, cell, x, y)
+def _draw_row(canvas: Canvas, sheet: Sheet, row: int, columns: Sequence[int]) -> None:
+    layout, options = canvas.layout, canvas.layout.options
+    size = layout.pictures[row]
+    photo = np.asarray(Image.fromarray(sheet.photo(row)).resize(size))
+    start = max(1, columns[0])
+    if sheet.columns[start - 1].model == sheet.models[0] and (first := sheet.first_map(row)):
+        _draw_label(canvas, first, *layout.place(row, start), size[1])
+    for number in columns:
+        x, y = layout.place(row, number)
+        if number == 0:
+            canvas.image(photo, x, y, *size)
             continue
-        canvas.image(_map_picture(sheet, photo, cell, options.style), x, y, *layout.picture)
-        if column.model != sheet.models[0]:
+        cell = sheet.columns[number - 1].cells[row]
+        if isinstance(cell, EmptyCell):
+            _draw_empty(canvas, cell, x, y, size)
+            continue
+        canvas.image(_map_picture(sheet.photo(row), photo, cell, options.style), x, y, *size)
+        if sheet.columns[number - 1].model != sheet.models[0]:
             _draw_caption(canvas, cell, x, y)
-        if not options.shared_scale or row == layout.rows - 1:
-            _draw_scale(canvas, cell, options.style, x, y + layout.picture[1])
+        if not options.shared_scale or row == sheet.rows[-1]:
+            _draw_scale(canvas, cell, x, y + size[1])
 
 
-def _draw_label(canvas: Canvas, row: int, cell: MapCell) -> None:
-    """Draw the class of a row and its probability on the left, turned by 90 degrees."""
-    layout = canvas.layout
-    x, y = layout.label / 2 - 0.02 * layout.dpi, layout.place(row, 0)[1] + layout.picture[1] / 2
-    text = "\n".join(label_lines(cell, layout.picture[1] / layout.dpi))
-    canvas.text(text, x, y, LABEL_SIZE, rotation=90)
+def _draw_label(canvas: Canvas, cell: MapCell, x: int, y: int, height: int) -> None:
+    """Draw the class of a row and its probability left of its first map, turned by 90 degrees."""
+    layout, options = canvas.layout, canvas.layout.options
+    lines = label_lines(cell, label_length(height, options), options.font_size)
+    longest = max(text_width(line, options.font_size) for line in lines)
+    place = x - layout.label / 2 - 0.02 * layout.dpi, y + max(height, longest * layout.dpi) / 2
+    canvas.text("\n".join(lines), *place, options.font_size, rotation=90)
+
+
+def _draw_letter(canvas: Canvas, letter: str, x: int, y: int) -> None:
+    """Mark a picture in its upper left corner, on white."""
+    pad = 0.02 * canvas.layout.dpi
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.02 / POINT}
+    size = canvas.small
+    canvas.text(f"({letter})", x + pad, y + pad, size, ha="left", va="top", bbox=box)
 
 
 def _draw_caption(canvas: Canvas, cell: MapCell, x: float, y: float) -> None:
-    width, dpi = canvas.layout.picture[0], canvas.layout.dpi
+    dpi, width = canvas.layout.dpi, canvas.layout.pictures[0][0]
     probability = f" {cell.percentage}".rstrip()
-    available = width / dpi - text_width(f"x{probability}", SMALL_SIZE)
-    text = shorten(cell.label, available, SMALL_SIZE) + probability
-    canvas.text(text, x + width / 2, y - 0.04 * dpi, SMALL_SIZE, va="baseline")
+    available = width / dpi - text_width(f"x{probability}", canvas.small)
+    text = shorten(cell.label, available, canvas.small) + probability
+    canvas.text(text, x + width / 2, y - 0.04 * dpi, canvas.small, va="baseline")
 
 
-def _map_picture(sheet: Sheet, photo: Pixels, cell: MapCell, style: Style) -> Pixels:
+def _map_picture(original: Pixels, photo: Pixels, cell: MapCell, style: Style) -> Pixels:
     """Return a map over the grey photo, in the photo's size on the page."""
-    x, y = photo.shape[1] / sheet.pixels.shape[1], photo.shape[0] / sheet.pixels.shape[0]
+    x, y = photo.shape[1] / original.shape[1], photo.shape[0] / original.shape[0]
     grey = np.asarray(Image.fromarray(photo).convert("L").convert("RGB"))
     drawn = overlay(grey, cell.values, cell.crop.resized(x, y), style, cell.signed, cell.top)
     if cell.box:
@@ -186,41 +225,41 @@ def _map_picture(sheet: Sheet, photo: Pixels, cell: MapCell, style: Style) -> Pi
     return drawn
 
 
-def _draw_empty(canvas: Canvas, cell: EmptyCell, x: float, y: float) -> None:
-    (width, height), dpi = canvas.layout.picture, canvas.layout.dpi
+def _draw_empty(canvas: Canvas, cell: EmptyCell, x: float, y: float, size: Size) -> None:
+    (width, height), dpi, small = size, canvas.layout.dpi, canvas.small
     canvas.image(_EMPTY, x, y, width, height)
-    max_lines = max(1, int(height / dpi / line_height(SMALL_SIZE)) - 1)
+    max_lines = max(1, int(height / dpi / line_height(small)) - 1)
     reason, available = cell.reason.partition(": ")[0], width / dpi - 0.06
-    lines = wrap(reason, available, SMALL_SIZE)
+    lines = wrap(reason, available, small)
     if len(lines) > max_lines:
-        last = shorten(" ".join(lines[max_lines - 1 :]), available, SMALL_SIZE)
+        last = shorten(" ".join(lines[max_lines - 1 :]), available, small)
         lines = [*lines[: max_lines - 1], last]
     centre = (x + width / 2, y + height / 2)
-    canvas.text("\n".join(lines), *centre, SMALL_SIZE, color=_FAINT_COLOUR)
+    canvas.text("\n".join(lines), *centre, small, color=_FAINT_COLOUR)
 
 
-def _draw_scale(canvas: Canvas, cell: MapCell, style: Style, x: float, y: float) -> None:
+def _draw_scale(canvas: Canvas, cell: MapCell, x: float, y: float) -> None:
     """Draw a bar of a map's colours and the values at its ends."""
-    width, dpi = canvas.layout.picture[0], canvas.layout.dpi
+    options, width = canvas.layout.options, canvas.layout.pictures[0][0]
     if not cell.top:
-        place = (x + width / 2, y + 0.05 * dpi)
-        canvas.text("zero everywhere", *place, SMALL_SIZE, color=_FAINT_COLOUR, va="top")
+        place = (x + width / 2, y + 0.05 * options.dpi)
+        canvas.text("zero everywhere", *place, canvas.small, color=_FAINT_COLOUR, va="top")
         return
     grey = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    colours = grey if cell.values.ndim == 3 else style.table(cell.signed)
-    canvas.image(colours[None], x, y + 0.03 * dpi, width, max(2, round(0.05 * dpi)))
-    _draw_numbers(canvas, format_number(cell.top), cell.signed, x, y + 0.095 * dpi)
+    colours = grey if cell.values.ndim == 3 else options.style.table(cell.signed)
+    canvas.image(colours[None], x, y + 0.03 * options.dpi, width, max(2, round(0.05 * options.dpi)))
+    _draw_numbers(canvas, format_number(cell.top), cell.signed, x, y + 0.095 * options.dpi)
 
 
 def _draw_numbers(canvas: Canvas, high: str, signed: bool, x: float, top: float) -> None:
     """Write the values at the ends of a bar of colours, and between them 0 if there is room."""
-    width, low = canvas.layout.picture[0], f"\N{MINUS SIGN}{high}" if signed else "0"
-    high = high.replace("-", "\N{MINUS SIGN}")
-    room = width / canvas.layout.dpi - text_width(f"{low} {high}", SMALL_SIZE)
+    width, high = canvas.layout.pictures[0][0], high.replace("-", "\N{MINUS SIGN}")
+    low = f"\N{MINUS SIGN}{high}" if signed else "0"
+    room = width / canvas.layout.dpi - text_width(f"{low} {high}", canvas.small)
     if room < 0:
-        canvas.text(f"±{high}" if signed else high, x + width / 2, top, SMALL_SIZE, va="top")
+        canvas.text(f"±{high}" if signed else high, x + width / 2, top, canvas.small, va="top")
         return
-    canvas.text(low, x, top, SMALL_SIZE, ha="left", va="top")
-    canvas.text(high, x + width, top, SMALL_SIZE, ha="right", va="top")
-    if signed and room > text_width(" 0", SMALL_SIZE):
-        canvas.text("0", x + width / 2, top, SMALL_SIZE, va="top")
+    canvas.text(low, x, top, canvas.small, ha="left", va="top")
+    canvas.text(high, x + width, top, canvas.small, ha="right", va="top")
+    if signed and room > text_width(" 0", canvas.small):
+        canvas.text("0", x + width / 2, top, canvas.small, va="top")

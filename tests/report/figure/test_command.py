@@ -34,6 +34,18 @@ def test_a_figure_of_two_models(run: Run, tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["fig.png"]
 
 
+def test_a_figure_of_two_images_and_two_layers(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    photos = [make_photo(tmp_path / f"{name}.jpg") for name in "ab"]
+    file = tmp_path / "fig.svg"
+    found = run(
+        *("figure", *photos, "--method", "gradcam", "--layer", "auto", "--layer", "features.7"),
+        *("--trim", "--letters", "--font-size", 6, "--width", 3.35, "--dpi", 50, "-o", file),
+    )
+    assert (found.exit_code, stderr(found)) == (0, "")
+    assert file.read_bytes().count(b"<image") == 2 * 3 + 2 * 2, "pictures and colour bars"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -42,8 +54,8 @@ def test_a_figure_of_two_models(run: Run, tmp_path: Path) -> None:
             "figure 'fig.bmp': expected a name that ends in .png, .jpg, .pdf, .svg",
         ),
         (
-            ["--width", "2"],
-            "7 pictures side by side would be 0.19 in wide: give fewer methods or models, or a",
+            ["--width", "1"],
+            "a photo and a map of it side by side would be 0.31 in wide: expected at least 0.60",
         ),
         (["--method", "gradcamm"], "unknown method 'gradcamm': did you mean 'gradcam'"),
         (["--target", "tabi"], "unknown target 'tabi': did you mean 'tabby'"),
@@ -54,7 +66,11 @@ def test_a_figure_of_two_models(run: Run, tmp_path: Path) -> None:
             "--weights is given 2 times for 3 models: expected once",
         ),
         (["--labels", "none.txt"], "labels 'none.txt': No such file"),
-        (["-o", "photo.jpg"], "'photo.jpg' is the image itself and would be overwritten"),
+        (["-o", "photo.jpg"], "'photo.jpg' is an input and would be overwritten by --output"),
+        (["-", "-"], "standard input is given as several images: expected '-' once"),
+        (["--font", "Comic Sanz"], "unknown font 'Comic Sanz'"),
+        (["--font-size", "40"], "Invalid value for '--font-size'"),
+        (["--layer", "layer9"], "mini: unknown layer 'layer9'"),
         (["-o", "/proc/none/fig.png"], "cannot write to '/proc/none': "),
         (["--model", "mobilenet_v3_small", "--weights", "none", "--method", "cam"], "cam needs"),
     ],
