@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
+from camcli.cli.extras import require_matplotlib
 from camcli.cli.input_options import fit_option, reading_options
 from camcli.cli.options import (
     flag,
@@ -111,7 +112,7 @@ def figure(
     that do not fit side by side continue below. A default method that does not apply to a model
     gives an empty cell with the reason.
     """
-    _require_matplotlib()
+    require_matplotlib("camcli figure")
     from camcli.report.figure.typesetting import check_ending, typeset
 
     ending, printing = check_ending(output), _print_options(**options)
@@ -133,15 +134,6 @@ def _check_images(images: Sequence[Path], output: Path) -> None:
     for image in images:
         if image != STDIN and os.path.realpath(image) == os.path.realpath(output):
             raise CamcliError(f"'{image}' is an input and would be overwritten by --output")
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise CamcliError(
-            "camcli figure needs matplotlib, which is not installed: pip install 'camcli[figure]'"
-        ) from None
 
 
 def _load_models(
@@ -216,8 +208,8 @@ def _print_options(
     **_: Any,
 ) -> PrintOptions:
     from camcli.render.draw import Style
+    from camcli.render.figure_files import check_font
     from camcli.report.figure.layout import PrintOptions
-    from camcli.report.figure.typesetting import check_font
 
     style, shared = Style(colormap, alpha), scale == "figure"
     return PrintOptions(width, dpi, style, shared, letters, check_font(font), font_size)

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from camcli.errors import CamcliError
 from camcli.images.geometry import Pixels, Size
 from camcli.render.draw import Style
+from camcli.render.figure_files import FONT
 from camcli.report.figure.lines import line_height, shorten, words_fit, wrap
 from camcli.report.figure.sheet import MapCell, Sheet
 
-FONT = "DejaVu Sans"
-"""The default font. It comes with matplotlib: the same text on every machine."""
 _MIN_WIDTH = 0.085
 """The smallest width of a picture, in inches for each point of the font size. Below it, numbers and
 titles would overlap."""

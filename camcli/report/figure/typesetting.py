@@ -1,34 +1,23 @@
-"""Draw a comparison figure as PNG, JPEG, PDF or SVG with matplotlib.
-
-The files hold no dates and no versions: the same sheet gives the same bytes.
-"""
+"""Draw a comparison figure as PNG, JPEG, PDF or SVG with matplotlib."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from io import BytesIO
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
 from matplotlib.image import BboxImage
 from matplotlib.transforms import Bbox, TransformedBbox
 from PIL import Image
 
-from camcli.errors import CamcliError, CamcliWarning, unknown
+from camcli.errors import CamcliError
 from camcli.images.geometry import Pixels, Size
 from camcli.render.draw import Style, draw_box, overlay
+from camcli.render.figure_files import SAVE_OPTIONS, figure_file, matplotlib_settings
 from camcli.render.numbers import format_number
 from camcli.report.figure.layout import (
-    FONT,
     PrintOptions,
     SheetLayout,
     label_length,
@@ -40,23 +29,6 @@ from camcli.report.figure.layout import (
 from camcli.report.figure.lines import POINT, line_height, shorten, text_width, wrap
 from camcli.report.figure.sheet import EmptyCell, MapCell, Sheet
 
-SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        ".png": {"metadata": {"Software": "camcli"}},
-        ".jpg": {"pil_kwargs": {"quality": 92}},
-        ".pdf": {"metadata": {"Creator": "camcli", "Producer": None, "CreationDate": None}},
-        ".svg": {"metadata": {"Creator": "camcli", "Date": None}},
-    }
-)
-"""The endings of figure files, with their arguments for `Figure.savefig`."""
-_SETTINGS = MappingProxyType(
-    {
-        "text.parse_math": False,  # a class name may contain a dollar sign
-        "pdf.fonttype": 42,  # whole fonts, which publishers ask for
-        "svg.hashsalt": "camcli",
-        "image.composite_image": False,  # separate pictures are easier to edit
-    }
-)
 _TEXT_COLOUR, _FAINT_COLOUR = "0.15", "0.45"
 _EMPTY = np.full((1, 1, 3), 240, np.uint8)
 _LINE = np.full((1, 1, 3), 90, np.uint8)
@@ -86,29 +58,8 @@ class Canvas:
 
 def typeset(sheet: Sheet, ending: str, options: PrintOptions) -> bytes:
     """Return the file of a sheet. Raises CamcliError if its columns do not fit the width."""
-    with matplotlib_settings(options.font), _one_glyph_warning():
-        canvas = draw_sheet(sheet, options)
-        buffer = BytesIO()
-        canvas.figure.savefig(buffer, format=ending[1:], dpi=options.dpi, **SAVE_OPTIONS[ending])
-        return buffer.getvalue()
-
-
-def matplotlib_settings(font: str = FONT) -> AbstractContextManager[None]:
-    """Return a context in which matplotlib has camcli's settings, whatever the user's are.
-
-    Characters that the font lacks are taken from the default font.
-    """
-    family = list(dict.fromkeys([font, FONT]))
-    return matplotlib.style.context(["default", {**_SETTINGS, "font.family": family}])
-
-
-def check_font(name: str) -> str:
-    """Return the name of an installed font as it is written. Raises CamcliError for others."""
-    names = sorted(get_font_names())
-    found = next((known for known in names if known.lower() == name.lower()), None)
-    if found is None:
-        raise CamcliError(unknown("font", name, names))
-    return found
+    with matplotlib_settings(options.font):
+        return figure_file(draw_sheet(sheet, options).figure, ending, options.dpi)
 
 
 def draw_sheet(sheet: Sheet, options: PrintOptions) -> Canvas:
@@ -131,23 +82,6 @@ def check_ending(file: Path) -> str:
         endings = ", ".join(SAVE_OPTIONS)
         raise CamcliError(f"figure '{file}': expected a name that ends in {endings}")
     return ending
-
-
-@contextlib.contextmanager
-def _one_glyph_warning() -> Iterator[None]:
-    """Replace the warnings of characters that a font lacks by one, and drop notes on its file."""
-    log = logging.getLogger("fontTools")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.filterwarnings("always", "Glyph ")
-            yield
-    finally:
-        log.setLevel(level)
-    if caught:
-        line = "the figure's font lacks characters of some names: the file shows boxes instead"
-        warnings.warn(line, CamcliWarning, stacklevel=2)
 
 
 def _draw_titles(canvas: Canvas, sheet: Sheet, line: int, columns: range) -> None:

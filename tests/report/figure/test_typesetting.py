@@ -21,15 +21,9 @@ from camcli.report.figure.maps import SheetOptions, make_sheet
 from camcli.report.figure.sheet import Column, EmptyCell, MapCell, Sheet
 
 pytest.importorskip("matplotlib")
+from camcli.render.figure_files import SAVE_OPTIONS, check_font, matplotlib_settings
 from camcli.report.figure.layout import PrintOptions, lay_out, letters
-from camcli.report.figure.typesetting import (
-    SAVE_OPTIONS,
-    Canvas,
-    check_font,
-    draw_sheet,
-    matplotlib_settings,
-    typeset,
-)
+from camcli.report.figure.typesetting import Canvas, draw_sheet, typeset
 
 COLUMN = 8.5 / 2.54
 """The width of a column of a paper in inches."""
