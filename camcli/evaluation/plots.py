@@ -2,134 +2,122 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from camcli.evaluation.baselines import BASELINES
+from camcli.evaluation.drawing import ENDINGS, Colour, Dots, Drawing, Line, Text
 from camcli.evaluation.estimates import Estimate
 from camcli.evaluation.registry import METRICS, Curve, Metric
 from camcli.evaluation.scores import Floats
 from camcli.evaluation.summary import Summary
-from camcli.images.geometry import Pixels
-from camcli.render.draw import png
+from camcli.render.numbers import format_number
 
-Colour = tuple[int, int, int]
-
-_INK, _FAINT = (40, 40, 40), (222, 222, 222)
+_FAINT = (222, 222, 222)
 _METHODS: tuple[Colour, ...] = (
     *((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167)),
     *((230, 159, 0), (86, 180, 233), (120, 94, 240), (150, 75, 0)),
 )
 """Okabe and Ito's colours, which colour-blind people can distinguish, and two more. Further methods
 repeat them with dashed lines."""
-_DASH = 6
-"""The length of a dash. A gap is half as long."""
 _BASELINES: tuple[Colour, ...] = ((120, 120, 120), (175, 175, 175))
-_SCALE = 2
-"""Pixels of the picture for a pixel of the layout."""
+_TITLE = 10.0
+"""The height of a title's capitals."""
+_WIDTH = 640
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A rectangle x0, y0, x1, y1 of a canvas with the ranges of the data that it shows."""
+    """A rectangle x0, y0, x1, y1 of a drawing with the ranges of the data that it shows."""
 
-    canvas: Pixels
+    drawing: Drawing
     box: tuple[int, int, int, int]
     x: tuple[float, float]
     y: tuple[float, float]
 
-    def place(self, points: Floats) -> NDArray[np.int32]:
-        """Return the pixels of the picture at which points (P,2) of the data lie."""
+    def place(self, points: Floats) -> Floats:
+        """Return where points (P,2) of the data lie in the drawing."""
         x0, y0, x1, y1 = self.box
         low = np.array([self.x[0], self.y[0]])
         share = (points - low) / (np.array([self.x[1], self.y[1]]) - low)
-        placed = np.array([x0, y1]) + share * np.array([x1 - x0, y0 - y1])
-        return np.asarray(np.rint(placed * _SCALE), np.int32)
+        return np.asarray(np.array([x0, y1]) + share * np.array([x1 - x0, y0 - y1]))
 
     def frame(self, ticks: Sequence[float], y_ticks: Sequence[float] = ()) -> None:
         """Draw the axis and the ticks with their numbers; those of y as horizontal lines."""
-        x0, _, _, y1 = self.box
+        x0, _, x1, y1 = self.box
         for value in y_ticks:
-            line = self.place(np.array([[self.x[0], value], [self.x[1], value]]))
-            cv2.line(self.canvas, line[0].tolist(), line[1].tolist(), _FAINT, _SCALE)
-            _text(self.canvas, f"{value:g}", (x0 - 6, line[0][1] // _SCALE + 4), align=1)
+            (_, y) = self.place(np.array([[self.x[0], value]]))[0]
+            self.drawing.add(
+                Line(np.array([[x0, y], [x1, y]]), _FAINT),
+                Text(format_number(value, 6), (x0 - 6, y + 4), align=1),
+            )
         for value in ticks:
-            (at,) = self.place(np.array([[value, self.y[0]]]))
-            cv2.line(self.canvas, at.tolist(), (int(at[0]), int(at[1]) + 4 * _SCALE), _INK, _SCALE)
-            _text(self.canvas, f"{value:g}", (int(at[0]) // _SCALE, y1 + 18), align=0.5)
-        corners = [[self.x[0], self.y[0]], [self.x[1], self.y[0]]]
-        line = self.place(np.array(corners))
-        cv2.line(self.canvas, line[0].tolist(), line[1].tolist(), _INK, _SCALE)
+            (x, _) = self.place(np.array([[value, self.y[0]]]))[0]
+            self.drawing.add(
+                Line(np.array([[x, y1], [x, y1 + 4]])),
+                Text(format_number(value, 6), (x, y1 + 18), align=0.5),
+            )
+        self.drawing.add(Line(np.array([[x0, y1], [x1, y1]], float)))
 
 
-def plots(summary: Summary) -> dict[str, bytes]:
-    """Return PNG files by name, one for each curve and `distributions.png`."""
-    found = {
-        f"{name}.png": png(_curves(summary, METRICS[name], curve))
-        for name, curve in summary.curves.items()
+def plots(summary: Summary, endings: Sequence[str] = (".png",)) -> dict[str, bytes]:
+    """Return files by name: with each of the endings, one for each curve and `distributions`.
+
+    All but .png need matplotlib.
+    """
+    drawings = {
+        name: _curves(summary, METRICS[name], curve) for name, curve in summary.curves.items()
     }
-    return found | {"distributions.png": png(_distributions(summary))}
+    drawings["distributions"] = _distributions(summary)
+    return {
+        f"{name}{ending}": drawing.file(ending)
+        for name, drawing in drawings.items()
+        for ending in endings
+    }
 
 
 def plot_names() -> list[str]:
     """Return the names of all files that `plots` may return."""
     curves = (name for name, metric in METRICS.items() if isinstance(metric.trace, Curve))
-    return [f"{name}.png" for name in (*curves, "distributions")]
+    names = itertools.product((*curves, "distributions"), ENDINGS)
+    return [f"{name}{ending}" for name, ending in names]
 
 
-def _curves(summary: Summary, metric: Metric, curves: Floats) -> Pixels:
+def _curves(summary: Summary, metric: Metric, curves: Floats) -> Drawing:
     trace, rows = metric.trace, summary.scores.study.rows
     assert isinstance(trace, Curve)
-    canvas = _blank(640, 400)
+    drawing = Drawing(_WIDTH, 400)
     x = _positions(trace, curves.shape[1])
     ticks, span = [0, 0.2, 0.4, 0.6, 0.8, 1], (0.0, 1.0)
     if trace.points == "numbered":
         ticks, span = [*map(int, x)], (1.0, float(len(x))) if len(x) > 1 else (0.0, 2.0)
     known = curves[np.isfinite(curves)]
     y_ticks = _round_ticks(min(0.0, known.min(initial=0)), max(known.max(initial=0), 1e-3))
-    panel = Panel(canvas, (64, 44, 478, 340), span, (y_ticks[0], y_ticks[-1]))
+    panel = Panel(drawing, (64, 44, 478, 340), span, (y_ticks[0], y_ticks[-1]))
     panel.frame(ticks, y_ticks)
     for i, (curve, colour) in enumerate(zip(curves, _colours(rows), strict=True)):
         points = panel.place(np.nan_to_num(np.stack([x, curve], axis=1)))
-        thickness = _SCALE if rows[i] in BASELINES else 2 * _SCALE
+        thickness = 1 if rows[i] in BASELINES else 2
         for part in _split(points, np.isfinite(curve)):
-            _draw_line(canvas, part, colour, thickness, dashed=_dashed(i, rows))
+            single = len(part) == 1
+            line = Line(part, colour, thickness, dashed=_dashed(i, rows))
+            drawing.add(Dots(part, colour, 2 * thickness) if single else line)
     images = f"{len(summary.scores.classes)} images"
     title = f"{metric.name}: {trace.y}, {images} ({metric.better} is better)"
-    _text(canvas, title, (16, 24), 0.48)
-    _text(canvas, trace.x, (271, 384), align=0.5)
-    _legend(canvas, rows, (494, 64))
-    return canvas
+    drawing.add(Text(title, (16, 24), _TITLE), Text(trace.x, (271, 384), align=0.5))
+    _legend(drawing, rows, (494, 64))
+    return drawing
 
 
-def _split(points: NDArray[np.int32], defined: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+def _split(points: Floats, defined: NDArray[np.bool_]) -> list[Floats]:
     """Split points (P,2) at those that are not defined, and leave these out."""
     inner = np.flatnonzero(np.diff(defined)) + 1
     pieces = zip(np.split(points, inner), np.split(defined, inner), strict=True)
     return [piece for piece, known in pieces if known[0]]
-
-
-def _draw_line(
-    canvas: Pixels, points: NDArray[np.int32], colour: Colour, thickness: int, *, dashed: bool
-) -> None:
-    """Draw a line through points (P,2) in pixels of the picture, or a dot for a single point."""
-    if len(points) == 1:
-        cv2.circle(canvas, points[0].tolist(), 2 * thickness, colour, -1, cv2.LINE_AA)
-        return
-    if not dashed:
-        cv2.polylines(canvas, [points.reshape(-1, 1, 2)], False, colour, thickness, cv2.LINE_AA)
-        return
-    run = np.concatenate([[0], np.hypot(*np.diff(points, axis=0).T).cumsum()])
-    dash = _DASH * _SCALE
-    for start in np.arange(0, run[-1], 1.5 * dash):
-        ends = [start, *run[(run > start) & (run < start + dash)], min(start + dash, run[-1])]
-        xy = np.stack([np.interp(ends, run, points[:, i]) for i in range(2)], axis=1)
-        stroke = np.asarray(np.rint(xy), np.int32).reshape(-1, 1, 2)
-        cv2.polylines(canvas, [stroke], False, colour, thickness, cv2.LINE_AA)
 
 
 def _positions(trace: Curve, count: int) -> Floats:
@@ -141,45 +129,53 @@ def _positions(trace: Curve, count: int) -> Floats:
     }[trace.points]
 
 
-def _distributions(summary: Summary) -> Pixels:
+def _distributions(summary: Summary) -> Drawing:
     """Draw a panel for each metric: a dot for each image, the mean, and its interval as a bar."""
     values, height = summary.scores.values, 62 + 26 * len(summary.scores.study.rows)
-    panels = [
-        _distribution(METRICS[name], column, values[name], height)
-        for name, column in summary.estimates.items()
-    ]
-    return np.vstack(panels)
+    drawing = Drawing(_WIDTH, height * len(summary.estimates))
+    for number, (name, column) in enumerate(summary.estimates.items()):
+        top = number * height
+        _distribution(drawing, (top, top + height), METRICS[name], column, values[name])
+    return drawing
 
 
 def _distribution(
-    metric: Metric, column: Mapping[str, Estimate], values: Floats, height: int
-) -> Pixels:
-    canvas = _blank(640, height)
+    drawing: Drawing,
+    y: tuple[int, int],
+    metric: Metric,
+    column: Mapping[str, Estimate],
+    values: Floats,
+) -> None:
     known = values[np.isfinite(values)]
     low, high = (min(0.0, known.min()), max(known.max(), 1e-3)) if known.size else (0.0, 1.0)
-    ticks = _round_ticks(low, high)
-    panel = Panel(canvas, (170, 32, 620, height - 28), (ticks[0], ticks[-1]), (len(column), 0))
+    ticks, box = _round_ticks(low, high), (170, y[0] + 32, 620, y[1] - 28)
+    panel = Panel(drawing, box, (ticks[0], ticks[-1]), (len(column), 0))
     panel.frame(ticks)
     unit = ", percent" if metric.percent else ""
-    _text(canvas, f"{metric.name}{unit} ({metric.better} is better)", (16, 20), 0.48)
+    drawing.add(Text(f"{metric.name}{unit} ({metric.better} is better)", (16, y[0] + 20), _TITLE))
     for i, (row, estimate) in enumerate(column.items()):
-        colour = _colours(list(column))[i]
-        middle = i + 0.5
-        (at,) = panel.place(np.array([[panel.x[0], middle]]))
-        _text(canvas, row, (160, int(at[1]) // _SCALE + 4), align=1)
-        of_row = values[i][np.isfinite(values[i])]
-        # Spread vertically, so that equal values can be counted.
-        spread = middle + 0.3 * (np.modf(np.arange(len(of_row)) * 0.618)[0] - 0.5)
-        faint = tuple(int(160 + 0.37 * c) for c in colour)
-        for x, y in panel.place(np.stack([of_row, spread], axis=1)).tolist():
-            cv2.circle(canvas, (x, y), 3 * _SCALE, faint, -1, cv2.LINE_AA)
-        if np.isfinite(mean := estimate.mean):
-            low, high = (estimate.low, estimate.high) if estimate.images > 1 else (mean, mean)
-            bar = np.array([[low, middle], [high, middle], [mean, middle]])
-            start, end, centre = panel.place(bar).tolist()
-            cv2.line(canvas, start, end, colour, 2 * _SCALE, cv2.LINE_AA)
-            cv2.circle(canvas, centre, 4 * _SCALE, colour, -1, cv2.LINE_AA)
-    return canvas
+        _draw_values(panel, row, values[i], _colours(list(column))[i], i + 0.5)
+        _draw_estimate(panel, estimate, _colours(list(column))[i], i + 0.5)
+
+
+def _draw_values(panel: Panel, row: str, values: Floats, colour: Colour, middle: float) -> None:
+    _, y = panel.place(np.array([[panel.x[0], middle]]))[0]
+    panel.drawing.add(Text(row, (160, y + 4), align=1))
+    known = values[np.isfinite(values)]
+    # Spread vertically, so that equal values can be counted.
+    spread = middle + 0.3 * (np.modf(np.arange(len(known)) * 0.618)[0] - 0.5)
+    red, green, blue = (int(160 + 0.37 * channel) for channel in colour)
+    places = panel.place(np.stack([known, spread], axis=1))
+    panel.drawing.add(Dots(places, (red, green, blue), 3))
+
+
+def _draw_estimate(panel: Panel, estimate: Estimate, colour: Colour, middle: float) -> None:
+    mean = estimate.mean
+    if not np.isfinite(mean):
+        return
+    low, high = (estimate.low, estimate.high) if estimate.images > 1 else (mean, mean)
+    places = panel.place(np.array([[low, middle], [high, middle], [mean, middle]]))
+    panel.drawing.add(Line(places[:2], colour, 2), Dots(places[2:], colour, 4))
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
@@ -200,23 +196,10 @@ def _colours(rows: Sequence[str]) -> list[Colour]:
     return [*(_METHODS[i % len(_METHODS)] for i in range(methods)), *_BASELINES]
 
 
-def _legend(canvas: Pixels, rows: Sequence[str], corner: tuple[int, int]) -> None:
+def _legend(drawing: Drawing, rows: Sequence[str], corner: tuple[int, int]) -> None:
     x, y = corner
     for i, (row, colour) in enumerate(zip(rows, _colours(rows), strict=True)):
-        ends = np.array([[x, y + 20 * i], [x + 20, y + 20 * i]], np.int32) * _SCALE
-        _draw_line(canvas, ends, colour, 3 * _SCALE, dashed=_dashed(i, rows))
-        _text(canvas, row, (x + 26, y + 20 * i + 4))
-
-
-def _text(
-    canvas: Pixels, text: str, at: tuple[int, int], size: float = 0.4, align: float = 0
-) -> None:
-    """Draw text that starts at a point (align 0), is centred on it (0.5) or ends at it (1)."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, size * _SCALE
-    (width, _), _ = cv2.getTextSize(text, font, scale, _SCALE - 1)
-    start = (int(at[0] * _SCALE - align * width), at[1] * _SCALE)
-    cv2.putText(canvas, text, start, font, scale, _INK, _SCALE - 1, cv2.LINE_AA)
-
-
-def _blank(width: int, height: int) -> Pixels:
-    return np.full((height * _SCALE, width * _SCALE, 3), 255, np.uint8)
+        ends = np.array([[x, y + 20 * i], [x + 20, y + 20 * i]], float)
+        drawing.add(
+            Line(ends, colour, 3, dashed=_dashed(i, rows)), Text(row, (x + 26, y + 20 * i + 4))
+        )
