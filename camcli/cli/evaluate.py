@@ -15,6 +15,7 @@ import click
 
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.evaluate_options import evaluate_options
+from camcli.cli.extras import require_matplotlib
 from camcli.cli.preprocessing import load_network
 from camcli.cli.printing import echo, echo_json
 from camcli.cli.progress import echo_error, progress_bar
@@ -45,6 +46,7 @@ def evaluate(
     recursive: bool,
     limit: int | None,
     output: Path | None,
+    plots: tuple[str, ...],
     json: bool,
     quiet: bool,
     **options: Any,
@@ -59,6 +61,7 @@ def evaluate(
     """
     if not paths:
         raise CamcliError("no PATHS: expected files, folders or globs")
+    _check_plots(plots, output)
     sources = _draw(find(paths, recursive=recursive, skip=output), limit, options["seed"])
     if not sources:
         raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
@@ -68,8 +71,16 @@ def evaluate(
     if output:
         prepare(output)
     scores = _measured(study, quiet)
-    _show(scores, output, json)
+    _show(scores, output, json, plots)
     return SOME_FAILED if scores.failures else DONE
+
+
+def _check_plots(formats: Sequence[str], output: Path | None) -> None:
+    """Raise CamcliError for formats of plots that cannot be written."""
+    if formats and output is None:
+        raise CamcliError(f"--plots {','.join(formats)} is given without --output: expected both")
+    if formats:
+        require_matplotlib(f"--plots {','.join(formats)}")
 
 
 def _draw(sources: Sequence[Source], limit: int | None, seed: int) -> list[Source]:
@@ -181,7 +192,7 @@ def _measured(study: Study, quiet: bool) -> Scores:
     return scores
 
 
-def _show(scores: Scores, output: Path | None, json: bool) -> None:
+def _show(scores: Scores, output: Path | None, json: bool, formats: Sequence[str]) -> None:
     from camcli.evaluation.export import metrics_record
     from camcli.evaluation.summary import Summary, left_out
     from camcli.evaluation.table import terminal_table
@@ -201,10 +212,12 @@ def _show(scores: Scores, output: Path | None, json: bool) -> None:
         for line in terminal_table(summary, width).removesuffix("\n").split("\n"):
             echo(line)
     if output:
-        _write_files(summary, record, output)
+        _write_files(summary, record, output, formats)
 
 
-def _write_files(summary: Summary, record: dict[str, Any], output: Path) -> None:
+def _write_files(
+    summary: Summary, record: dict[str, Any], output: Path, formats: Sequence[str]
+) -> None:
     from camcli.evaluation.export import scores_csv
     from camcli.evaluation.plots import plot_names, plots
     from camcli.evaluation.table import markdown_table
@@ -216,5 +229,5 @@ def _write_files(summary: Summary, record: dict[str, Any], output: Path) -> None
     write(metrics, to_json(record, indent=2))
     write(rows, scores_csv(summary.scores))
     write(output / _TABLE, markdown_table(summary).encode())
-    for name, picture in plots(summary).items():
-        write(output / name, picture)
+    for name, plot in plots(summary, [".png", *(f".{one}" for one in formats)]).items():
+        write(output / name, plot)

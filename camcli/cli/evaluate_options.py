@@ -16,7 +16,7 @@ from camcli.cli.options import (
     window_options,
 )
 from camcli.cli.preprocessing import preprocess_options
-from camcli.cli.types import FILE_PATH, FOLDER_PATH, POSITIVE, Name, Real
+from camcli.cli.types import FILE_PATH, FOLDER_PATH, POSITIVE, Name, Names, Real, distinct_names
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.evaluation.protocol import (
     FILLS,
@@ -139,6 +139,14 @@ evaluate_options = stack(
         type=FOLDER_PATH,
         metavar="DIR",
         help="Write metrics.json, scores.csv, table.md and plots to a folder.",
+    ),
+    click.option(
+        "--plots",
+        multiple=True,
+        type=Names("format", ("svg", "pdf")),
+        callback=distinct_names,
+        metavar="FORMATS",
+        help="Write the plots as svg, pdf or both (svg,pdf), besides PNG; needs matplotlib.",
     ),
     input_options,
     recursive_option,

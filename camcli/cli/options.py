@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 import click
 
 from camcli.cli.model_arguments import model_argument_option
-from camcli.cli.types import Location, Name, Names, Texts
+from camcli.cli.types import Location, Name, Names, Texts, distinct_names
 from camcli.methods.registry import METHODS
 from camcli.models.options import ACTIVATIONS, ModelOptions
 from camcli.models.sources import SOURCES, describe, trainable_sources
@@ -220,7 +219,7 @@ save_option = click.option(
     multiple=True,
     metavar="KINDS",
     type=Names("output", OUTPUTS),
-    callback=lambda ctx, option, given: tuple(dict.fromkeys(itertools.chain.from_iterable(given))),
+    callback=distinct_names,
     help=f"Files to write, separated by commas; repeatable: {', '.join(OUTPUTS)}."
     f"  [default: {','.join(DrawingOptions.saves)}]",
 )

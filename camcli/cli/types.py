@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ class Names(Name):
         return tuple(
             dict.fromkeys(super(Names, self).convert(p.strip(), param, ctx) for p in parts)
         )
+
+
+def distinct_names(
+    ctx: click.Context, option: click.Parameter, given: Sequence[tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Return the names of a repeated option of Names, each once."""
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(given)))
 
 
 class Corners(click.types.StringParamType):

@@ -170,12 +170,18 @@ def _draw_values(panel: Panel, row: str, values: Floats, colour: Colour, middle:
 
 
 def _draw_estimate(panel: Panel, estimate: Estimate, colour: Colour, middle: float) -> None:
+    """Draw a mean and its interval. An interval that goes beyond the axis ends in an arrow."""
     mean = estimate.mean
     if not np.isfinite(mean):
         return
-    low, high = (estimate.low, estimate.high) if estimate.images > 1 else (mean, mean)
-    places = panel.place(np.array([[low, middle], [high, middle], [mean, middle]]))
+    interval = (estimate.low, estimate.high) if estimate.images > 1 else (mean, mean)
+    shown = np.clip(interval, *panel.x)
+    places = panel.place(np.array([[x, middle] for x in (*shown, mean)]))
     panel.drawing.add(Line(places[:2], colour, 2), Dots(places[2:], colour, 4))
+    for end, cut, size in zip(places, shown != interval, (6, -6), strict=False):
+        if cut:
+            head = np.array([[size, -size], [0, 0], [size, size]])
+            panel.drawing.add(Line(end + head, colour, 2))
 
 
 def _round_ticks(low: float, high: float) -> list[float]:

@@ -8,7 +8,7 @@ import torch
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.estimates import estimates
 from camcli.evaluation.export import metrics_record
-from camcli.evaluation.plots import _round_ticks, plots
+from camcli.evaluation.plots import plots
 from camcli.evaluation.summary import Summary
 from camcli.evaluation.table import terminal_table
 from tests.support.command import line_of
@@ -126,12 +126,3 @@ def test_baselines_depend_on_image_number_and_seed_only() -> None:
     assert bell.argmax() in (13 * 28 + 13, 13 * 28 + 14, 14 * 28 + 13, 14 * 28 + 14)
     assert torch.equal(bell, bell.T)
     assert torch.allclose(bell, bell.flip(0))
-
-
-def test_round_ticks_enclose_the_range() -> None:
-    for low, high in ((0, 1), (0, 0.0013), (-0.4, 1), (0, 97.2), (0.3, 7)):
-        ticks = _round_ticks(low, high)
-        assert ticks[0] <= low
-        assert ticks[-1] >= high
-        assert 3 <= len(ticks) <= 8
-        assert len(set(np.diff(ticks).round(9))) == 1
