@@ -128,7 +128,7 @@ def figure(
 
 
 def _check_images(images: Sequence[Path], output: Path) -> None:
-    """Raise CamcliError for an image that cannot be read, or would be overwritten."""
+    """Raise CamcliError if standard input is given twice, or an image would be overwritten."""
     if images.count(STDIN) > 1:
         raise CamcliError("standard input is given as several images: expected '-' once")
     for image in images:
