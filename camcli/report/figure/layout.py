@@ -122,6 +122,13 @@ class SheetLayout:
         return (self.label + (number + 1) * width if column else 0), y
 
 
+def model_spans(sheet: Sheet, line: range) -> list[tuple[str, int, int]]:
+    """Return the models of a line, each with the numbers of its first and last column there."""
+    groups = itertools.groupby(line, lambda number: sheet.columns[number - 1].model)
+    spans = ((model, [*numbers]) for model, numbers in groups)
+    return [(model, numbers[0], numbers[-1]) for model, numbers in spans]
+
+
 def _lines(columns: int, per_line: int) -> list[range]:
     firsts = range(1, columns, per_line)
     return [range(first, min(first + per_line, columns)) for first in firsts]
@@ -136,7 +143,7 @@ def lay_out(sheet: Sheet, options: PrintOptions) -> SheetLayout:
     size = next((size for size in sizes if words_fit(titles, inches, size)), sizes[-1])
     counts = (max(len(wrap(titles[n], inches, size)) for n in line) for line in lines)
     caption = options.pixels(0.02 + line_height(options.small))
-    several, scale = len(sheet.models) > 1, options.pixels(scale_height(options))
+    scale = options.pixels(scale_height(options))
     return SheetLayout(
         options,
         titles,
@@ -144,12 +151,23 @@ def lay_out(sheet: Sheet, options: PrintOptions) -> SheetLayout:
         size,
         label,
         tuple(_picture(sheet.photo(row), width) for row in sheet.rows),
-        models_height=options.pixels(0.04 + line_height(size)) if several else 0,
+        models_height=_models_height(sheet, lines, inches, size, options),
         titles_heights=tuple(options.pixels(0.06 + n * line_height(size)) for n in counts),
         captions=tuple(caption if _has_captions(sheet, line) else 0 for line in lines),
         below=options.pixels(_GAP) + (0 if options.shared_scale else scale),
         bottom=scale,
     )
+
+
+def _models_height(
+    sheet: Sheet, lines: Sequence[range], width: float, size: float, options: PrintOptions
+) -> int:
+    """Return the height of the names of the models, above titles of a width: 0 of one model."""
+    if len(sheet.models) == 1:
+        return 0
+    spans = (span for line in lines for span in model_spans(sheet, line))
+    counts = (len(wrap(model, width * (last - first + 1), size)) for model, first, last in spans)
+    return options.pixels(0.04 + max(counts) * line_height(size))
 
 
 def scale_height(options: PrintOptions) -> float:

@@ -24,6 +24,7 @@ from camcli.report.figure.layout import (
     label_lines,
     lay_out,
     letters,
+    model_spans,
     title_width,
 )
 from camcli.report.figure.lines import POINT, line_height, shorten, text_width, wrap
@@ -91,13 +92,12 @@ def _draw_titles(canvas: Canvas, sheet: Sheet, line: int, columns: range) -> Non
         lines = wrap(layout.titles[number], title_width(width, layout.options), size)
         x, y = layout.place(0, number)[0] + width / 2, layout.titles_end(line) - baseline
         canvas.text("\n".join(lines), x, y, size, va="baseline")
-    for model in sheet.models if layout.models_height else ():
-        numbers = [n for n in columns if sheet.columns[n - 1].model == model]
-        if numbers:
-            x0, x1 = layout.place(0, numbers[0])[0], layout.place(0, numbers[-1])[0] + width
-            text = shorten(model, (x1 - x0) / layout.dpi, size)
-            canvas.text(text, (x0 + x1) / 2, top - baseline, size, va="baseline")
-            canvas.image(_LINE, x0, top, x1 - x0, max(1, round(0.006 * layout.dpi)))
+    for model, first, last in model_spans(sheet, columns) if layout.models_height else ():
+        x0, x1 = layout.place(0, first)[0], layout.place(0, last)[0] + width
+        room = title_width(width, layout.options) * (last - first + 1)
+        text = "\n".join(shorten(part, room, size) for part in wrap(model, room, size))
+        canvas.text(text, (x0 + x1) / 2, top - baseline, size, va="baseline")
+        canvas.image(_LINE, x0, top, x1 - x0, max(1, round(0.006 * layout.dpi)))
 
 
 def _draw_row(canvas: Canvas, sheet: Sheet, row: int, columns: Sequence[int]) -> None:

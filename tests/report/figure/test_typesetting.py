@@ -191,6 +191,17 @@ def test_the_font_is_that_of_all_text(model: Model, pixels: Pixels) -> None:
         check_font("DejaVu San")
 
 
+def test_the_names_of_models_are_whole(model: Model, pixels: Pixels) -> None:
+    """A long one is in several lines above its columns, as far as its parts fit."""
+    models = [replace(model, name=name) for name in ("short", "convolutional_network_v3_small")]
+    sheet = make_sheet({"photo.jpg": pixels}, models, SheetOptions(methods=("gradcam",)))
+    printing = PrintOptions(3, 100, Style(), font_size=10)
+    canvas = draw(sheet, printing)
+    texts = [text for text in canvas.figure.texts if "convolutional" in text.get_text()]
+    assert [text.get_text() for text in texts] == ["convolutional_\nnetwork_v3_\nsmall"]
+    assert texts[0].get_window_extent().y1 <= canvas.figure.bbox.y1 + 1
+
+
 def test_an_empty_cell_shows_its_reason(pixels: Pixels) -> None:
     cell = EmptyCell("cam needs a global pool: the head is deep")
     sheet = Sheet((pixels,), (Column("small", "cam", (cell,)),))
