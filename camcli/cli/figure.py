@@ -201,17 +201,18 @@ def _print_options(
     dpi: int,
     scale: str,
     colormap: str,
-    alpha: float,
+    alpha: float | None,
+    blend: str,
     letters: bool,
     font: str,
     font_size: float,
     **_: Any,
 ) -> PrintOptions:
-    from camcli.render.draw import Style
     from camcli.render.figure_files import check_font
+    from camcli.render.style import Style
     from camcli.report.figure.layout import PrintOptions
 
-    style, shared = Style(colormap, alpha), scale == "figure"
+    style, shared = Style(colormap, alpha, blend), scale == "figure"
     return PrintOptions(width, dpi, style, shared, letters, check_font(font), font_size)
 
 

@@ -14,6 +14,7 @@ from camcli.methods.registry import METHODS
 from camcli.models.options import ACTIVATIONS, ModelOptions
 from camcli.models.sources import SOURCES, describe, trainable_sources
 from camcli.render.boxes import BOXES
+from camcli.render.names import BLENDS
 from camcli.runs.options import DrawingOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 
@@ -167,10 +168,25 @@ style_options = stack(
         DrawingOptions,
         "colormap",
         None,
-        "auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ...",
+        "auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ... auto is the upper "
+        "part of inferno (of --blend even turbo), or blue and red for signed maps.",
         metavar="NAME",
     ),
-    field_option(DrawingOptions, "alpha", None, "Opacity of the heat, 0 to 1.", metavar="A"),
+    field_option(
+        DrawingOptions,
+        "blend",
+        Name("blend", BLENDS),
+        "heat: the hotter, the more opaque, over the photo half desaturated. even: as opaque "
+        "everywhere, over the photo as it is.",
+    ),
+    field_option(
+        DrawingOptions,
+        "alpha",
+        click.FLOAT,
+        "Opacity of the heat, 0 to 1; of --blend heat the largest one.  [default: 0.75; of even "
+        "0.5]",
+        metavar="A",
+    ),
 )
 
 window_options = stack(

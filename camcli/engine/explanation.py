@@ -112,13 +112,20 @@ class Explanation:
         else:
             self.overlay(i, **style).save(file)
 
-    def overlay(self, i: int = 0, *, colormap: str = "auto", alpha: float = 0.5) -> Image.Image:
+    def overlay(
+        self,
+        i: int = 0,
+        *,
+        colormap: str = "auto",
+        alpha: float | None = None,
+        blend: str = "heat",
+    ) -> Image.Image:
         """Draw the map over photo `i`, at the photo's size, as `camcli explain` does.
 
         Raises ValueError where tensors were explained or the image has a map for each of several
         classes, and ImageError where a file is gone.
         """
-        from camcli.render import draw  # imports OpenCV, which explaining does not need
+        from camcli.render import draw, style  # import OpenCV, which explaining does not need
 
         if not self.photos:
             raise ValueError("no photo to draw on: explain paths or PIL images instead of tensors")
@@ -126,9 +133,9 @@ class Explanation:
             raise ValueError(f"target '{self.target}' has several maps: explain a class to draw it")
         maps = self.maps if self.drawn is None else self.drawn
         photo, values = self.photos[i], maps[i].float().cpu().numpy()
-        style, signed = draw.Style(colormap, alpha), METHODS[self.method].signed
+        look, signed = style.Style(colormap, alpha, blend), METHODS[self.method].signed
         crop = photo.crop.placed(self.centres, photo.seen)
-        drawn = draw.overlay(photo.pixels(), values, crop, style, signed)
+        drawn = draw.overlay(photo.pixels(), values, crop, look, signed)
         box = None if self.boxes is None else self.boxes[i].tolist()
         if corners := photo.crop.corners(box, photo.seen):
             draw.draw_box(drawn, corners)

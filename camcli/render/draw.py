@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from camcli.errors import CamcliError, unknown
+from camcli.errors import CamcliError
 from camcli.images.geometry import Centres, Crop, MapArray, Pixels
+from camcli.render.blend import coloured, ground, tint, unseen
 from camcli.render.opencv import cv2
-
-COLORMAPS = ("auto", "diverging", *sorted(
-    name.removeprefix("COLORMAP_").lower() for name in dir(cv2) if name.startswith("COLORMAP_")
-))  # fmt: skip
+from camcli.render.smooth import smooth_levels
+from camcli.render.style import Style
 
 DIM = 0.35
-"""The brightness outside the crop, as a fraction of the original's."""
+"""The brightness outside the crop of an even blend, as a fraction of the original's."""
 
 _DIMMED = (np.arange(256) * np.float32(DIM)).astype(np.uint8)
-
-_DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
-
-
-@dataclass(frozen=True)
-class Style:
-    """A drawing style: a name in COLORMAPS, and the opacity of the heat from 0 to 1.
-
-    `auto` is turbo for unsigned maps, and blue-white-red around zero for signed ones.
-    """
-
-    colormap: str = "auto"
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.colormap not in COLORMAPS:
-            raise CamcliError(unknown("colormap", self.colormap, COLORMAPS))
-        if not 0 <= self.alpha <= 1:
-            raise CamcliError(f"alpha {self.alpha}: expected 0 (photo only) to 1 (heat only)")
-
-    def diverging(self, signed: bool) -> bool:
-        """Return whether negative values are drawn in blue and positive values in red."""
-        return self.colormap == "diverging" or (self.colormap == "auto" and signed)
-
-    def table(self, signed: bool) -> NDArray[np.uint8]:
-        """Return the 256 colours of the colormap, (256,3) RGB. The array must not be modified."""
-        if self.diverging(signed):
-            return _table("diverging")
-        return _table("turbo" if self.colormap == "auto" else self.colormap)
-
-
-@functools.cache
-def _table(colormap: str) -> NDArray[np.uint8]:
-    if colormap == "diverging":
-        steps, stops = np.linspace(0, 1, 256), np.linspace(0, 1, len(_DIVERGING))
-        channels = [np.interp(steps, stops, c) for c in zip(*_DIVERGING, strict=True)]
-        return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
-    ramp = np.arange(256, dtype=np.uint8)[:, None]
-    coloured = cv2.applyColorMap(ramp, getattr(cv2, f"COLORMAP_{colormap.upper()}"))
-    return np.ascontiguousarray(coloured[:, 0, ::-1])
 
 
 def ceiling(values: MapArray, *, signed: bool) -> float:
@@ -119,29 +75,50 @@ def overlay(
     signed: bool,
     top: float | None = None,
 ) -> Pixels:
-    """Draw a map over its crop of the original (H,W,3), and dim the rest of the original.
+    """Draw a map over its crop of the original (H,W,3). `top` is the value in full colour.
 
-    The heat has the opacity of the style. In diverging colours the opacity grows with the absolute
-    value, so that the photo shows where the map is zero. Gradients (C,H,W) replace the crop and are
-    grey at zero. Unless C is 3, they are summed over channels. A map of zeros leaves the photo
-    unchanged. `top` is the value in full colour, by default the map's own `ceiling`.
+    By heat, a map lies over the photo half desaturated, and is the more opaque the hotter it is.
+    What the network did not see is dark grey behind a frame. Evenly, the heat has one opacity, and
+    the rest of the original is dimmed. In diverging colours the opacity grows with the absolute
+    value. Gradients (C,H,W) replace the crop and are grey at zero. Unless C is 3, they are summed
+    over channels. A map of zeros leaves the photo without heat. `top` defaults to the map's own
+    `ceiling`.
     """
-    drawn = np.asarray(cv2.LUT(pixels, _DIMMED), np.uint8)
+    even = style.blend == "even"
+    drawn = np.asarray(cv2.LUT(pixels, _DIMMED), np.uint8) if even else unseen(pixels, crop)
     photo = pixels[crop.slices]
-    if not values.any():
-        drawn[crop.slices] = photo
-    elif values.ndim == 3:
+    if values.ndim == 3 and values.any():
         drawn[crop.slices] = _gradients(values, crop, top)
-    elif style.diverging(signed):
-        level = 2 * _level(values, crop, signed, top) - 1
-        table = style.table(signed)
-        ends = np.where(level[..., None] < 0, table[0], table[-1]).astype(np.float32)
-        opacity = np.abs(level)[..., None] * np.float32(min(1, 1.6 * style.alpha))
-        drawn[crop.slices] = np.rint(photo + (ends - photo) * opacity).astype(np.uint8)
+    elif even:
+        drawn[crop.slices] = _even(photo, values, crop, style, signed, top)
     else:
-        colour = _coloured(values, crop, style, signed, top)
-        drawn[crop.slices] = cv2.addWeighted(photo, 1 - style.alpha, colour, style.alpha, 0)
+        drawn[crop.slices] = _by_heat(photo, values, crop, style, signed, top)
     return drawn
+
+
+def _by_heat(
+    photo: Pixels, values: MapArray, crop: Crop, style: Style, signed: bool, top: float | None
+) -> Pixels:
+    if not values.any():
+        return ground(photo)
+    levels = smooth_levels(normalise(values, signed=signed, top=top), crop)
+    return tint(ground(photo), levels, *style.layer(signed))
+
+
+def _even(
+    photo: Pixels, values: MapArray, crop: Crop, style: Style, signed: bool, top: float | None
+) -> Pixels:
+    if not values.any():
+        return photo
+    if not style.diverging(signed):
+        colour = _coloured(values, crop, style, signed, top)
+        opacity = style.opacity
+        return np.asarray(cv2.addWeighted(photo, 1 - opacity, colour, opacity, 0), np.uint8)
+    level = 2 * _level(values, crop, signed, top) - 1
+    table = style.table(signed)
+    ends = np.where(level[..., None] < 0, table[0], table[-1]).astype(np.float32)
+    share = np.abs(level)[..., None] * np.float32(min(1, 1.6 * style.opacity))
+    return np.asarray(np.rint(photo + (ends - photo) * share).astype(np.uint8))
 
 
 def draw_box(pixels: Pixels, box: Sequence[int]) -> None:
@@ -202,8 +179,12 @@ def resized(values: MapArray, crop: Crop) -> MapArray:
 def _coloured(
     values: MapArray, crop: Crop, style: Style, signed: bool, top: float | None = None
 ) -> Pixels:
-    level = cv2.convertScaleAbs(_level(values, crop, signed, top), alpha=255)
-    return np.asarray(cv2.LUT(cv2.merge([level] * 3), style.table(signed)[None]), np.uint8)
+    """Return a map's colours in its crop, (H,W,3)."""
+    if style.blend == "even":
+        levels = cv2.convertScaleAbs(_level(values, crop, signed, top), alpha=255)
+        return coloured(np.asarray(levels, np.uint8), style.table(signed))
+    levels = smooth_levels(normalise(values, signed=signed, top=top), crop)
+    return np.asarray(cv2.resize(coloured(levels, style.table(signed)), crop.size), np.uint8)
 
 
 def _gradients(values: MapArray, crop: Crop, top: float | None = None) -> Pixels:

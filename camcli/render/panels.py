@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.images.geometry import Crop, MapArray, Pixels
-from camcli.render.draw import Style, ceiling, flatten_colours, heatmap, overlay
+from camcli.render.draw import ceiling, flatten_colours, heatmap, overlay
 from camcli.render.opencv import cv2
+from camcli.render.style import Style
 
 
 def panel(pixels: Pixels, values: MapArray, crop: Crop, style: Style, signed: bool) -> Pixels:

@@ -14,7 +14,8 @@ from camcli.errors import CamcliError, ImageError
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Crop, MapArray, Pixels, Size
 from camcli.methods.registry import METHODS
-from camcli.render.draw import Style, heatmap, overlay
+from camcli.render.draw import heatmap, overlay
+from camcli.render.style import Style
 from camcli.report.originals import contains, webp
 from camcli.runs.grids import crop_of
 from camcli.runs.manifest import Row

@@ -18,7 +18,8 @@ import numpy as np
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop, MapArray, Pixels, Size
 from camcli.methods.registry import METHODS
-from camcli.render.draw import Style, heatmap, overlay
+from camcli.render.draw import heatmap, overlay
+from camcli.render.style import Style
 from camcli.report.folder import SavedResult, saved_result
 from camcli.report.markup import element, picture_url, relative_url
 from camcli.report.mean_maps import Grid, outline

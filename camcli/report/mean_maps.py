@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from camcli.images.geometry import Box, Floats, Pixels
-from camcli.render.draw import Style
+from camcli.render.style import Style
 from camcli.report.markup import element, picture_url
 from camcli.report.originals import webp
 
@@ -118,7 +118,7 @@ def _coloured(values: Floats) -> Pixels:
 @cache
 def _table() -> Pixels:
     """Return the colours, (64,3) RGB: inferno, whose lightness grows evenly."""
-    whole = Style("inferno").table(signed=False)
+    whole = Style("inferno", blend="even").table(signed=False)
     return np.asarray(whole[np.linspace(0, len(whole) - 1, _LEVELS).round().astype(int)])
 
 

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
 from camcli.methods.registry import METHODS
-from camcli.render.draw import DIM, Style
+from camcli.render.draw import DIM
+from camcli.render.style import Style
 from camcli.report.changes import Change, Changes, change_of
 from camcli.report.contents import Contents
 from camcli.report.evaluation import Evaluation, metric_values
@@ -72,7 +73,8 @@ def page_data(report: Contents) -> Data:
         "title": report.title or _default_title(report.folder),
         "run": _run_fields(run),
         "notes": [*report.notes()],
-        "alpha": style.alpha,
+        "alpha": style.opacity,
+        "blend": style.blend,
         "dim": DIM,
         "colormaps": [
             {
@@ -103,13 +105,15 @@ def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def style_of(run: Mapping[str, Any]) -> Style:
-    """Return the style of a run's pictures, the default where its record has none."""
-    default, alpha = Style(), run.get("alpha")
-    colormap = run.get("colormap") or default.colormap
+    """Return the style of a run's pictures, the default where its record has none.
+
+    Runs that recorded no blend drew their maps evenly.
+    """
+    blend = run.get("blend") or ("even" if run.get("colormap") else "heat")
     try:
-        return Style(colormap, default.alpha if alpha is None else alpha)
+        return Style(run.get("colormap") or "auto", run.get("alpha"), blend)
     except CamcliError:
-        return default
+        return Style()
 
 
 def _image_data(report: Contents, original: Original) -> Data:

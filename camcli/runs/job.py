@@ -27,7 +27,7 @@ from camcli.methods import fusion
 from camcli.models.families import find_layer
 from camcli.models.model import Model
 from camcli.render.boxes import BoxRule, check_boxes
-from camcli.render.draw import Style
+from camcli.render.style import Style
 from camcli.runs import resume
 from camcli.runs.class_map import Label
 from camcli.runs.files import prepare, process_mark
@@ -175,7 +175,8 @@ class Job:
         model, record = self.model, record_of(self)
         weights = model.weights_hash or (model.weights, _state_digest(model))
         known = [record[name] for name in resume.SETTINGS]
-        more = [record["prompt"]] if self.prompt else []
+        more = [record[name] for name, value in resume.LATER.items() if record[name] != value]
+        more += [record["prompt"]] if self.prompt else []
         more += [self.truth.content] if self.truth and self.truth.class_map else []
         return resume.digest([*known, weights, vars(model.preset), model.class_names, *more])
 
@@ -224,7 +225,7 @@ def make_job(
         fuse=explained.fuse,
         region=explained.region,
         saves=drawing.saves,
-        style=Style(drawing.colormap, drawing.alpha),
+        style=Style(drawing.colormap, drawing.alpha, drawing.blend),
         boxes=rule,
         window=Window(explained.window, explained.stride, inputs.batch_size),
         truth=truth,
@@ -257,7 +258,8 @@ def record_of(job: Job) -> Row:
         "window_level": job.inputs.window_level,
         "saves": list(job.saves),
         "colormap": job.style.colormap,
-        "alpha": job.style.alpha,
+        "alpha": job.style.opacity,
+        "blend": job.style.blend,
         "window": job.window.size,
         "stride": job.window.stride,
         "boxes": job.boxes.which,

@@ -77,6 +77,7 @@ class DrawingOptions:
 
     saves: tuple[str, ...] = ("overlay", "map")
     colormap: str = "auto"
-    alpha: float = 0.5
+    alpha: float | None = None
+    blend: str = "heat"
     boxes: str = "largest"
     box_threshold: float | None = None

@@ -18,7 +18,7 @@ import numpy as np
 from camcli.images.geometry import Crop, MapArray, Pixels
 
 if TYPE_CHECKING:
-    from camcli.render.draw import Style
+    from camcli.render.style import Style
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ RUN_RECORD = Record(
         "fit": TEXT,
         "colormap": TEXT,
         "alpha": NUMBER,
+        "blend": TEXT,
         "region": list_of(NUMBER, 4, 4),
         "batch_size": whole(1),
         "device": TEXT,

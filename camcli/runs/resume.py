@@ -15,6 +15,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from camcli.errors import CamcliWarning, OutputError
@@ -32,6 +33,8 @@ SETTINGS = (
     *("window_level", "colormap", "alpha", "window", "stride", "boxes", "box_threshold"),
 )
 """The fields of a run's record that must be the same for all results in a folder."""
+LATER = MappingProxyType({"blend": "even"})
+"""Further ones, with the values of runs that did not record them."""
 
 
 def digest(parts: Any) -> str:
@@ -200,11 +203,11 @@ def _files(row: Row) -> Iterator[str]:
 def _differences(folder: AnyPath, record: Row) -> str:
     """Describe the earlier run and the settings that differ, if its record can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        earlier = RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES))
+        earlier = LATER | RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES))
         ours = json.loads(to_json(record))
         other = [
             f"{name.replace('_', '-')} {earlier[name] or 'unset'}, here {ours[name] or 'unset'}"
-            for name in SETTINGS
+            for name in (*SETTINGS, *LATER)
             if earlier[name] != ours[name]
         ]
         known = f"{earlier['model']}, {earlier['weights']}, layer {', '.join(earlier['layers'])}"

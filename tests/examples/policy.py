@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 import camcli
 from camcli.images.geometry import Crop
-from camcli.render.draw import Style, overlay
+from camcli.render.draw import overlay
+from camcli.render.style import Style
 
 CELLS, PIXELS = 5, 8
 MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}

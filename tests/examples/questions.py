@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 import camcli
 from camcli.images.geometry import Crop
-from camcli.render.draw import Style, overlay
+from camcli.render.draw import overlay
+from camcli.render.style import Style
 from tests.scenes.drawing import (
     COLOURS,
     SHAPES,

@@ -15,8 +15,9 @@ import camcli
 from camcli.images.geometry import Pixels
 from camcli.images.preprocess import preprocess
 from camcli.models.model import Model
-from camcli.render.draw import Style, overlay
+from camcli.render.draw import overlay
 from camcli.render.panels import labelled_grid
+from camcli.render.style import Style
 from tests.support.dots import PRESET, save_dot, score
 from tests.support.linear_networks import Probe
 

@@ -11,10 +11,9 @@ from PIL import Image
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import PIXELS, Centres, Crop, Placement
+from camcli.render.blend import ground
 from camcli.render.draw import (
-    COLORMAPS,
     DIM,
-    Style,
     ceiling,
     heatmap,
     normalise,
@@ -24,6 +23,8 @@ from camcli.render.draw import (
     resized,
 )
 from camcli.render.enlarge import enlarge
+from camcli.render.names import BLENDS
+from camcli.render.style import COLORMAPS, Style
 from tests.support.pictures import CROP, SHAPE, constant_photo, hot_corner
 
 
@@ -38,6 +39,8 @@ def test_unknown_styles_are_refused() -> None:
         Style("jett")
     with pytest.raises(CamcliError, match=r"alpha 1\.5: expected 0"):
         Style(alpha=1.5)
+    with pytest.raises(CamcliError, match="unknown blend 'heet': did you mean 'heat'"):
+        Style(blend="heet")
 
 
 def test_a_signed_map_is_scaled_symmetrically_around_zero() -> None:
@@ -68,7 +71,9 @@ def test_a_placed_map_is_clipped_and_scaled_after_resizing() -> None:
 
 def test_heat_is_red_and_lies_in_the_crop() -> None:
     pixels = np.full((*SHAPE, 3), 128, np.uint8)
-    drawn = overlay(pixels, hot_corner(), CROP, Style("jet"), signed=False).astype(int)
+    drawn = overlay(pixels, hot_corner(), CROP, Style("jet", blend="even"), signed=False).astype(
+        int
+    )
     assert drawn.shape == pixels.shape
     hot, cold = drawn[12, 42], drawn[48, 78]
     assert hot[0] - hot[2] > 50, "red, not blue: the order of channels is kept"
@@ -80,29 +85,35 @@ def test_heat_is_red_and_lies_in_the_crop() -> None:
 
 def test_alpha_blends_photo_and_heat() -> None:
     pixels, values = constant_photo(), hot_corner()
-    only_photo = overlay(pixels, values, CROP, Style(alpha=0), signed=False)
+    only_photo = overlay(pixels, values, CROP, Style(alpha=0, blend="even"), signed=False)
     assert (only_photo[CROP.slices] == pixels[CROP.slices]).all()
-    only_heat = overlay(pixels, values, CROP, Style(alpha=1), signed=False)
-    heat = heatmap(values, CROP, SHAPE, Style(), signed=False)
+    only_heat = overlay(pixels, values, CROP, Style(alpha=1, blend="even"), signed=False)
+    heat = heatmap(values, CROP, SHAPE, Style(blend="even"), signed=False)
     assert (only_heat[CROP.slices] == heat[CROP.slices]).all()
 
 
-def test_signed_overlays_are_red_for_positive_and_blue_for_negative_values() -> None:
+@pytest.mark.parametrize("blend", BLENDS)
+def test_signed_overlays_are_red_for_positive_and_blue_for_negative_values(blend: str) -> None:
     values = np.zeros((5, 5), np.float32)
     values[0, 0], values[4, 4] = 2, -2
     for grey in (0, 128, 255):
         photo = np.full((*SHAPE, 3), grey, np.uint8)
-        drawn = overlay(photo, values, CROP, Style(), signed=True).astype(int)
+        drawn = overlay(photo, values, CROP, Style(blend=blend), signed=True).astype(int)
         assert drawn[12, 42, 0] - drawn[12, 42, 2] > 50, "positive: red"
         assert drawn[48, 78, 2] - drawn[48, 78, 0] > 50, "negative: blue"
-        assert (drawn[30, 60] == grey).all(), "zero: the photo"
+        expected = photo[:1, :1] if blend == "even" else ground(photo[:1, :1])
+        assert (drawn[30, 60] == expected).all(), "zero: the photo"
 
 
-def test_an_overlay_of_zeros_is_the_photo() -> None:
+@pytest.mark.parametrize("blend", BLENDS)
+def test_an_overlay_of_zeros_is_the_photo(blend: str) -> None:
     pixels = constant_photo()
+    photo = pixels[CROP.slices]
+    expected = photo if blend == "even" else ground(photo)
     for shape in ((3, 3), (3, 40, 40)):
-        drawn = overlay(pixels, np.zeros(shape, np.float32), CROP, Style(), signed=len(shape) == 3)
-        assert (drawn[CROP.slices] == pixels[CROP.slices]).all()
+        zeros, signed = np.zeros(shape, np.float32), len(shape) == 3
+        drawn = overlay(pixels, zeros, CROP, Style(blend=blend), signed)
+        assert (drawn[CROP.slices] == expected).all()
 
 
 def test_an_overlay_of_gradients_is_grey_at_zero() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from camcli.images.geometry import Crop
-from camcli.render.draw import Style, heatmap, overlay
+from camcli.render.draw import heatmap, overlay
 from camcli.render.panels import comparison, labelled_grid, panel, strip
+from camcli.render.style import Style
 from tests.support.pictures import CROP, SHAPE, constant_photo, hot_corner
 
 

@@ -21,7 +21,8 @@ from camcli import explain
 from camcli.errors import CamcliWarning, MethodError
 from camcli.images.find import find
 from camcli.images.geometry import Centres, Placement
-from camcli.render.draw import Style, overlay
+from camcli.render.draw import overlay
+from camcli.render.style import Style
 from camcli.runs import pipeline
 from camcli.runs.job import Job
 from tests.support.files import by_name, files, manifest

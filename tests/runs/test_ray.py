@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, MethodError
 from camcli.images.decode import STDIN
 from camcli.images.source import Source
-from camcli.render.draw import Style
+from camcli.render.style import Style
 from camcli.runs import cluster, pipeline
 from camcli.runs import ray as executor
 from camcli.runs.job import Job

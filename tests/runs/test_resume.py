@@ -23,7 +23,7 @@ from camcli import Model
 from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning, OutputError
 from camcli.images.preprocess import Preset
-from camcli.render.draw import Style
+from camcli.render.style import Style
 from camcli.runs import job as jobs
 from camcli.runs import pipeline, resume, save, worker
 from camcli.runs.job import Job
@@ -131,6 +131,7 @@ def other_weights(job: Job) -> Job:
         lambda job: changed(job, fit="squash"),
         lambda job: replace(job, style=Style("jet")),
         lambda job: replace(job, style=Style(alpha=0.4)),
+        lambda job: replace(job, style=Style(blend="even")),
         lambda job: replace(job, window=Window(8)),
         lambda job: replace(job, model=replace(job.model, name="other")),
         lambda job: replace(job, model=replace(job.model, class_names=("a", "b", "c", "d", "e"))),
@@ -151,6 +152,22 @@ def test_a_folder_of_another_run_is_refused_until_overwritten(
     list(pipeline.run(replace(other, output=tmp_path / "fresh")))
     assert made(changed(other, overwrite=True, skip_existing=True), monkeypatch) == [*"0123567"]
     assert files(job.output) == files(tmp_path / "fresh") | {"notes.txt": b""}
+
+
+def test_a_folder_from_before_blends_goes_on_with_even_ones(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures are those of an even blend, which no record named."""
+    even = replace(job, style=Style(blend="even"))
+    with monkeypatch.context() as before:
+        before.setattr(resume, "LATER", {})
+        list(pipeline.run(even))
+    record = json.loads((job.output / "run.json").read_bytes())
+    del record["blend"]
+    (job.output / "run.json").write_text(json.dumps(record))
+    with pytest.raises(OutputError, match="blend even, here heat"):
+        next(pipeline.run(changed(job, skip_existing=True)))
+    assert made(changed(even, skip_existing=True), monkeypatch) == []
 
 
 def test_other_methods_batches_and_workers_may_share_a_folder(job: Job) -> None:

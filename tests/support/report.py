@@ -14,6 +14,7 @@ from PIL import Image
 from camcli.images.decode import decode
 from camcli.images.geometry import Crop
 from camcli.render import draw
+from camcli.render.style import Style
 from camcli.runs import resume
 from tests.support.files import make_photo
 
@@ -74,7 +75,9 @@ def _write_result(
     stem = f"{facts['image'].removesuffix('.jpg')}.{method}"
     (folder / stem).parent.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{stem}.npy", values)
-    overlay = draw.overlay(decode(photo), values, Crop(*CROP), draw.Style(), method == "occlusion")
+    overlay = draw.overlay(
+        decode(photo), values, Crop(*CROP), Style(blend="even"), method == "occlusion"
+    )
     (folder / f"{stem}.png").write_bytes(draw.png(overlay))
     return {
         **facts,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Pixels, Size
-from camcli.render.draw import Style
 from camcli.render.figure_files import FONT
+from camcli.render.style import Style
 from camcli.report.figure.lines import line_height, shorten, words_fit, wrap
 from camcli.report.figure.sheet import MapCell, Sheet
 

@@ -14,9 +14,10 @@ from PIL import Image
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Pixels, Size
-from camcli.render.draw import Style, draw_box, overlay
+from camcli.render.draw import draw_box, overlay
 from camcli.render.figure_files import SAVE_OPTIONS, figure_file, matplotlib_settings
 from camcli.render.numbers import format_number
+from camcli.render.style import Style
 from camcli.report.figure.layout import (
     PrintOptions,
     SheetLayout,

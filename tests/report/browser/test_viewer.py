@@ -15,6 +15,7 @@ from PIL import Image
 from camcli import cli
 from camcli.images.geometry import Centres, Crop, Placement
 from camcli.render import draw
+from camcli.render.style import Style
 from tests.support.browser import (
     NAME_IN_VIEWER,
     VIEWER_IS_OPEN,
@@ -77,7 +78,7 @@ def test_maps_have_the_colours_of_overlays(number: int, is_signed: bool, page: B
     height, width = drawn.shape[:2]
     white, whole = np.full((height, width, 3), 255, np.uint8), Crop(0, 0, width, height)
     values = MAP - 40 if is_signed else MAP
-    expected = draw.overlay(white, values, whole, draw.Style(alpha=1 / 1.6), is_signed)
+    expected = draw.overlay(white, values, whole, Style(alpha=1 / 1.6, blend="even"), is_signed)
     opacity = drawn[..., 3:] / 255 if is_signed else 1 / 1.6
     shown = 255 + (drawn[..., :3] - 255) * opacity
     assert np.abs(shown - expected).max() < 5
@@ -131,7 +132,7 @@ def test_cells_are_at_their_centres(browser: Browser, tmp_path: Path) -> None:
     seen = cells.scaled(*scale, -x0 * scale[0], -y0 * scale[1])
     white = np.full((height, width, 3), 255, np.uint8)
     whole = Placement(0, 0, width, height, cells=seen)
-    expected = draw.overlay(white, MAP, whole, draw.Style(alpha=1 / 1.6), signed=False)
+    expected = draw.overlay(white, MAP, whole, Style(alpha=1 / 1.6, blend="even"), signed=False)
     assert np.abs(255 + (drawn[..., :3] - 255) / 1.6 - expected).max() < 5
     browser.execute_script(
         "const crop = document.querySelector('#figures .crop');"

@@ -16,7 +16,8 @@ from camcli import Model
 from camcli.capture.windows import Window
 from camcli.errors import CamcliError, CamcliWarning
 from camcli.images.geometry import Centres, Crop, Pixels, Placement
-from camcli.render.draw import Style, overlay
+from camcli.render.draw import overlay
+from camcli.render.style import Style
 from camcli.report.figure.maps import SheetOptions, make_sheet
 from camcli.report.figure.sheet import Column, EmptyCell, MapCell, Sheet
 

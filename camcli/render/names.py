@@ -1,0 +1,8 @@
+"""The names of drawing options. They are listed by `--help`, without OpenCV."""
+
+BLENDS = ("heat", "even")
+"""How a map lies over the photo: more opaque where it is hotter, or evenly opaque."""
+
+SCALES = ("image", "run", "probability")
+"""What is drawn in full colour: a map's own maximum, that of all maps of a run by the same method
+for the same target, or the map's own maximum divided by the probability of its class."""
