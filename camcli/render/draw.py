@@ -102,7 +102,8 @@ def _by_heat(
     if not values.any():
         return ground(photo)
     levels = smooth_levels(normalise(values, signed=signed, top=top), crop)
-    return tint(ground(photo), levels, *style.layer(signed))
+    colours, shares = style.layer(signed)
+    return tint(ground(photo), levels, colours, style.most(signed) * shares)
 
 
 def _even(
@@ -115,9 +116,9 @@ def _even(
         opacity = style.opacity
         return np.asarray(cv2.addWeighted(photo, 1 - opacity, colour, opacity, 0), np.uint8)
     level = 2 * _level(values, crop, signed, top) - 1
-    table = style.table(signed)
-    ends = np.where(level[..., None] < 0, table[0], table[-1]).astype(np.float32)
-    share = np.abs(level)[..., None] * np.float32(min(1, 1.6 * style.opacity))
+    (blue, *_, red), _ = style.layer(signed)
+    ends = np.where(level[..., None] < 0, blue, red).astype(np.float32)
+    share = np.abs(level)[..., None] * np.float32(style.most(signed))
     return np.asarray(np.rint(photo + (ends - photo) * share).astype(np.uint8))
 
 

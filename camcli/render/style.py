@@ -73,14 +73,24 @@ class Style:
         return _faded(self.colormap)
 
     def layer(self, signed: bool) -> tuple[NDArray[np.uint8], MapArray]:
-        """Return the 256 colours (256,3) and opacities (256,) of a blend by heat."""
-        level = np.linspace(0, 1, 256, dtype=np.float32)
+        """Return the 256 colours (256,3) over a photo, and their shares (256,) of `most`."""
+        level, even = np.linspace(0, 1, 256, dtype=np.float32), self.blend == "even"
         if not self.diverging(signed):
-            return _heat(self.colormap), self.opacity * _rise(level)
+            return (self.table(signed), level**0) if even else (_heat(self.colormap), _rise(level))
         size = np.abs(2 * level - 1)
-        ends = np.where(level[:, None] < 0.5, _BLUE, _RED).astype(np.uint8)
-        most = np.float32(min(1, 1.2 * self.opacity))
-        return ends, most * ((size - _COLD) / (1 - _COLD)).clip(0, 1)
+        blue, red = _table("diverging")[[0, -1]] if even else (_BLUE, _RED)
+        ends = np.where(level[:, None] < 0.5, blue, red).astype(np.uint8)
+        return ends, size if even else ((size - _COLD) / (1 - _COLD)).clip(0, 1)
+
+    def most(self, signed: bool) -> float:
+        """Return the largest opacity, 0 to 1."""
+        return min(1.0, self.strength(signed) * self.opacity)
+
+    def strength(self, signed: bool) -> float:
+        """Return the factor of the opacity: two colours are seen less well than many."""
+        if not self.diverging(signed):
+            return 1.0
+        return 1.6 if self.blend == "even" else 1.2
 
 
 def _rise(level: MapArray) -> MapArray:

@@ -1,7 +1,11 @@
 // Draw raw maps in the colours of camcli's overlays.
 
-const COLORMAPS = data.colormaps.map(({ table, diverging }) => ({ table: decodeBase64(table), diverging }));
+const COLORMAPS = data.colormaps.map(({ layer, bar, strength }) => (
+  { layer: decodeBase64(layer), bar: decodeBase64(bar), strength }
+));
 const decodedValues = new WeakMap();
+document.documentElement.dataset.blend = data.blend;
+for (const [name, share] of Object.entries(data.ground)) document.documentElement.style.setProperty(`--${name}`, share);
 
 function decodeBase64(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -17,13 +21,17 @@ function colormapOf(result) {
   return COLORMAPS[result.signed ? 1 : 0];
 }
 
-// A function that scales values to [0, 1]: from 0 to the maximum, or for signed maps symmetric
-// with zero at 0.5.
+// The value in full colour: the result's own, or else its maximum, of a signed map the absolute one.
+function topOf({ top, signed, map }) {
+  return top || Math.max(map.max, signed ? -map.min : 0) || 1;
+}
+
+// A function that scales values to [0, 1]: from 0 to the top, or for signed maps symmetric with
+// zero at 0.5.
 function scaling(result) {
-  const { min, max } = result.map;
-  if (!result.signed) return (value) => Math.max(value, 0) / (max > 0 ? max : 1);
-  const range = 2 * (Math.max(Math.abs(min), Math.abs(max)) || 1);
-  return (value) => value / range + 0.5;
+  const top = topOf(result);
+  if (!result.signed) return (value) => Math.max(value, 0) / top;
+  return (value) => value / (2 * top) + 0.5;
 }
 
 // The columns and the rows of a map: their number, the centre of the first one and the distance to
@@ -47,38 +55,64 @@ function interpolation(pixels, { count, start, step }) {
   });
 }
 
-// Draw a map over the whole of a canvas. Scaled values, not colours, are interpolated bilinearly.
+// Draw a map over the whole of a canvas. Scaled values, not colours, are interpolated: as in
+// camcli/render/smooth.py, or linearly in an even blend.
 function drawMap(canvas, result) {
   const [across, down] = linesOf(result);
   const levels = Float32Array.from(valuesOf(result.map), scaling(result));
+  const rows = enlargeRows(levels, down.count, interpolation(canvas.height, down));
+  const columns = enlargeRows(transpose(rows, across.count), across.count, interpolation(canvas.width, across));
   const context = canvas.getContext("2d");
   const picture = context.createImageData(canvas.width, canvas.height);
-  const horizontal = interpolation(canvas.width, across);
-  const setPixel = pixelSetter(result, picture.data);
-  const levelAt = (row, column) => levels[row * across.count + column];
-  let offset = 0;
-  for (const [top, bottom, yWeight] of interpolation(canvas.height, down)) {
-    for (const [left, right, xWeight] of horizontal) {
-      const above = levelAt(top, left) * (1 - xWeight) + levelAt(top, right) * xWeight;
-      const below = levelAt(bottom, left) * (1 - xWeight) + levelAt(bottom, right) * xWeight;
-      setPixel(offset, above * (1 - yWeight) + below * yWeight);
-      offset += 4;
-    }
-  }
+  const { layer } = colormapOf(result);
+  transpose(columns, canvas.height).forEach((level, pixel) => {
+    if (!Number.isFinite(level)) return; // stays transparent
+    const row = Math.min(255, Math.max(0, Math.round(255 * level)));
+    for (let channel = 0; channel < 4; channel++) picture.data[4 * pixel + channel] = layer[4 * row + channel];
+  });
   context.putImageData(picture, 0, 0);
 }
 
-// A function that writes the colour of a level at an offset. In diverging colours the opacity grows
-// with the distance from zero. NaN and infinity stay transparent.
-function pixelSetter(result, pixels) {
-  const { table, diverging } = colormapOf(result);
-  return (offset, level) => {
-    if (!Number.isFinite(level)) return;
-    const signed = 2 * level - 1;
-    const row = diverging ? (signed < 0 ? 0 : 255) : Math.min(255, Math.max(0, Math.round(255 * level)));
-    for (let channel = 0; channel < 3; channel++) pixels[offset + channel] = table[3 * row + channel];
-    pixels[offset + 3] = diverging ? Math.min(255, Math.round(255 * Math.abs(signed))) : 255;
-  };
+function transpose(values, columns) {
+  const rows = values.length / columns;
+  return values.map((_, i) => values[(i % rows) * columns + Math.floor(i / rows)]);
+}
+
+// The `count` rows of values at places between them.
+function enlargeRows(values, count, places) {
+  const width = values.length / count;
+  const slopes = data.blend === "even" ? null : slopesOf(values, width);
+  const enlarged = new Float32Array(places.length * width);
+  places.forEach(([first, second, t], place) => {
+    const step = slopes ? t * t * (3 - 2 * t) : t;
+    for (let column = 0; column < width; column++) {
+      const [a, b] = [first * width + column, second * width + column];
+      const bend = slopes ? slopes[a] * t * (1 - t) ** 2 - slopes[b] * t * t * (1 - t) : 0;
+      enlarged[place * width + column] = values[a] + (values[b] - values[a]) * step + bend;
+    }
+  });
+  return enlarged;
+}
+
+// The slopes of a monotone cubic through the rows: zero at extremes and at the ends.
+function slopesOf(values, width) {
+  return values.map((value, i) => {
+    if (i < width || i >= values.length - width) return 0;
+    const [before, after] = [value - values[i - width], values[i + width] - value];
+    return before * after > 0 ? 2 * before * after / (before + after) : 0;
+  });
+}
+
+// A bar of a map's colours, with the values at its ends and at zero.
+function colourBar(result) {
+  const { bar } = colormapOf(result);
+  const stops = Array.from({ length: 52 }, (_, i) => `rgb(${bar.slice(15 * i, 15 * i + 3).join(" ")})`);
+  const colours = create("div", { className: "colours" });
+  colours.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+  const top = topOf(result);
+  const values = (result.signed ? [-top, 0, top] : [0, top]).map((value) => String(Number(value.toPrecision(3))));
+  const numbers = values.map((value) => create("span", { textContent: value.replace("-", "\u2212") }));
+  return create("div", { className: "colour-bar" }, colours, create("p", {}, ...numbers));
 }
 
 // The cell of a map whose centre is next to a position, its value, and its left, top, width and

@@ -16,9 +16,12 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
 from camcli.methods.registry import METHODS
+from camcli.render.blend import GROUND, SATURATION, UNSEEN
 from camcli.render.draw import DIM
 from camcli.render.style import Style
 from camcli.report.changes import Change, Changes, change_of
@@ -76,16 +79,22 @@ def page_data(report: Contents) -> Data:
         "alpha": style.opacity,
         "blend": style.blend,
         "dim": DIM,
-        "colormaps": [
-            {
-                "table": _base64(style.table(signed).tobytes()),
-                "diverging": style.diverging(signed),
-            }
-            for signed in (False, True)
-        ],
+        "ground": {"saturation": SATURATION, "brightness": GROUND, "unseen": UNSEEN},
+        "colormaps": [_colormap_data(style, signed) for signed in (False, True)],
         "images": [_image_data(report, original) for original in report.originals],
         "evaluation": _evaluation_data(report.evaluation),
         "check": _changes_data(report.changes),
+    }
+
+
+def _colormap_data(style: Style, signed: bool) -> Data:
+    """Return the colours of maps: RGBA of a layer over the photo, and RGB of a bar beside it."""
+    colours, shares = style.layer(signed)
+    opacity = np.rint(255 * shares).astype(np.uint8)
+    return {
+        "layer": _base64(np.column_stack([colours, opacity]).tobytes()),
+        "bar": _base64(style.table(signed).tobytes()),
+        "strength": style.strength(signed),
     }
 
 

@@ -41,6 +41,20 @@ function originalElement(image, large) {
   return element;
 }
 
+// The original. In a blend by heat it is once as the network did not see it, and over that, in the
+// crop, as the ground of the map.
+function originalElements(image, result, large) {
+  const original = originalElement(image, large);
+  if (!result?.crop || result.status === "error" || data.blend === "even") return [original];
+  const [left, top, width, height] = cropOf(image, result);
+  const ground = originalElement(image, large);
+  original.classList.add("unseen");
+  ground.classList.add("ground");
+  const insets = [top, 1 - left - width, 1 - top - height, left];
+  ground.style.clipPath = `inset(${insets.map((share) => `${100 * share}%`).join(" ")})`;
+  return [original, ground];
+}
+
 function savedPicture(url, className) {
   const element = create("img", { className, alt: "", loading: "lazy", decoding: "async", draggable: false });
   element.addEventListener("error", () => element.classList.add("broken"), { once: true });
@@ -54,7 +68,7 @@ function pictureOf(image, result, { longest, large }) {
   const picture = create("div", { className: "picture" });
   picture.style.aspectRatio = `${width} / ${height}`;
   const overlay = result?.files?.[result.picture];
-  if (image.thumbnail) picture.append(originalElement(image, large));
+  if (image.thumbnail) picture.append(...originalElements(image, result, large));
   else if (overlay) picture.append(savedPicture(overlay, "background"));
   if (!result || result.status === "error") return picture;
   if (!image.thumbnail) picture.classList.add(overlay ? "over-overlay" : "map-only");
@@ -67,6 +81,7 @@ function pictureOf(image, result, { longest, large }) {
 function mapElement(image, result, longest) {
   const crop = cropOf(image, result);
   const element = create("div", { className: "crop" });
+  element.classList.toggle("part", crop[2] < 1 || crop[3] < 1);
   placeAt(element, crop);
   if (result.status === "empty") return element;
   const size = sizeOf(image, result);
@@ -74,7 +89,7 @@ function mapElement(image, result, longest) {
   const scale = longest / Math.max(...sides);
   const [width, height] = sides.map((side) => Math.max(1, Math.round(side * scale)));
   const canvas = create("canvas", { className: "map", width, height });
-  canvas.classList.toggle("diverging", colormapOf(result).diverging);
+  canvas.style.setProperty("--strength", colormapOf(result).strength);
   drawMap(canvas, result);
   element.append(canvas);
   return element;

@@ -35,6 +35,7 @@ function createFigure(image, result) {
   const figure = create(
     "figure", { className: result.status },
     picture,
+    result.map && result.status !== "empty" ? colourBar(result) : null,
     create("figcaption", {}, create("b", { textContent: titleOf(image, result) }), ...badgesOf(result)),
     paragraph(explainedText(result)),
     paragraph(result.error, "error"),

@@ -21,7 +21,8 @@ JUST_NOTICEABLE = 2.3
 def drawn_on(grey: int, signed: bool = False) -> Pixels:
     """Return the 256 colours of heat over a photo of one grey, (1,256,3)."""
     photo = np.full((1, 256, 3), grey, np.uint8)
-    return tint(ground(photo), LEVELS, *Style().layer(signed))
+    colours, shares = Style().layer(signed)
+    return tint(ground(photo), LEVELS, colours, Style().most(signed) * shares)
 
 
 def lightness(colours: NDArray[np.float32] | Pixels) -> NDArray[np.float32]:
@@ -97,9 +98,13 @@ def test_signed_maps_are_symmetrical() -> None:
 
 
 def test_alpha_is_the_largest_opacity() -> None:
-    for alpha in (0.3, 0.75, 1):
-        assert Style(alpha=alpha).layer(signed=False)[1].max() == pytest.approx(alpha)
-    assert Style(alpha=0).layer(signed=True)[1].max() == 0
+    values = np.ones((1, 1), np.float32)
+    photo, whole = np.full((4, 4, 3), 100, np.uint8), Crop(0, 0, 4, 4)
+    hottest = Style().layer(signed=False)[0][-1].astype(float)
+    for alpha in (0, 0.3, 0.75, 1):
+        drawn = overlay(photo, values, whole, Style(alpha=alpha), signed=False)[0, 0]
+        expected = (1 - alpha) * ground(photo)[0, 0] + alpha * hottest
+        np.testing.assert_allclose(drawn, expected, atol=1.5)
 
 
 def test_the_photo_is_half_saturated() -> None:
