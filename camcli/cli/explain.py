@@ -23,6 +23,7 @@ from camcli.cli.options import (
     output_option,
     record,
     run_options,
+    scale_option,
     target_option,
     texts_option,
     window_options,
@@ -155,7 +156,7 @@ executor_options = record(
 @explain_options
 @truth_options
 @output_option
-@drawing_options(box_options)
+@drawing_options(scale_option, box_options)
 @input_options
 @preprocess_options
 @selection_options
@@ -182,6 +183,8 @@ def explain(
     sources, shard = _selected(paths, selection, output, inputs.batch_size)
     if dry_run:
         return _print_names(sources, output, explained, truth, drawing)
+    if drawing.scale == "run" and (show.json or show.preview):
+        raise CamcliError("--scale run: --json and --preview come before the scale is known")
     show = checked_preview(show, drawing.saves)
     given = sources, output, explained, truth, drawing, inputs, shard, show
     job = partial(_make_job, *given, **options)

@@ -14,7 +14,7 @@ from camcli.methods.registry import METHODS
 from camcli.models.options import ACTIVATIONS, ModelOptions
 from camcli.models.sources import SOURCES, describe, trainable_sources
 from camcli.render.boxes import BOXES
-from camcli.render.names import BLENDS
+from camcli.render.names import BLENDS, SCALES
 from camcli.runs.options import DrawingOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 
@@ -261,6 +261,15 @@ def drawing_options(*more: Callable[[Command], Command]) -> Callable[[Command], 
     """Return the options on what to write and how, as `drawing`."""
     return record(DrawingOptions, "drawing", save_option, style_options, *more, saves="save")
 
+
+scale_option = field_option(
+    DrawingOptions,
+    "scale",
+    Name("scale", SCALES),
+    "What is drawn in full colour: the map's own maximum (image), that of all maps in DIR of the "
+    "same method and target (run), or the map's own divided by the probability of its class "
+    "(probability), so that an unsure image is pale.",
+)
 
 run_options = record(
     RunOptions,

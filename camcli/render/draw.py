@@ -56,14 +56,19 @@ def flatten_colours(values: MapArray) -> MapArray:
 
 
 def heatmap(
-    values: MapArray, crop: Crop, shape: tuple[int, int], style: Style, signed: bool
+    values: MapArray,
+    crop: Crop,
+    shape: tuple[int, int],
+    style: Style,
+    signed: bool,
+    top: float | None = None,
 ) -> Pixels:
     """Draw a map into its crop of a black picture (H,W,3); `shape` is the original's (H,W).
 
-    Gradients (3,H,W) are summed over colours.
+    Gradients (3,H,W) are summed over colours. `top` is the value in full colour.
     """
     canvas = np.zeros((*shape, 3), np.uint8)
-    canvas[crop.slices] = _coloured(flatten_colours(values), crop, style, signed)
+    canvas[crop.slices] = _coloured(flatten_colours(values), crop, style, signed, top)
     return canvas
 
 

@@ -9,21 +9,29 @@ from numpy.typing import NDArray
 
 from camcli.images.geometry import Crop, MapArray, Pixels
 from camcli.render.draw import ceiling, flatten_colours, heatmap, overlay
+from camcli.render.numbers import format_number
 from camcli.render.opencv import cv2
 from camcli.render.style import Style
 
 
-def panel(pixels: Pixels, values: MapArray, crop: Crop, style: Style, signed: bool) -> Pixels:
+def panel(
+    pixels: Pixels,
+    values: MapArray,
+    crop: Crop,
+    style: Style,
+    signed: bool,
+    top: float | None = None,
+) -> Pixels:
     """Return the original, the heatmap with its colour bar and the overlay side by side.
 
-    All are H pixels high; the panel ends with the overlay.
+    All are H pixels high; the panel ends with the overlay. `top` is the value in full colour.
     """
     height, width = pixels.shape[:2]
     gap = np.full((height, max(2, width // 64), 3), 255, np.uint8)
-    heat = heatmap(values, crop, (height, width), style, signed)
-    top = ceiling(flatten_colours(values), signed=signed)
-    bar = _colour_bar(height, top, style.table(signed), signed)
-    overlaid = overlay(pixels, values, crop, style, signed)
+    heat = heatmap(values, crop, (height, width), style, signed, top)
+    own = ceiling(flatten_colours(values), signed=signed)
+    bar = _colour_bar(height, top or own, style.table(signed), signed)
+    overlaid = overlay(pixels, values, crop, style, signed, top)
     return np.hstack([pixels, gap, heat, gap, bar, gap, overlaid])
 
 
@@ -71,9 +79,9 @@ def _colour_bar(height: int, top: float, table: NDArray[np.uint8], signed: bool)
     scale, font = min(2.0, max(0.35, height / 800)), cv2.FONT_HERSHEY_SIMPLEX
     thickness = max(1, round(scale))
     ends = (
-        [(f"{top:.3g}", 0.0), ("0", 0.5), (f"{-top:.3g}", 1.0)]
+        [(format_number(top, 3), 0.0), ("0", 0.5), (format_number(-top, 3), 1.0)]
         if signed
-        else [*([(f"{top:.3g}", 0.0)] if top else []), ("0", 1.0)]
+        else [*([(format_number(top, 3), 0.0)] if top else []), ("0", 1.0)]
     )
     sizes = [cv2.getTextSize(text, font, scale, thickness)[0] for text, _ in ends]
     numbers = np.full((height, max(width for width, _ in sizes) + 8, 3), 255, np.uint8)
@@ -95,7 +103,7 @@ def comparison(baseline: MapArray, new: MapArray) -> Pixels:
     signed = min(float(m.min(initial=0)) for m in (baseline, new)) < 0
     change = new - baseline if comparable else np.zeros_like(baseline)
     title = "new - baseline" if comparable else "shapes differ"
-    caption = f"up to {np.abs(change).max(initial=0):.3g}" if comparable else ""
+    caption = f"up to {format_number(np.abs(change).max(initial=0), 3)}" if comparable else ""
     tiles = [
         _tile(baseline, top, signed, "baseline", _range_and_shape(baseline)),
         _tile(new, top, signed, "new", _range_and_shape(new)),
@@ -138,4 +146,5 @@ def _write_line(canvas: Pixels, line: str, at: int) -> None:
 
 def _range_and_shape(values: MapArray) -> str:
     height, width = values.shape[-2:]
-    return f"{values.min():.3g} to {values.max():.3g}, {height} x {width}"
+    low, high = (format_number(float(end), 3) for end in (values.min(), values.max()))
+    return f"{low} to {high}, {height} x {width}"

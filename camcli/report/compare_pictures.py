@@ -103,11 +103,12 @@ class Painter:
         if photo:
             pixels, size = photo
             place = _place(crop, size, pixels.shape[:2])
-            return Picture.of(overlay(pixels, values, place, style, signed))
+            return Picture.of(overlay(pixels, values, place, style, signed, row.get("top")))
         size = row.get("size") or (crop.x1, crop.y1)
         size = max(size[0], crop.x1), max(size[1], crop.y1)
         shape = _shape(size, self.side)
-        return Picture.of(heatmap(values, _place(crop, size, shape), shape, style, signed))
+        place = _place(crop, size, shape)
+        return Picture.of(heatmap(values, place, shape, style, signed, row.get("top")))
 
 
 def _values(folder: Path, row: Row) -> MapArray | None:

@@ -46,6 +46,7 @@ class SavedResult:
     correct: bool | None = None
     map_min: float | None = None
     map_max: float | None = None
+    top: float | None = None
     map_shape: tuple[int, ...] = ()
     crop: Crop | None = None
     boxes: tuple[tuple[int, ...], ...] = ()
@@ -178,6 +179,7 @@ def saved_result(folder: Path, row: Row) -> SavedResult:
 
 _COPIED = (
     *("image", "method", "target", "status", "layer", "error", "class_index", "class_name"),
-    *("score", "probability", "unsure", "true_name", "correct", "map_min", "map_max", "digest"),
+    *("score", "probability", "unsure", "true_name", "correct", "map_min", "map_max", "top"),
+    "digest",
 )
 """The fields of a row that a SavedResult has, too."""

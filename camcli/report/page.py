@@ -158,6 +158,7 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         crop=crop and crop.box,
         cells=crop and packed and _cells(crop, packed.saved_shape),
         boxes=result.boxes or None,
+        top=result.top,
         signed=method.signed if method else (result.map_min or 0) < 0,
         map=packed and asdict(packed),
         range=None if packed or result.map_min is None else (result.map_min, result.map_max),

@@ -45,8 +45,8 @@ from camcli.runs.truth import NO_LABEL, Truth
 class Job:
     """All settings of a run's results: images, model, methods, targets, layers and files.
 
-    `saves` are names in OUTPUTS. `executor` describes the executor for run.json. `owner` marks the
-    run's unfinished files.
+    `saves` are names in OUTPUTS, and `scale` is one of SCALES. `executor` describes the executor
+    for run.json. `owner` marks the run's unfinished files.
     """
 
     sources: Sequence[Source]
@@ -59,6 +59,7 @@ class Job:
     region: Box | None = None
     saves: Sequence[str] = ("overlay", "map")
     style: Style = field(default_factory=Style)
+    scale: str = "image"
     boxes: BoxRule = field(default_factory=BoxRule)
     window: Window = field(default_factory=Window)
     truth: Truth | None = None
@@ -226,6 +227,7 @@ def make_job(
         region=explained.region,
         saves=drawing.saves,
         style=Style(drawing.colormap, drawing.alpha, drawing.blend),
+        scale=drawing.scale,
         boxes=rule,
         window=Window(explained.window, explained.stride, inputs.batch_size),
         truth=truth,
@@ -260,6 +262,7 @@ def record_of(job: Job) -> Row:
         "colormap": job.style.colormap,
         "alpha": job.style.opacity,
         "blend": job.style.blend,
+        "scale": job.scale,
         "window": job.window.size,
         "stride": job.window.stride,
         "boxes": job.boxes.which,

@@ -79,5 +79,6 @@ class DrawingOptions:
     colormap: str = "auto"
     alpha: float | None = None
     blend: str = "heat"
+    scale: str = "image"
     boxes: str = "largest"
     box_threshold: float | None = None

@@ -29,6 +29,7 @@ class Drawing:
     (3,H,W), or one map for each of `parts`, (P,h,w). `drawn` is drawn instead of it, where it is
     given. `parts` are labels with probabilities. `target_boxes` are the boxes of the explained
     object, `map_boxes` those that the map gives, all x0, y0, x1, y1 in pixels of the original.
+    `top` is the value in full colour, by default the map's own maximum.
     """
 
     read: Callable[[], Pixels]
@@ -40,6 +41,7 @@ class Drawing:
     target_boxes: Sequence[Sequence[int]] = ()
     map_boxes: Sequence[Sequence[int]] = ()
     drawn: MapArray | None = None
+    top: float | None = None
 
     @property
     def pixels(self) -> Pixels:
@@ -86,8 +88,8 @@ def _overlay(drawing: Drawing) -> bytes:
 def _heatmap(drawing: Drawing) -> bytes:
     from camcli.render import draw
 
-    def heatmap(pixels: Pixels, values: MapArray, crop: Crop, style: Style, signed: bool) -> Pixels:
-        return draw.heatmap(values, crop, (pixels.shape[0], pixels.shape[1]), style, signed)
+    def heatmap(pixels: Pixels, values: MapArray, crop: Crop, *how: Any) -> Pixels:
+        return draw.heatmap(values, crop, (pixels.shape[0], pixels.shape[1]), *how)
 
     return _png(drawing, heatmap, drawing.target_boxes)
 
@@ -111,7 +113,8 @@ def _png(
     from camcli.render import draw, panels
 
     def picture(values: MapArray) -> Pixels:
-        return draw_map(drawing.pixels, values, drawing.crop, drawing.style, drawing.signed)
+        how = drawing.style, drawing.signed, drawing.top
+        return draw_map(drawing.pixels, values, drawing.crop, *how)
 
     if drawing.parts:
         each = zip(drawing.parts, drawing.shown, strict=True)

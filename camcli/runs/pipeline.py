@@ -41,6 +41,7 @@ from camcli.runs.predictions import prediction_of
 from camcli.runs.recording import recording
 from camcli.runs.rows import Rows
 from camcli.runs.save import write_results
+from camcli.runs.shared_scale import check_shared_scale, share_scale
 from camcli.runs.worker import Worker
 
 Read: TypeAlias = Loaded | Failed | Existing
@@ -66,11 +67,15 @@ def run(job: Job, executor: Executor | None = None) -> Generator[list[Row], None
     target that does not fit raises CamcliError. The manifest and run.json are written at the end,
     also when the caller stops early. The executor is this process unless another is given.
     """
+    if job.scale == "run":
+        check_shared_scale(job)
     job.check()
     with recording(job) as record:
         found = (executor or run_locally)(record.job, record.rows, record)
         with closing(found) as images:
             yield from map(record, images)
+        if job.scale == "run":
+            share_scale(record.job, record.rows, record.add)
 
 
 def run_locally(job: Job, earlier: Rows, on_late: RowSink) -> Generator[list[Row], None, None]:

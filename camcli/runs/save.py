@@ -65,6 +65,9 @@ def _write_result(job: Job, loaded: Loaded, pixels: Callable[[], Pixels], result
         unknown = dict.fromkeys(("score", "probability"))
         return row(**facts | unknown, status="error", error=error)
     facts |= _text_facts(result)
+    if job.scale == "probability" and result.probability is None:
+        error = f"{loaded.source.path}: --scale probability: the target has no probability"
+        return row(**facts, status="error", error=error)
     saves = {
         name: name_of(loaded.source, result.wanted, name) for name in job.saves_of(result.wanted)
     }
@@ -84,6 +87,7 @@ def _write_result(job: Job, loaded: Loaded, pixels: Callable[[], Pixels], result
         **facts,
         map_min=float(result.values.min()),
         map_max=float(result.values.max()),
+        top=drawing.top,
         **{OUTPUTS[name].field: file for name, file in saves.items()},
         boxes=boxes,
         status="ok" if result.values.any() else "empty",
@@ -136,7 +140,20 @@ def _drawing_of(
         target_boxes=[box] if box else [],
         map_boxes=boxes,
         drawn=result.drawn,
+        top=_top(job, result),
     )
+
+
+def _top(job: Job, result: Result) -> float | None:
+    """Return the value in full colour, None for the map's own maximum.
+
+    With `--scale probability` a map has full colour only where its class is certain.
+    """
+    if job.scale != "probability" or result.probability is None:
+        return None
+    values = result.values if result.drawn is None else result.drawn
+    signed = METHODS[result.wanted.method].signed
+    return draw.ceiling(values, signed=signed) / max(result.probability, 1e-9) or None
 
 
 def _explained_name(job: Job, result: Result) -> str | None:
@@ -166,7 +183,7 @@ def _manifest_row(source: Source, wanted: Wanted, **facts: Any) -> Row:
     fields = (
         *("image", "method", "target", "class_index", "class_name", *Prediction._fields),
         *("score", "probability", "unsure", "layer", *(kind.field for kind in kinds)),
-        *("map_shape", "map_min", "map_max", "size", "frame", "levels", "crop", "placement"),
+        *("map_shape", "map_min", "map_max", "top", "size", "frame", "levels", "crop", "placement"),
         *("cells", "box", "boxes"),
         *("status", "error", "digest"),
     )
