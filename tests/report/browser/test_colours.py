@@ -18,7 +18,8 @@ from camcli.render.draw import overlay
 from camcli.render.names import BLENDS
 from camcli.render.style import Style
 from tests.support.browser import Browser, evaluate, open_image, open_page, set_control
-from tests.support.report import CROP, MAP, RUN_RECORD, make_output_folder
+from tests.support.files import manifest
+from tests.support.report import CROP, MAP, RUN_RECORD, make_output_folder, write_manifest
 
 SHOW_ALONE = """
 const picture = document.querySelectorAll('#figures figure:has(.map) .picture')[arguments[0]];
@@ -30,9 +31,10 @@ return Promise.all([...picture.querySelectorAll('img')].map((image) => image.dec
 """
 
 
-def open_blend(browser: Browser, top: Path, blend: str) -> Path:
-    """Open a report of a run with a blend, and its first image."""
+def open_blend(browser: Browser, top: Path, blend: str, scale: float | None = None) -> Path:
+    """Open a report of a run with a blend, and its first image. `scale` is in full colour."""
     folder = make_output_folder(top)
+    write_manifest(folder, [row | {"top": scale} for row in manifest(folder)])
     style = Style(blend=blend)
     (folder / "run.json").write_text(
         json.dumps(RUN_RECORD | {"blend": blend, "alpha": style.opacity})
@@ -63,6 +65,15 @@ def test_a_picture_has_the_pixels_of_the_overlay(
     inside = np.abs(np.arange(90)[:, None] - [*CROP[::2]]).min(1) > 2  # not the hairline
     assert away[:, inside].mean() < 2
     assert np.quantile(away[:, inside], 0.99) < 8
+
+
+def test_a_picture_has_the_scale_of_its_row(browser: Browser, tmp_path: Path) -> None:
+    photo = decode(open_blend(browser, tmp_path, "heat", scale=250))
+    numbers = "document.querySelector('.colour-bar p').innerText"
+    assert evaluate(browser, numbers).split() == ["0", "250"]
+    expected = overlay(photo, MAP, Crop(*CROP), Style(), signed=False, top=250).astype(float)
+    away = np.abs(pixels_of_picture(browser, 0) - expected)[:, CROP[0] + 2 : CROP[2] - 2]
+    assert away.mean() < 2
 
 
 def test_without_opacity_the_photo_is_shown_as_it_is(browser: Browser, tmp_path: Path) -> None:
