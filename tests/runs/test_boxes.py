@@ -18,6 +18,7 @@ from camcli.images.find import find
 from camcli.images.geometry import Crop
 from camcli.images.preprocess import Preset
 from camcli.render import draw
+from camcli.render.blend import ground
 from camcli.render.boxes import BoxRule
 from camcli.runs import pipeline
 from camcli.runs.job import Job
@@ -127,7 +128,7 @@ def test_an_empty_map_has_no_box(job: Job) -> None:
     assert {row["status"] for row in found.values()} == {"empty"}
     assert [row["boxes"] for row in found.values()] == [[], []]
     drawn, photo = decode(job.output / "a.gradcam.1.boxes.png"), decode(job.sources[0].path)
-    assert np.array_equal(drawn[:, 60:180], photo[:, 60:180])
+    assert np.array_equal(drawn[:, 60:180], ground(photo[:, 60:180]))
 
 
 def test_no_boxes_unless_requested(job: Job) -> None:
