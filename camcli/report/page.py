@@ -38,7 +38,10 @@ SCRIPTS = ("data.js", "colours.js", "picture.js", "gallery.js", "viewer.js", "ma
 """The files of the page's script, in the order in which they are joined."""
 STYLES = ("page.css", "gallery.css")
 """The files of the page's style. Other pages begin with the first one, too."""
-RUN_FIELDS = ("model", "weights", "layers", "fuse", "fit", "precision", "device", "region")
+RUN_FIELDS = (
+    *("model", "weights", "layers", "fuse", "fit", "precision", "device"),
+    *("region", "scale"),
+)
 """The fields of the run record that the page shows. Times are left out: pages stay the same."""
 BROWSER_FORMATS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".avif")
 """The endings of the image files that browsers can show."""
@@ -109,7 +112,7 @@ def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
         for name, value in values
-        if value not in (None, "")
+        if value not in (None, "") and (name, value) != ("scale", "image")
     ]
 
 
