@@ -90,17 +90,6 @@ def page_data(report: Contents) -> Data:
     }
 
 
-def _colormap_data(style: Style, signed: bool) -> Data:
-    """Return the colours of maps: RGBA of a layer over the photo, and RGB of a bar beside it."""
-    colours, shares = style.layer(signed)
-    opacity = np.rint(255 * shares).astype(np.uint8)
-    return {
-        "layer": _base64(np.column_stack([colours, opacity]).tobytes()),
-        "bar": _base64(style.table(signed).tobytes()),
-        "strength": style.strength(signed),
-    }
-
-
 def _default_title(folder: OutputFolder) -> str:
     methods = list(dict.fromkeys(result.method for result in folder.results))
     listed = f"{len(methods)} methods" if len(methods) > 3 else ", ".join(methods)
@@ -114,6 +103,17 @@ def _run_fields(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, value in values
         if value not in (None, "") and (name, value) != ("scale", "image")
     ]
+
+
+def _colormap_data(style: Style, signed: bool) -> Data:
+    """Return the colours of maps: RGBA of a layer over the photo, and RGB of a bar beside it."""
+    colours, shares = style.layer(signed)
+    opacity = np.rint(255 * shares).astype(np.uint8)
+    return {
+        "layer": _base64(np.column_stack([colours, opacity]).tobytes()),
+        "bar": _base64(style.table(signed).tobytes()),
+        "strength": style.strength(signed),
+    }
 
 
 def style_of(run: Mapping[str, Any]) -> Style:

@@ -41,20 +41,6 @@ function originalElement(image, large) {
   return element;
 }
 
-// The original. In a blend by heat it is once as the network did not see it, and over that, in the
-// crop, as the ground of the map.
-function originalElements(image, result, large) {
-  const original = originalElement(image, large);
-  if (!result?.crop || result.status === "error" || data.blend === "even") return [original];
-  const [left, top, width, height] = cropOf(image, result);
-  const ground = originalElement(image, large);
-  original.classList.add("unseen");
-  ground.classList.add("ground");
-  const insets = [top, 1 - left - width, 1 - top - height, left];
-  ground.style.clipPath = `inset(${insets.map((share) => `${100 * share}%`).join(" ")})`;
-  return [original, ground];
-}
-
 function savedPicture(url, className) {
   const element = create("img", { className, alt: "", loading: "lazy", decoding: "async", draggable: false });
   element.addEventListener("error", () => element.classList.add("broken"), { once: true });
@@ -93,6 +79,20 @@ function mapElement(image, result, longest) {
   drawMap(canvas, result);
   element.append(canvas);
   return element;
+}
+
+// The original. In a blend by heat it is once as the network did not see it, and over that, in the
+// crop, as the ground of the map.
+function originalElements(image, result, large) {
+  const original = originalElement(image, large);
+  if (!result?.crop || result.status === "error" || data.blend === "even") return [original];
+  const [left, top, width, height] = cropOf(image, result);
+  const ground = originalElement(image, large);
+  original.classList.add("unseen");
+  ground.classList.add("ground");
+  const insets = [top, 1 - left - width, 1 - top - height, left];
+  ground.style.clipPath = `inset(${insets.map((share) => `${100 * share}%`).join(" ")})`;
+  return [original, ground];
 }
 
 function boxElement(image, box) {
