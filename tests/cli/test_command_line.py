@@ -59,7 +59,7 @@ def test_every_option(run: Run, tmp_path: Path) -> None:
         *("--target", "Thing 7", "--target", "top3", "--target", 12),
         *("--layer", "features.-3", "--output", tmp_path / "out", "--fit", "squash"),
         *("--save", "overlay,map", "--save", "heatmap,panel,map"),
-        *("--colormap", "viridis", "--alpha", 0.3),
+        *("--colormap", "viridis", "--alpha", 0.3, "--blend", "even", "--scale", "probability"),
         *("--window", 100, "--stride", 50, "--batch-size", 2, "--workers", 1),
     )
     assert (found.exit_code, found.stdout_bytes, found.stderr_bytes) == (0, b"", b"")

@@ -48,6 +48,8 @@ def test_overlays_equal_those_of_a_run(
         assert image.size == (round(90 * 80 / 60) + 6 + 50, 80)
     faint = shown.overlay(0, alpha=0, colormap="jet")
     assert not np.array_equal(np.asarray(faint), np.asarray(shown.overlay(0))) or method == "guided"
+    even = shown.overlay(0, alpha=0, blend="even")
+    assert not np.array_equal(np.asarray(faint), np.asarray(even))
 
 
 def test_explanations_that_cannot_be_drawn(small: Model, images: Tensor, photo: Path) -> None:
