@@ -37,6 +37,11 @@ function drawCards() {
   for (let index = first; index < last; index++) cardAt(index);
 }
 
+// A print has all cards, not only those on the screen.
+function drawAllCards() {
+  entries.forEach((_, index) => cardAt(index));
+}
+
 function cardAt(index) {
   if (!cards.has(index)) {
     const card = createCard(entries[index]);
@@ -45,14 +50,22 @@ function cardAt(index) {
     const rectangle = { left, top, width: layout.width, height: layout.height };
     for (const [side, pixels] of Object.entries(rectangle)) card.style[side] = `${pixels}px`;
     card.addEventListener("focus", () => (currentIndex = index));
+    card.addEventListener("click", (event) => openCard(event, entries[index].image));
     cards.set(index, card);
     gallery.insertBefore(card, cards.get(index + 1) ?? null); // in reading order
   }
   return cards.get(index);
 }
 
+// Open the image of a card here, or leave it to the browser to open it in a new tab or window.
+function openCard(event, image) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  state.set({ image: addressName(image) });
+}
+
 function createCard({ image, result, count }) {
-  const card = create("a", { className: "card", href: `#image-${image.index}`, title: image.name });
+  const card = create("a", { className: "card", href: state.addressOf({ image: addressName(image) }), title: image.name });
   const picture = pictureOf(image, result, { longest: 128, large: false });
   const area = create("div", { className: "picture-area" });
   if (picture.children.length) area.append(fitIntoCard(picture, sizeOf(image, result)));

@@ -34,34 +34,46 @@ function fillControls() {
   }
 }
 
+// The controls of the gallery by the names of their values.
+const CONTROLS = { minConfidence: "min-confidence", maxConfidence: "max-confidence" };
+for (const name of ["text", ...FIELDS, "verdict", "order"]) CONTROLS[name] = name;
+
 function readControls() {
-  for (const name of ["text", ...FIELDS, "verdict", "order"]) filters[name] = byId(name).value;
-  filters.minConfidence = byId("min-confidence").value === "" ? 0 : Number(byId("min-confidence").value);
-  filters.maxConfidence = byId("max-confidence").value === "" ? 100 : Number(byId("max-confidence").value);
-  currentIndex = 0;
-  showGallery();
+  const read = ([name, id]) => {
+    const value = byId(id).value || FIRST_VALUES[name];
+    return [name, typeof FIRST_VALUES[name] === "number" ? Number(value) : value];
+  };
+  state.set(Object.fromEntries(Object.entries(CONTROLS).map(read)));
 }
 
-function setReversed(reversed) {
-  filters.reversed = reversed;
-  byId("reversed").setAttribute("aria-pressed", reversed);
+function showControls() {
+  for (const [name, id] of Object.entries(CONTROLS)) {
+    if (byId(id) !== document.activeElement) byId(id).value = filters[name];
+  }
+  byId("reversed").setAttribute("aria-pressed", filters.reversed);
 }
 
 function selectNextMethod() {
   const select = byId("method");
-  select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
-  readControls();
+  state.set({ method: select.options[(select.selectedIndex + 1) % select.options.length].value });
 }
 
 function toggleTheme() {
-  const isDark = root.dataset.theme
-    ? root.dataset.theme === "dark"
+  const isDark = filters.theme
+    ? filters.theme === "dark"
     : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = isDark ? "light" : "dark";
+  state.set({ theme: isDark ? "light" : "dark" });
 }
 
-function closeViewer() {
-  location.replace("#all"); // no element has this name, so that nothing scrolls
+function showState(changed) {
+  if (filters.theme) root.dataset.theme = filters.theme;
+  else delete root.dataset.theme;
+  if (GALLERY_NAMES.some((name) => changed.has(name))) {
+    showControls();
+    currentIndex = 0;
+    showGallery();
+  }
+  if (IMAGE_NAMES.some((name) => changed.has(name))) showViewer();
 }
 
 const KEYS = {
@@ -83,7 +95,21 @@ const GALLERY_KEYS = {
   End: () => focusCard(entries.length - 1),
   "/": () => byId("text").focus(),
 };
-const VIEWER_KEYS = { ...KEYS, ArrowRight: () => openNeighbour(1), ArrowLeft: () => openNeighbour(-1) };
+const VIEWER_KEYS = {
+  ...KEYS,
+  ArrowRight: () => openNeighbour(1),
+  ArrowLeft: () => openNeighbour(-1),
+  Escape: returnFromViewer,
+  Enter: (event) => (stage.hidden ? state.set({ map: event.target.dataset.title ?? "" }) : leaveStage()),
+  f: flicker,
+  m: selectNextMap,
+  z: toggleActualSize,
+};
+
+function returnFromViewer() {
+  if (stage.hidden) closeImage();
+  else leaveStage();
+}
 
 // Without a focused card, any arrow key focuses the current one.
 function moveFocus(step) {
@@ -96,10 +122,12 @@ function handleKey(event) {
     if (event.key === "Escape" && !viewer.open) event.target.blur();
     return;
   }
-  const action = (viewer.open ? VIEWER_KEYS : GALLERY_KEYS)[event.key];
+  if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
+  const key = event.key === " " && event.target.role === "button" ? "Enter" : event.key;
+  const action = (viewer.open ? VIEWER_KEYS : GALLERY_KEYS)[key];
   if (!action) return;
   event.preventDefault();
-  action();
+  action(event);
 }
 
 function showHeader() {
@@ -127,7 +155,7 @@ function showEvaluation({ summary, columns, rows, plots }) {
   byId("evaluation").append(create(
     "details", {},
     create("summary", { textContent: `Evaluation: ${summary}` }),
-    create("div", { className: "scroll" }, create("table", {}, create("tr", {}, ...header), ...lines)),
+    create("div", { className: "scroll", tabIndex: 0 }, create("table", {}, create("tr", {}, ...header), ...lines)),
     paragraph(legend, "muted"),
     create("div", { className: "plots" }, ...plots.map(([name, src]) => create("img", { src, alt: name, loading: "lazy" }))),
   ));
@@ -151,17 +179,12 @@ function listenToControls() {
   controls.addEventListener("input", (event) => {
     if (!event.target.classList.contains("opacity")) readControls();
   });
-  controls.addEventListener("reset", () => {
-    setReversed(false);
-    setTimeout(() => { // the inputs are reset after this event
-      setOpacity(data.alpha);
-      readControls();
-    });
+  controls.addEventListener("reset", (event) => {
+    event.preventDefault();
+    setOpacity(data.alpha);
+    state.set(pick(FIRST_VALUES, GALLERY_NAMES));
   });
-  byId("reversed").addEventListener("click", () => {
-    setReversed(!filters.reversed);
-    readControls();
-  });
+  byId("reversed").addEventListener("click", () => state.set({ reversed: !filters.reversed }));
   byId("more").addEventListener("click", () => {
     byId("more").setAttribute("aria-expanded", controls.classList.toggle("expanded"));
   });
@@ -175,14 +198,12 @@ function listenToControls() {
 function listenToViewer() {
   byId("previous").addEventListener("click", () => openNeighbour(-1));
   byId("next").addEventListener("click", () => openNeighbour(1));
-  byId("close").addEventListener("click", closeViewer);
+  byId("close").addEventListener("click", closeImage);
   viewer.addEventListener("cancel", (event) => {
     event.preventDefault();
-    closeViewer();
+    if (event.defaultPrevented) returnFromViewer();
   });
-  viewer.addEventListener("close", () => {
-    if (location.hash.startsWith("#image-")) closeViewer(); // the browser closed the dialog
-  });
+  viewer.addEventListener("close", () => filters.image && closeImage()); // the browser closed it
 }
 
 root.style.setProperty("--dim", data.dim);
@@ -194,10 +215,19 @@ if (data.check) showCheck(data.check);
 setOpacity(data.alpha);
 listenToControls();
 listenToViewer();
-addEventListener("hashchange", followAddress);
+listenToStage();
 addEventListener("scroll", () => requestAnimationFrame(drawCards), { passive: true });
-addEventListener("resize", layOutGallery);
+addEventListener("resize", () => {
+  layOutGallery();
+  if (viewer.open && stage.hidden) layOutFigures();
+});
 addEventListener("keydown", handleKey);
-showGallery();
-followAddress();
+addEventListener("beforeprint", drawAllCards);
+addEventListener("afterprint", layOutGallery);
+state.subscribe(showState);
+Object.assign(filters, readAddress());
+showControls();
+readControls(); // values that no control offers are replaced
+showState(new Set(Object.keys(filters)));
+writeAddress();
 root.dataset.ready = Math.round(performance.now()); // the time until the gallery is shown, in ms

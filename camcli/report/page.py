@@ -34,7 +34,10 @@ from camcli.report.originals import Original
 from camcli.snapshots.tables import VERDICTS
 
 Data: TypeAlias = dict[str, Any]
-SCRIPTS = ("data.js", "colours.js", "picture.js", "gallery.js", "viewer.js", "main.js")
+SCRIPTS = (
+    *("data.js", "state.js", "colours.js", "picture.js"),
+    *("gallery.js", "viewer.js", "stage.js", "zoom.js", "main.js"),
+)
 """The files of the page's script, in the order in which they are joined."""
 STYLES = ("page.css", "gallery.css")
 """The files of the page's style. Other pages begin with the first one, too."""

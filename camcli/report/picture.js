@@ -41,8 +41,8 @@ function originalElement(image, large) {
   return element;
 }
 
-function savedPicture(url, className) {
-  const element = create("img", { className, alt: "", loading: "lazy", decoding: "async", draggable: false });
+function savedPicture(url, className, alt = "") {
+  const element = create("img", { className, alt, loading: "lazy", decoding: "async", draggable: false });
   element.addEventListener("error", () => element.classList.add("broken"), { once: true });
   element.src = url;
   return element;
@@ -51,7 +51,7 @@ function savedPicture(url, className) {
 // `longest` is the longer side of the drawn map, in pixels.
 function pictureOf(image, result, { longest, large }) {
   const [width, height] = sizeOf(image, result);
-  const picture = create("div", { className: "picture" });
+  const picture = create("div", { className: "picture", role: "img", ariaLabel: describe(image, result) });
   picture.style.aspectRatio = `${width} / ${height}`;
   const overlay = result?.files?.[result.picture];
   if (image.thumbnail) picture.append(...originalElements(image, result, large));
@@ -117,6 +117,13 @@ function titleOf(image, result) {
   if (result.target !== "pred" || differs("target")) parts.push(result.target);
   if (result.layer && differs("layer")) parts.push(result.layer);
   return parts.join(" · ");
+}
+
+// The text of a picture.
+function describe(image, result) {
+  if (!result) return `original of ${image.name}`;
+  const named = result.class ? `, class ${result.class} ${formatPercent(result.probability)}` : "";
+  return `${titleOf(image, result)} of ${image.name}${named}`;
 }
 
 function badgesOf(result) {

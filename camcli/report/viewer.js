@@ -1,12 +1,43 @@
-// The dialog of one image: its original and all its results, with the values under the pointer.
+// The dialog of one image: its original and all its results, or one of them over the whole window.
+// Values under the pointer are shown for all.
 
 const viewer = document.getElementById("viewer");
 let viewedImage = null;
-let viewedMaps = []; // each with its figure, crop element, result and marker
+let viewedMaps = []; // those on the screen, each with its result, its marker and the output of its value
 
-function openViewer(image) {
+// The opened image, or the card of the image that was opened last.
+function showViewer() {
+  const image = images.find((one) => addressName(one) === filters.image);
+  if (image) {
+    showImage(image);
+  } else if (viewedImage) {
+    const index = currentIndex; // closing the dialog focuses the card that opened it
+    viewer.close();
+    focusCard(index);
+    viewedImage = null;
+  } else {
+    state.set({ image: "" }); // the address had a name that no image has
+  }
+}
+
+function showImage(image) {
+  const isNew = image !== viewedImage;
   viewedImage = image;
   viewedMaps = [];
+  if (isNew) showHeading(image);
+  const views = viewsOf(image);
+  const enlarged = views.find((view) => view.title === filters.map);
+  viewer.classList.toggle("enlarged", Boolean(enlarged));
+  document.getElementById("stage").hidden = !enlarged;
+  document.getElementById("figures").replaceChildren();
+  if (!viewer.open) viewer.showModal();
+  if (enlarged) showStage(image, views, enlarged);
+  else showFigures(image, views);
+  if (isNew) viewer.scrollTop = 0;
+}
+
+function showHeading(image) {
+  setZoom(1, 0, 0);
   document.getElementById("name").textContent = image.name;
   const index = entries.findIndex((entry) => entry.image === image);
   if (index >= 0) currentIndex = index;
@@ -14,40 +45,88 @@ function openViewer(image) {
   const note = document.getElementById("note");
   note.textContent = image.note ?? "";
   note.hidden = !image.note;
-  const figures = image.results.map((result) => createFigure(image, result));
-  const original = image.thumbnail && create(
-    "figure", {},
-    pictureOf(image, null, { large: true }),
-    create("figcaption", {}, create("b", { textContent: "original" }), createLink("file", image.original)),
-  );
-  document.getElementById("figures").replaceChildren(...(original ? [original] : []), ...figures);
-  if (!viewer.open) viewer.showModal();
-  viewer.scrollTop = 0;
+}
+
+// The pictures of an image: the original, without a result, and the maps.
+function viewsOf(image) {
+  const original = image.thumbnail ? [{ title: "original", result: null }] : [];
+  return [...original, ...image.results.map((result) => ({ title: titleOf(image, result), result }))];
+}
+
+function showFigures(image, views) {
+  const figures = views.map((view) => createFigure(image, view));
+  document.getElementById("figures").replaceChildren(...figures);
+  layOutFigures();
+}
+
+const FIGURE_GAP = 16;
+const TEXT_HEIGHT = 130; // below a picture
+const SMALLEST_COLUMN = 300;
+
+// The fewest columns with which all pictures are on the screen. If none are, those that leave the
+// fewest places empty.
+function layOutFigures() {
+  const area = document.getElementById("figures");
+  const [count, height] = [area.children.length, viewer.clientHeight - area.offsetTop];
+  const [imageWidth, imageHeight] = sizeOf(viewedImage, viewedImage.results[0]);
+  const widthOf = (columns) => (area.clientWidth + FIGURE_GAP) / columns - FIGURE_GAP;
+  const fits = (columns) => {
+    const figure = widthOf(columns) * imageHeight / imageWidth + TEXT_HEIGHT + FIGURE_GAP;
+    return Math.ceil(count / columns) * figure <= height;
+  };
+  const numbers = Array.from({ length: count }, (_, index) => index + 1);
+  const legible = numbers.filter((columns) => columns === 1 || widthOf(columns) >= SMALLEST_COLUMN);
+  const empty = (columns) => (columns - count % columns) % columns;
+  const fullest = legible.reduce((best, columns) => (empty(columns) <= empty(best) ? columns : best));
+  area.style.setProperty("--columns", legible.find(fits) ?? fullest);
 }
 
 function createLink(text, url) {
   return url ? create("a", { href: url, textContent: text, target: "_blank", rel: "noopener" }) : null;
 }
 
-function createFigure(image, result) {
-  const picture = pictureOf(image, result, { longest: 384, large: true });
+// A picture that zooms with all others, and opens over the whole window by `click`.
+function createFrame(image, result, longest, click) {
+  const picture = pictureOf(image, result, { longest, large: true });
+  const frame = create("div", { className: "frame" }, picture);
+  const [width, height] = sizeOf(image, result);
+  frame.style.setProperty("--aspect", width / height);
+  frame.dataset.pixels = width;
+  followPointers(frame, click);
+  const update = (event) => showValuesAt(image, ...positionIn(picture, event));
+  frame.addEventListener("pointermove", update);
+  frame.addEventListener("pointerdown", update);
+  frame.addEventListener("pointerleave", () => viewedMaps.forEach((map) => showRange(map)));
+  return frame;
+}
+
+function createFigure(image, { title, result }) {
+  const enlarge = () => state.set({ map: title });
+  const frame = createFrame(image, result, 384, enlarge);
+  Object.assign(frame, { role: "button", tabIndex: 0, title: "fill the window (Enter)" });
+  frame.dataset.title = title;
+  if (!frame.querySelector(".picture").children.length) frame.hidden = true;
+  const name = create("b", { textContent: title });
+  if (!result) {
+    return create("figure", {}, frame, create("figcaption", {}, name, createLink("file", image.original)));
+  }
   const files = Object.entries(result.files ?? {}).map(([kind, url]) => createLink(kind, url));
-  const figure = create(
+  const output = create("output", { className: "value" });
+  viewMap(frame, result, output);
+  return create(
     "figure", { className: result.status },
-    picture,
+    frame,
     result.map && result.status !== "empty" ? colourBar(result) : null,
-    create("figcaption", {}, create("b", { textContent: titleOf(image, result) }), ...badgesOf(result)),
+    create("figcaption", {}, name, ...badgesOf(result)),
     paragraph(explainedText(result)),
     paragraph(result.error, "error"),
-    create("output", { className: "value", textContent: rangeText(result) }),
+    output,
     paragraph(result.note, "muted"),
     paragraph(changeText(result)),
     paragraph(listNumbers(result.values ?? {}).join(", ")),
-    result.change?.picture && savedPicture(result.change.picture, "difference"),
+    result.change?.picture && savedPicture(result.change.picture, "difference", `what changed in ${title} of ${image.name}`),
     create("p", { className: "files" }, ...files),
   );
-  if (result.map) trackPointer(figure, picture, result);
-  return figure;
 }
 
 function explainedText({ class: name, probability, score }) {
@@ -76,27 +155,19 @@ function changeText({ change }) {
   return `baseline: ${[change.verdict, ...change.reasons, ...listNumbers(change.measures)].join(", ")}`;
 }
 
-// Show the values of all maps at the position of the pointer over one of them.
-function trackPointer(figure, picture, result) {
-  const crop = picture.querySelector(".crop");
+// Show the values of a map and its place under the pointer, from now on.
+function viewMap(element, result, output) {
+  output.textContent = rangeText(result);
+  if (!result.map) return;
   const marker = create("i", { className: "marker", hidden: true });
-  crop.append(marker);
-  viewedMaps.push({ figure, result, marker });
-  const update = (event) => {
-    const { left, top, width, height } = picture.getBoundingClientRect();
-    showValuesAt((event.clientX - left) / width, (event.clientY - top) / height);
-  };
-  picture.addEventListener("pointermove", update);
-  picture.addEventListener("pointerdown", update);
-  picture.addEventListener("pointerleave", () => {
-    for (const map of viewedMaps) showRange(map);
-  });
+  element.querySelector(".crop").append(marker);
+  viewedMaps.push({ result, marker, output });
 }
 
 // The position is given as shares of the whole image, since each map has its own cells.
-function showValuesAt(imageX, imageY) {
+function showValuesAt(image, imageX, imageY) {
   for (const map of viewedMaps) {
-    const [left, top, width, height] = cropOf(viewedImage, map.result);
+    const [left, top, width, height] = cropOf(image, map.result);
     const [x, y] = [(imageX - left) / width, (imageY - top) / height];
     if (x < 0 || x >= 1 || y < 0 || y >= 1) {
       showRange(map, "outside the network's input");
@@ -105,36 +176,20 @@ function showValuesAt(imageX, imageY) {
     const { row, column, value, sides } = cellAt(map.result, x, y);
     placeAt(map.marker, sides);
     map.marker.hidden = false;
-    const size = sizeOf(viewedImage, map.result);
+    const size = sizeOf(image, map.result);
     const pixel = [imageX * size[0], imageY * size[1]].map(Math.floor).join(", ");
-    setValue(map, `${formatNumber(value)} in row ${row}, column ${column} (pixel ${pixel})`);
+    map.output.textContent = `${formatNumber(value)} in row ${row}, column ${column} (pixel ${pixel})`;
   }
 }
 
 function showRange(map, text = rangeText(map.result)) {
   map.marker.hidden = true;
-  setValue(map, text);
-}
-
-function setValue({ figure }, text) {
-  figure.querySelector(".value").textContent = text;
+  map.output.textContent = text;
 }
 
 // Open the image `step` places after the current one in the gallery.
 function openNeighbour(step) {
   const index = entries.findIndex((entry) => entry.image === viewedImage);
   const next = entries[index < 0 ? 0 : index + step];
-  if (next) location.replace(`#image-${next.image.index}`);
-}
-
-// The address decides which image is open, so that the browser's back button closes it.
-function followAddress() {
-  const image = images[/^#image-(\d+)$/.exec(location.hash)?.[1]];
-  if (image) {
-    openViewer(image);
-  } else if (viewer.open) {
-    viewer.close();
-    viewedImage = null;
-    focusCard(currentIndex);
-  }
+  if (next) state.set({ image: addressName(next.image) });
 }

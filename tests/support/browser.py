@@ -16,13 +16,12 @@ FOCUSED_CARD = "document.activeElement.title"
 def open_page(
     browser: Browser, url: str, width: int = 1200, height: int = 800, theme: str = "light"
 ) -> Browser:
-    """Load a page in a window of this size and forget what was logged before."""
+    """Load a page in a window of this size and forget which files were requested before."""
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get("about:blank")
-    browser.get_log("browser")
     browser.get_log("performance")
     browser.get(url)
     return browser
@@ -63,15 +62,20 @@ def wait_for_frame(browser: Browser) -> None:
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
 
+def wait_for(browser: Browser, condition: str) -> None:
+    """Wait until a JavaScript expression is true, at most as long as scripts may take."""
+    browser.execute_async_script(
+        "const done = arguments[0];"
+        f"const check = () => ({condition}) ? done() : requestAnimationFrame(check); check()"
+    )
+
+
 def open_image(browser: Browser, name: str) -> None:
     """Open an image by clicking its card."""
     browser.execute_script(
         "[...document.querySelectorAll('.card')].find(c => c.title === arguments[0]).click()", name
     )
-    browser.execute_async_script(
-        f"const done = arguments[0]; const check = () => {VIEWER_IS_OPEN}"
-        " ? done() : requestAnimationFrame(check); check()"
-    )
+    wait_for(browser, VIEWER_IS_OPEN)
 
 
 def pictures_load(browser: Browser) -> bool:

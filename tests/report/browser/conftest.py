@@ -10,6 +10,7 @@ import pytest
 
 from camcli import cli
 from tests.support.browser import Browser, click, open_page, wait_for_frame
+from tests.support.large_page import make_large_page
 from tests.support.report import HOSTILE_NAME, make_evaluation, make_output_folder
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -33,6 +34,14 @@ def browser() -> Iterator[Browser]:
     driver.quit()
 
 
+@pytest.fixture(autouse=True)
+def _no_message_in_the_console(browser: Browser) -> Iterator[None]:
+    """Fail a test in which a page wrote to the browser's console, or raised an error."""
+    browser.get_log("browser")
+    yield
+    assert browser.get_log("browser") == []
+
+
 @pytest.fixture(scope="package")
 def report_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a page with failures, an evaluation and changes."""
@@ -49,6 +58,13 @@ def report_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "report.html").as_uri()
 
 
+@pytest.fixture(scope="package")
+def many_images_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a page of 1000 images, 000.jpg to 999.jpg, with two methods."""
+    folder = tmp_path_factory.mktemp("many")
+    return make_large_page(folder, 1000, ("gradcam", "occlusion")).as_uri()
+
+
 @pytest.fixture
 def page(browser: Browser, report_url: str) -> Browser:
     """The page, loaded anew."""
@@ -58,7 +74,7 @@ def page(browser: Browser, report_url: str) -> Browser:
 @pytest.fixture
 def gallery(browser: Browser, report_url: str) -> Browser:
     """The page without filters. It is loaded only if the browser shows something else."""
-    if browser.current_url != report_url:
+    if browser.current_url.partition("#")[0] != report_url:
         return open_page(browser, report_url)
     click(browser, "#clear")
     wait_for_frame(browser)

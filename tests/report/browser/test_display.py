@@ -74,3 +74,30 @@ def test_tables_and_notes(page: Browser) -> None:
     open_image(page, HOSTILE_NAME)
     text = evaluate(page, "document.getElementById('figures').innerText")
     assert "baseline: differs, values, relative 0.5" in text
+
+
+def test_cards_lie_beside_the_scroll_bar(browser: Browser, many_images_url: str) -> None:
+    """The gallery is laid out for its width with the scroll bar."""
+    for width in (390, 700, 1200, 2560):
+        open_page(browser, many_images_url, width=width)
+        right = "[...document.querySelectorAll('.card')].map(c => c.getBoundingClientRect().right)"
+        end = "document.getElementById('gallery').getBoundingClientRect().right"
+        assert max(evaluate(browser, right)) <= evaluate(browser, end)
+
+
+@pytest.mark.parametrize("width", [390, 800, 1280, 1920, 2560])
+def test_maps_of_an_image_fill_the_screen(
+    width: int, browser: Browser, many_images_url: str
+) -> None:
+    open_page(browser, f"{many_images_url}#image=007.jpg", width=width, height=900)
+    boxes = "[...document.querySelectorAll('figure')].map(f => f.getBoundingClientRect().toJSON())"
+    figures = evaluate(browser, boxes)
+    assert len(figures) == 3
+    area = evaluate(browser, "document.getElementById('viewer').clientWidth")
+    assert min(figure["left"] for figure in figures) <= 20
+    assert max(figure["right"] for figure in figures) >= area - 20
+    assert min(figure["width"] for figure in figures) >= min(300, area - 40)
+    beyond = "(viewer => viewer.scrollWidth - viewer.clientWidth)(document.getElementById('viewer'))"
+    assert evaluate(browser, beyond) <= 0
+    open_page(browser, f"{many_images_url}#image=007.jpg&map=gradcam&against=occlusion", width, 900)
+    assert evaluate(browser, beyond) <= 0

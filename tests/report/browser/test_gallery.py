@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from camcli.images.geometry import Crop
-from camcli.report.contents import Contents
-from camcli.report.folder import OutputFolder, SavedResult
-from camcli.report.originals import Original
-from camcli.report.page import page_data, render_page
 from tests.support.browser import (
     DOWN,
     END,
@@ -33,9 +25,10 @@ from tests.support.browser import (
     open_page,
     press,
     set_control,
+    wait_for,
     wait_for_frame,
 )
-from tests.support.files import SAMPLES
+from tests.support.large_page import make_large_page
 from tests.support.report import HOSTILE_CLASS, HOSTILE_NAME, ODD_NAME
 
 
@@ -88,16 +81,13 @@ def test_keys_move_between_cards(page: Browser) -> None:
 
 def test_keys_move_between_opened_images(page: Browser) -> None:
     press(page, RIGHT, ENTER)
-    wait_for_frame(page)
-    assert evaluate(page, VIEWER_IS_OPEN)
-    assert evaluate(page, "location.hash") == "#image-3"
+    wait_for(page, VIEWER_IS_OPEN)
+    assert evaluate(page, "location.hash") == "#image=broken.jpg"
     for key, expected in ((RIGHT, ODD_NAME), (LEFT, "broken.jpg")):
         press(page, key)
-        wait_for_frame(page)
         assert evaluate(page, NAME_IN_VIEWER) == expected
     press(page, ESCAPE)
-    wait_for_frame(page)
-    assert not evaluate(page, VIEWER_IS_OPEN)
+    wait_for(page, f"!{VIEWER_IS_OPEN}")
     assert evaluate(page, FOCUSED_CARD) == "broken.jpg"
 
 
@@ -111,21 +101,22 @@ def test_keys_change_the_method_and_search(page: Browser) -> None:
     assert evaluate(page, theme) is None, "the letter t was typed into the search"
 
 
+def test_five_thousand_images_of_four_methods(browser: Browser, tmp_path: Path) -> None:
+    methods = ("gradcam", "hirescam", "layercam", "occlusion")
+    file = make_large_page(tmp_path, images=5000, methods=methods)
+    times = []
+    for _ in range(3):  # another process may slow one of them
+        open_page(browser, file.as_uri())
+        times.append(evaluate(browser, "Number(document.documentElement.dataset.ready)"))
+    print(f"20 000 maps, {file.stat().st_size / 1e6:.0f} MB: shown after {times} ms")  # noqa: T201
+    assert min(times) < 2000
+    set_control(browser, "#method", "occlusion")
+    assert evaluate(browser, "document.getElementById('count').value") == "5,000 images"
+
+
 def test_ten_thousand_images(browser: Browser, tmp_path: Path) -> None:
     """Only the visible cards exist, and the last image is one key away."""
-    np.save(tmp_path / "map.npy", np.random.default_rng(0).random((14, 14), np.float32))
-    thumbnail = BytesIO()
-    Image.open(SAMPLES / "dog.jpg").resize((140, 105)).save(thumbnail, "WEBP", quality=75)
-    crop, files = Crop(35, 0, 105, 105), {"map": tmp_path / "map.npy"}
-    result = SavedResult("dog.jpg", "gradcam", "pred", "ok", crop=crop, files=files)
-    original = Original("dog.jpg", (140, 105), None, thumbnail.getvalue())
-    file = tmp_path / "report.html"
-    data = page_data(
-        Contents(OutputFolder(tmp_path, [result], {}), [original], file, max_cells=196)
-    )
-    (image,) = data["images"]
-    data["images"] = [image | {"name": f"{number:05}.jpg"} for number in range(10_000)]
-    file.write_bytes(render_page(data))
+    file = make_large_page(tmp_path, images=10_000)
     open_page(browser, file.as_uri())
     took = evaluate(browser, "Number(document.documentElement.dataset.ready)")
     print(f"10 000 images, {file.stat().st_size / 1e6:.0f} MB: shown after {took} ms")  # noqa: T201
@@ -137,7 +128,6 @@ def test_ten_thousand_images(browser: Browser, tmp_path: Path) -> None:
     assert len(card_names(browser)) < 100
     press(browser, RIGHT, END)
     wait_for_frame(browser)
-    assert evaluate(browser, FOCUSED_CARD) == "09999.jpg"
-    set_control(browser, "#text", "0777")
-    assert len(card_names(browser)) == 11
-    assert browser.get_log("browser") == []
+    assert evaluate(browser, FOCUSED_CARD) == "9999.jpg"
+    set_control(browser, "#text", "777")
+    assert len(card_names(browser)) == 19

@@ -7,13 +7,14 @@ import json
 from tests.support.browser import (
     ESCAPE,
     NAME_IN_VIEWER,
+    VIEWER_IS_OPEN,
     Browser,
     card_names,
     evaluate,
     open_image,
     pictures_load,
     press,
-    wait_for_frame,
+    wait_for,
 )
 from tests.support.report import HOSTILE_CLASS, HOSTILE_NAME, ODD_NAME
 
@@ -29,7 +30,6 @@ def test_only_files_of_the_folder_are_requested(page: Browser, report_url: str) 
         if message["method"] == "Network.requestWillBeSent":
             url = message["params"]["request"]["url"]
             assert url.startswith((folder, "data:", "about:")), url
-    assert page.get_log("browser") == []
 
 
 def test_names_and_classes_with_markup_are_shown_as_text(page: Browser) -> None:
@@ -39,7 +39,7 @@ def test_names_and_classes_with_markup_are_shown_as_text(page: Browser) -> None:
         "../photos/%3Cimg%20src%3Dx%20onerror%3Dwindow.hit%3D1%3E.jpg"
     )
     press(page, ESCAPE)
-    wait_for_frame(page)
+    wait_for(page, f"!{VIEWER_IS_OPEN}")
     open_image(page, "plain.jpg")
     assert HOSTILE_CLASS in evaluate(page, "document.getElementById('figures').textContent")
     assert evaluate(page, "document.querySelectorAll('script').length") == 2
@@ -58,4 +58,5 @@ def test_the_policy_blocks_injected_markup(page: Browser) -> None:
         "fetch('http://127.0.0.1:9/').catch(() => 0);"
     )
     assert refused == ["connect-src", "img-src", "script-src-attr", "style-src-elem"]
+    assert page.get_log("browser"), "Chromium reports the violations, and a picture that it misses"
     assert evaluate(page, "window.hit") is None
