@@ -32,7 +32,8 @@ function createReading({ title, result }, picture, side) {
   const output = create("output", { className: "value" });
   if (result) viewMap(picture, result, output);
   const about = result ? ` ${explainedText(result)} · ` : "";
-  return create("p", { className: side }, create("b", { textContent: title }), about, output);
+  const text = create("p", {}, create("b", { textContent: title }), about, output);
+  return create("div", { className: side }, text, result && barOf(result));
 }
 
 // The line of the divider, to be dragged.

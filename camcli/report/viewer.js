@@ -60,7 +60,7 @@ function showFigures(image, views) {
 }
 
 const FIGURE_GAP = 16;
-const TEXT_HEIGHT = 130; // below a picture
+const TEXT_HEIGHT = 135; // below a picture
 const SMALLEST_COLUMN = 300;
 
 // The fewest columns with which all pictures are on the screen. If none are, those that leave the
@@ -116,7 +116,7 @@ function createFigure(image, { title, result }) {
   return create(
     "figure", { className: result.status },
     frame,
-    result.map && result.status !== "empty" ? colourBar(result) : null,
+    barOf(result),
     create("figcaption", {}, name, ...badgesOf(result)),
     paragraph(explainedText(result)),
     paragraph(result.error, "error"),
@@ -127,6 +127,10 @@ function createFigure(image, { title, result }) {
     result.change?.picture && savedPicture(result.change.picture, "difference", `what changed in ${title} of ${image.name}`),
     create("p", { className: "files" }, ...files),
   );
+}
+
+function barOf(result) {
+  return result.map && result.status !== "empty" ? colourBar(result) : null;
 }
 
 function explainedText({ class: name, probability, score }) {

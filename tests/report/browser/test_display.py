@@ -97,7 +97,7 @@ def test_maps_of_an_image_fill_the_screen(
     assert min(figure["left"] for figure in figures) <= 20
     assert max(figure["right"] for figure in figures) >= area - 20
     assert min(figure["width"] for figure in figures) >= min(300, area - 40)
-    beyond = "(viewer => viewer.scrollWidth - viewer.clientWidth)(document.getElementById('viewer'))"
+    beyond = "(one => one.scrollWidth - one.clientWidth)(document.getElementById('viewer'))"
     assert evaluate(browser, beyond) <= 0
     open_page(browser, f"{many_images_url}#image=007.jpg&map=gradcam&against=occlusion", width, 900)
     assert evaluate(browser, beyond) <= 0

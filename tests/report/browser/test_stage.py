@@ -200,3 +200,13 @@ def test_every_picture_has_a_text(image: Browser) -> None:
     assert all(evaluate(image, labels, ".picture"))
     bare = "[...document.images].filter(i => !i.alt && !i.closest('[role=img]')).length"
     assert evaluate(image, bare) == 0
+
+
+def test_an_enlarged_map_has_its_colour_bar(image: Browser) -> None:
+    press(image, "m", "m", ENTER)
+    set_control(image, "#against", "occlusion")
+    numbers = "[...document.querySelectorAll('#readings .colour-bar p')].map(one => one.innerText)"
+    assert [text.split() for text in evaluate(image, numbers)] == [
+        ["0", "100"],
+        ["\u221260", "0", "60"],
+    ]
