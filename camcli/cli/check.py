@@ -12,7 +12,7 @@ import click
 
 from camcli.cli import DIFFERS, DONE
 from camcli.cli.options import field_option, flag
-from camcli.cli.printing import echo, echo_json, show_name
+from camcli.cli.printing import echo, echo_json, show_name, terminal_width
 from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH
 from camcli.runs.files import to_json, write
 from camcli.runs.manifest import MANIFEST
@@ -72,29 +72,42 @@ def check(
         accept(new, baseline)
         _echo_update("created", new, baseline, json)
         return DONE
-    verdicts, cases = Counter[str](), JUnitReport()
+    verdicts, cases, pictures = Counter[str](), JUnitReport(), 0
 
     def noted() -> Iterator[Comparison]:
         """Yield every comparison, after its picture and its rows are written."""
+        nonlocal pictures
         for one in comparisons(new, baseline, tolerance):
             picture = _write_picture(one, new, diff) if diff and one.reasons else None
+            pictures += picture is not None
             verdicts[one.verdict] += 1
             if junit:
                 cases.add(one, picture)
             if json:
-                echo_json(to_json(tables.json_row(one, picture)))
+                echo_json(to_json(tables.json_row(one, picture, tolerance)))
             yield one
 
-    for line in tables.difference_lines((one for one in noted() if not json), show_name):
+    shown = (one for one in noted() if not json)
+    for line in tables.difference_lines(shown, show_name, terminal_width()):
         echo(line)
     if junit:
         write(junit, cases.contents())
     echo(tables.summary(verdicts), err=json)
+    _echo_written(pictures, diff, junit, json)
     if update:
         accept(new, baseline)
         _echo_update("updated", new, baseline, json)
         return DONE
     return DONE if verdicts.total() == verdicts["alike"] else DIFFERS
+
+
+def _echo_written(pictures: int, diff: Path | None, junit: Path | None, json: bool) -> None:
+    """Print a line for the pictures that were written, and one for the JUnit report."""
+    if diff:
+        counted = "1 picture" if pictures == 1 else f"{pictures} pictures"
+        echo(f"{counted} -> {show_name(diff, err=json)}", err=json)
+    if junit:
+        echo(f"JUnit report -> {show_name(junit, err=json)}", err=json)
 
 
 def _echo_update(what: str, new: Path, baseline: Path, json: bool) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,7 +15,7 @@ from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.evaluate_options import evaluate_options
 from camcli.cli.extras import require_matplotlib
 from camcli.cli.preprocessing import load_network
-from camcli.cli.printing import echo, echo_json
+from camcli.cli.printing import echo, echo_json, show_name, terminal_width
 from camcli.cli.progress import echo_error, progress_bar
 from camcli.errors import CamcliError, OutputError
 from camcli.evaluation.protocol import Protocol
@@ -30,6 +28,8 @@ from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.files import prepare, to_json, write
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from camcli.evaluation.scores import Scores
     from camcli.evaluation.study import Study
     from camcli.evaluation.summary import Summary
@@ -71,7 +71,7 @@ def evaluate(
     if output:
         prepare(output)
     scores = _measured(study, quiet)
-    _show(scores, output, json, plots)
+    _show(scores, output, json, plots, quiet)
     return SOME_FAILED if scores.failures else DONE
 
 
@@ -178,21 +178,50 @@ def _chosen_metrics(
 
 
 def _measured(study: Study, quiet: bool) -> Scores:
-    from camcli.evaluation.run import run_study
+    from camcli.evaluation.run import inputs_per_image, run_study
     from camcli.evaluation.scores import BatchScores, Failure, Scores
 
     scores = Scores(study)
-    with progress_bar(len(study.sources), quiet) as progress:
-        for result in run_study(study):
+    with progress_bar(len(study.sources), quiet) as bar:
+        progress = _Progress(bar, inputs_per_image(study))
+        for result in run_study(study, progress.passed):
             scores.add(result)
             if isinstance(result, Failure):
-                progress.clear()
+                bar.clear()
                 echo_error(result.error)
-            progress.update(len(result.classes) if isinstance(result, BatchScores) else 1)
+            progress.finished(len(result.classes) if isinstance(result, BatchScores) else 1)
     return scores
 
 
-def _show(scores: Scores, output: Path | None, json: bool, formats: Sequence[str]) -> None:
+class _Progress:
+    """Moves a bar of images with every forward pass of the batch that is being measured."""
+
+    def __init__(self, bar: tqdm[NoReturn], inputs_per_image: int) -> None:
+        bar.miniters = 0  # one image may take minutes
+        self._bar, self._inputs_per_image = bar, inputs_per_image
+        self._images = self._part = 0.0
+
+    def passed(self, inputs: int) -> None:
+        """Move the bar by the share of these inputs in what an image takes."""
+        self._part += inputs / self._inputs_per_image
+        self._show()
+
+    def finished(self, images: int) -> None:
+        """Move the bar to the number of images that are measured now."""
+        self._images += images
+        self._part = 0.0
+        self._show()
+
+    def _show(self) -> None:
+        """Show hundredths of images. A batch that runs again does not move the bar back."""
+        done = min(self._images + self._part, self._bar.total)
+        self._bar.n = max(self._bar.n, round(done, 2))
+        self._bar.update(0)
+
+
+def _show(
+    scores: Scores, output: Path | None, json: bool, formats: Sequence[str], quiet: bool
+) -> None:
     from camcli.evaluation.export import metrics_record
     from camcli.evaluation.summary import Summary, left_out
     from camcli.evaluation.table import terminal_table
@@ -208,16 +237,18 @@ def _show(scores: Scores, output: Path | None, json: bool, formats: Sequence[str
     if json:
         echo_json(to_json(record))
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        for line in terminal_table(summary, width).removesuffix("\n").split("\n"):
+        for line in terminal_table(summary, terminal_width()).removesuffix("\n").split("\n"):
             echo(line)
     if output:
-        _write_files(summary, record, output, formats)
+        names = ", ".join(_write_files(summary, record, output, formats))
+        if not quiet:
+            echo(f"{names} -> {show_name(output, err=True)}", err=True)
 
 
 def _write_files(
     summary: Summary, record: dict[str, Any], output: Path, formats: Sequence[str]
-) -> None:
+) -> list[str]:
+    """Write the files of an evaluation, and return their names; those of the plots are counted."""
     from camcli.evaluation.export import scores_csv
     from camcli.evaluation.plots import plot_names, plots
     from camcli.evaluation.table import markdown_table
@@ -229,5 +260,8 @@ def _write_files(
     write(metrics, to_json(record, indent=2))
     write(rows, scores_csv(summary.scores))
     write(output / _TABLE, markdown_table(summary).encode())
-    for name, plot in plots(summary, [".png", *(f".{one}" for one in formats)]).items():
+    drawn = plots(summary, [".png", *(f".{one}" for one in formats)])
+    for name, plot in drawn.items():
         write(output / name, plot)
+    plotted = "1 plot" if len(drawn) == 1 else f"{len(drawn)} plots"
+    return [*EVALUATION_FILES, _TABLE, plotted]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from itertools import groupby
 
@@ -45,6 +46,11 @@ def echo_json(row: bytes) -> None:
         click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
     else:
         click.echo(row, nl=False)
+
+
+def terminal_width() -> int | None:
+    """Return the columns of standard output; None if it is no terminal, where lines are whole."""
+    return shutil.get_terminal_size().columns if _is_terminal() else None
 
 
 def show_name(file: object, *, err: bool = False) -> str:

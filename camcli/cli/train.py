@@ -12,7 +12,7 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.options import ModelOption, device_option, field_option
-from camcli.cli.printing import echo_json
+from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.types import ANY_PATH, POSITIVE, Name
 from camcli.errors import TrainingError
 from camcli.methods.registry import METHODS
@@ -147,6 +147,7 @@ def train(
         for record in run(recipe, splits, output, device=picked, teacher=model, progress=progress):
             bar.clear()
             echo_json(to_json(record))
+    echo(f"model -> {show_name(output, err=True)}", err=True)
     return DONE
 
 

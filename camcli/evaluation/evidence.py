@@ -165,6 +165,7 @@ class BatchEvidence:
             for index, step in (c.unbind(1) for c in torch.split(queue, self.runner.batch_size)):
                 images = perturb(index, step).contiguous(memory_format=torch.channels_last)
                 found.append(getattr(reader.read(module, images), part))
+                self.runner.passed(len(index))
         return torch.cat(found).view(len(self.images), steps, -1)
 
 

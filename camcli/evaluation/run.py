@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +24,7 @@ from camcli.errors import (
     one_line,
     without_frames,
 )
-from camcli.evaluation.evidence import BatchEvidence, MapEvidence
+from camcli.evaluation.evidence import ROAD_SHARES, BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, TilePool, grid_evidence
 from camcli.evaluation.ground_truth import (
     NOT_ANNOTATED,
@@ -67,8 +67,12 @@ class Sample:
 ReadResult: TypeAlias = Sample | Failure | Skipped
 
 
-def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
+def run_study(
+    study: Study, passed: Callable[[int], None] | None = None
+) -> Iterator[BatchScores | Failure | Skipped]:
     """Measure every image. An image that fails is yielded as a Failure and the others go on.
+
+    `passed` is called with the number of inputs after each forward pass of them.
 
     The values of a batch are yielded together, those of a grid once four images for it are there.
     With ground truth, images without an object of their class are skipped. Raises CamcliError for a
@@ -79,7 +83,7 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
     on_grids = [metric for metric in metrics if metric.place == "grid"]
     on_images = [metric for metric in metrics if metric.place != "grid"]
     pools: dict[torch.Size, TilePool] = defaultdict(TilePool)
-    batch_size, runner = study.inputs.batch_size, study.runner()
+    batch_size, runner = study.inputs.batch_size, study.runner(passed)
     limit = BatchLimit[Sample](batch_size)
 
     def measure(batch: list[Sample]) -> tuple[BatchScores, list[Tile]]:
@@ -104,6 +108,23 @@ def run_study(study: Study) -> Iterator[BatchScores | Failure | Skipped]:
                 yield scores
                 complete = pools[batch[0].input.shape].add(tiles)
                 yield from _grid_scores(runner, complete, on_grids)
+
+
+def inputs_per_image(study: Study) -> int:
+    """Return for how many inputs the network runs to measure an image, as a MethodRunner counts."""
+    rows, steps = len(study.rows), study.protocol.curve_steps + 1
+    methods = len(study.methods)
+    counts = {
+        "masked_probability": rows,
+        "mask_of_masked": methods,
+        "insertion_curve": rows * steps,
+        "deletion_curve": rows * steps,
+        "road_morf": rows * len(ROAD_SHARES),
+        "road_lerf": rows * len(ROAD_SHARES),
+        "randomized_correlation": methods * study.protocol.sanity_steps,
+    }
+    needs = set[str]().union(*(METRICS[name].needs for name in study.metrics))
+    return methods + sum(counts.get(name, 0) for name in needs)
 
 
 def _samples(window: Iterable[ReadResult]) -> list[Sample]:

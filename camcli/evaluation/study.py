@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 
@@ -48,10 +48,17 @@ class Study:
         """The rows of the result: the methods, then the baselines."""
         return *self.methods, *BASELINES
 
-    def runner(self) -> MethodRunner:
+    def runner(self, passed: Callable[[int], None] | None = None) -> MethodRunner:
         """Return what computes the maps of a batch."""
-        size = self.inputs.batch_size
-        return MethodRunner(self.model, self.methods, self.protocol, self.target, self.layer, size)
+        return MethodRunner(
+            self.model,
+            self.methods,
+            self.protocol,
+            self.target,
+            self.layer,
+            self.inputs.batch_size,
+            passed or _ignored,
+        )
 
     def check(self) -> None:
         """Raise CamcliError for methods, metrics and targets that no image can have."""
@@ -111,9 +118,16 @@ class Study:
             raise TargetError(f"target '{ANNOTATED}' needs annotations: expected --boxes")
 
 
+def _ignored(_: int) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class MethodRunner:
-    """Everything that the batches of a run share."""
+    """Everything that the batches of a run share.
+
+    `passed` is called with the number of inputs after each forward pass of them.
+    """
 
     model: Model
     methods: tuple[str, ...]
@@ -121,6 +135,7 @@ class MethodRunner:
     target: TargetLike = "pred"
     layer: str | None = None
     batch_size: int = 16
+    passed: Callable[[int], None] = _ignored
 
     @property
     def window(self) -> Window:
@@ -137,6 +152,7 @@ class MethodRunner:
         found = explain(
             self.model, images, methods, target=target, layer=self.layer, window=self.window
         )
+        self.passed(len(images) * len(methods))
         if self.protocol.placement == "centres":
             return found
         return [replace(one, centres=None, drawn=None) for one in found]

@@ -17,11 +17,12 @@ MARKS = {"fails": "!", "unsure": "~"}
 def terminal_table(summary: Summary, width: int | None = None) -> str:
     """Return a line for each metric, with a column for each row of the study, and notes.
 
-    Columns that do not fit into `width` characters follow below the others.
+    Columns that do not fit into `width` characters follow below the others. Every block then ends
+    with the means of the baselines, and their intervals are in the last one.
     """
-    parts = [_align(_lines(summary), width, 3)]
+    parts = [_blocks(_columns(_lines(summary)), width, 3, short=True)]
     for name, matrix in summary.matrices.items():
-        parts.append(_align(_matrix(name, matrix), width, 1))
+        parts.append(_blocks(_columns(_matrix(name, matrix)), width, 1))
     return "\n".join([*parts, *_notes(summary)]) + "\n"
 
 
@@ -129,18 +130,37 @@ def _piped(lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(text.strip() for text in line)} |\n" for line in ruled)
 
 
-def _align(lines: Iterator[list[str]], width: int | None, fixed: int) -> str:
-    """Align columns, in blocks of at most `width` characters that repeat the first `fixed` ones."""
-    columns = [
-        [text.ljust(max(map(len, column))) for text in column]
-        for column in zip(*lines, strict=True)
-    ]
-    blocks = [columns[:fixed]]
-    for column in columns[fixed:]:
-        used = sum(len(one[0]) + 2 for one in blocks[-1])
-        if width and used + len(column[0]) > width and len(blocks[-1]) > fixed:
-            blocks.append(columns[:fixed])
-        blocks[-1].append(column)
-    return "\n\n".join(
-        "\n".join("  ".join(line).rstrip() for line in zip(*block, strict=True)) for block in blocks
+def _columns(lines: Iterator[list[str]]) -> list[list[str]]:
+    return [[*column] for column in zip(*lines, strict=True)]
+
+
+def _blocks(columns: list[list[str]], width: int | None, fixed: int, *, short: bool = False) -> str:
+    """Align columns, in blocks of at most `width` characters if they are wider.
+
+    The first block begins with the first `fixed` columns, the others with the first one. Each ends
+    with the baselines, which with `short` are means without intervals, and have their own block.
+    """
+    first, methods = columns[:fixed], columns[fixed : -len(BASELINES)]
+    baselines = columns[-len(BASELINES) :]
+    if width is None or _width(columns) <= width:
+        return _align(columns)
+    beside = (
+        [[cell.partition(" [")[0] for cell in one] for one in baselines] if short else baselines
     )
+    blocks = [[*first]]
+    for method in methods:
+        is_begun = len(blocks[-1]) > (fixed if len(blocks) == 1 else 1)
+        if is_begun and _width([*blocks[-1], method, *beside]) > width:
+            blocks.append(columns[:1])
+        blocks[-1].append(method)
+    found = [[*block, *beside] for block in blocks]
+    return "\n\n".join(map(_align, [*found, *([[columns[0], *baselines]] if short else [])]))
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) + 2 for column in columns) - 2
+
+
+def _align(columns: Sequence[Sequence[str]]) -> str:
+    padded = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from statistics import median
 
 from camcli.errors import CamcliError
 from camcli.images.regular import open_regular
 from camcli.report.folder import SavedResult
 from camcli.runs.records import limited_lines
-from camcli.schema import FILE_NAME, NUMBER, TEXT, Record, choice, list_of
+from camcli.schema import FILE_NAME, NUMBER, TEXT, Record, Table, choice, list_of
+from camcli.snapshots.compare import is_class_change
 from camcli.snapshots.measures import Measures
 from camcli.snapshots.tables import VERDICTS
 
 CHECK_FILE = "check.jsonl"
+_RENAMED = {"differs": "changed"}
+"""Verdicts of older files, and their present names."""
 MISSING = 1000
 """The most missing results that a page lists."""
 _MEASURES = tuple(one.name for one in fields(Measures))
@@ -23,13 +28,14 @@ CHANGE_ROW = Record(
     "a row with image, method, target, verdict and reasons",
     required={
         **dict.fromkeys(("image", "method", "target"), TEXT),
-        "verdict": choice(VERDICTS),
+        "verdict": choice((*VERDICTS, *_RENAMED)),
         "reasons": list_of(TEXT),
     },
     optional={
         "layer": TEXT,
         **dict.fromkeys(_MEASURES, NUMBER),
         **dict.fromkeys(("new", "baseline", "picture"), FILE_NAME),
+        "tolerance": Table("an object of tolerances", values=NUMBER),
     },
 )
 """A row of `camcli check --json`."""
@@ -39,7 +45,9 @@ CHANGE_ROW = Record(
 class Change:
     """The comparison of one result with its baseline.
 
-    `picture` shows both maps. It is None if it was not drawn or no longer exists.
+    `picture` shows both maps. It is None if it was not drawn or no longer exists. `baseline` is the
+    map of a changed result that can be drawn in the same place, if it exists. `tolerance` is empty
+    in older files.
     """
 
     image: str
@@ -50,18 +58,56 @@ class Change:
     reasons: tuple[str, ...]
     measures: Mapping[str, float]
     picture: Path | None = None
+    baseline: Path | None = None
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def class_changed(self) -> bool:
+        """Whether the explained class differs."""
+        return is_class_change(self.reasons)
+
+
+@dataclass
+class MethodChanges:
+    """The changes of one method: their counts by verdict, and the correlations of all its maps.
+
+    `classes` counts the changes of the class.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    classes: int = 0
+    correlations: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, change: Change) -> None:
+        """Add a comparison of the method."""
+        self.counts[change.verdict] += 1
+        self.classes += change.class_changed
+        if "correlation" in change.measures:
+            self.correlations.append(change.measures["correlation"])
+
+    @property
+    def correlation(self) -> float | None:
+        """The median correlation, if there is one."""
+        return median(self.correlations) if self.correlations else None
 
 
 @dataclass(frozen=True)
 class Changes:
-    """A check: its changes by image, for the images of a page, and the counts of all verdicts.
+    """A check: its changes by image, for the images of a page, and those of each method in numbers.
 
-    `missing` are the first MISSING results that only the baseline has.
+    `missing` are the first MISSING results that only the baseline has. `tolerances` are those that
+    the comparisons were made with, usually one.
     """
 
     by_image: Mapping[str, Sequence[Change]] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
+    methods: Mapping[str, MethodChanges] = field(default_factory=dict)
     missing: Sequence[str] = ()
+    tolerances: Sequence[Mapping[str, float]] = ()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The counts of all verdicts."""
+        return sum((one.counts for one in self.methods.values()), Counter[str]())
 
 
 def find_changes(folder: Path, named: Path | None, images: Collection[str]) -> Changes:
@@ -76,14 +122,17 @@ def find_changes(folder: Path, named: Path | None, images: Collection[str]) -> C
 def read_changes(file: Path, images: Collection[str]) -> Changes:
     """Read the rows that `camcli check --json` printed to a file. Raises CamcliError."""
     by_image: dict[str, list[Change]] = {}
-    counts, missing = Counter[str](), list[str]()
+    methods, missing = dict[str, MethodChanges](), list[str]()
+    tolerances: list[Mapping[str, float]] = []
     for change in _read_rows(file):
-        counts[change.verdict] += 1
+        methods.setdefault(change.method, MethodChanges()).add(change)
         if change.image in images:
             by_image.setdefault(change.image, []).append(change)
         if change.verdict == "missing" and len(missing) < MISSING:
             missing.append(f"{change.image}  {change.method}  {change.target}")
-    return Changes(by_image, counts, missing)
+        if change.tolerance and change.tolerance not in tolerances[-1:]:
+            tolerances.append(change.tolerance)
+    return Changes(by_image, methods, missing, tolerances)
 
 
 def change_of(result: SavedResult, changes: Sequence[Change]) -> Change | None:
@@ -113,11 +162,19 @@ def _parse_change(where: str, line: bytes) -> Change:
         row = CHANGE_ROW.parse(line)
     except ValueError as error:
         raise CamcliError(f"{where}: not a row of camcli check --json ({error})") from None
-    picture = Path(name) if (name := row.get("picture")) else None
+    verdict, reasons = _RENAMED.get(row["verdict"], row["verdict"]), tuple(row["reasons"])
+    moved = any(reason.startswith("crop ") for reason in reasons)
     return Change(
-        **{name: row[name] for name in ("image", "method", "target", "verdict")},
+        **{name: row[name] for name in ("image", "method", "target")},
         layer=row.get("layer"),
-        reasons=tuple(row["reasons"]),
+        verdict=verdict,
+        reasons=reasons,
         measures={name: row[name] for name in _MEASURES if row.get(name) is not None},
-        picture=picture if picture and picture.is_file() else None,
+        picture=_existing(row.get("picture")),
+        baseline=_existing(row.get("baseline")) if verdict == "changed" and not moved else None,
+        tolerance=row.get("tolerance") or {},
     )
+
+
+def _existing(name: str | None) -> Path | None:
+    return Path(name) if name and Path(name).is_file() else None

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from camcli.report.changes import Changes, find_changes
+from camcli.report.changes import Changes, change_of, find_changes
 from camcli.report.evaluation import Evaluation, find_evaluation
-from camcli.report.folder import Limit, OutputFolder, read_output_folder
+from camcli.report.folder import Limit, OutputFolder, SavedResult, read_output_folder
 from camcli.report.maps import cells_per_map
 from camcli.report.originals import Original, find_originals, most_thumbnails, thumbnail_side
 
@@ -92,7 +92,9 @@ def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProg
     )
     side = thumbnail_side(len(found.images), budget)
     originals = find_originals(found, options.images, side, options.workers or os.cpu_count() or 1)
-    shapes = [one.map_shape for one in found.results if len(one.map_shape) == 2]
+    changes = find_changes(folder, options.check, found.images)
+    maps = [*found.results, *(one for one in found.results if _has_baseline(one, changes))]
+    shapes = [one.map_shape for one in maps if len(one.map_shape) == 2]
     return Contents(
         folder=found,
         originals=list(progress(originals, len(found.images))),
@@ -100,5 +102,11 @@ def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProg
         max_cells=cells_per_map([rows * columns for rows, columns in shapes], budget),
         title=options.title,
         evaluation=find_evaluation(folder, options.evaluation, found.images),
-        changes=find_changes(folder, options.check, found.images),
+        changes=changes,
     )
+
+
+def _has_baseline(result: SavedResult, changes: Changes) -> bool:
+    """Return whether the page holds a second map, that of the result's baseline."""
+    change = change_of(result, changes.by_image.get(result.image, ()))
+    return change is not None and change.baseline is not None

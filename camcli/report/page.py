@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -147,9 +148,11 @@ def _image_data(report: Contents, original: Original) -> Data:
 
 def _result_data(report: Contents, result: SavedResult, siblings: Sequence[SavedResult]) -> Data:
     change = change_of(result, report.changes.by_image.get(result.image, ()))
-    packed, note = _packed_map(result, report.max_cells)
+    packed, note = _packed_map(result.files.get("map"), report.max_cells)
+    before, before_note = _packed_map(change.baseline if change else None, report.max_cells)
     crop, method = result.crop, METHODS.get(result.method)
-    notes = [*(f"{name} is missing" for name in result.missing), note]
+    before_note = before_note and f"baseline: {before_note}"
+    notes = [*(f"{name} is missing" for name in result.missing), note, before_note]
     return _without_empty(
         method=result.method,
         target=result.target,
@@ -160,6 +163,7 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         probability=result.probability,
         unsure=result.unsure or None,
         true=result.true_name if result.correct is False else None,
+        correct=result.correct,
         **{"class": _class_name(result)},
         crop=crop and crop.box,
         cells=crop and packed and _cells(crop, packed.saved_shape),
@@ -172,6 +176,7 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         picture=result.picture,
         note="; ".join(filter(None, notes)),
         change=change and _change_data(report, change),
+        before=before and _before_data(crop, before),
         values=dict(metric_values(result, siblings, report.same_model_evaluation)) or None,
     )
 
@@ -182,11 +187,16 @@ def _cells(crop: Crop, shape: tuple[int, int]) -> tuple[float, ...]:
     return crop.centres(shape).scaled(x, y, -crop.x0 * x, -crop.y0 * y)[:4]
 
 
-def _packed_map(result: SavedResult, max_cells: int) -> tuple[PackedMap | None, str | None]:
-    if "map" not in result.files:
+def _before_data(crop: Crop | None, before: PackedMap) -> Data:
+    """Return the baseline's map, which lies in the crop of the new one."""
+    return _without_empty(map=asdict(before), cells=crop and _cells(crop, before.saved_shape))
+
+
+def _packed_map(file: Path | None, max_cells: int) -> tuple[PackedMap | None, str | None]:
+    if file is None:
         return None, None
     try:
-        packed = pack_map(result.files["map"], max_cells)
+        packed = pack_map(file, max_cells)
     except CamcliError as error:
         return None, str(error)
     if packed is None:
@@ -206,6 +216,7 @@ def _class_name(result: SavedResult) -> str | None:
 def _change_data(report: Contents, change: Change) -> Data:
     return _without_empty(
         verdict=change.verdict,
+        class_changed=change.class_changed or None,
         reasons=change.reasons,
         measures=change.measures,
         picture=change.picture and relative_url(change.picture, report.file),
@@ -226,12 +237,22 @@ def _evaluation_data(found: Evaluation | None) -> Data | None:
 
 
 def _changes_data(changes: Changes) -> Data | None:
-    """Return how many results have each verdict, and what only the baseline has."""
+    """Return how many results have each verdict, by method too, and what only the baseline has."""
     if not changes.counts:
         return None
     more = changes.counts["missing"] - len(changes.missing)
     return {
         "counts": {verdict: n for verdict in VERDICTS if (n := changes.counts[verdict])},
+        "methods": [
+            {
+                "method": method,
+                **{verdict: one.counts[verdict] for verdict in VERDICTS},
+                "class changed": one.classes,
+                "correlation": one.correlation,
+            }
+            for method, one in changes.methods.items()
+        ],
+        "tolerances": list(changes.tolerances),
         "missing": [*changes.missing, *([f"and {more} more"] if more else [])],
     }
 

@@ -20,7 +20,7 @@ from camcli.snapshots.pairs import Pair, pairs, read_index, result_key
 class Comparison:
     """One result in the new folder and in the baseline. It has `reasons` unless it is alike.
 
-    `verdict` is `alike`, `differs`, `missing` (from the new folder) or `extra` (not in the
+    `verdict` is `alike`, `changed`, `missing` (from the new folder) or `extra` (not in the
     baseline). `new` and `baseline` are the paths of the maps. `several` says whether other results
     have the same image, method and target.
     """
@@ -35,6 +35,16 @@ class Comparison:
     new: Path | None = None
     baseline: Path | None = None
     several: bool = False
+
+    @property
+    def class_changed(self) -> bool:
+        """Whether the explained class differs."""
+        return is_class_change(self.reasons)
+
+
+def is_class_change(reasons: Sequence[str]) -> bool:
+    """Return whether one of the reasons is another class."""
+    return any(reason.startswith("class ") for reason in reasons)
 
 
 def compare(new: Path, baseline: Path, tolerance: Tolerance) -> list[Comparison]:
@@ -61,7 +71,7 @@ def _compare_rows(new: Path, baseline: Path, pair: Pair, tolerance: Tolerance) -
     measures: Measures | None = None
     if pair.new and pair.baseline:
         reasons, measures = _changes(pair.new, pair.baseline, paths, tolerance)
-        verdict = "differs" if reasons else "alike"
+        verdict = "changed" if reasons else "alike"
     else:
         verdict = "extra" if pair.new else "missing"
         reasons = [verdict]
@@ -105,7 +115,7 @@ def _row_changes(new: Row, baseline: Row) -> Iterator[str]:
 
 def _context(new: Row, baseline: Row) -> Iterator[str]:
     """Yield differences that may explain why a map changed, but are allowed on their own."""
-    for name in ("status", "layer"):
+    for name in ("status", "layer", "crop"):
         if new.get(name) != baseline.get(name):
             yield _change(name, new.get(name), baseline.get(name))
 

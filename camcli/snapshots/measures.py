@@ -22,6 +22,10 @@ _FLAT = 1e-5
 """A map whose range is below this share of its largest absolute value has no pattern."""
 
 
+EXCEEDED = ("values", "correlation", "hottest point")
+"""The measures of two maps that have a tolerance, by the words for one that is exceeded."""
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """The largest distance of a map from its baseline that still counts as alike.
@@ -85,12 +89,13 @@ def measure(
 
 def exceeded(found: Measures, scale: float, tolerance: Tolerance) -> Iterator[str]:
     """Yield the measures beyond tolerance; `scale` is the baseline's largest absolute value."""
+    values, correlation, hottest_point = EXCEEDED
     if not found.difference <= tolerance.atol + tolerance.rtol * scale:
-        yield "values"
+        yield values
     if found.correlation is not None and found.correlation < tolerance.min_correlation:
-        yield "correlation"
+        yield correlation
     if found.shift is not None and found.shift > tolerance.max_shift:
-        yield "hottest point"
+        yield hottest_point
 
 
 def _is_flat(values: RawMap, atol: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import sys
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
+from camcli.cli.evaluate import _Progress
 from camcli.evaluation import evidence
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.registry import METRICS
@@ -31,7 +34,8 @@ def test_the_table_and_the_files_agree(
     methods = ("--method", "gradcam++", "--method", "guided-backprop", "--method", "gradcam++")
     out = tmp_path / "out"
     found = run("evaluate", photos, *TINY, *QUICK, *methods, "--metric", "all", "--output", out)
-    assert (found.exit_code, problems(found)) == (0, [])
+    written = f"metrics.json, scores.csv, table.md, 6 plots -> {out}"
+    assert (found.exit_code, problems(found)) == (0, [written])
     text = stdout(found)
     rows = ["gradcam++", "guided-backprop", *BASELINES]
     assert line_of(text, "metric").split() == ["metric", "better", "images", *rows]
@@ -297,3 +301,14 @@ def test_real_maps_beat_the_baselines(run: Run) -> None:
     assert found.exit_code == 0
     rows = json.loads(found.stdout_bytes)["metrics"]["deletion"]["rows"]
     assert rows["gradcam"]["mean"] < min(rows[baseline]["mean"] for baseline in BASELINES)
+
+
+def test_the_bar_moves_within_an_image_and_never_back() -> None:
+    with tqdm(total=2, file=io.StringIO()) as bar:
+        progress = _Progress(bar, 8)
+        shown = [bar.n]
+        for step in (2, 4, None, 1, 1, 30, None):
+            _ = progress.passed(step) if step else progress.finished(1)
+            shown.append(bar.n)
+        assert shown == [0, 0.25, 0.75, 1, 1.12, 1.25, 2, 2]
+        assert "2/2" in str(bar)

@@ -12,7 +12,7 @@ import torch
 from camcli.errors import MethodError
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import default_metrics
-from camcli.evaluation.run import run_study
+from camcli.evaluation.run import inputs_per_image, run_study
 from camcli.evaluation.scores import Failure, Scores
 from camcli.evaluation.study import Study
 from camcli.images.preprocess import Preset
@@ -71,3 +71,21 @@ def test_images_that_the_network_rejects_do_not_stop_the_others(tmp_path: Path) 
     scores = scores_of(Study(sources, model, ("cam",), metrics, Protocol(curve_steps=3)))
     assert sorted(scores.classes) == [0, 1, 2]
     assert np.isfinite(scores.values["deletion"]).all()
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [("insertion", "deletion"), ("average-drop", "win"), ("coherency",), ("sanity",), ("road",)],
+)
+def test_every_forward_pass_is_counted(metrics: tuple[str, ...], coloured: Path) -> None:
+    """The bar of a run reaches the number of its images, and moves within a batch."""
+    if "road" in metrics:
+        pytest.importorskip("scipy")
+    protocol = Protocol(curve_steps=3, sanity_steps=2)
+    model = Model(Colours().eval())
+    study = Study(sources_of(coloured), model, ("cam", "gradcam"), metrics, protocol)
+    passed: list[int] = []
+    results = [*run_study(study, passed.append)]
+    assert not any(isinstance(one, Failure) for one in results)
+    assert sum(passed) == len(study.sources) * inputs_per_image(study)
+    assert len(passed) > len(results)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pytest
 import torch
 
 from camcli.evaluation.baselines import BASELINES
@@ -75,19 +78,23 @@ def test_a_method_fails_the_sanity_check_above_the_limit() -> None:
         assert summary.estimates["sanity"]["cam"].verdict is None, "a baseline always has 1"
 
 
-def test_columns_that_do_not_fit_follow_below() -> None:
+@pytest.mark.parametrize("width", [80, 90, 110])
+def test_columns_that_do_not_fit_follow_below_beside_the_baselines(width: int) -> None:
     methods = ("cam", "gradcam", "gradcam++", "guided")
     summary = Summary(scores_of(methods, {"insertion": np.random.default_rng(0).random((6, 8))}))
-    whole, narrow = terminal_table(summary), terminal_table(summary, 90)
-    assert len(line_of(whole, "insertion")) > 90
+    whole, narrow = terminal_table(summary), terminal_table(summary, width)
+    assert len(line_of(whole, "insertion")) > width
     lines = [line for line in narrow.splitlines() if line.startswith(("metric", "insertion"))]
-    assert max(map(len, lines)) <= 90
+    assert max(map(len, lines)) <= width
     heads = [line.split() for line in lines if line.startswith("metric")]
-    assert [head[:3] for head in heads] == [["metric", "better", "images"]] * 3
-    assert [row for head in heads for row in head[3:]] == [*methods, *BASELINES]
-    assert sorted(line_of(whole, "insertion").split()[3:]) == sorted(
-        text for line in lines if line.startswith("insertion") for text in line.split()[3:]
-    )
+    assert heads[0][:3] == ["metric", "better", "images"]
+    assert [head[-len(BASELINES) :] for head in heads] == [[*BASELINES]] * len(heads)
+    assert [row for head in heads for row in head if row in methods] == [*methods]
+    *blocks, last = (line for line in lines if line.startswith("insertion"))
+    means = [re.split(r"\s{2,}", line)[-len(BASELINES) :] for line in blocks]
+    assert means == [[cell.split()[0] for cell in re.split(r"\s{2,}", last)[1:]]] * len(blocks)
+    cells = line_of(whole, "insertion").split()[3:]
+    assert all(cell in narrow for cell in cells)
 
 
 def test_the_table_and_the_json_name_the_kind_of_interval() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from camcli.snapshots.measures import Tolerance
 from tests.support.command import Run, stderr, stdout
 from tests.support.snapshots import PEAK, contents, write_output
 
@@ -20,23 +22,16 @@ from tests.support.snapshots import PEAK, contents, write_output
 def test_table_and_exit_code(run: Run, pair: tuple[Path, Path]) -> None:
     found = run("check", *pair)
     assert (found.exit_code, found.stderr_bytes) == (3, b"")
-    header, *changed, summary = stdout(found).splitlines()
-    assert header.split() == [
-        "image",
-        "method",
-        "target",
-        "off",
-        "by",
-        "correlation",
-        "shift",
-        "what",
-        "differs",
-    ]
+    header, *changed, note, summary = stdout(found).splitlines()
+    words = "image method target off by correlation shift what changed"
+    assert header.split() == words.split()
     cells = {line.split()[0]: line.split() for line in changed}
-    assert cells.keys() == {"sub/b.jpg", "c.jpg"}
+    assert list(cells) == ["sub/b.jpg", "c.jpg"], "expected missing results last"
     assert cells["c.jpg"][1:] == ["gradcam", "pred", "-", "-", "-", "missing"]
     assert cells["sub/b.jpg"][1:3] == ["gradcam", "pred"]
-    assert " ".join(cells["sub/b.jpg"]).endswith("values, correlation, hottest point")
+    assert all(cell.endswith("!") for cell in cells["sub/b.jpg"][3:])
+    assert len(cells["sub/b.jpg"]) == 6
+    assert note == "! beyond the tolerance"
     assert summary == "3 results: 1 alike, 1 changed, 1 missing"
 
 
@@ -56,11 +51,16 @@ def test_json_junit_and_pictures(run: Run, pair: tuple[Path, Path], tmp_path: Pa
     found = run("check", *pair, "--json", "--junit", report, "--diff", pictures)
     assert found.exit_code == 3
     rows = [json.loads(line) for line in found.stdout_bytes.splitlines()]
-    assert [row["verdict"] for row in rows] == ["alike", "differs", "missing"]
-    _, differs, missing = rows
-    assert differs["relative"] == pytest.approx(differs["difference"])
+    assert [row["verdict"] for row in rows] == ["alike", "changed", "missing"]
+    _, changed, missing = rows
+    assert changed["relative"] == pytest.approx(changed["difference"])
+    assert all(row["tolerance"] == asdict(Tolerance()) for row in rows)
     assert missing["relative"] is None
-    assert found.stderr_bytes == b"3 results: 1 alike, 1 changed, 1 missing\n"
+    assert stderr(found).splitlines() == [
+        "3 results: 1 alike, 1 changed, 1 missing",
+        f"1 picture -> {pictures}",
+        f"JUnit report -> {report}",
+    ]
     picture = pictures / "sub" / "b.gradcam.diff.png"
     assert [row["picture"] for row in rows] == [None, str(picture), None]
     assert list(contents(pictures)) == ["sub/b.gradcam.diff.png"]

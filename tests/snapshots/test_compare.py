@@ -35,7 +35,7 @@ def test_reasons_for_a_changed_map(new: Any, reasons: tuple[str, ...], tmp_path:
         write_output(tmp_path / name, {"a.jpg": values})
         for name, values in (("new", new), ("old", PEAK))
     ]
-    assert verdicts(*folders) == {"a.jpg": ("differs" if reasons else "alike", *reasons)}
+    assert verdicts(*folders) == {"a.jpg": ("changed" if reasons else "alike", *reasons)}
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_map_against_a_zero_or_flat_baseline(tmp_path: Path) -> None:
     new = {"zero.jpg": PEAK, "flat.jpg": PEAK, "noise.jpg": PEAK * 1e-8}
     old = {"zero.jpg": PEAK * 0, "flat.jpg": PEAK * 0 + 2, "noise.jpg": PEAK * 0}
     assert verdicts(write_output(tmp_path / "new", new), write_output(tmp_path / "old", old)) == {
-        "zero.jpg": ("differs", "values", "correlation"),
-        "flat.jpg": ("differs", "values", "correlation"),
+        "zero.jpg": ("changed", "values", "correlation"),
+        "flat.jpg": ("changed", "values", "correlation"),
         "noise.jpg": ("alike",),
     }
 
@@ -67,7 +67,7 @@ def test_infinities_of_opposite_sign_differ(tmp_path: Path) -> None:
     up, down = (np.where(PEAK > 0.9, sign * np.inf, PEAK) for sign in (1, -1))
     new = write_output(tmp_path / "new", {"a.b": up})
     old = write_output(tmp_path / "old", {"a.b": down})
-    assert verdicts(new, old) == {"a.b": ("differs", "NaN or infinity 1 cells -> 1 cells")}
+    assert verdicts(new, old) == {"a.b": ("changed", "NaN or infinity 1 cells -> 1 cells")}
 
 
 def test_missing_extra_and_changed_rows(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_missing_extra_and_changed_rows(tmp_path: Path) -> None:
     old = write_output(tmp_path / "old", {"a.jpg": PEAK, "b.jpg": PEAK})
     assert verdicts(new, old) == {
         "a.jpg": ("missing", "missing"),
-        "b.jpg": ("differs", "class cat -> dog"),
+        "b.jpg": ("changed", "class cat -> dog"),
         "c.jpg": ("extra", "extra"),
     }
 
@@ -121,3 +121,10 @@ def test_missing_layer_is_shown_with_its_name(tmp_path: Path) -> None:
 def test_a_single_layer_is_compared_with_another_one(tmp_path: Path) -> None:
     (found,) = compare_layers(tmp_path, ["three"], ["one"])
     assert found.reasons == ("layer one -> three", "values")
+
+
+def test_another_crop_is_named_where_the_map_changed(tmp_path: Path) -> None:
+    new = write_output(tmp_path / "new", {"a.jpg": PEAK * 2, "b.jpg": PEAK}, crop=[0, 0, 9, 9])
+    old = write_output(tmp_path / "old", {"a.jpg": PEAK, "b.jpg": PEAK}, crop=[1, 0, 8, 9])
+    reason = "crop [1, 0, 8, 9] -> [0, 0, 9, 9]"
+    assert verdicts(new, old) == {"a.jpg": ("changed", reason, "values"), "b.jpg": ("alike",)}

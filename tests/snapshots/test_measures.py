@@ -58,7 +58,7 @@ def test_each_tolerance_has_an_effect(tmp_path: Path) -> None:
         ({"min_correlation": 0.9}, "correlation"),
         ({"max_shift": 0.2}, "hottest point"),
     ):
-        assert verdicts(new, old, **loose | strict) == {"a.jpg": ("differs", reason)}
+        assert verdicts(new, old, **loose | strict) == {"a.jpg": ("changed", reason)}
 
 
 @pytest.mark.parametrize(

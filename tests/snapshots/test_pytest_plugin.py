@@ -114,7 +114,7 @@ def test_changed_network_fails_until_its_snapshot_is_updated(
     picture = changes / "test_looks.test_dog" / "dog.gradcam++.diff.png"
     assert picture.exists()
     assert f"picture: {picture}" in output(changed)
-    assert "what differs" in output(changed)
+    assert "what changed" in output(changed)
     assert "_check" not in output(changed), "the failure shows a traceback of camcli"
 
     snapshots = project.path / "tests" / "__cam_snapshots__"

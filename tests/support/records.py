@@ -50,9 +50,9 @@ EXAMPLES: Mapping[str, tuple[Record, dict[str, Any]]] = {
     }),
     "change": (CHANGE_ROW, {
         "image": "a/b.jpg", "method": "gradcam", "target": "pred", "layer": None,
-        "verdict": "differs", "reasons": ["values"], "difference": 0.5, "relative": None,
+        "verdict": "changed", "reasons": ["values"], "difference": 0.5, "relative": None,
         "correlation": 1, "shift": 0, "new": "new/b.npy", "baseline": "old/b.npy",
-        "picture": "diff/b.png",
+        "picture": "diff/b.png", "tolerance": {"rtol": 0.01, "atol": 0},
     }),
     "card": (CARD_RECORD, {
         "architecture": "squeezenet1_1",

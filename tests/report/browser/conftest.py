@@ -48,7 +48,7 @@ def report_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     top = tmp_path_factory.mktemp("report")
     folder = make_output_folder(top)
     make_evaluation(folder)
-    change = {"image": HOSTILE_NAME, "method": "gradcam", "target": "pred", "verdict": "differs"}
+    change = {"image": HOSTILE_NAME, "method": "gradcam", "target": "pred", "verdict": "changed"}
     (folder / "check.jsonl").write_text(
         json.dumps(change | {"reasons": ["values"], "relative": 0.5}) + "\n"
     )
