@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from camcli.evaluation.baselines import BASELINES
 from camcli.evaluation.estimates import Estimate
+from camcli.evaluation.marks import MARKS, mark_notes
 from camcli.evaluation.registry import METRICS
 from camcli.evaluation.summary import Summary
 from camcli.methods.registry import METHODS
-
-MARKS = {"fails": "!", "unsure": "~"}
 
 
 def terminal_table(summary: Summary, width: int | None = None) -> str:
@@ -66,12 +65,8 @@ def conditions(summary: Summary) -> str:
 
 
 def _notes(summary: Summary) -> Iterator[str]:
-    marks = {one.verdict for column in summary.estimates.values() for one in column.values()}
-    baselines = " or ".join(BASELINES)
-    if "fails" in marks:
-        yield f"! not better than a baseline ({baselines})"
-    if "unsure" in marks:
-        yield "~ better than the baselines on average, but not significantly on these images"
+    verdicts = {one.verdict for column in summary.estimates.values() for one in column.values()}
+    yield from mark_notes(verdicts, tuple(BASELINES))
     yield from summary.remarks
     yield conditions(summary)
 

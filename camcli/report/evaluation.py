@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError
 from camcli.evaluation.cells import unguarded
+from camcli.evaluation.marks import MARKS, mark_notes
 from camcli.images.find import EVALUATION_FILES
 from camcli.images.regular import open_regular, read_regular
 from camcli.report.folder import SavedResult
@@ -48,7 +49,7 @@ METRICS_RECORD = Record(
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A row of the table: a metric, and for each column a text and its verdict."""
+    """A row of the table: a metric, and for each column a text with its mark, and its verdict."""
 
     title: str
     better: str
@@ -61,12 +62,14 @@ class MetricRow:
 class Evaluation:
     """An evaluation: the table, PNG files by name, and the metrics' values by image, method, class.
 
-    `summary` says in one line what was measured. `weights_hash` is the hash of the model's weights.
+    `summary` says in one line what was measured, and `legend` what the marks mean.
+    `weights_hash` is the hash of the model's weights.
     """
 
     summary: str
     columns: tuple[str, ...]
     rows: tuple[MetricRow, ...]
+    legend: tuple[str, ...]
     plots: dict[str, bytes]
     values: dict[ScoreKey, dict[str, float]]
     weights_hash: str | None
@@ -89,10 +92,13 @@ def read_evaluation(folder: Path, images: Collection[str]) -> Evaluation:
     try:
         record = METRICS_RECORD.parse(read_regular(file, RECORD_BYTES))
         metrics, columns = record["metrics"], (*record["methods"], *record["controls"])
+        rows = tuple(_metric_row(name, metric, columns) for name, metric in metrics.items())
+        verdicts = {verdict for row in rows for _, verdict in row.cells}
         return Evaluation(
             summary=f"{record['model']}, {record['images']} images, target {record['target']}",
             columns=columns,
-            rows=tuple(_metric_row(name, metric, columns) for name, metric in metrics.items()),
+            rows=rows,
+            legend=tuple(mark_notes(verdicts, record["controls"])),
             plots=dict(_plots(folder, [*record["curves"], DISTRIBUTIONS])),
             values=dict(_read_values(file := folder / SCORES_FILE, metrics, images)),
             weights_hash=record.get("weights_hash"),
@@ -137,6 +143,11 @@ def _metric_row(name: str, metric: dict[str, Any], columns: Sequence[str]) -> Me
 
 
 def _cell_text(cell: dict[str, Any], digits: int) -> str:
+    mark = MARKS.get(cell.get("verdict") or "", "")
+    return _interval_text(cell, digits) + mark
+
+
+def _interval_text(cell: dict[str, Any], digits: int) -> str:
     mean, *interval = (cell.get(name) for name in ("mean", "low", "high"))
     if mean is None:
         return "-"

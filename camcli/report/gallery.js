@@ -3,6 +3,7 @@
 
 const GAP = 12;
 const CAPTION_HEIGHT = 64; // a card's height without its picture
+const NUMBERS_HEIGHT = 18; // of a line of numbers in a card
 const gallery = document.getElementById("gallery");
 const cards = new Map(); // by their index in `entries`
 let entries = [];
@@ -14,7 +15,7 @@ function layOutGallery() {
   const minWidth = available < 520 ? 150 : 210;
   const columns = Math.max(1, Math.floor((available + GAP) / (minWidth + GAP)));
   const width = Math.floor((available + GAP) / columns) - GAP;
-  layout = { columns, width, height: Math.round(width * 0.75) + CAPTION_HEIGHT };
+  layout = { columns, width, height: Math.round(width * 0.75) + CAPTION_HEIGHT + NUMBERS_HEIGHT * linesOfNumbers() };
   const rows = Math.ceil(entries.length / columns);
   gallery.style.height = `${rows * (layout.height + GAP)}px`;
   for (const card of cards.values()) card.remove();
@@ -64,7 +65,20 @@ function openCard(event, image) {
   state.set({ image: addressName(image) });
 }
 
-function createCard({ image, result, count }) {
+// The lines that cards have for the numbers of the check and the value of the order.
+function linesOfNumbers() {
+  return data.check ? 2 : ORDERS[filters.order].show ? 1 : 0;
+}
+
+function numbersOf({ result, key }) {
+  const { show } = ORDERS[filters.order];
+  const [texts, isOrder] = [changeNumbers(result), (text) => text.startsWith(`${filters.order} `)];
+  if (show && key !== undefined && !texts.some(isOrder)) texts.unshift(`${filters.order} ${show(key)}`);
+  return texts.sort((a, b) => isOrder(b) - isOrder(a)).join(", "); // the order's value is first
+}
+
+function createCard(entry) {
+  const { image, result, results } = entry;
   const card = create("a", { className: "card", href: state.addressOf({ image: addressName(image) }), title: image.name });
   const picture = pictureOf(image, result, { longest: 128, large: false });
   const area = create("div", { className: "picture-area" });
@@ -72,11 +86,12 @@ function createCard({ image, result, count }) {
   else area.append(create("p", { className: "no-picture", textContent: result.error ?? "no picture" }));
   const prediction = result.class ? `${result.class} ${formatPercent(result.probability)}` : "";
   const title = create("span", { className: "title", textContent: titleOf(image, result) });
-  const more = count > 1 ? create("span", { className: "badge", textContent: `+${count - 1}` }) : null;
+  const more = results.length > 1 ? create("span", { className: "badge", textContent: `+${results.length - 1}` }) : null;
   card.append(
     area,
     create("b", { className: "line", dir: "auto", textContent: image.name }),
     create("span", { className: "line", dir: "auto", textContent: prediction }),
+    create("span", { className: "numbers", textContent: numbersOf(entry) }),
     create("span", { className: "line muted" }, ...badgesOf(result), title, more),
   );
   card.classList.add(result.status);
@@ -96,6 +111,10 @@ function showGallery() {
   const [matching, all] = [entries.length, images.length].map((n) => n.toLocaleString("en"));
   const noun = images.length === 1 ? "image" : "images";
   document.getElementById("count").value = matching === all ? `${all} ${noun}` : `${matching} of ${all} ${noun}`;
+  const method = filters.method ? "" : orderedMethod();
+  document.getElementById("order-note").value = method && countValues((result) => [result.method]).length > 1
+    ? `${filters.order} of ${method}: values of several methods are not mixed, choose a method for another one`
+    : "";
   layOutGallery();
 }
 

@@ -17,8 +17,8 @@ function toggleMap() {
   setOpacity(opacity ? 0 : opacityBefore);
 }
 
-function fillSelect(id, valueOf) {
-  const [select, counted] = [byId(id), countValues(valueOf)];
+function fillSelect(id, valuesOf, all) {
+  const [select, counted] = [byId(id), countValues(valuesOf, all)];
   select.replaceChildren(create("option", { value: "", textContent: "all" }));
   for (const [value, count] of counted) {
     select.append(create("option", { value, textContent: `${value} (${count.toLocaleString("en")})` }));
@@ -27,16 +27,16 @@ function fillSelect(id, valueOf) {
 }
 
 function fillControls() {
-  for (const field of FIELDS) fillSelect(field, (result) => result[field]);
-  fillSelect("verdict", verdictOf);
-  for (const order of Object.keys(ORDERS)) {
-    byId("order").append(create("option", { value: order, textContent: order === "problems" ? "problems first" : order }));
+  for (const field of FIELDS) fillSelect(field, (result) => (result[field] === undefined ? [] : [result[field]]));
+  for (const [name, { of, all }] of Object.entries(KINDS)) fillSelect(name, of, all);
+  for (const [order, { label }] of Object.entries(ORDERS)) {
+    byId("order").append(create("option", { value: order, textContent: label ?? order }));
   }
 }
 
 // The controls of the gallery by the names of their values.
 const CONTROLS = { minConfidence: "min-confidence", maxConfidence: "max-confidence" };
-for (const name of ["text", ...FIELDS, "verdict", "order"]) CONTROLS[name] = name;
+for (const name of ["text", ...FIELDS, ...Object.keys(KINDS), "order"]) CONTROLS[name] = name;
 
 function readControls() {
   const read = ([name, id]) => {
@@ -141,7 +141,7 @@ function showHeader() {
   byId("notes").append(...data.notes.map((note) => create("li", { className: "notice", textContent: note })));
 }
 
-function showEvaluation({ summary, columns, rows, plots }) {
+function showEvaluation({ summary, columns, rows, legend, plots }) {
   const header = ["metric", "better", "images", ...columns].map((text) => create("th", { textContent: text }));
   const lines = rows.map((row) => create(
     "tr", {},
@@ -150,27 +150,14 @@ function showEvaluation({ summary, columns, rows, plots }) {
     create("td", { textContent: row.images }),
     ...row.cells.map(([text, verdict]) => create("td", { textContent: text, className: verdict ?? "" })),
   ));
-  const legend = "Means with 95 % intervals. Red: no better than a control that ignores the network. "
-    + "Amber: better on average, but too few images to be certain.";
   byId("evaluation").append(create(
     "details", {},
     create("summary", { textContent: `Evaluation: ${summary}` }),
     create("div", { className: "scroll", tabIndex: 0 }, create("table", {}, create("tr", {}, ...header), ...lines)),
-    paragraph(legend, "muted"),
+    ...["means with 95 % intervals", ...legend].map((line) => paragraph(line, "muted")),
     create("div", { className: "plots" }, ...plots.map(([name, src]) => create("img", { src, alt: name, loading: "lazy" }))),
   ));
   byId("evaluation").hidden = false;
-}
-
-function showCheck({ counts, missing }) {
-  const parts = Object.entries(counts).map(([verdict, count]) => `${count} ${verdict}`);
-  const items = missing.map((name) => create("li", { dir: "auto", textContent: name }));
-  byId("check").append(create(
-    "details", {},
-    create("summary", { textContent: `Compared with the baseline: ${parts.join(", ")}` }),
-    ...(items.length ? [paragraph("Only in the baseline:"), create("ul", {}, ...items)] : []),
-  ));
-  byId("check").hidden = false;
 }
 
 function listenToControls() {
@@ -214,6 +201,7 @@ if (data.evaluation) showEvaluation(data.evaluation);
 if (data.check) showCheck(data.check);
 setOpacity(data.alpha);
 listenToControls();
+listenToSharing();
 listenToViewer();
 listenToStage();
 addEventListener("scroll", () => requestAnimationFrame(drawCards), { passive: true });

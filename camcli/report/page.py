@@ -37,7 +37,8 @@ from camcli.snapshots.tables import VERDICTS
 Data: TypeAlias = dict[str, Any]
 SCRIPTS = (
     *("data.js", "state.js", "colours.js", "picture.js"),
-    *("gallery.js", "viewer.js", "stage.js", "zoom.js", "main.js"),
+    *("gallery.js", "check.js", "share.js"),
+    *("viewer.js", "stage.js", "zoom.js", "main.js"),
 )
 """The files of the page's script, in the order in which they are joined."""
 STYLES = ("page.css", "gallery.css")
@@ -230,6 +231,7 @@ def _evaluation_data(found: Evaluation | None) -> Data | None:
         "summary": found.summary,
         "columns": found.columns,
         "rows": [asdict(row) for row in found.rows],
+        "legend": found.legend,
         "plots": [
             (name, f"data:image/png;base64,{_base64(png)}") for name, png in found.plots.items()
         ],

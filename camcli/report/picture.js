@@ -116,6 +116,7 @@ function titleOf(image, result) {
   const parts = [result.method];
   if (result.target !== "pred" || differs("target")) parts.push(result.target);
   if (result.layer && differs("layer")) parts.push(result.layer);
+  if (result.isBaseline) parts.push("baseline");
   return parts.join(" · ");
 }
 
@@ -131,6 +132,7 @@ function badgesOf(result) {
   if (result.status !== "ok") badges.push([result.status === "error" ? "failed" : "empty", result.status]);
   if (result.unsure) badges.push(["unsure", "unsure"]);
   if (result.true) badges.push([`wrong: ${result.true}`, "error"]);
-  if (hasChanged(result)) badges.push([verdictOf(result), "changed"]);
+  const [kind] = kindsOf(result);
+  if (kind && kind !== "alike") badges.push([kind, "changed"]);
   return badges.map(([text, kind]) => create("span", { className: `badge ${kind}`, textContent: text }));
 }

@@ -155,8 +155,7 @@ function rangeText(result) {
 }
 
 function changeText({ change }) {
-  if (!change) return "";
-  return `baseline: ${[change.verdict, ...change.reasons, ...listNumbers(change.measures)].join(", ")}`;
+  return change ? `baseline: ${[change.verdict, ...otherReasons(change), ...changeNumbers({ change })].join(", ")}` : "";
 }
 
 // Show the values of a map and its place under the pointer, from now on.

@@ -17,8 +17,9 @@ def test_table_and_plots(run: Run, folder: Path, tmp_path: Path) -> None:
     evaluation = read_page(folder).data["evaluation"]
     assert evaluation["summary"] == "tiny, 3 images, target pred"
     deletion, win = evaluation["rows"]
-    assert deletion["cells"] == [["0.500 [0.250, 0.750]", "fails"], ["-", None], ["0.500", None]]
+    assert deletion["cells"] == [["0.500 [0.250, 0.750]!", "fails"], ["-", None], ["0.500", None]]
     assert (win["title"], win["cells"][-1]) == ("win %", ["0.5", None])
+    assert evaluation["legend"] == ["! not better than a baseline (random or centre)"]
     plots = dict(evaluation["plots"])
     assert list(plots) == ["deletion", "distributions"]
     assert all(url.startswith("data:image/png;base64,") for url in plots.values())

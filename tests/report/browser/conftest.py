@@ -49,8 +49,9 @@ def report_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = make_output_folder(top)
     make_evaluation(folder)
     change = {"image": HOSTILE_NAME, "method": "gradcam", "target": "pred", "verdict": "changed"}
+    tolerance = {"rtol": 0.01, "min_correlation": 0.99}
     (folder / "check.jsonl").write_text(
-        json.dumps(change | {"reasons": ["values"], "relative": 0.5}) + "\n"
+        json.dumps(change | {"reasons": ["values"], "relative": 0.5, "tolerance": tolerance}) + "\n"
     )
     with pytest.raises(SystemExit) as stopped:
         cli.main(["report", str(folder)])

@@ -65,15 +65,19 @@ def test_a_badge_marks_what_the_network_is_unsure_of(page: Browser) -> None:
 def test_tables_and_notes(page: Browser) -> None:
     cells = "[...document.querySelectorAll('#evaluation td, #evaluation th')].map(c => c.innerText)"
     page.execute_script("document.querySelector('#evaluation details').open = true")
-    assert {"deletion", "win %", "0.500 [0.250, 0.750]", "-"} <= set(evaluate(page, cells))
+    assert {"deletion", "win %", "0.500 [0.250, 0.750]!", "-"} <= set(evaluate(page, cells))
     assert evaluate(page, "document.querySelector('#evaluation td.fails').innerText") == (
-        "0.500 [0.250, 0.750]"
+        "0.500 [0.250, 0.750]!"
     )
+    legend = evaluate(page, "document.getElementById('evaluation').innerText")
+    assert "! not better than a baseline (random or centre)" in legend
     text = evaluate(page, "document.getElementById('check').innerText")
-    assert text == "Compared with the baseline: 1 differs"
+    header = "method\talike\tchanged\tclass changed\tmissing\textra\tmedian correlation"
+    assert text.splitlines()[:2] == ["Compared with the baseline: 1 changed", header]
+    assert "tolerances: rtol 0.01, min-correlation 0.99. A ! marks what is beyond them." in text
     open_image(page, HOSTILE_NAME)
     text = evaluate(page, "document.getElementById('figures').innerText")
-    assert "baseline: differs, values, relative 0.5" in text
+    assert "baseline: changed, off by 50.0%!" in text
 
 
 def test_cards_lie_beside_the_scroll_bar(browser: Browser, many_images_url: str) -> None:

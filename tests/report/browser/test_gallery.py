@@ -41,7 +41,7 @@ from tests.support.report import HOSTILE_CLASS, HOSTILE_NAME, ODD_NAME
         ({"class": HOSTILE_CLASS}, ["plain.jpg"]),
         ({"status": "error"}, ["broken.jpg"]),
         ({"status": "empty"}, [ODD_NAME]),
-        ({"verdict": "differs"}, [HOSTILE_NAME]),
+        ({"verdict": "changed"}, [HOSTILE_NAME]),
         ({"min-confidence": 40}, [HOSTILE_NAME, "plain.jpg"]),
         ({"min-confidence": 40, "max-confidence": 60}, [HOSTILE_NAME]),
         ({"method": "occlusion", "class": "cat"}, [ODD_NAME, HOSTILE_NAME]),
