@@ -24,11 +24,23 @@ function otherReasons({ reasons }) {
 
 // The map of the baseline as a result beside the new one, and both on one scale.
 function withBaseline(result) {
-  if (!result.before) return [result];
+  if (!result.before || !result.map) return [result];
   const tops = [result, result.before].map(({ map }) => Math.max(map.max, result.signed ? -map.min : 0));
   const { method, target, layer, signed, crop, before, top = Math.max(...tops) } = result;
   const baseline = { method, target, layer, signed, crop, top, ...before, status: "ok", isBaseline: true };
   return [baseline, { ...result, top }];
+}
+
+// Alternate between the new map and that of the baseline: of the method that fills the window, or
+// of the first one that has both.
+function blink(title = filters.map) {
+  const views = viewsOf(viewedImage);
+  const pairs = views.flatMap((view, i) => (view.result?.isBaseline ? [[view.title, views[i + 1].title]] : []));
+  const pair = pairs.find((titles) => titles.includes(title)) ?? pairs[0];
+  if (!pair) return;
+  if (pair.includes(filters.map) && pair.includes(filters.against)) return flicker();
+  setDivider(0);
+  state.set({ map: pair[0], against: pair[1] });
 }
 
 function showCheck({ counts, methods, tolerances, missing }) {

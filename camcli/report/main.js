@@ -101,6 +101,7 @@ const VIEWER_KEYS = {
   ArrowLeft: () => openNeighbour(-1),
   Escape: returnFromViewer,
   Enter: (event) => (stage.hidden ? state.set({ map: event.target.dataset.title ?? "" }) : leaveStage()),
+  b: () => blink(),
   f: flicker,
   m: selectNextMap,
   z: toggleActualSize,

@@ -52,6 +52,7 @@ function createHandle(frame) {
 function setDivider(percent) {
   divider.value = percent;
   stage.style.setProperty("--divider", divider.value);
+  stage.dataset.shown = { 0: "right", 100: "left" }[divider.value] ?? "both";
 }
 
 // Show only the second map, or only the first one again. Without a second one, it is the original.

@@ -50,7 +50,7 @@ function showHeading(image) {
 // The pictures of an image: the original, without a result, and the maps.
 function viewsOf(image) {
   const original = image.thumbnail ? [{ title: "original", result: null }] : [];
-  return [...original, ...image.results.map((result) => ({ title: titleOf(image, result), result }))];
+  return [...original, ...image.results.flatMap(withBaseline).map((result) => ({ title: titleOf(image, result), result }))];
 }
 
 function showFigures(image, views) {
@@ -117,7 +117,7 @@ function createFigure(image, { title, result }) {
     "figure", { className: result.status },
     frame,
     barOf(result),
-    create("figcaption", {}, name, ...badgesOf(result)),
+    create("figcaption", {}, name, ...badgesOf(result), result.isBaseline ? createBlink(title) : null),
     paragraph(explainedText(result)),
     paragraph(result.error, "error"),
     output,
@@ -131,6 +131,12 @@ function createFigure(image, { title, result }) {
 
 function barOf(result) {
   return result.map && result.status !== "empty" ? colourBar(result) : null;
+}
+
+function createBlink(title) {
+  const button = create("button", { type: "button", className: "link", textContent: "alternate with new (b)" });
+  button.addEventListener("click", () => blink(title));
+  return button;
 }
 
 function explainedText({ class: name, probability, score }) {
