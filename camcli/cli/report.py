@@ -18,6 +18,7 @@ from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH, POSITIVE
 from camcli.runs.files import write
 
 if TYPE_CHECKING:
+    from camcli.report.contents import Contents
     from camcli.report.originals import Original
 
 PAGE = "report.html"
@@ -44,6 +45,12 @@ PAGE = "report.html"
     metavar="FILE",
     help=f"The page to write.  [default: DIR/{PAGE}]",
 )
+@click.option(
+    "--sheet",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="Write a contact sheet as well, a .png or a .pdf: images down, methods across.",
+)
 @click.option("--title", metavar="TEXT", help="The page's title.  [default: model and methods]")
 @size_option(64, "The size limit for thumbnails and maps in the page; larger ones are reduced.")
 @click.option(
@@ -58,6 +65,7 @@ def report(
     folder: Path,
     *,
     output: Path | None,
+    sheet: Path | None,
     open: bool,  # noqa: A002 - the option's name
     quiet: bool,
     **options: Any,
@@ -69,6 +77,7 @@ def report(
     """
     from camcli.report.contents import ReportOptions, collect
     from camcli.report.page import page_data, render_page
+    from camcli.report.sheet import check_name
 
     def progress(originals: Iterator[Original], total: int) -> Iterator[Original]:
         with progress_bar(total, quiet) as bar:
@@ -76,16 +85,30 @@ def report(
                 yield original
                 bar.update()
 
+    if sheet:
+        check_name(sheet)
     file = output or folder / PAGE
     contents = collect(folder, file, ReportOptions(**options), progress)
     write(file, render_page(page_data(contents)))
     for note in contents.notes():
         echo(f"Warning: {note}", err=True)
+    if sheet:
+        _write_sheet(contents, sheet)
     if not quiet:
         counts, images = contents.folder.counts, len(contents.originals)
         images += contents.folder.hidden_images
         numbers = {"image": images, "result": counts.total()}
         echo(summary_line(numbers, show_name(file), counts))
+        if sheet:
+            echo(f"contact sheet -> {show_name(sheet)}")
     if open and not webbrowser.open(file.absolute().as_uri()):
         echo("Warning: no browser found to show the page", err=True)
     return DONE
+
+
+def _write_sheet(contents: Contents, file: Path) -> None:
+    from camcli.report import sheet
+
+    write(file, sheet.sheet(contents, file))
+    for note in sheet.notes(contents):
+        echo(f"Warning: {note}", err=True)

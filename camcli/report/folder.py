@@ -15,6 +15,7 @@ from pathlib import Path
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
+from camcli.methods.registry import METHODS
 from camcli.runs import resume
 from camcli.runs.files import path_inside
 from camcli.runs.grids import crop_of
@@ -53,6 +54,12 @@ class SavedResult:
     digest: str = ""
     files: dict[str, Path] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+    @property
+    def signed(self) -> bool:
+        """Whether the map has two signs, by its method or else by its values."""
+        method = METHODS.get(self.method)
+        return method.signed if method else (self.map_min or 0) < 0
 
     @property
     def picture(self) -> str | None:

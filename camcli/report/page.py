@@ -21,7 +21,6 @@ import numpy as np
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
-from camcli.methods.registry import METHODS
 from camcli.render.blend import GROUND, SATURATION, UNSEEN
 from camcli.render.draw import DIM
 from camcli.render.style import Style
@@ -81,7 +80,7 @@ def page_data(report: Contents) -> Data:
     """Return everything that the page shows: the run, its images and their results."""
     run, style = report.folder.run, style_of(report.folder.run)
     return {
-        "title": report.title or _default_title(report.folder),
+        "title": report.title or default_title(report.folder),
         "run": _run_fields(run),
         "notes": [*report.notes()],
         "alpha": style.opacity,
@@ -95,7 +94,8 @@ def page_data(report: Contents) -> Data:
     }
 
 
-def _default_title(folder: OutputFolder) -> str:
+def default_title(folder: OutputFolder) -> str:
+    """Return the model and the methods of a folder."""
     methods = list(dict.fromkeys(result.method for result in folder.results))
     listed = f"{len(methods)} methods" if len(methods) > 3 else ", ".join(methods)
     return f"{folder.run.get('model') or 'camcli'}: {listed}"
@@ -151,9 +151,9 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
     change = change_of(result, report.changes.by_image.get(result.image, ()))
     packed, note = _packed_map(result.files.get("map"), report.max_cells)
     before, before_note = _packed_map(change.baseline if change else None, report.max_cells)
-    crop, method = result.crop, METHODS.get(result.method)
-    before_note = before_note and f"baseline: {before_note}"
-    notes = [*(f"{name} is missing" for name in result.missing), note, before_note]
+    crop = result.crop
+    notes = [*(f"{name} is missing" for name in result.missing), note]
+    notes += [f"baseline: {before_note}"] if packed and before_note else []
     return _without_empty(
         method=result.method,
         target=result.target,
@@ -170,7 +170,7 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         cells=crop and packed and _cells(crop, packed.saved_shape),
         boxes=result.boxes or None,
         top=result.top,
-        signed=method.signed if method else (result.map_min or 0) < 0,
+        signed=result.signed,
         map=packed and asdict(packed),
         range=None if packed or result.map_min is None else (result.map_min, result.map_max),
         files={kind: relative_url(one, report.file) for kind, one in result.files.items()} or None,
