@@ -49,7 +49,7 @@ function showCheck({ counts, methods, tolerances, missing }) {
   byId("check").append(create(
     "details", { open: Object.keys(counts).some((verdict) => verdict !== "alike") },
     create("summary", { textContent: `Compared with the baseline: ${parts.join(", ")}` }),
-    create("div", { className: "scroll" }, checkTable(methods)),
+    create("div", { className: "scroll", tabIndex: 0 }, checkTable(methods)),
     paragraph(toleranceText(tolerances), "muted"),
     ...(items.length ? [paragraph("Only in the baseline:"), create("ul", {}, ...items)] : []),
   ));
