@@ -26,7 +26,8 @@ function otherReasons({ reasons }) {
 function withBaseline(result) {
   if (!result.before || !result.map) return [result];
   const tops = [result, result.before].map(({ map }) => Math.max(map.max, result.signed ? -map.min : 0));
-  const { method, target, layer, signed, crop, before, top = Math.max(...tops) } = result;
+  const top = Math.max(result.top ?? 0, ...tops);
+  const { method, target, layer, signed, crop, before } = result;
   const baseline = { method, target, layer, signed, crop, top, ...before, status: "ok", isBaseline: true };
   return [baseline, { ...result, top }];
 }

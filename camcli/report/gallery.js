@@ -15,7 +15,9 @@ function layOutGallery() {
   const minWidth = available < 520 ? 150 : 210;
   const columns = Math.max(1, Math.floor((available + GAP) / (minWidth + GAP)));
   const width = Math.floor((available + GAP) / columns) - GAP;
-  layout = { columns, width, height: Math.round(width * 0.75) + CAPTION_HEIGHT + NUMBERS_HEIGHT * linesOfNumbers() };
+  const numbersHeight = NUMBERS_HEIGHT * linesOfNumbers(width);
+  gallery.style.setProperty("--numbers", `${numbersHeight}px`);
+  layout = { columns, width, height: Math.round(width * 0.75) + CAPTION_HEIGHT + numbersHeight };
   const rows = Math.ceil(entries.length / columns);
   gallery.style.height = `${rows * (layout.height + GAP)}px`;
   for (const card of cards.values()) card.remove();
@@ -66,8 +68,9 @@ function openCard(event, image) {
 }
 
 // The lines that cards have for the numbers of the check and the value of the order.
-function linesOfNumbers() {
-  return data.check ? 2 : ORDERS[filters.order].show ? 1 : 0;
+function linesOfNumbers(width) {
+  if (data.check) return width < 210 ? 3 : 2;
+  return ORDERS[filters.order].show ? 1 : 0;
 }
 
 function numbersOf({ result, key }) {
@@ -111,6 +114,7 @@ function showGallery() {
   const [matching, all] = [entries.length, images.length].map((n) => n.toLocaleString("en"));
   const noun = images.length === 1 ? "image" : "images";
   document.getElementById("count").value = matching === all ? `${all} ${noun}` : `${matching} of ${all} ${noun}`;
+  document.getElementById("shared").value = ""; // said of another selection
   const method = filters.method ? "" : orderedMethod();
   document.getElementById("order-note").value = method && countValues((result) => [result.method]).length > 1
     ? `${filters.order} of ${method}: values of several methods are not mixed, choose a method for another one`

@@ -134,7 +134,7 @@ function barOf(result) {
 }
 
 function createBlink(title) {
-  const button = create("button", { type: "button", className: "link", textContent: "alternate with new (b)" });
+  const button = create("button", { type: "button", className: "link", textContent: "alternate (b)" });
   button.addEventListener("click", () => blink(title));
   return button;
 }

@@ -182,6 +182,21 @@ def test_names_are_copied(checked: Browser) -> None:
     assert evaluate(browser, "document.getElementById('shared').value") == "2 images: names copied"
 
 
+def test_a_click_may_copy(checked: Browser) -> None:
+    """Browsers allow it to a user only, so that the click is a real one."""
+    checked.find_element("id", "copy-names").click()
+    wait_for(checked, "document.getElementById('shared').value")
+    assert evaluate(checked, "document.getElementById('shared').value") == "4 images: names copied"
+    assert checked.get_log("browser") == []
+
+
+def test_numbers_fit_their_cards(browser: Browser, checked_url: str) -> None:
+    for width in (390, 800, 1200):
+        open_page(browser, f"{checked_url}#order=off by", width=width)
+        parts = "[...document.querySelectorAll('.numbers')]"
+        assert evaluate(browser, f"{parts}.every(n => n.scrollHeight <= n.clientHeight)")
+
+
 def test_without_a_clipboard_interface_names_are_copied_as_well(checked: Browser) -> None:
     checked.execute_script(
         "window.copied = null; navigator.clipboard.writeText = async () => { throw new Error(); };"
