@@ -5,9 +5,8 @@ page opened from a disk may not read the files beside it. Overlays and originals
 are gone, the page still shows every map over its thumbnail.
 
 Read `folder`, `originals`, `maps`, `evaluation` and `changes` (read from files), `contents` (all
-together), `page` (the data and the HTML), `sheet` (the same on paper), and the
-scripts in the order of `page.SCRIPTS`. `figure/` draws figures for papers; nothing else needs
-torch.
+together), `page` (the data and the HTML), `drawn` and `sheet` (the same on paper), and the scripts
+in the order of `page.SCRIPTS`. `figure/` draws figures for papers; nothing else needs torch.
 
 `markup` writes the other pages. That of an audit is `audit_page`, of `mean_maps` and `estimates`
 (small drawings), `examples` (pictures of images) and `class_table`. That of two networks is

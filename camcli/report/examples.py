@@ -13,13 +13,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from camcli.errors import CamcliError
-from camcli.images.geometry import Crop, MapArray, Pixels, Size
-from camcli.methods.registry import METHODS
-from camcli.render.draw import heatmap, overlay
 from camcli.render.style import Style
+from camcli.report.drawn import drawn_alone, drawn_over, map_of
 from camcli.report.folder import SavedResult, saved_result
 from camcli.report.markup import element, picture_url, relative_url
 from camcli.report.mean_maps import Grid, outline
@@ -27,7 +23,6 @@ from camcli.report.originals import Original, most_thumbnails, read_original, th
 from camcli.report.page import BROWSER_FORMATS
 from camcli.runs.grids import crop_of
 from camcli.runs.manifest import Row, read_run
-from camcli.runs.maps import read_map
 from camcli.runs.originals import Search
 
 LEAST_SIDE, MOST_SIDE = 128, 192
@@ -141,45 +136,20 @@ def _original(search: Search, side: int, result: SavedResult) -> Original:
     """Return the original of a result with the heat over it, or the heat alone without a size."""
     read = partial(read_original, search, side, result.image, [result])
     try:
-        values, crop = _map(result)
+        values = map_of(result)
     except CamcliError as error:
         return _with_note(read(), f"no heat: {error}")
-    method = METHODS.get(result.method)
-    signed = method.signed if method else bool(values.min() < 0)
-    found = read(partial(_overlaid, values, crop, signed))
+    found = read(lambda photo, size: drawn_over(result, values, photo, size, Style()))
     if found.thumbnail:
         return found
-    alone = replace(found, size=None, thumbnail=webp(_alone(values, crop, signed, side)))
-    return _with_note(alone, "heat alone: the original was not found")
+    heat = drawn_alone(result, values, side, Style())
+    return _with_note(
+        replace(found, size=None, thumbnail=webp(heat)), "heat alone: the original was not found"
+    )
 
 
 def _with_note(original: Original, note: str) -> Original:
     return replace(original, note="; ".join(filter(None, [note, original.note])))
-
-
-def _map(result: SavedResult) -> tuple[MapArray, Crop]:
-    """Return the map of a result and its place. Raises CamcliError."""
-    if "map" not in result.files or result.crop is None:
-        raise CamcliError("the map or its place is missing")
-    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite
-        values = read_map(result.files["map"]).astype(np.float32)
-    if not values.size:
-        raise CamcliError("the map is empty")
-    return np.nan_to_num(values, posinf=0, neginf=0), result.crop
-
-
-def _overlaid(values: MapArray, crop: Crop, signed: bool, pixels: Pixels, size: Size) -> Pixels:
-    height, width = pixels.shape[:2]
-    small = crop.resized(width / size[0], height / size[1])
-    if small.x1 > width or small.y1 > height:  # less than a pixel of the thumbnail
-        return pixels
-    return overlay(pixels, values, small, Style(), signed)
-
-
-def _alone(values: MapArray, crop: Crop, signed: bool, side: int) -> Pixels:
-    scale = side / max(crop.size)
-    small = crop.resized(scale, scale)
-    return heatmap(values, small, (small.y1, small.x1), Style(), signed)[small.slices]
 
 
 def _outline(region: Grid, row: Row, original: Original) -> Element | None:

@@ -18,12 +18,11 @@ from PIL import Image, ImageDraw, ImageFont
 from camcli.errors import CamcliError, ImageError, printable
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Pixels, Size
-from camcli.render.draw import heatmap, overlay
 from camcli.report.contents import Contents
+from camcli.report.drawn import drawn_alone, drawn_over, map_of
 from camcli.report.folder import SavedResult
 from camcli.report.originals import Original
 from camcli.report.page import default_title, style_of
-from camcli.runs.maps import read_map
 
 ENDINGS = (".png", ".pdf")
 MOST_ROWS = 350
@@ -196,22 +195,10 @@ def _drawn(report: Contents, original: Original, result: SavedResult, side: int)
 
 def _overlaid(report: Contents, original: Original, result: SavedResult, side: int) -> Pixels:
     """Draw a map over the photo, or alone. Raises CamcliError if it cannot be read."""
-    if "map" not in result.files or result.crop is None:
-        raise CamcliError("the map or its place is missing")
-    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite
-        values = np.nan_to_num(read_map(result.files["map"]).astype(np.float32), posinf=0, neginf=0)
-    if not values.size:
-        raise CamcliError("the map is empty")
-    style, crop, photo = style_of(report.folder.run), result.crop, _photo(original)
+    values, photo, style = map_of(result), _photo(original), style_of(report.folder.run)
     if photo is None or original.size is None:
-        scale = side / max(crop.size)
-        alone = crop.resized(scale, scale)
-        return heatmap(values, alone, (alone.y1, alone.x1), style, result.signed)[alone.slices]
-    height, width = photo.shape[:2]
-    small = crop.resized(width / original.size[0], height / original.size[1])
-    if small.x1 > width or small.y1 > height:  # less than a pixel of the thumbnail
-        return photo
-    return overlay(photo, values, small, style, result.signed)
+        return drawn_alone(result, values, side, style)
+    return drawn_over(result, values, photo, original.size, style)
 
 
 def _saved(result: SavedResult, side: int) -> Pixels | None:
