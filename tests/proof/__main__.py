@@ -32,20 +32,23 @@ HEADER = (
 
 @click.command()
 @click.option("--seeds", default=10, show_default=True, help="Number of networks of a variant.")
+@click.option("--first", default=0, show_default=True, help="The first seed.")
 @click.option("--double", is_flag=True, help="Plant two shortcuts at once instead of one.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for data, networks, heat.")
-def main(seeds: int, double: bool, keep: Path | None) -> None:
+def main(seeds: int, first: int, double: bool, keep: Path | None) -> None:
     """Train networks with planted shortcuts and measure whether `camcli audit` finds these."""
     torch.set_num_threads(1)
     variants = [*(data.DOUBLE if double else data.VARIANTS)]
-    work = [*product(variants, range(seeds))]
+    work = [*product(variants, range(first, first + seeds))]
     done = []
     with TemporaryDirectory() as temporary, tqdm(total=len(work), unit="network") as bar:
         for one in outcomes(work, (keep or Path(temporary)).absolute()):
             bar.write(str(one), file=sys.stderr)
             bar.update()
             done.append(one)
-    click.echo(" · ".join(map(str, machine("cpu").values())) + f" · {seeds} seeds\n")
+    click.echo(
+        " · ".join(map(str, machine("cpu").values())) + f" · seeds {first} to {first + seeds - 1}\n"
+    )
     click.echo("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
     for variant in variants:
         of = [one for one in done if one.variant == variant]
