@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from camcli.errors import CamcliError, ImageError, printable
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Pixels, Size
+from camcli.render.opencv import cv2
 from camcli.report.contents import Contents
 from camcli.report.drawn import drawn_alone, drawn_over, map_of
 from camcli.report.folder import SavedResult
@@ -176,8 +177,8 @@ def _caption(result: SavedResult) -> str:
 def _photo(original: Original) -> Pixels | None:
     if original.thumbnail is None:
         return None
-    with Image.open(BytesIO(original.thumbnail)) as image:
-        return np.asarray(image.convert("RGB"))
+    found = cv2.imdecode(np.frombuffer(original.thumbnail, np.uint8), cv2.IMREAD_COLOR)
+    return None if found is None else np.ascontiguousarray(found[..., ::-1], np.uint8)
 
 
 def _drawn(report: Contents, original: Original, result: SavedResult, side: int) -> Pixels | None:

@@ -18,6 +18,7 @@ from camcli.schema import Record
 _RUN = {
     "model": "tiny", "weights": "none", "weights_hash": None, "precision": "float32",
     "layers": ["auto"], "fuse": None, "fit": "preset", "colormap": "auto", "alpha": 0.5,
+    "blend": "heat", "scale": "image",
     "region": [0, 0, 0.5, 1], "batch_size": 2, "device": "cpu", "counts": {"images": 3, "ok": 3},
     "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5, "versions": {"camcli": "1"},
     "executor": {"name": "local"}, "truth": "folder", "class_map": "classes.txt", "only": ["wrong"],
@@ -31,6 +32,7 @@ EXAMPLES: Mapping[str, tuple[Record, dict[str, Any]]] = {
         "predicted_index": 3, "predicted_name": "cat", "confidence": 0.5, "true_index": 2,
         "true_name": "dog", "correct": False, "top5": True, "size": [9, 9],
         "layer": "last", "map": "a/b.npy", "map_shape": [9, 9], "map_min": 0, "map_max": 1.0,
+        "top": 1.5,
         "frame": 2, "levels": [0, 4095], "crop": [0, 0, 9, 9], "placement": "centres",
         "cells": [0.5, 0.5, 1, 1],
         "box": [-1, 0, 5, 5], "boxes": [[0, 0, 3, 3]], "error": None, "digest": "ab-cd",
