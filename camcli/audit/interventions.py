@@ -77,8 +77,10 @@ class Laboratory:
         controls = [[elsewhere(region, generator) for _ in range(ELSEWHERE)] for region in regions]
         found = [self._occlusion(candidate, own, regions, controls)]
         if len(self.samples.classes) > 1:
-            others = self._drawn(np.flatnonzero(self.samples.labels != candidate.label), generator)
-            found.append(self._transplant(candidate, own, others, regions, controls))
+            every = np.flatnonzero(self.samples.labels != candidate.label)
+            pairs = self._pairs(own, self._drawn(every, generator))
+            if len(pairs) >= MIN_IMAGES:  # images of other shapes take no region of these
+                found.append(self._transplant(candidate, own, pairs, regions, controls))
         return found
 
     def _occlusion(
@@ -109,17 +111,11 @@ class Laboratory:
         self,
         candidate: Candidate,
         own: Sequence[int],
-        others: Sequence[int],
+        pairs: Sequence[tuple[int, int]],
         regions: Sequence[Mask],
         controls: Sequence[Sequence[Mask]],
     ) -> Test:
         """Replace the region in images of other classes by that of an image of the class."""
-        donors = [i % len(own) for i in range(len(others))]
-        pairs = [
-            (number, i)
-            for number, i in zip(others, donors, strict=True)
-            if self._image(number).shape == self._image(own[i]).shape
-        ]
         before, taken, *elsewhere = (
             self._are_of_class(candidate, images)
             for images in (
@@ -136,6 +132,18 @@ class Laboratory:
         )
         gains = taken - before.astype(float), control - before
         return _test(TRANSPLANT, says, *gains, self.seed)
+
+    def _pairs(self, own: Sequence[int], others: Sequence[int]) -> list[tuple[int, int]]:
+        """Return images of other classes, each with the place of one of the class in `own`.
+
+        Pairs of two shapes are left out.
+        """
+        pairs = [(number, i % len(own)) for i, number in enumerate(others)]
+        return [
+            (number, i)
+            for number, i in pairs
+            if self._image(number).shape == self._image(own[i]).shape
+        ]
 
     def _region(self, candidate: Candidate, number: int) -> Mask:
         """Return the suspect region of an image: the candidate's, or the heat off its objects.

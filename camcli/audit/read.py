@@ -124,7 +124,6 @@ class _Reader:
             correct=values["correct"].astype(bool),
             top5=values["top5"],
             confidence=values["confidence"],
-            own=values["own"].astype(bool),
             heated=values["heated"].astype(bool),
             heat=self._grids(self.heat),
             peak=np.nan_to_num(values["peak"], nan=-1).astype(np.intp),
@@ -160,8 +159,7 @@ class _Reader:
         self.names.add(self.labels.get(_index(row), _predicted_name(row)))
         heat, covered = self._grids_of(row)
         inside = None if heat is None or covered is None else float((heat * covered).sum())
-        index, facts = row.get("class_index"), [row["correct"], row.get("top5")]
-        facts += [row.get("confidence"), index is not None and index == row.get("true_index")]
+        facts = [row["correct"], row.get("top5"), row.get("confidence")]
         facts += [heat is not None, None if heat is None else heat.argmax(), inside]
         facts += shares_of(heat).values()
         for column, value in zip(self.values.values(), facts, strict=True):
@@ -194,7 +192,7 @@ class _Reader:
         return np.memmap(file, np.float16, "r", shape=(len(self.places), SIDE, SIDE))
 
 
-_VALUES = ("correct", "top5", "confidence", "own", "heated", "peak", "inside", *SHARES)
+_VALUES = ("correct", "top5", "confidence", "heated", "peak", "inside", *SHARES)
 """The numbers that are kept of each sample, in order."""
 
 

@@ -35,7 +35,6 @@ class Samples:
     - `names`: the names of the best classes, and `predicted` (n,) numbers of them.
     - `correct` (n,), `top5` (n,), and `confidence` (n,), the probability of the best class; NaN
       where it is not known.
-    - `own` (n,): whether the map explains the true class.
     - `heat`: shares of the map's positive part. `heated` (n,) says whether there is one, and `peak`
       (n,) is the hottest cell, counted row by row.
     - `covered`: the share of each cell that lies in objects of the true class; None without
@@ -58,7 +57,6 @@ class Samples:
     correct: NDArray[np.bool_]
     top5: Floats
     confidence: Floats
-    own: NDArray[np.bool_]
     heated: NDArray[np.bool_]
     heat: Grids
     peak: Numbers

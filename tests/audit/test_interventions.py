@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from camcli.audit.candidates import Candidate
@@ -92,6 +93,15 @@ def test_other_reasons_are_not_confirmed(samples: Samples, module: nn.Module) ->
 def test_a_region_elsewhere_is_no_shortcut(samples: Samples) -> None:
     found = _laboratory(samples, RedCorner()).tests(_candidate(samples, REGIONS["centre"]))
     assert not any(test.passed for test in found), found
+
+
+def test_images_of_another_shape_take_no_region(samples: Samples) -> None:
+    for file in (samples.folder.parent / "plain").iterdir():
+        with Image.open(file) as photo:
+            photo.resize((60, 50)).save(file)
+    found = _laboratory(samples, RedCorner()).tests(_candidate(samples))
+    assert [test.name for test in found] == ["occlusion"]
+    assert found[0].passed
 
 
 def test_the_network_is_left_as_it_was(samples: Samples) -> None:

@@ -30,7 +30,6 @@ def test_samples_are_what_rows_say(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.correct, [True, False, True])
     np.testing.assert_array_equal(found.top5, [1, np.nan, 1])
     np.testing.assert_array_equal(found.confidence, [0.9, 0.8, 0.8])
-    np.testing.assert_array_equal(found.own, [True, False, True])
     np.testing.assert_array_equal(found.heated, [True, True, False])
     assert [*map(list, found.by_class)] == [[1, 2], [0]]
     assert found.left_out == {"no positive heat": 1}
