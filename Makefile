@@ -51,6 +51,7 @@ soak: $(VENV)/.installed ## a million records, damaged images and killed runs; t
 
 scenes: $(VENV)/.installed ## train networks on drawn scenes and measure where maps point
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes --keep camcli-out/scenes
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes.tokens --keep camcli-out/tokens
 
 audit-proof: $(VENV)/.installed ## train networks with planted shortcuts and measure which camcli audit finds
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.proof --keep camcli-out/audit-proof
