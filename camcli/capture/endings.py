@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -39,8 +40,11 @@ FUNCTIONS = MappingProxyType(
 _MOST = 4
 """The number of calls that are kept. The one that ends a network is among its last."""
 
-_ENDED: WeakSet[nn.Module] = WeakSet()
-"""Networks seen to end in one of these functions. Their next pass is watched at once."""
+_SUSPECTED: WeakSet[nn.Module] = WeakSet()
+"""Networks whose output once looked like one of these functions'. Their passes are watched at once.
+
+Some of them end in none: scores that are never negative, as after a ReLU, may all be below 1.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,24 +117,21 @@ def kind_of(values: Tensor) -> str | None:
 def run_ended(module: nn.Module, run: Callable[[], Any], find: Find, kinds: frozenset[str]) -> Any:
     """Return the output of a pass `run` of a network: Ended where it ends in one of `kinds`.
 
-    A pass that may end so is repeated to watch its operations, unless the one before ended so. A
-    function that cannot be seen gives a CamcliWarning.
+    The first pass that may end so is repeated to watch its operations. A function that cannot be
+    seen gives a CamcliWarning.
     """
-    calls = LastCalls()
     if not kinds:
         return run()
-    if module in _ENDED:
-        with calls:
-            output = run()
-    else:
+    calls, watched = LastCalls(), module in _SUSPECTED
+    with calls if watched else nullcontext():
         output = run()
     if (kind := _suspected(output, find, kinds)) is None:
         return output
-    if module not in _ENDED:
+    if not watched:
+        _SUSPECTED.add(module)
         with calls:
             output = run()
     if (found := seen_ending(calls, output, find, kinds)) is not output:
-        _ENDED.add(module)
         return found
     if kind == SIGMOID and not _ends_in_scripted_sigmoid(module):
         return output

@@ -252,6 +252,11 @@ def test_plain_logits_run_once(images: Tensor) -> None:
     for _ in range(3):
         explain(ending, images, layer="last")
     assert len(runs) == 3 + 1 + 1, "one more pass finds the softmax"
+    scores, runs = ended(lambda z: z.clamp(0, 1)), []
+    scores.fc.register_forward_hook(lambda *_: runs.append(1))
+    for _ in range(3):
+        explain(scores, images, layer="last")
+    assert len(runs) == 3 + 1 + 1, "one more pass finds that there is none"
 
 
 @pytest.mark.parametrize("ending", ["Softmax", "F.log_softmax"])
