@@ -120,4 +120,5 @@ def _score_changed(
         which, *places = chunk.unbind(1)
         output = output_of(changed(which, *places), which, *places)
         scores.append(score(output, which))
+        run.watch.window.passed(len(chunk))
     return torch.cat(scores, dim=1)

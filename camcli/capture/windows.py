@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,17 +11,23 @@ from torch import Tensor
 from camcli.errors import MethodError
 
 
+def ignored(_: int) -> None:
+    """Take no note of the inputs that have passed through the network."""
+
+
 @dataclass(frozen=True)
 class Window:
     """The square that occlusion slides over the image, in input pixels.
 
     `size` None is a seventh of the shorter side, and `stride` None half of the size. `batch_size`
-    is the number of covered images that run at once.
+    is the number of covered images that run at once. `passed` is called with the number of these
+    after each forward pass.
     """
 
     size: int | None = None
     stride: int | None = None
     batch_size: int = 16
+    passed: Callable[[int], None] = field(default=ignored, compare=False, repr=False)
 
     def covering(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Return which rows (r,H) and columns (c,W) the window covers at each position, as bool.

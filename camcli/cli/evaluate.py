@@ -178,32 +178,33 @@ def _chosen_metrics(
 
 
 def _measured(study: Study, quiet: bool) -> Scores:
-    from camcli.evaluation.run import inputs_per_image, run_study
+    from camcli.evaluation.run import run_study
     from camcli.evaluation.scores import BatchScores, Failure, Scores
 
     scores = Scores(study)
     with progress_bar(len(study.sources), quiet) as bar:
-        progress = _Progress(bar, inputs_per_image(study))
+        progress = _Progress(bar)
         for result in run_study(study, progress.passed):
             scores.add(result)
             if isinstance(result, Failure):
                 bar.clear()
                 echo_error(result.error)
-            progress.finished(len(result.classes) if isinstance(result, BatchScores) else 1)
+            if done := len(result.classes) if isinstance(result, BatchScores) else 1:
+                progress.finished(done)
     return scores
 
 
 class _Progress:
     """Moves a bar of images with every forward pass of the batch that is being measured."""
 
-    def __init__(self, bar: tqdm[NoReturn], inputs_per_image: int) -> None:
+    def __init__(self, bar: tqdm[NoReturn]) -> None:
         bar.miniters = 0  # one image may take minutes
-        self._bar, self._inputs_per_image = bar, inputs_per_image
+        self._bar = bar
         self._images = self._part = 0.0
 
-    def passed(self, inputs: int) -> None:
-        """Move the bar by the share of these inputs in what an image takes."""
-        self._part += inputs / self._inputs_per_image
+    def passed(self, images: float) -> None:
+        """Move the bar by a part of the work for an image."""
+        self._part += images
         self._show()
 
     def finished(self, images: int) -> None:

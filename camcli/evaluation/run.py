@@ -24,7 +24,7 @@ from camcli.errors import (
     one_line,
     without_frames,
 )
-from camcli.evaluation.evidence import ROAD_SHARES, BatchEvidence, MapEvidence
+from camcli.evaluation.evidence import BatchEvidence, MapEvidence
 from camcli.evaluation.grid_pointing import GridEvidence, Tile, TilePool, grid_evidence
 from camcli.evaluation.ground_truth import (
     NOT_ANNOTATED,
@@ -38,6 +38,7 @@ from camcli.evaluation.ground_truth import (
 from camcli.evaluation.registry import METRICS, Metric
 from camcli.evaluation.scores import BatchScores, ExplainedClass, Failure, Floats, Skipped
 from camcli.evaluation.study import MethodRunner, Study
+from camcli.evaluation.workload import inputs_per_image
 from camcli.images.memory import Budget
 from camcli.images.source import Source
 from camcli.runs.batches import (
@@ -68,11 +69,11 @@ ReadResult: TypeAlias = Sample | Failure | Skipped
 
 
 def run_study(
-    study: Study, passed: Callable[[int], None] | None = None
+    study: Study, passed: Callable[[float], None] | None = None
 ) -> Iterator[BatchScores | Failure | Skipped]:
     """Measure every image. An image that fails is yielded as a Failure and the others go on.
 
-    `passed` is called with the number of inputs after each forward pass of them.
+    `passed` is called after each forward pass with the work that it was, in images.
 
     The values of a batch are yielded together, those of a grid once four images for it are there.
     With ground truth, images without an object of their class are skipped. Raises CamcliError for a
@@ -83,13 +84,16 @@ def run_study(
     on_grids = [metric for metric in metrics if metric.place == "grid"]
     on_images = [metric for metric in metrics if metric.place != "grid"]
     pools: dict[torch.Size, TilePool] = defaultdict(TilePool)
-    batch_size, runner = study.inputs.batch_size, study.runner(passed)
+    batch_size, runner = study.inputs.batch_size, study.runner()
     limit = BatchLimit[Sample](batch_size)
 
     def measure(batch: list[Sample]) -> tuple[BatchScores, list[Tile]]:
         nonlocal runner
         images = stacked(batch, study.model)
         runner = replace(_with_target_layer(runner, images), batch_size=limit.size)
+        if passed is not None:
+            whole = inputs_per_image(runner, images, metrics)
+            runner = replace(runner, passed=lambda inputs: passed(inputs / whole))
         scores = _batch_scores(_batch_evidence(runner, images, batch), on_images)
         return scores, list(_confident(runner, images, batch)) if on_grids else []
 
@@ -105,26 +109,9 @@ def run_study(
                     yield from _failures(study, batch, found)
                     continue
                 scores, tiles = found
-                yield scores
                 complete = pools[batch[0].input.shape].add(tiles)
                 yield from _grid_scores(runner, complete, on_grids)
-
-
-def inputs_per_image(study: Study) -> int:
-    """Return for how many inputs the network runs to measure an image, as a MethodRunner counts."""
-    rows, steps = len(study.rows), study.protocol.curve_steps + 1
-    methods = len(study.methods)
-    counts = {
-        "masked_probability": rows,
-        "mask_of_masked": methods,
-        "insertion_curve": rows * steps,
-        "deletion_curve": rows * steps,
-        "road_morf": rows * len(ROAD_SHARES),
-        "road_lerf": rows * len(ROAD_SHARES),
-        "randomized_correlation": methods * study.protocol.sanity_steps,
-    }
-    needs = set[str]().union(*(METRICS[name].needs for name in study.metrics))
-    return methods + sum(counts.get(name, 0) for name in needs)
+                yield scores  # last, since its images then count as measured
 
 
 def _samples(window: Iterable[ReadResult]) -> list[Sample]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from camcli.capture.activations import gives_probabilities
 from camcli.capture.target_parser import parse_target
 from camcli.capture.targets import ClassTarget, TargetLike, ValueTarget
-from camcli.capture.windows import Window
+from camcli.capture.windows import Window, ignored
 from camcli.engine.explain import explain, pick_methods
 from camcli.engine.explanation import Explanation
 from camcli.errors import AnnotationError, MethodError, TargetError
@@ -48,7 +48,7 @@ class Study:
         """The rows of the result: the methods, then the baselines."""
         return *self.methods, *BASELINES
 
-    def runner(self, passed: Callable[[int], None] | None = None) -> MethodRunner:
+    def runner(self) -> MethodRunner:
         """Return what computes the maps of a batch."""
         return MethodRunner(
             self.model,
@@ -57,7 +57,6 @@ class Study:
             self.target,
             self.layer,
             self.inputs.batch_size,
-            passed or _ignored,
         )
 
     def check(self) -> None:
@@ -118,10 +117,6 @@ class Study:
             raise TargetError(f"target '{ANNOTATED}' needs annotations: expected --boxes")
 
 
-def _ignored(_: int) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class MethodRunner:
     """Everything that the batches of a run share.
@@ -135,12 +130,13 @@ class MethodRunner:
     target: TargetLike = "pred"
     layer: str | None = None
     batch_size: int = 16
-    passed: Callable[[int], None] = _ignored
+    passed: Callable[[int], None] = ignored
 
     @property
     def window(self) -> Window:
         """The window of the occlusion method."""
-        return Window(self.protocol.window, self.protocol.stride, self.batch_size)
+        protocol = self.protocol
+        return Window(protocol.window, protocol.stride, self.batch_size, self.passed)
 
     def explain(
         self, images: Tensor, methods: Sequence[str], target: TargetLike | Sequence[TargetLike]

@@ -12,8 +12,8 @@ import torch
 from camcli.errors import MethodError
 from camcli.evaluation.protocol import Protocol
 from camcli.evaluation.registry import default_metrics
-from camcli.evaluation.run import inputs_per_image, run_study
-from camcli.evaluation.scores import Failure, Scores
+from camcli.evaluation.run import run_study
+from camcli.evaluation.scores import BatchScores, Failure, Scores
 from camcli.evaluation.study import Study
 from camcli.images.preprocess import Preset
 from camcli.models.model import Model
@@ -74,18 +74,46 @@ def test_images_that_the_network_rejects_do_not_stop_the_others(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "metrics",
-    [("insertion", "deletion"), ("average-drop", "win"), ("coherency",), ("sanity",), ("road",)],
+    ("methods", "metrics"),
+    [
+        (("cam", "gradcam"), ("insertion", "deletion")),
+        (("cam", "gradcam"), ("average-drop",)),
+        (("cam", "gradcam"), ("win",)),
+        (("cam", "gradcam"), ("road",)),
+        (("cam", "scorecam", "occlusion"), ("coherency", "deletion")),
+        (("scorecam", "occlusion"), ("sanity",)),
+        (("cam",), ("occlusion-correlation",)),
+        (("occlusion",), ("occlusion-correlation", "complexity")),
+        (("scorecam", "occlusion"), ("grid",)),
+        (("occlusion",), ("grid", "complexity")),
+    ],
 )
-def test_every_forward_pass_is_counted(metrics: tuple[str, ...], coloured: Path) -> None:
-    """The bar of a run reaches the number of its images, and moves within a batch."""
+@pytest.mark.parametrize("image_size", ["full", "half"])
+def test_the_work_of_every_forward_pass_is_counted(
+    methods: tuple[str, ...], metrics: tuple[str, ...], image_size: str, coloured: Path
+) -> None:
+    """The bar of a run reaches the number of its images, and moves within an explanation."""
     if "road" in metrics:
         pytest.importorskip("scipy")
-    protocol = Protocol(curve_steps=3, sanity_steps=2)
-    model = Model(Colours().eval())
-    study = Study(sources_of(coloured), model, ("cam", "gradcam"), metrics, protocol)
-    passed: list[int] = []
+    protocol = Protocol(
+        curve_steps=3, sanity_steps=2, window=20, min_confidence=0, grid_image_size=image_size
+    )
+    model = Model(Colours().eval(), preset=Preset(resize=32, crop=None))
+    study = Study(sources_of(coloured), model, methods, metrics, protocol)
+    passed: list[float] = []
     results = [*run_study(study, passed.append)]
     assert not any(isinstance(one, Failure) for one in results)
-    assert sum(passed) == len(study.sources) * inputs_per_image(study)
+    assert sum(passed) == pytest.approx(len(study.sources))
     assert len(passed) > len(results)
+    if "occlusion" in methods or "occlusion-correlation" in metrics:
+        assert max(passed) < 0.5 * len(study.sources)
+
+
+def test_the_images_of_a_grid_are_measured_after_it(coloured: Path) -> None:
+    """Their number moves the bar to its end, while the grid still moves it."""
+    model = Model(Colours().eval(), preset=Preset(resize=32, crop=None))
+    protocol = Protocol(min_confidence=0)
+    study = Study(sources_of(coloured), model, ("cam",), ("grid",), protocol)
+    measured = [len(one.classes) for one in run_study(study) if isinstance(one, BatchScores)]
+    assert sum(measured) == measured[-1] == len(study.sources)
+    assert len(measured) > 1
