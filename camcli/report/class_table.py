@@ -154,7 +154,7 @@ def _group(group: Record, examples: Examples) -> Element:
         mean_map(group["map"], group["images"]),
         element(
             "div",
-            element("h4", f"Group {group['group']}"),
+            element("h3", f"Group {group['group']}"),
             element("p", " · ".join(parts)),
             examples.shown(group["examples"]),
         ),

@@ -142,7 +142,7 @@ def _runs(compared: Compared) -> Iterator[Element]:
         for name in other
     )
     table = element("table", _head(("", *_names(compared))), element("tbody", *body), class_="runs")
-    yield element("div", table, class_="scroll")
+    yield element("div", table, class_="scroll", tabindex="0")
     same = (f"{name} {a[name]}" for name in a if name not in other and a[name] != "-")
     yield element("p", f"the same in both: {'; '.join(same)}", class_="muted")
 
@@ -170,7 +170,7 @@ def _summary(record: dict[str, Any], notes: Sequence[str]) -> Iterator[Element]:
         for cells in tables.method_cells(record)
     )
     table = element("table", _head(tables.METHOD_HEADER), element("tbody", *lines))
-    yield element("div", table, class_="scroll")
+    yield element("div", table, class_="scroll", tabindex="0")
     yield element("ul", *(element("li", note, class_="notice") for note in notes))
     yield element(
         "p",

@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from camcli.report.audit_page import audit_page
 from camcli.runs import resume
 from camcli.runs.manifest import Row
+from tests.support.report import HOSTILE_CLASS, make_output_folder
 
 SIDE = 20
+AUDITED_CLASSES = (
+    "n01440764 tench, Tinca tinca",
+    HOSTILE_CLASS,
+    *("class 10", "class 9", "cat", "dog", "ox"),
+)
 
 
 def fake_rows(folder: Path, classes: Sequence[str], method: str = "gradcam") -> dict[str, Row]:
@@ -140,3 +147,13 @@ def _suspect(generator: Generator, name: str, names: list[str], number: int) -> 
         ],
         "examples": names[number::3][:6],
     }
+
+
+def write_audit_page(top: Path, classes: Sequence[str] = AUDITED_CLASSES) -> str:
+    """Write the page of an audit of these classes, and return its address."""
+    folder = make_output_folder(top)
+    rows, file = fake_rows(folder, classes), folder / "audit.html"
+    record = fake_record(rows, classes)
+    record["classes"][2]["accuracy"] = None
+    file.write_bytes(audit_page(record, rows, folder, file, [], 8))
+    return file.as_uri()

@@ -6,15 +6,27 @@ import json
 import shutil
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from camcli import cli
+from camcli.snapshots.compare import compare
+from camcli.snapshots.measures import Tolerance
+from camcli.snapshots.tables import json_row
+from tests.report.test_compare_page import make_pair
+from tests.support.audit_record import write_audit_page
 from tests.support.browser import Browser, click, open_page, wait_for_frame
 from tests.support.large_page import make_large_page
-from tests.support.report import HOSTILE_NAME, make_evaluation, make_output_folder
+from tests.support.report import HOSTILE_NAME, MAP, make_evaluation, make_output_folder
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")
+
+
+def run_command(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*map(str, arguments)])
+    assert stopped.value.code == 0
 
 
 @pytest.fixture(scope="package")
@@ -53,10 +65,43 @@ def report_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "check.jsonl").write_text(
         json.dumps(change | {"reasons": ["values"], "relative": 0.5, "tolerance": tolerance}) + "\n"
     )
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["report", str(folder)])
-    assert stopped.value.code == 0
+    run_command("report", folder)
     return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="package")
+def checked_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page with a map that changed much, one that changed little, and a class that changed."""
+    top = tmp_path_factory.mktemp("checked")
+    folder, baseline = make_output_folder(top), make_output_folder(top / "earlier")
+    make_evaluation(folder)
+    np.save(baseline / "plain.gradcam.npy", MAP[::-1])
+    np.save(baseline / "plain.occlusion.npy", MAP * 1.5 - 40)
+    manifest = baseline / "manifest.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for row in rows:
+        if row["image"] == HOSTILE_NAME:
+            row |= {"class_index": 4, "class_name": "dog"}
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = (json_row(one, None, Tolerance()) for one in compare(folder, baseline, Tolerance()))
+    (folder / "check.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    run_command("report", folder)
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="package")
+def audit_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of an audit."""
+    return write_audit_page(tmp_path_factory.mktemp("audit"))
+
+
+@pytest.fixture(scope="package")
+def compare_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a comparison of two networks."""
+    top = tmp_path_factory.mktemp("compare")
+    a, b = make_pair(top)
+    run_command("compare", a, b, "--output", top / "cmp", "--quiet")
+    return (top / "cmp" / "compare.html").as_uri()
 
 
 @pytest.fixture(scope="package")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camcli.report.audit_page import audit_page
-from tests.support.audit_record import fake_record, fake_rows
+from tests.support.audit_record import AUDITED_CLASSES as CLASSES
+from tests.support.audit_record import write_audit_page
 from tests.support.browser import (
     ENTER,
     Browser,
@@ -23,25 +22,9 @@ from tests.support.browser import (
     set_control,
     wait_for_frame,
 )
-from tests.support.report import HOSTILE_CLASS, make_output_folder
 
-CLASSES = ("n01440764 tench, Tinca tinca", HOSTILE_CLASS, "class 10", "class 9", "cat", "dog", "ox")
 NAMES = "[...document.querySelectorAll('#classes .expand')].map(b => b.textContent)"
 SHOWN = "[...document.querySelectorAll('#classes .expand')].filter(b => b.offsetParent).length"
-
-
-def write_page(top: Path, classes: Sequence[str]) -> str:
-    folder = make_output_folder(top)
-    rows, file = fake_rows(folder, classes), folder / "audit.html"
-    record = fake_record(rows, classes)
-    record["classes"][2]["accuracy"] = None
-    file.write_bytes(audit_page(record, rows, folder, file, [], 8))
-    return file.as_uri()
-
-
-@pytest.fixture(scope="module")
-def audit_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_page(tmp_path_factory.mktemp("audit"), CLASSES)
 
 
 @pytest.fixture
@@ -172,7 +155,7 @@ CONTRASTS = """
 
 def test_a_thousand_classes(browser: Browser, tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(1000)]
-    open_page(browser, write_page(tmp_path, names))
+    open_page(browser, write_audit_page(tmp_path, names))
     sort_by(browser, "border")
     assert evaluate(browser, NAMES)[-1] == names[0], "the largest share"
     set_control(browser, "#filter", "class 77")

@@ -6,23 +6,11 @@ from typing import Any
 
 import pytest
 
-from camcli import cli
-from tests.report.test_compare_page import make_pair
 from tests.support.browser import Browser, click, evaluate, open_page, set_control
 from tests.support.report import HOSTILE_NAME, ODD_NAME
 
 SHOWN = "[...document.querySelectorAll('#results tr')].filter(r => !r.hidden)"
 PAIRS = [("plain.jpg", "gradcam"), ("plain.jpg", "occlusion")]
-
-
-@pytest.fixture(scope="module")
-def compare_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    top = tmp_path_factory.mktemp("compare")
-    a, b = make_pair(top)
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["compare", str(a), str(b), "--output", str(top / "cmp"), "--quiet"])
-    assert stopped.value.code == 0
-    return (top / "cmp" / "compare.html").as_uri()
 
 
 def shown(browser: Browser) -> list[str]:

@@ -7,14 +7,10 @@ import json
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import numpy as np
 import pytest
 
-from camcli import cli
 from camcli.evaluation.cells import unguarded
-from camcli.snapshots.compare import compare
-from camcli.snapshots.measures import Tolerance
-from camcli.snapshots.tables import json_row
+from tests.report.browser.conftest import run_command
 from tests.support.browser import (
     Browser,
     card_names,
@@ -31,37 +27,11 @@ from tests.support.report import (
     HOSTILE_NAME,
     MAP,
     ODD_NAME,
-    make_evaluation,
     make_output_folder,
 )
 from tests.support.waiting import wait_until
 
 PAIR = ("gradcam · baseline", "gradcam")
-
-
-def _run(*arguments: object) -> None:
-    with pytest.raises(SystemExit):
-        cli.main([*map(str, arguments)])
-
-
-@pytest.fixture(scope="module")
-def checked_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A page with a map that changed much, one that changed little, and a class that changed."""
-    top = tmp_path_factory.mktemp("checked")
-    folder, baseline = make_output_folder(top), make_output_folder(top / "earlier")
-    make_evaluation(folder)
-    np.save(baseline / "plain.gradcam.npy", MAP[::-1])
-    np.save(baseline / "plain.occlusion.npy", MAP * 1.5 - 40)
-    manifest = baseline / "manifest.jsonl"
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    for row in rows:
-        if row["image"] == HOSTILE_NAME:
-            row |= {"class_index": 4, "class_name": "dog"}
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = (json_row(one, None, Tolerance()) for one in compare(folder, baseline, Tolerance()))
-    (folder / "check.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
-    _run("report", folder)
-    return (folder / "report.html").as_uri()
 
 
 @pytest.fixture
@@ -249,7 +219,7 @@ def test_cells_of_csv_are_no_formulas(browser: Browser, tmp_path: Path) -> None:
     manifest.write_text(
         "".join(json.dumps(row | {"image": name}) + "\n" for row in rows if row["error"])
     )
-    _run("report", folder)
+    run_command("report", folder)
     open_page(browser, (folder / "report.html").as_uri())
     allow_downloads(browser, tmp_path)
     click(browser, "#save-csv")
