@@ -22,8 +22,8 @@ def open_laboratory(
 ) -> Laboratory:
     """Return the network with the originals of the samples. Raises CamcliError.
 
-    The run's record has to be that of the same weights and preprocessing. `images` are folders to
-    search for originals.
+    The run's record has to be that of the same weights, texts and preprocessing. `images` are
+    folders to search for originals.
     """
     _check_same(run, model)
     search = Search.of(samples.folder, run, images)
@@ -40,13 +40,14 @@ def open_laboratory(
 
 
 def _check_same(run: Mapping[str, Any], model: Model) -> None:
-    """Raise CamcliError if a run had other weights or another preprocessing than a model."""
+    """Raise CamcliError if a run had other weights, texts or another preprocessing than a model."""
     preset = json.loads(json.dumps(asdict(model.preset)))
     known = {name: value for name, value in run.get("preprocessing", {}).items() if name != "from"}
     pairs = {
         "weights": (run.get("weights_hash"), model.weights_hash),
         "precision": (run.get("precision"), str(model.dtype).removeprefix("torch.")),
         "preprocessing": (known or None, preset),
+        "texts": (run.get("prompt"), model.prompt),
     }
     for what, (theirs, ours) in pairs.items():
         if theirs != ours:

@@ -29,6 +29,7 @@ from camcli.cli.types import FILE_PATH, Name
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, Reading, read
 from camcli.models.options import ModelOptions, PreprocessOptions
+from camcli.models.sources import find_source
 from camcli.report.figure.sheet import FIRST_MODEL_METHODS, OTHER_MODEL_METHODS, SCALE_SCOPES
 from camcli.runs.files import prepare, write
 
@@ -145,11 +146,14 @@ def _load_models(
     device: str,
     precision: str,
     activation: str,
+    text: tuple[str, ...],
+    template: str | None,
     preprocessing: PreprocessOptions,
     quiet: bool,
     **_: Any,
 ) -> list[Model]:
     files, names = _per_model(weights, model, "--weights"), _per_model(labels, model, "--labels")
+    takers = [name for name in model if find_source(name).takes_texts] or model
     options = (
         ModelOptions(
             *given,
@@ -157,6 +161,8 @@ def _load_models(
             precision=precision,
             activation=activation,
             arguments=model_arg,
+            texts=text if given[0] in takers else (),
+            template=template if given[0] in takers else None,
         )
         for given in zip(model, files, names, strict=True)
     )

@@ -125,18 +125,32 @@ class ModelOption(click.Option):
 _WEIGHTS = "A torchvision weights name, a file such as .pth or .safetensors, or none (random)"
 _LABELS = "Class names: text with one a line, a JSON list or class_to_idx, or imagenet"
 
+texts_options = stack(
+    texts_option(
+        "--text", "TEXT", "A class of clip:NAME, as 'a dog'; repeatable. Or --labels gives them."
+    ),
+    click.option(
+        "--template",
+        metavar="T",
+        help="Put each text in the place of {} in this one.  [default: {}, for names of --labels "
+        "a photo of a {}]",
+    ),
+)
+
 model_options = record(
     ModelOptions,
     "model",
     click.option("--model", cls=ModelOption, default="mini", metavar="NAME", help="{sources}."),
     click.option("--weights", default="DEFAULT", metavar="W", help=f"{_WEIGHTS}."),
     click.option("--labels", metavar="FILE", help=f"{_LABELS}."),
+    texts_options,
     model_argument_option,
     device_option,
     precision_option,
     activation_option,
     name="model",
     arguments="model_arg",
+    texts="text",
 )
 """The network, as `model`."""
 
@@ -146,6 +160,7 @@ models_options = stack(
         "--weights", "W", f"{_WEIGHTS}; of several models, one for all or one for each.", "DEFAULT"
     ),
     texts_option("--labels", "FILE", f"{_LABELS}; likewise."),
+    texts_options,
     model_argument_option,
     device_option,
     precision_option,

@@ -88,6 +88,7 @@ def _options(study: Study) -> dict[str, Any]:
         "weights": model.weights,
         "weights_hash": model.weights_hash,
         "activation": model.activation,
+        **({"prompt": dict(model.prompt)} if model.prompt else {}),
         "precision": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "preprocessing": {"from": model.preset_from, **asdict(model.preset)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,22 @@ class Head:
 
     linear: nn.Module
     rectified: bool = False
+
+
+class CosineHead(nn.Module):
+    """A linear map of embeddings of length 1: each class's score is a cosine, times a scale."""
+
+    def __init__(self, rows: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.linear = nn.Linear(rows.shape[1], len(rows), bias=bias is not None, device="meta")
+        self.linear.weight = nn.Parameter(rows)
+        if bias is not None:
+            self.linear.bias = nn.Parameter(bias)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(N,D) -> (N,K)"""
+        scores: Tensor = self.linear(normalize(embeddings, dim=1))
+        return scores
 
 
 def classifier(module: nn.Module) -> tuple[str, Tensor]:

@@ -19,7 +19,7 @@ from camcli.models.hub import (
     CONFIG,
     UNREADABLE,
     HubError,
-    find_weights,
+    find_file,
     hub_folder,
     quiet,
     require_transformers,
@@ -52,25 +52,17 @@ def load_hf(options: ModelOptions) -> Model:
     """
     name, transformers = options.name, require_transformers(_USE)
     with quiet(transformers):
-        folder = _folder(name)
-        config = _config(transformers, folder, name)
+        folder, classes = folder_of(name), transformers.AutoModelForImageClassification
+        config = config_of(transformers, folder, name)
         preset, given = preset_of(transformers, folder, name), given_weights(options)
-        if given is not None:
-            module = _with_weights(transformers, config, given, options)
-            used, digest = given.name, given.digest
-        elif options.weights == "none":
-            module = _random(transformers, config, options)
-            used, digest = random_weights(options.seed), None
-        else:
-            module = _pretrained(transformers, folder, name)
-            used, digest = WEIGHTS, sha256(folder / WEIGHTS)
+        module, used, digest = with_weights(classes, config, folder, given, options)
     count = int(module.config.num_labels)  # type: ignore[union-attr,arg-type]
     names = stored_names(given and given.labels, count) or _class_names(module)
     if options.labels is not None:
         names = read_labels(options.labels, count)
     return Model(
         module=module,
-        name=_short_name(name),
+        name=short_name(name),
         weights=used,
         weights_hash=digest,
         preset=preset,
@@ -85,14 +77,14 @@ def outline_hf(name: str) -> Model:
     """Build a classifier on the meta device. Raises ModelError."""
     transformers = require_transformers(_USE)
     with quiet(transformers):
-        folder = _folder(name)
+        folder, classes = folder_of(name), transformers.AutoModelForImageClassification
         preset = preset_of(transformers, folder, name)
         with SkipInit():
-            module = _build(transformers, _config(transformers, folder, name), name)
+            module = build(classes, config_of(transformers, folder, name), name)
     names, count = _class_names(module), int(module.config.num_labels)  # type: ignore[union-attr,arg-type]
     return Model(
         module=module.to("meta").eval(),
-        name=_short_name(name),
+        name=short_name(name),
         weights="none",
         preset=preset,
         preset_from="transformers",
@@ -101,15 +93,30 @@ def outline_hf(name: str) -> Model:
     )
 
 
-def _short_name(name: str) -> str:
+def with_weights(
+    classes: Any, config: Any, folder: Path, given: GivenWeights | None, options: ModelOptions
+) -> tuple[nn.Module, str, str | None]:
+    """Return a network with the weights of the options, their name and their digest.
+
+    `given` are those of a file or a state dict. Raises ModelError.
+    """
+    if given is not None:
+        return _given(classes, config, given, options), given.name, given.digest
+    if options.weights == "none":
+        module = random_network(classes, config, options.name, options.seed)
+        return module, random_weights(options.seed), None
+    return _pretrained(classes, folder, options.name), WEIGHTS, sha256(folder / WEIGHTS)
+
+
+def short_name(name: str, prefix: str = PREFIX) -> str:
     """Return the name of a folder, without the path to it, or that of a model of the hub."""
-    bare = name.removeprefix(PREFIX)
+    bare = name.removeprefix(prefix)
     return Path(bare).resolve().name if os.path.isdir(bare) else name
 
 
-def _folder(name: str) -> Path:
+def folder_of(name: str, prefix: str = PREFIX) -> Path:
     """Return the folder of a model, downloaded if it is a name on the hub. Raises ModelError."""
-    bare = name.removeprefix(PREFIX)
+    bare = name.removeprefix(prefix)
     if os.path.isdir(bare):
         return Path(bare)
     ways_out = "give a folder that save_pretrained wrote, or --model mini, which needs no download"
@@ -123,7 +130,8 @@ def _folder(name: str) -> Path:
         raise ModelError(f"cannot download {bare} for {name} ({error}): {ways_out}") from None
 
 
-def _config(transformers: Any, folder: Path, name: str) -> Any:
+def config_of(transformers: Any, folder: Path, name: str) -> Any:
+    """Return the configuration of a folder. Raises ModelError."""
     try:
         return transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -132,10 +140,10 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
         raise ModelError(f"model '{name}': {CONFIG} is not usable ({one_line(error)})") from None
 
 
-def _build(transformers: Any, config: Any, name: str) -> nn.Module:
-    classifiers = transformers.AutoModelForImageClassification
+def build(classes: Any, config: Any, name: str) -> nn.Module:
+    """Build a network of one of the `Auto` classes from its configuration. Raises ModelError."""
     try:
-        module: nn.Module = classifiers.from_config(
+        module: nn.Module = classes.from_config(
             config, trust_remote_code=False, dtype=torch.float32
         )
     except UNREADABLE as error:
@@ -144,15 +152,15 @@ def _build(transformers: Any, config: Any, name: str) -> nn.Module:
     return module
 
 
-def _pretrained(transformers: Any, folder: Path, name: str) -> nn.Module:
-    if find_weights(folder, [WEIGHTS]) is None:
+def _pretrained(classes: Any, folder: Path, name: str) -> nn.Module:
+    """Load a network of one of the `Auto` classes with its weights. Raises ModelError."""
+    if find_file(folder, [WEIGHTS]) is None:
         raise ModelError(
             f"model '{name}': no {WEIGHTS} in it; other formats are not read: give --weights FILE, "
             f"or save it with save_pretrained(folder, safe_serialization=True)"
         )
-    classifiers = transformers.AutoModelForImageClassification
     try:
-        module, report = classifiers.from_pretrained(
+        module, report = classes.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -166,28 +174,27 @@ def _pretrained(transformers: Any, folder: Path, name: str) -> nn.Module:
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
             f"model '{name}': {WEIGHTS} lacks {missing[0]} ({len(missing)} in all), which would "
-            f"be random: expected the weights of a classifier"
+            f"be random: expected all weights of the network"
         )
     loaded: nn.Module = module
     return loaded
 
 
-def _random(transformers: Any, config: Any, options: ModelOptions) -> nn.Module:
+def random_network(classes: Any, config: Any, name: str, seed: int) -> nn.Module:
+    """Build a network of one of the `Auto` classes with random weights. Raises ModelError."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        return _build(transformers, config, options.name)
+        torch.manual_seed(seed)
+        return build(classes, config, name)
 
 
-def _with_weights(
-    transformers: Any, config: Any, given: GivenWeights, options: ModelOptions
-) -> nn.Module:
+def _given(classes: Any, config: Any, given: GivenWeights, options: ModelOptions) -> nn.Module:
     """Build the network for the classes of a state dict, and load it. Raises ModelError."""
-    module = _random(transformers, config, options)
+    module = random_network(classes, config, options.name, options.seed)
     state = match_keys(given.state, module.state_dict(), options.weights)
     implied = implied_arguments(module, state) if count_classes(module) else {}
     if "num_classes" in implied:
         config.num_labels = implied["num_classes"]  # also resets the class names
-        module = _random(transformers, config, options)
+        module = random_network(classes, config, options.name, options.seed)
     fit(module, state, options.weights, options.name)
     return module
 

@@ -43,9 +43,9 @@ def require_transformers(use: str) -> Any:
     return transformers
 
 
-def find_weights(folder: Path, weights: Sequence[str]) -> Path | None:
+def find_file(folder: Path, names: Sequence[str]) -> Path | None:
     """Return the first of some files that is in a folder."""
-    return next((folder / file for file in weights if (folder / file).is_file()), None)
+    return next((folder / file for file in names if (folder / file).is_file()), None)
 
 
 def cached_file(name: str, file: str) -> Path | None:
@@ -66,7 +66,7 @@ def hub_folder(name: str, weights: Sequence[str]) -> Path:
 
     try:
         cached = Path(snapshot_download(name, allow_patterns=[CONFIG], local_files_only=True))
-        if find_weights(cached, weights):
+        if find_file(cached, weights):
             return cached
     except HFValidationError as error:
         raise HubError(one_line(error), known=False) from None
@@ -76,7 +76,7 @@ def hub_folder(name: str, weights: Sequence[str]) -> Path:
         # Ask first: without a connection, a download retries for minutes.
         there = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings or ()]
         best = [file for file in weights if file in there][:1]
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", *best]))
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", *best]))
     except RepositoryNotFoundError as error:
         raise HubError(one_line(error), known=False) from None
     except Exception as error:  # noqa: BLE001 - depends on the HTTP client of the hub's library

@@ -40,6 +40,8 @@ def load(
     arguments: Mapping[str, Any] | None = None,
     activation: str = "auto",
     preset: Preset | None = None,
+    texts: Sequence[str] = (),
+    template: str | None = None,
 ) -> Model:
     """Load a network by name, or wrap a module.
 
@@ -48,10 +50,10 @@ def load(
 
     `name` is otherwise one that a source in `sources.SOURCES` accepts: `mini`, the bundled model; a
     torchvision model; a folder written by `camcli train`, with its own weights, preprocessing and
-    class names; `timm:NAME`; `hf:NAME` or a folder that `save_pretrained` wrote; or
-    `package.module:factory` or `path/to/file.py:factory`, a function or class that is imported and
-    called, which runs its code. Images of a factory's network are preprocessed as for most of
-    torchvision's.
+    class names; `timm:NAME`; `hf:NAME` or a folder that `save_pretrained` wrote; `clip:NAME`, a
+    CLIP or SigLIP; or `package.module:factory` or `path/to/file.py:factory`, a function or class
+    that is imported and called, which runs its code. Images of a factory's network are preprocessed
+    as for most of torchvision's.
 
     `weights` is `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
     file such as `.pth`, `.ckpt` or `.safetensors` (no code in it is run), a state dict, a folder
@@ -59,7 +61,9 @@ def load(
     follows the weights. `labels` are class names for a custom head: a file, a list, or a mapping
     between names and indices (see `labels.read_labels`), or `imagenet`. `precision` is one of
     PRECISIONS. `arguments` are passed to the function that builds the network, where the source
-    takes them. `preset` is the preprocessing; None is that of the source.
+    takes them. `preset` is the preprocessing; None is that of the source. `texts` are the classes
+    of `clip:NAME`; without them, the names in `labels` are, each put in the place of `{}` in
+    `template`.
 
     `activation` says what the network's values are. `softmax`: scores of classes of which one is
     true. `sigmoid`: the logit of class 1 against class 0, or one logit for each of several
@@ -68,7 +72,8 @@ def load(
     softmax or sigmoid of this kind that the network ends in. Raises ModelError.
     """
     if isinstance(name, nn.Module):
-        if (weights, device, seed, precision, arguments) != ("DEFAULT", "cpu", 0, "fp32", None):
+        given = weights, device, seed, precision, arguments, tuple(texts), template
+        if given != ("DEFAULT", "cpu", 0, "fp32", None, (), None):
             raise ValueError("a module is used as it is: expected no weights, device or arguments")
         options = ModelOptions(type(name).__name__, labels=labels, activation=activation)
         return _wrapped(name, options, preset)
@@ -87,6 +92,8 @@ def load(
         activation=activation,
         arguments=arguments or {},
         state=state,
+        texts=(texts,) if isinstance(texts, str) else tuple(texts),
+        template=template,
     )
     model = load_model(options)
     return model if preset is None else replace(model, preset=preset, preset_from="given")
@@ -204,7 +211,8 @@ def _with_activation(model: Model, options: ModelOptions) -> Model:
     activation = model.activation if options.activation == "auto" else options.activation
     names, count = model.class_names, model.num_classes
     if activation == "sigmoid" and count == 1:
-        count, names = 2, names if options.labels else None  # a source's own name is of the logit
+        # A source's own single name is that of the logit.
+        count, names = 2, names if options.labels or len(names or ()) == 2 else None
     if names and len(names) != count is not None:
         raise ModelError(
             f"labels: {len(names)} names given, {count} expected for {model.name} with activation "
@@ -219,6 +227,11 @@ def _load_from_source(options: ModelOptions) -> Model:
     if options.arguments and not source.takes_arguments:
         takers = describe(source for source in SOURCES if source.takes_arguments)
         raise ModelError(f"model '{options.name}' takes no arguments (--model-arg): only {takers}")
+    if (options.texts or options.template) and not source.takes_texts:
+        takers = describe(source for source in SOURCES if source.takes_texts)
+        raise ModelError(
+            f"model '{options.name}' takes no texts (--text, --template): only {takers}"
+        )
     if options.state is not None or not (folder / CARD).is_file():
         return source.load(options)
     model = source.load(with_files(options, folder))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,8 +23,8 @@ class Model:
     published it, `given` by options, or `assumed`. `layer` is the automatic target layer and `head`
     the linear map that CAM reads; both are None where only a traced forward pass can find them.
     `task` is one of `families.TASKS`. `activation` is one of `options.ACTIVATIONS`; `auto` is
-    softmax for several values. Raises ModelError for an activation that does not exist or does not
-    fit the task.
+    softmax for several values. `prompt` is, for run.json, how texts became the classes. Raises
+    ModelError for an activation that does not exist or does not fit the task.
     """
 
     module: nn.Module
@@ -37,6 +39,7 @@ class Model:
     task: str = "classification"
     preset_from: str = "assumed"
     activation: str = "auto"
+    prompt: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:

@@ -25,7 +25,8 @@ class ModelOptions:
     """The name of a network, and how to load it; see `camcli.load` for the values.
 
     `arguments` are passed to the function that builds the network. `state` is a state dict that
-    takes the place of a weights file; `weights` is then its name.
+    takes the place of a weights file; `weights` is then its name. `texts` are the classes of a
+    network for images and texts, and `template` the sentence that each of them is put into.
     """
 
     name: str = "mini"
@@ -37,6 +38,8 @@ class ModelOptions:
     activation: str = "auto"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, torch.Tensor] | None = None
+    texts: tuple[str, ...] = ()
+    template: str | None = None
 
 
 def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:

@@ -41,6 +41,7 @@ class NetworkSource:
     family: the family of a name; the default is the name of the source.
     cached: the published weights of a name that need no download.
     takes_arguments: whether --model-arg is passed on to the function that builds the network.
+    takes_texts: whether the classes are texts (--text, --template).
     runs_code: whether loading runs code that the name refers to. The card of a trained folder must
         not name such a network.
     """
@@ -56,6 +57,7 @@ class NetworkSource:
     family: Callable[[str], str] | None = None
     cached: Callable[[str], Sequence[str]] = lambda _: ()
     takes_arguments: bool = False
+    takes_texts: bool = False
     runs_code: bool = False
 
 
@@ -179,6 +181,14 @@ SOURCES: list[NetworkSource] = [
         accepts=_is_hf,
         load=_lazy("hf_networks", "load_hf"),
         outline=_lazy("hf_networks", "outline_hf"),
+    ),
+    NetworkSource(
+        name="clip",
+        summary="clip:NAME, a CLIP or SigLIP of the hub or in a folder, with texts as classes",
+        accepts=lambda name: name.startswith("clip:"),
+        load=_lazy("prompts", "load_clip"),
+        outline=_lazy("prompts", "outline_clip"),
+        takes_texts=True,
     ),
     NetworkSource(
         name="folder",

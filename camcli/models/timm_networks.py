@@ -13,7 +13,7 @@ from torch import nn
 
 from camcli.errors import ModelError, ignored_warnings, one_line, unknown
 from camcli.images.preprocess import Preset
-from camcli.models.hub import HubError, cached_file, find_weights, hub_folder
+from camcli.models.hub import HubError, cached_file, find_file, hub_folder
 from camcli.models.keys import match_keys
 from camcli.models.labels import imagenet_names, read_labels, stored_names
 from camcli.models.model import Model
@@ -160,7 +160,7 @@ def _published(name: str) -> tuple[str, Path]:
         folder = hub_folder(source, files)
     except HubError as error:
         raise ModelError(f"cannot download {source} for {name} ({error}): {ways_out}") from None
-    if (file := find_weights(folder, files)) is None:
+    if (file := find_file(folder, files)) is None:
         raise ModelError(f"cannot download {source} for {name} (no {files[0]} in it): {ways_out}")
     return source, file
 

@@ -154,8 +154,9 @@ class Job:
 
     @property
     def prompt(self) -> Mapping[str, Any] | None:
-        """The settings of the targets beside their names, for run.json."""
-        return next((target.record for target in self.parsed if target.record), None)
+        """The settings of the texts of the targets or of the classes, for run.json."""
+        of_targets = next((target.record for target in self.parsed if target.record), None)
+        return of_targets or self.model.prompt
 
     @property
     def needs_truth(self) -> bool:

@@ -77,6 +77,7 @@ RUN_RECORD = Record(
         "layers": list_of(TEXT),
         "fuse": TEXT,
         "fit": TEXT,
+        "prompt": Table("an object of texts and their settings"),
         "colormap": TEXT,
         "alpha": NUMBER,
         "blend": TEXT,

@@ -125,7 +125,7 @@ def _method_order(key: tuple[str, str]) -> tuple[str, int]:
 
 def _same_run(a: Row, b: Row) -> bool:
     """Return whether two runs used the same weights in the same way, by their records."""
-    fields = ("weights_hash", "preprocessing", *SETTINGS)
+    fields = ("weights_hash", "preprocessing", "prompt", *SETTINGS)
     return bool(a.get("weights_hash")) and all(a.get(one) == b.get(one) for one in fields)
 
 

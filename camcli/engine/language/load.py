@@ -20,7 +20,7 @@ from camcli.models.hub import (
     CONFIG,
     UNREADABLE,
     HubError,
-    find_weights,
+    find_file,
     hub_folder,
     quiet,
     require_transformers,
@@ -146,7 +146,7 @@ def _check_folder(folder: Path, name: str, wanted: Skill) -> Path:
         ) from None
     if wanted.architecture not in found:
         raise ModelError(f"model '{name}': a {found[0]} {wanted.lacking}; {expected}")
-    if (weights := find_weights(folder, WEIGHTS)) is None:
+    if (weights := find_file(folder, WEIGHTS)) is None:
         raise ModelError(f"model '{name}': no {' or '.join(WEIGHTS)} in it; {expected}")
     return weights
 
