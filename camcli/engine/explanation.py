@@ -148,11 +148,11 @@ class Explanation:
 
     def _repr_png_(self) -> bytes | None:
         """Return the first overlays side by side as a PNG, for notebooks; None without photos."""
-        from camcli.render import draw, panels
+        from camcli.render import encode, panels
 
         count = 0 if self._has_parts else min(len(self.photos), _SHOWN)
         try:
             overlays = [self.overlay(i) for i in range(count)]
         except ImageError:  # a file is gone: the notebook shows the text instead
             return None
-        return draw.png(panels.strip([np.asarray(one) for one in overlays])) if count else None
+        return encode.png(panels.strip([np.asarray(one) for one in overlays])) if count else None

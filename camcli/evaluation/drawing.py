@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from camcli.evaluation.scores import Floats
 from camcli.images.geometry import Pixels
-from camcli.render.draw import png
+from camcli.render.encode import png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Draw raw maps as RGB pictures: heatmaps, overlays, boxes and PNG files."""
+"""Draw raw maps as RGB pictures: heatmaps, overlays and boxes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from camcli.errors import CamcliError
 from camcli.images.geometry import Centres, Crop, MapArray, Pixels
 from camcli.render.blend import coloured, ground, tint, unseen
 from camcli.render.opencv import cv2
@@ -146,23 +145,6 @@ def place_map(values: MapArray, crop: Crop, shape: tuple[int, int]) -> MapArray:
     canvas = np.zeros(shape, np.float32)
     canvas[crop.slices] = normalise(resized(values, crop), signed=False)
     return canvas
-
-
-# Photos have few repeated byte sequences. Searching for them makes files a tenth smaller but takes
-# two and a half times as long. This strategy finds only runs of one value, which plots contain.
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-
-
-if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12
-    _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
-
-
-def png(pixels: Pixels) -> bytes:
-    """Encode an image as a PNG file."""
-    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _PNG)
-    if not done:
-        raise CamcliError(f"OpenCV cannot encode a PNG of shape {pixels.shape}")
-    return data.tobytes()
 
 
 def _level(values: MapArray, crop: Crop, signed: bool, top: float | None = None) -> MapArray:

@@ -6,3 +6,6 @@ BLENDS = ("heat", "even")
 SCALES = ("image", "run", "probability")
 """What is drawn in full colour: a map's own maximum, that of all maps of a run by the same method
 for the same target, or the map's own maximum divided by the probability of its class."""
+
+FORMATS = ("png", "jpg", "webp")
+"""The formats of pictures, which are also the endings of their files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from camcli.errors import CamcliError
-from camcli.render.draw import png
+from camcli.render.encode import png
 from camcli.render.panels import comparison
 from camcli.runs.files import write
 from camcli.runs.maps import read_map

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import PIXELS, Centres, Crop, Placement
@@ -19,7 +16,6 @@ from camcli.render.draw import (
     normalise,
     overlay,
     place_map,
-    png,
     resized,
 )
 from camcli.render.enlarge import enlarge
@@ -155,13 +151,6 @@ def test_gradients_can_share_a_ceiling() -> None:
     gradients[:, 5:9, 5:9] = -1
     drawn = overlay(constant_photo(), gradients, CROP, Style(), signed=True, top=2)[CROP.slices]
     assert drawn[6, 6].tolist() == [64, 64, 64], "halfway between grey and black"
-
-
-def test_a_png_file_is_rgb() -> None:
-    pixels = constant_photo()
-    with Image.open(io.BytesIO(png(pixels))) as image:
-        assert image.format == "PNG"
-        assert (np.asarray(image) == pixels).all()
 
 
 def test_a_map_is_drawn_at_the_centres_of_its_cells() -> None:

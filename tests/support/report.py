@@ -13,7 +13,7 @@ from PIL import Image
 
 from camcli.images.decode import decode
 from camcli.images.geometry import Crop
-from camcli.render import draw
+from camcli.render import draw, encode
 from camcli.render.style import Style
 from camcli.runs import resume
 from tests.support.files import make_photo
@@ -78,7 +78,7 @@ def _write_result(
     overlay = draw.overlay(
         decode(photo), values, Crop(*CROP), Style(blend="even"), method == "occlusion"
     )
-    (folder / f"{stem}.png").write_bytes(draw.png(overlay))
+    (folder / f"{stem}.png").write_bytes(encode.png(overlay))
     return {
         **facts,
         **{"method": method, "target": "pred", "class_index": 3, "score": 1.5, "layer": None},
