@@ -229,9 +229,10 @@ def _print_names(
     results = every_result([*methods], [*targets], layers, explained.fuse)
     check_results(results)
     sources = unique_stems(sources, Rows(rows(output)))
-    check_inputs(output, sources, results)
+    check_inputs(output, sources, results, drawing.format)
     for source, wanted, kind in itertools.product(sources, results, drawing.saves):
-        echo(f"{show_name(source.path)} -> {show_name(output / name_of(source, wanted, kind))}")
+        name = name_of(source, wanted, kind, drawing.format)
+        echo(f"{show_name(source.path)} -> {show_name(output / name)}")
     return DONE
 
 

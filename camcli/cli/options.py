@@ -14,7 +14,7 @@ from camcli.methods.registry import METHODS
 from camcli.models.options import ACTIVATIONS, ModelOptions
 from camcli.models.sources import SOURCES, describe, trainable_sources
 from camcli.render.boxes import BOXES
-from camcli.render.names import BLENDS, SCALES
+from camcli.render.names import BLENDS, FORMATS, SCALES
 from camcli.runs.options import DrawingOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 
@@ -255,6 +255,14 @@ save_option = click.option(
     f"  [default: {','.join(DrawingOptions.saves)}]",
 )
 
+format_option = field_option(
+    DrawingOptions,
+    "format",
+    Name("format", FORMATS),
+    "Format of pictures: png; jpg, of quality 95, with a quarter of the bytes in half the time; or "
+    "webp, without loss as png, with two thirds of the bytes in five times the time.",
+)
+
 box_options = stack(
     field_option(
         DrawingOptions,
@@ -274,7 +282,9 @@ box_options = stack(
 
 def drawing_options(*more: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Return the options on what to write and how, as `drawing`."""
-    return record(DrawingOptions, "drawing", save_option, style_options, *more, saves="save")
+    return record(
+        DrawingOptions, "drawing", save_option, format_option, style_options, *more, saves="save"
+    )
 
 
 scale_option = field_option(

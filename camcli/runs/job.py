@@ -27,6 +27,7 @@ from camcli.methods import fusion
 from camcli.models.families import find_layer
 from camcli.models.model import Model
 from camcli.render.boxes import BoxRule, check_boxes
+from camcli.render.encode import package_of
 from camcli.render.style import Style
 from camcli.runs import resume
 from camcli.runs.class_map import Label
@@ -45,8 +46,8 @@ from camcli.runs.truth import NO_LABEL, Truth
 class Job:
     """All settings of a run's results: images, model, methods, targets, layers and files.
 
-    `saves` are names in OUTPUTS, and `scale` is one of SCALES. `executor` describes the executor
-    for run.json. `owner` marks the run's unfinished files.
+    `saves` are names in OUTPUTS, `scale` is one of SCALES, and `picture_format` one of FORMATS.
+    `executor` describes the executor for run.json. `owner` marks the run's unfinished files.
     """
 
     sources: Sequence[Source]
@@ -60,6 +61,7 @@ class Job:
     saves: Sequence[str] = ("overlay", "map")
     style: Style = field(default_factory=Style)
     scale: str = "image"
+    picture_format: str = "png"
     boxes: BoxRule = field(default_factory=BoxRule)
     window: Window = field(default_factory=Window)
     truth: Truth | None = None
@@ -229,6 +231,7 @@ def make_job(
         saves=drawing.saves,
         style=Style(drawing.colormap, drawing.alpha, drawing.blend),
         scale=drawing.scale,
+        picture_format=drawing.format,
         boxes=rule,
         window=Window(explained.window, explained.stride, inputs.batch_size),
         truth=truth,
@@ -242,7 +245,9 @@ def make_job(
 def record_of(job: Job) -> Row:
     """Return a job's record for run.json: parameters, versions, device and weights' hash."""
     model = job.model
+    encoder = package_of(job.picture_format)
     packages = ["torch", "torchvision", "numpy", "pillow", "opencv-python"]
+    packages += [encoder] if encoder not in packages else []
     packages += ["transformers", "tokenizers"] if job.prompt else []
     return {
         "model": model.name,
@@ -264,6 +269,8 @@ def record_of(job: Job) -> Row:
         "alpha": job.style.opacity,
         "blend": job.style.blend,
         "scale": job.scale,
+        "format": job.picture_format,
+        "encoder": f"{encoder} {version(encoder)}",
         "window": job.window.size,
         "stride": job.window.stride,
         "boxes": job.boxes.which,

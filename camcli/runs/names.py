@@ -45,15 +45,16 @@ def every_result(
     ]
 
 
-def name_of(source: Source, wanted: Wanted, output: str) -> str:
+def name_of(source: Source, wanted: Wanted, output: str, picture_format: str = "png") -> str:
     """Return the name of a result's file: `<stem>.<method>[.<target>][.<layer>]<ending>`.
 
     The stem has the folders of the image's name, and its suffix if the source `keeps_suffix`.
-    `output` is a name in OUTPUTS. The target `pred` is left out.
+    `output` is a name in OUTPUTS, `picture_format` one of FORMATS. The target `pred` is left out.
     """
     target = None if wanted.target == "pred" else wanted.target
     parts = [file_part(part) for part in (target, wanted.layer) if part]
-    return ".".join([source.stem, wanted.method, *parts]) + OUTPUTS[output].ending
+    ending = OUTPUTS[output].ending_in(picture_format)
+    return ".".join([source.stem, wanted.method, *parts]) + ending
 
 
 def file_part(text: str) -> str:
@@ -78,7 +79,12 @@ def check_results(results: Sequence[Wanted]) -> None:
         raise OutputError(f"two methods, targets or layers would write the same file '{twice[0]}'")
 
 
-def check_inputs(folder: AnyPath, sources: Sequence[Source], results: Sequence[Wanted]) -> None:
+def check_inputs(
+    folder: AnyPath,
+    sources: Sequence[Source],
+    results: Sequence[Wanted],
+    picture_format: str = "png",
+) -> None:
     """Raise OutputError if a result has the file name of an input."""
     top, resolved = f"{canonical(folder).rstrip('/')}/", lru_cache(os.path.realpath)
 
@@ -90,7 +96,7 @@ def check_inputs(folder: AnyPath, sources: Sequence[Source], results: Sequence[W
     places = map(place, (source.path for source in sources))
     inputs = {path.removeprefix(top) for path in places if path.startswith(top)}
     for source, wanted, output in itertools.product(sources if inputs else (), results, OUTPUTS):
-        if (name := name_of(source, wanted, output)) in inputs:
+        if (name := name_of(source, wanted, output, picture_format)) in inputs:
             raise OutputError(
                 f"'{folder / name}' is an input and would be written over: name another folder"
             )

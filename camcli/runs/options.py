@@ -73,12 +73,13 @@ class ExplainOptions:
 
 @dataclass(frozen=True)
 class DrawingOptions:
-    """The files to write, names in OUTPUTS, and the style of maps and their boxes."""
+    """The files to write, names in OUTPUTS, the format of pictures, and how maps are drawn."""
 
     saves: tuple[str, ...] = ("overlay", "map")
     colormap: str = "auto"
     alpha: float | None = None
     blend: str = "heat"
+    format: str = "png"
     scale: str = "image"
     boxes: str = "largest"
     box_threshold: float | None = None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from camcli.images.geometry import Crop, MapArray, Pixels
+from camcli.render.names import FORMATS
 
 if TYPE_CHECKING:
     from camcli.render.style import Style
@@ -29,7 +30,8 @@ class Drawing:
     (3,H,W), or one map for each of `parts`, (P,h,w). `drawn` is drawn instead of it, where it is
     given. `parts` are labels with probabilities. `target_boxes` are the boxes of the explained
     object, `map_boxes` those that the map gives, all x0, y0, x1, y1 in pixels of the original.
-    `top` is the value in full colour, by default the map's own maximum.
+    `top` is the value in full colour, by default the map's own maximum. `picture_format`, one of
+    FORMATS, is that of pictures.
     """
 
     read: Callable[[], Pixels]
@@ -42,6 +44,7 @@ class Drawing:
     map_boxes: Sequence[Sequence[int]] = ()
     drawn: MapArray | None = None
     top: float | None = None
+    picture_format: str = "png"
 
     @property
     def pixels(self) -> Pixels:
@@ -56,10 +59,10 @@ class Drawing:
 class OutputKind:
     """One kind of output file.
 
-    `ending` ends the file's name, and `field` is the field of a manifest row that names the file.
-    `contents` returns the file's bytes. `boxes` means that the file shows the boxes of one map; a
-    result with several maps has no file of this kind. `full_size` means that a picture has the size
-    of the original.
+    `ending` ends the file's name, where pictures are PNG, and `field` is the field of a manifest
+    row that names the file. `contents` returns the file's bytes. `boxes` means that the file shows
+    the boxes of one map; a result with several maps has no file of this kind. `full_size` means
+    that a picture has the size of the original.
     """
 
     ending: str
@@ -72,6 +75,15 @@ class OutputKind:
     def picture(self) -> bool:
         return self.ending.endswith(".png")
 
+    def ending_in(self, picture_format: str) -> str:
+        """Return the ending of the file's name, with pictures in one of FORMATS."""
+        return self.ending.removesuffix("png") + picture_format if self.picture else self.ending
+
+    @property
+    def endings(self) -> Sequence[str]:
+        """The endings that the file's name may have, each once."""
+        return [*dict.fromkeys(map(self.ending_in, FORMATS))]
+
 
 def _map(drawing: Drawing) -> bytes:
     buffer = BytesIO()
@@ -82,7 +94,7 @@ def _map(drawing: Drawing) -> bytes:
 def _overlay(drawing: Drawing) -> bytes:
     from camcli.render import draw
 
-    return _png(drawing, draw.overlay, drawing.target_boxes)
+    return _picture(drawing, draw.overlay, drawing.target_boxes)
 
 
 def _heatmap(drawing: Drawing) -> bytes:
@@ -91,39 +103,39 @@ def _heatmap(drawing: Drawing) -> bytes:
     def heatmap(pixels: Pixels, values: MapArray, crop: Crop, *how: Any) -> Pixels:
         return draw.heatmap(values, crop, (pixels.shape[0], pixels.shape[1]), *how)
 
-    return _png(drawing, heatmap, drawing.target_boxes)
+    return _picture(drawing, heatmap, drawing.target_boxes)
 
 
 def _panel(drawing: Drawing) -> bytes:
     from camcli.render import panels
 
-    return _png(drawing, panels.panel, drawing.target_boxes)
+    return _picture(drawing, panels.panel, drawing.target_boxes)
 
 
 def _boxes(drawing: Drawing) -> bytes:
     from camcli.render import draw
 
-    return _png(drawing, draw.overlay, drawing.map_boxes)
+    return _picture(drawing, draw.overlay, drawing.map_boxes)
 
 
-def _png(
+def _picture(
     drawing: Drawing, draw_map: Callable[..., Pixels], boxes: Sequence[Sequence[int]]
 ) -> bytes:
-    """Return a PNG of the map with boxes, or of the maps of all parts under their labels."""
-    from camcli.render import draw, panels
+    """Return a picture of the map with boxes, or of all parts' maps under their labels."""
+    from camcli.render import draw, encode, panels
 
-    def picture(values: MapArray) -> Pixels:
+    def drawn_of(values: MapArray) -> Pixels:
         how = drawing.style, drawing.signed, drawing.top
         return draw_map(drawing.pixels, values, drawing.crop, *how)
 
     if drawing.parts:
         each = zip(drawing.parts, drawing.shown, strict=True)
-        labelled = [(f"{label}  {share:.0%}", picture(values)) for (label, share), values in each]
-        return draw.png(panels.labelled_grid(labelled))
-    drawn = picture(drawing.shown)
+        labelled = [(f"{label}  {share:.0%}", drawn_of(values)) for (label, share), values in each]
+        return encode.encoded(panels.labelled_grid(labelled), drawing.picture_format)
+    drawn = drawn_of(drawing.shown)
     for box in boxes:  # a panel ends with the overlay
         draw.draw_box(drawn[:, drawn.shape[1] - drawing.pixels.shape[1] :], box)
-    return draw.png(drawn)
+    return encode.encoded(drawn, drawing.picture_format)
 
 
 _outputs: dict[str, OutputKind] = {

@@ -144,7 +144,7 @@ def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], Unchanged | None]:
         if (
             source.path == STDIN
             or Counter((row["method"], row["target"]) for row in rows) != layers
-            or not named.issuperset(name_of(source, *file) for file in files)
+            or not named.issuperset(name_of(source, *file, job.picture_format) for file in files)
         ):
             return None
         if job.truth and not all(job.truth.is_in(row, source) for row in rows):

@@ -214,7 +214,7 @@ def _writes_file(job: Job, sources: dict[str, Source], row: Row, name: str) -> b
     """Return whether an earlier row's file is one that this job writes."""
     source = sources.get(row["image"])
     return source is not None and any(
-        name_of(source, wanted, output) == name
+        name_of(source, wanted, output, job.picture_format) == name
         for wanted in job.possible_results
         for output in job.saves
     )

@@ -124,7 +124,7 @@ def recording(job: Job) -> Iterator[Recorder]:
     with locked(job.record(MANIFEST)):
         rows = earlier_rows(job)
         job = job.with_sources(unique_stems(job.sources, rows))
-        check_inputs(job.output, job.sources, job.possible_results)
+        check_inputs(job.output, job.sources, job.possible_results, job.picture_format)
         recorder, record = Recorder(job, rows), timed_record(job)
         before = resume.selection_of(job.record(RUN))
         with manifest(job.record(MANIFEST), recorder.lines) as recorder.add:

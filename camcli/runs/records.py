@@ -82,6 +82,8 @@ RUN_RECORD = Record(
         "alpha": NUMBER,
         "blend": TEXT,
         "scale": TEXT,
+        "format": TEXT,
+        "encoder": TEXT,
         "region": list_of(NUMBER, 4, 4),
         "batch_size": whole(1),
         "device": TEXT,

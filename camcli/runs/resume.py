@@ -33,7 +33,7 @@ SETTINGS = (
     *("window_level", "colormap", "alpha", "window", "stride", "boxes", "box_threshold"),
 )
 """The fields of a run's record that must be the same for all results in a folder."""
-LATER = MappingProxyType({"blend": "even", "scale": "image"})
+LATER = MappingProxyType({"blend": "even", "scale": "image", "format": "png"})
 """Further ones, with the values of runs that did not record them."""
 
 
@@ -196,8 +196,10 @@ def _exists_in(folder: AnyPath) -> Callable[[str], bool]:
 def _files(row: Row) -> Iterator[str]:
     """Yield every file that may exist for a row: those that it names, and those of earlier runs."""
     for output, name in named_files(row).items():
-        stem = name.removesuffix(OUTPUTS[output].ending)
-        yield from (stem + kind.ending for kind in OUTPUTS.values())
+        for own in OUTPUTS[output].endings:
+            if name.endswith(own):
+                stem = name.removesuffix(own)
+                yield from (stem + one for kind in OUTPUTS.values() for one in kind.endings)
 
 
 def _differences(folder: AnyPath, record: Row) -> str:

@@ -69,7 +69,8 @@ def _write_result(job: Job, loaded: Loaded, pixels: Callable[[], Pixels], result
         error = f"{loaded.source.path}: --scale probability: the target has no probability"
         return row(**facts, status="error", error=error)
     saves = {
-        name: name_of(loaded.source, result.wanted, name) for name in job.saves_of(result.wanted)
+        name: name_of(loaded.source, result.wanted, name, job.picture_format)
+        for name in job.saves_of(result.wanted)
     }
     boxes = None
     if any(OUTPUTS[name].boxes for name in saves):
@@ -141,6 +142,7 @@ def _drawing_of(
         map_boxes=boxes,
         drawn=result.drawn,
         top=_top(job, result),
+        picture_format=job.picture_format,
     )
 
 

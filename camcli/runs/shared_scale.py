@@ -147,6 +147,7 @@ def _redrawn(job: Job, row: Row, top: float, pixels: Pixels) -> Row:
         style=job.style,
         signed=_is_signed(row),
         top=top,
+        picture_format=job.picture_format,
         target_boxes=[row["box"]] if row["box"] else [],
         map_boxes=row["boxes"] or [],
     )

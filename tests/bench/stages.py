@@ -16,6 +16,7 @@ import torch
 from camcli import load
 from camcli.images.find import find
 from camcli.images.source import Source
+from camcli.render.names import FORMATS
 from camcli.runs import pipeline
 from camcli.runs.files import prepare, write_lines
 from camcli.runs.job import Job
@@ -48,7 +49,10 @@ def stages(work: Workload) -> Iterator[Measurement]:
                 yield Measurement("stages", f"{name}, {count} photos", what, *cost, "", "ms/image")
         sizes = {
             "read": _bytes_per_image(photos, count),
-            "overlay": _bytes_per_image(output.glob("*.png"), count),
+            **{
+                f"overlay, {one}": _bytes_per_image(output.glob(f"*.{one}"), count)
+                for one in FORMATS
+            },
             "map": _bytes_per_image(output.glob("*.npy"), count),
             "manifest": _bytes_per_image([output / MANIFEST], count),
             "list, in memory": _memory_per_item(lambda: unique_stems(find([str(folder / "in")]))),
@@ -89,7 +93,12 @@ def _processor_time(job: Job) -> dict[str, float]:
     timed("list", lambda: [check_inputs(job.output, unique_stems(find([folder])), job.results)])
     loaded = timed("read", lambda: map(partial(pipeline.load_image, job), job.sources))
     explained = timed("explain", lambda: pipeline._explained(job, loaded))
-    timed("write", lambda: map(partial(write_results, job), explained))
+    for picture_format in FORMATS:
+        job_of = replace(job, picture_format=picture_format)
+        timed(
+            f"write, {picture_format}",
+            lambda job=job_of: map(partial(write_results, job), explained),
+        )
     rows = Rows()
 
     def record(add: Adder) -> Iterator[None]:
