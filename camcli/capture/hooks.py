@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
+from camcli.capture.pooled import pooled_gradient
 from camcli.errors import ModelError
 from camcli.models.exclusive import exclusive
 from camcli.models.layouts import PLAIN, Layout
@@ -104,7 +105,9 @@ class Tap:
                 " runs where the network disables gradients, as no_grad() and reentrant "
                 "torch.utils.checkpoint do, and"
             )
-        found = gradient(score, self.acts, name)
+        found = pooled_gradient(score, self.acts)
+        if found is None:
+            found = gradient(score, self.acts, name)
         if self.layout is PLAIN or found.any():
             return found
         # The patches' gradient is zero, not absent, where a score reads the class token alone.
