@@ -70,15 +70,19 @@ def _at_input(found: PooledMap, slopes: Tensor, which: Tensor) -> Tensor:
 
     `slopes` (N,K) is the gradient at the means.
     """
-    height, width = found.mean._saved_self_sym_sizes[2:]
+    height, width = found.convolution._saved_input.shape[2:]
     cells = which[:, :, None, None].expand(-1, -1, height, width)
-    gradient: Tensor = (slopes.gather(1, which) / (height * width))[:, :, None, None].expand_as(cells)
+    shares: Tensor = slopes.gather(1, which) / (height * width)
+    gradient = shares[:, :, None, None].expand_as(cells)
     if found.relu:
         gradient = gradient.masked_fill(found.relu._saved_result.gather(1, cells) <= 0, 0)
     weights: Tensor = found.convolution._saved_weight.flatten(1)[which]  # (N,m,C)
+    flat = gradient.flatten(2)
     if found.convolution._saved_input.is_contiguous(memory_format=torch.channels_last):
-        return (gradient.flatten(2).mT @ weights).mT.unflatten(2, (height, width))
-    return (weights.mT @ gradient.flatten(2)).unflatten(2, (height, width))
+        at_input = (flat.mT @ weights).mT
+    else:
+        at_input = weights.mT @ flat
+    return at_input.view(len(flat), -1, height, width)
 
 
 def _only_source(node: Any) -> Any:
@@ -88,9 +92,12 @@ def _only_source(node: Any) -> Any:
 
 
 def _is_mean_over_map(node: Any) -> bool:
-    if node.name() != "MeanBackward1" or len(node._saved_self_sym_sizes) != 4:
-        return False
-    return {dim % 4 for dim in node._saved_dim} == {2, 3}  # torch gives -1 as 2**64 - 1
+    """Return whether a node is the mean over the last two of four dimensions.
+
+    `_saved_self_sym_sizes` would tell their number, but reading it imports sympy, for a second.
+    """
+    dims = {dim % 4 for dim in node._saved_dim} if node.name() == "MeanBackward1" else {}
+    return dims == {2, 3}  # torch gives -1 as 2**64 - 1
 
 
 def _is_pointwise(node: Any) -> bool:
@@ -98,6 +105,7 @@ def _is_pointwise(node: Any) -> bool:
     return (
         node.name() == "ConvolutionBackward0"
         and tuple(node._saved_weight.shape[2:]) == (1, 1)
+        and node._saved_input.ndim == 4
         and set(node._saved_stride) == {1}
         and set(node._saved_padding) == {0}
         and node._saved_groups == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -96,3 +98,12 @@ def test_a_map_that_is_not_finite_stays_so() -> None:
     found = pooled_gradient(score, acts)
     assert found is not None
     torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+def test_reading_the_graph_imports_no_sympy() -> None:
+    code = (
+        "import sys, torch; from camcli import explain, load;"
+        "explain(load('squeezenet1_1', 'none'), torch.rand(1, 3, 64, 64));"
+        "sys.exit('sympy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
