@@ -28,8 +28,10 @@ class PooledMap:
     convolution: Any
 
 
-def pooled_map(score: Tensor) -> PooledMap | None:
-    """Return the class map through whose pooling all of a score's gradient flows, if there is one.
+def pooled_map(score: Tensor, of: Tensor) -> PooledMap | None:
+    """Return the class map of `of` through whose pooling all of a score's gradient flows.
+
+    Return None if there is no such map.
 
     A tensor hook that the network itself puts on its class map cannot be seen, and does not run.
     """
@@ -41,28 +43,28 @@ def pooled_map(score: Tensor) -> PooledMap | None:
     convolution = _only_source(relu) if relu else below
     if convolution is None or not _is_pointwise(convolution):
         return None
+    source: Any = convolution.next_functions[0][0]
+    while source.name() == "CloneBackward0":
+        source = _only_source(source)
+    if source is not of.grad_fn and getattr(source, "variable", None) is not of:
+        return None  # autograd goes on from a given gradient, but imports sympy for that
     return PooledMap(mean, relu, convolution)
 
 
 def pooled_gradient(score: Tensor, of: Tensor) -> Tensor | None:
     """Return the gradient of each image's score (N,) at `of` (N,...), in its shape.
 
-    Return None where the score reads many classes, or has no such map, or no path to `of` through
-    it: autograd then has to go the whole way.
+    Return None where the score reads many classes, or `of` is not the input of such a head: that is
+    left to autograd.
     """
-    if (found := pooled_map(score)) is None:
+    if (found := pooled_map(score, of)) is None:
         return None
     (slopes,) = torch.autograd.grad(score.sum(), GradientEdge(found.mean, 0), retain_graph=True)
     slopes = slopes.flatten(1)  # (N,K)
     most = int(slopes.count_nonzero(1).max())
     if most * _FEW > slopes.shape[1]:
         return None
-    source = GradientEdge(*found.convolution.next_functions[0])
-    at_input = _at_input(found, slopes, slopes.abs().topk(most).indices)
-    (gradient,) = torch.autograd.grad(
-        [source], [of], [at_input], retain_graph=True, allow_unused=True
-    )
-    return gradient
+    return _at_input(found, slopes, slopes.abs().topk(most).indices)
 
 
 def _at_input(found: PooledMap, slopes: Tensor, which: Tensor) -> Tensor:
