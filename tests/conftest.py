@@ -16,6 +16,7 @@ from camcli import cli
 from camcli.images.store import RemotePath
 from tests.support.files import make_photo
 from tests.support.networks import DeepHead, GapNet
+from tests.support.s3 import S3, Proxy, bucket_of, served
 
 # For networks this small, a second thread costs more than it saves.
 torch.set_num_threads(1)
@@ -78,3 +79,17 @@ def store() -> Iterator[RemotePath]:
     memory.store.clear()
     yield RemotePath("fsspec+memory://", "bucket")
     memory.store.clear()
+
+
+@pytest.fixture(scope="session")
+def s3_proxy() -> Iterator[Proxy]:
+    """A server of the S3 protocol on this machine, behind a proxy."""
+    with served() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def s3(s3_proxy: Proxy) -> Iterator[S3]:
+    """An empty bucket on that server."""
+    with bucket_of(s3_proxy) as bucket:
+        yield bucket

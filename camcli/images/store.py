@@ -10,18 +10,26 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
+from urllib.parse import parse_qsl
 
 from camcli.errors import CamcliError, one_line
 
 _ATOMIC = ("s3", "gcs", "abfs")
 """Stores on which an object appears only once it is complete. On others, a temporary file is
 written first and then renamed."""
+_TIMEOUTS = {"connect_timeout": 5.0, "request_timeout": 10.0}
+"""The seconds that S3 may take to connect, and to send the next bytes. A URL may name others."""
+_RETRIES = 10
+"""How often a request to S3 is repeated. The pauses double, and take 25 seconds in all."""
+_READ_BYTES = 1 << 23
+"""The most bytes of a stream that are read by one request."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +73,15 @@ class RemotePath:
             return io.BytesIO(self.content)
         system, path = self._location
         with _as_os_errors():
-            return io.BufferedReader(system.open_input_stream(path), 1 << 20)
+            return io.BufferedReader(system.open_input_stream(path), _READ_BYTES)
 
     def read_bytes(self) -> bytes:
         """Read the whole file."""
         if self.content is not None:
             return self.content
         system, path = self._location
-        with _as_os_errors(), system.open_input_stream(path) as stream:
-            return bytes(stream.read())
+        with _as_os_errors(), system.open_input_file(path) as file:  # a stream is read in pieces
+            return bytes(file.read())
 
     def write_bytes(self, data: bytes) -> None:
         """Write the file as `write_from` does."""
@@ -88,13 +96,15 @@ class RemotePath:
             if not atomic:
                 system.create_dir(path.rpartition("/")[0], recursive=True)
             try:
-                with system.open_output_stream(written) as sink:
-                    shutil.copyfileobj(stream, sink, 1 << 20)
+                # A thread, since an interruption would end the file where it is.
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(_upload, stream, system, written).result()
                 if not atomic:
                     system.move(written, path)
             except BaseException:
-                with contextlib.suppress(OSError):
-                    system.delete_file(written)
+                if not atomic:
+                    with contextlib.suppress(OSError):
+                        system.delete_file(written)
                 raise
 
     def is_file(self) -> bool:
@@ -165,14 +175,48 @@ def canonical(path: AnyPath) -> str:
     return str(path) if isinstance(path, RemotePath) else os.path.realpath(path)
 
 
+def _upload(stream: BinaryIO, system: Any, path: str) -> None:
+    """Write a stream to a file, and remove the file if the stream cannot be read."""
+    sink = system.open_output_stream(path)
+    try:
+        shutil.copyfileobj(stream, sink, 1 << 20)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            sink.close()  # which completes the file, unless it is the store that failed
+            system.delete_file(path)
+        raise
+    sink.close()
+
+
 @lru_cache(maxsize=64)
 def _file_system(root: str) -> tuple[Any, str]:
     address, mark, query = root.partition("?")
+    own = _TIMEOUTS if address.startswith("s3:") else {}
+    others = "&".join(part for part in query.split("&") if part.partition("=")[0] not in own)
     try:
-        system, base = _pyarrow_fs().FileSystem.from_uri(f"{address}/{mark}{query}")
+        system, base = _pyarrow_fs().FileSystem.from_uri(f"{address}/{mark}{others}")
+        if system.type_name == "s3":
+            system = _patient(system, dict(parse_qsl(query)))
     except (OSError, ValueError, ImportError) as error:
         raise CamcliError(f"'{RemotePath(root, '')}': {one_line(error)}") from None
     return system, str(base)
+
+
+def _patient(system: Any, options: dict[str, str]) -> Any:
+    """Return S3 with time-outs and more retries, where a small file takes one request.
+
+    With an option that pyarrow takes in a URL only, such as `tls_verify_certificates`, the file
+    system stays as it is, with the retries of pyarrow.
+    """
+    fs, known = _pyarrow_fs(), system.__reduce__()[1][0]
+    if lost := sorted(options.keys() - known.keys()):
+        if mine := sorted(options.keys() & _TIMEOUTS.keys()):
+            raise ValueError(f"{mine[0]} cannot be combined with {lost[0]}")
+        return system
+    times = {name: float(options.get(name, value)) for name, value in _TIMEOUTS.items()}
+    retries = fs.AwsDefaultS3RetryStrategy(max_attempts=_RETRIES)
+    own = {"allow_delayed_open": True, "retry_strategy": retries}
+    return fs.S3FileSystem(**known | own | times)
 
 
 def _pyarrow_fs() -> Any:
