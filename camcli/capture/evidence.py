@@ -17,6 +17,7 @@ from camcli.capture.endings import own_output
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import gradient
 from camcli.capture.layer_evidence import LayerEvidence
+from camcli.capture.similarity import Embedded
 from camcli.capture.targets import Target, WeightedClasses
 from camcli.errors import ModelError
 from camcli.images.geometry import PIXELS, Centres
@@ -85,7 +86,7 @@ class TargetEvidence:
     def score_of(self, output: Any, which: Tensor) -> Tensor:
         """Return the score (M,) in another output, whose rows are images `which` (M,)."""
         reader = self.run.watch.reader
-        read = own_output(output) if self.target.raw else reader(output, which)
+        read = _own(output, self.target) if self.target.raw else reader(output, which)
         return self.target.select(which).score(read)
 
     @property
@@ -104,8 +105,12 @@ class TargetEvidence:
 
     @property
     def confidence(self) -> Tensor | None:
-        """The probability of the best class, (N,); None where the target has no probability."""
-        return None if self.target.classes is None else self.run.confidence
+        """The probability of the best class, (N,).
+
+        None where the target is neither a class with a probability nor a similarity.
+        """
+        has_class = self.target.classes is not None or self.target.embeds
+        return self.run.confidence if has_class else None
 
     @property
     def ranking(self) -> Tensor | None:
@@ -270,4 +275,10 @@ class Evidence:
 
 def _output_for(run: Pass, target: Target) -> Any:
     """Return the output of the pass in the form that a target's score takes."""
-    return own_output(run.output) if target.raw else run.reading
+    return _own(run.output, target) if target.raw else run.reading
+
+
+def _own(output: Any, target: Target) -> Any:
+    """Return the network's own output, with the embedding if the target needs it."""
+    found = own_output(output)
+    return found.own if isinstance(found, Embedded) and not target.embeds else found

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from camcli.capture.forms import FORMS
+from camcli.capture.similarity import LIKE, LikeTarget
 from camcli.capture.targets import (
     ClassesAbove,
     ClassTarget,
@@ -41,11 +42,12 @@ def parse_target(
     same class for all images, and a tensor (N,) of indices is one class for each. A name in FORMS
     and a colon may precede a class; alone, as in `not:`, they apply to `pred`. The names in
     VALUE_TARGETS are the value of a regression, unless a class has this name. `p>0.5` is every
-    class with a probability above 0.5. A function from the model's output to scores (N,) explains
-    that score. Class names match as a whole, ignore case, and `_` matches a space. `names` are the
-    model's class names and `count` their number; without `count` an index is checked against the
-    model's output. With `truth`, `true` is the best one of the classes `among`, which are to be
-    given for each image. Raises TargetError, and TypeError for what is no target.
+    class with a probability above 0.5. `like:REF.jpg` is the similarity to an image. A function
+    from the model's output to scores (N,) explains that score. Class names match as a whole, ignore
+    case, and `_` matches a space. `names` are the model's class names and `count` their number;
+    without `count` an index is checked against the model's output. With `truth`, `true` is the best
+    one of the classes `among`, which are to be given for each image. Raises TargetError, and
+    TypeError for what is no target.
     """
     if isinstance(spec, Target):
         return spec
@@ -55,6 +57,8 @@ def parse_target(
         return FunctionTarget(getattr(spec, "__name__", "score"), spec)
     spec = spec.strip() if isinstance(spec, str) else str(_index(spec))
     form, _, base = spec.partition(":")
+    if spec.startswith(LIKE) and spec != LIKE:
+        return LikeTarget(spec, spec.removeprefix(LIKE))
     if spec in VALUE_TARGETS and spec not in map(folded, names or ()):
         return ValueTarget(spec, VALUE_TARGETS[spec])
     if above := re.fullmatch(r"p *> *(\S+)", spec):

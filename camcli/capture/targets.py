@@ -45,6 +45,8 @@ class Target:
     spec: str
     raw: ClassVar[bool] = False
     """Whether `score` takes the network's own output instead of its reading (see `readers`)."""
+    embeds: ClassVar[bool] = False
+    """Whether `score` takes the pooled embedding beside the network's own output (`Embedded`)."""
     several: ClassVar[bool] = False
     """Whether an image has several maps, one for each part of the target."""
 

@@ -174,7 +174,8 @@ target_option = texts_option(
     "What to explain; repeatable: pred (the best class), topK (the K-th best class), a class "
     "index or a class name, or true (the true class, with explain --truth). Before a class, "
     "finer: contrasts it with similar classes, and not: shows the evidence against it. p>0.5 is "
-    "each class above this probability. Of a regression, score or -score.",
+    "each class above this probability. like:REF.jpg is the similarity to an image. Of a "
+    "regression, score or -score.",
     "pred",
 )
 

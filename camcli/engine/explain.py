@@ -14,12 +14,20 @@ from camcli.capture.evidence import Evidence, Observation, TargetEvidence
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.readers import Reader, reader_of
+from camcli.capture.similarity import embedding_outputs
 from camcli.capture.target_parser import parse_target
-from camcli.capture.targets import ClassesAbove, Target, TargetLike, WeightedClasses
+from camcli.capture.targets import (
+    ClassesAbove,
+    FunctionTarget,
+    Target,
+    TargetLike,
+    WeightedClasses,
+)
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
 from camcli.engine.parts import join, only_above
+from camcli.engine.references import with_embedding
 from camcli.engine.survey import centres_at, layouts_at, with_target_layer
 from camcli.errors import CamcliWarning, MethodError, unknown
 from camcli.images.geometry import PIXELS, placement
@@ -72,9 +80,9 @@ def explain(
       first image batch is explained; or, for a Model, a PIL image, a path, or a list of these.
     - `method`: one or several names in METHODS.
     - `target`: `pred`, `topK`, a class index, a class name, one of these after `finer:` or `not:`,
-      `score` or `-score` of a regression, `p>T` for every class with a probability above T, a
-      tensor (N,) with an index for each image, a function from the model's output to one score per
-      image (N,), or a `Target`.
+      `score` or `-score` of a regression, `p>T` for every class with a probability above T,
+      `like:REF.jpg` for the similarity to an image, a tensor (N,) with an index for each image, a
+      function from the model's output to one score per image (N,), or a `Target`.
     - `layer`: one or several layers. None finds the last feature map before the head.
     - `window`: the square of the occlusion method.
     - `fuse`: a name in FUSIONS, which makes one map of the maps of several layers.
@@ -92,7 +100,10 @@ def explain(
     methods = [method] if isinstance(method, str) else list(method)
     single = not isinstance(target, Iterable) or isinstance(target, str | SupportsIndex | Target)
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
-    parsed = [parse_target(spec, model.class_names, model.num_classes) for spec in targets]
+    parsed = [
+        with_embedding(model, parse_target(spec, model.class_names, model.num_classes))
+        for spec in targets
+    ]
     batch, photos = prepare_inputs(model, inputs)
     one_layer = layer is None or isinstance(layer, Layer)
     layers: list[Any] = [layer] if one_layer else list(layer)  # type: ignore[arg-type]
@@ -148,7 +159,7 @@ def _explain(
         layouts=layouts_at(model.module, watched, inputs),
         centres=centres_at(model.module, watched, inputs),
     )
-    with borrowed(model.module):
+    with borrowed(model.module), embedding_outputs(model.module, targets):
         run = Pass(watch, inputs)
         _warn_of_unknown_places(watch)
         with closing(Observation(run, targets)) as observation:
@@ -269,7 +280,7 @@ def _check_target(method: Method, scored: TargetEvidence) -> None:
         "one class" not in method.requires or target.is_plain
     )
     if method.requires & {"classes", "one class"} and not fits:
-        given = "a function" if target.raw else f"'{target.spec}'"
+        given = "a function" if isinstance(target, FunctionTarget) else f"'{target.spec}'"
         raise MethodError(f"{method.name} explains a class, not {given}: use gradcam")
     if "softmax" in method.requires and scored.run.reading.alternatives is None:
         raise MethodError(

@@ -38,6 +38,7 @@ from camcli.runs.names import Wanted, check_results, every_result, unique_parts
 from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 from camcli.runs.predictions import Prediction
+from camcli.runs.references import contents_of, with_references
 from camcli.runs.shards import Shard
 from camcli.runs.truth import NO_LABEL, Truth
 
@@ -180,7 +181,7 @@ class Job:
         weights = model.weights_hash or (model.weights, _state_digest(model))
         known = [record[name] for name in resume.SETTINGS]
         more = [record[name] for name, value in resume.LATER.items() if record[name] != value]
-        more += [record["prompt"]] if self.prompt else []
+        more += [record[name] for name in ("prompt", "references") if name in record]
         more += [self.truth.content] if self.truth and self.truth.class_map else []
         return resume.digest([*known, weights, vars(model.preset), model.class_names, *more])
 
@@ -223,7 +224,7 @@ def make_job(
         sources=sources,
         model=model,
         methods=tuple(dict.fromkeys(explained.methods)),
-        targets=tuple(dict.fromkeys(targets or explained.targets)),
+        targets=with_references(model, inputs, targets or explained.targets),
         output=output,
         layers=tuple(dict.fromkeys(layers)),
         fuse=explained.fuse,
@@ -244,7 +245,7 @@ def make_job(
 
 def record_of(job: Job) -> Row:
     """Return a job's record for run.json: parameters, versions, device and weights' hash."""
-    model = job.model
+    model, references = job.model, contents_of(job.parsed)
     encoder = package_of(job.picture_format)
     packages = ["torch", "torchvision", "numpy", "pillow", "opencv-python"]
     packages += [encoder] if encoder not in packages else []
@@ -259,6 +260,7 @@ def record_of(job: Job) -> Row:
         "layers": [layer or "auto" for layer in job.layers],
         "fuse": job.fuse,
         **({"prompt": dict(job.prompt)} if job.prompt else {}),
+        **({"references": references} if references else {}),
         "methods": list(job.methods),
         "targets": [target.spec for target in job.parsed],
         "fit": job.inputs.fit,

@@ -199,27 +199,34 @@ def _explain_image(
 
 def _sheet_cell(model: Model, explanation: Explanation, crop: Crop, size: Size) -> SheetCell:
     """Return the cell of an explanation of one image. `size` is the network input's."""
-    assert explanation.classes is not None  # the targets are text, not functions
     shares = explanation.probabilities
     maps = explanation.maps if explanation.drawn is None else explanation.drawn
     values, crop = maps[0].float().cpu().numpy(), crop.placed(explanation.centres, size)
     if not np.isfinite(values).all():
         return EmptyCell("the map holds NaN or infinity")
-    index, signed = int(explanation.classes[0]), METHODS[explanation.method].signed
+    signed = METHODS[explanation.method].signed
     box = None if explanation.boxes is None else tuple(explanation.boxes[0].tolist())
-    unnamed = explanation.target if shares is None else f"class {index}"
-    name = model.class_names[index] if model.class_names else unnamed
-    form = explanation.target.partition(":")[0]
     return MapCell(
         values=values,
         crop=crop,
         signed=signed,
         top=ceiling(values, signed=signed),
         box=crop.corners(box, size),
-        label=f"{form}: {name}" if form in FORMS and name is not unnamed else name,
+        label=_label(model, explanation),
         probability=None if shares is None else float(shares[0]),
         layer=explanation.layer,
     )
+
+
+def _label(model: Model, explanation: Explanation) -> str:
+    """Return the class with its form, or the target where that is no class with a name."""
+    if explanation.classes is None:
+        return explanation.target
+    index, form = int(explanation.classes[0]), explanation.target.partition(":")[0]
+    if model.class_names is None:
+        return explanation.target if explanation.probabilities is None else f"class {index}"
+    name = model.class_names[index]
+    return f"{form}: {name}" if form in FORMS else name
 
 
 def _share_scales(columns: Sequence[Column], scale: str) -> list[Column]:
