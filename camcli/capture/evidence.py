@@ -99,6 +99,8 @@ class TargetEvidence:
         """The probability of the class or text explained, (N,); None for a function or a value."""
         if (texts := self.target.texts) is not None:
             return self.score.new_tensor([text.probability for text in texts])
+        if (own := self.target.probabilities) is not None:
+            return own
         if self.target.classes is None or self.run.probabilities is None:
             return None
         return self._of_class(self.run.probabilities)
@@ -119,9 +121,9 @@ class TargetEvidence:
 
     @property
     def box(self) -> Tensor | None:
-        """The class's best box (N,4) in input pixels; None where the network gives no boxes."""
-        if self.target.classes is None:
-            return None
+        """The object's box, or the class's best one, (N,4) in input pixels; None without boxes."""
+        if self.target.classes is None or self.target.boxes is not None:
+            return self.target.boxes
         boxes = getattr(self.run.reading, "boxes", None)
         return None if boxes is None else self._of_class(boxes)
 

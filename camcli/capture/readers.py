@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.capture.activations import Activation, find_activation
+from camcli.capture.detections import Candidates, listed
 from camcli.capture.endings import LOG_SOFTMAX, SIGMOID, SOFTMAX, Ended, last_values, run_ended
 from camcli.capture.targets import logits, own_logits
 from camcli.errors import TargetError
@@ -63,13 +64,20 @@ class Reading:
 
     `logits` (N,K) are the scores that are explained. `probabilities` (N,K) lie between 0 and 1.
     `ranking` (N,K) is highest for the best class. `boxes` (N,K,4) are x0, y0, x1, y1 in input
-    pixels, zero for a class without a box; None for networks that give no boxes.
+    pixels, zero for a class without a box; None for networks that give no boxes. `find` returns
+    the boxes behind them.
     """
 
     logits: Tensor
     probabilities: Tensor
     ranking: Tensor
     boxes: Tensor | None = None
+    find: Callable[[], Candidates] | None = None
+
+    @cached_property
+    def candidates(self) -> Candidates | None:
+        """The boxes of each image; None for networks that give no boxes."""
+        return self.find and self.find()
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,7 @@ def detected(output: Sequence[Mapping[str, Tensor]], classes: int) -> Reading:
     """
     best = [_best_boxes(found, classes) for found in output]
     scores, boxes = (torch.stack(parts) for parts in zip(*best, strict=True))
-    return Reading(scores, scores.detach(), scores.detach(), boxes)
+    return Reading(scores, scores.detach(), scores.detach(), boxes, partial(listed, output))
 
 
 def _best_boxes(found: Mapping[str, Tensor], classes: int) -> tuple[Tensor, Tensor]:

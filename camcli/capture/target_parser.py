@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from camcli.capture.forms import FORMS
+from camcli.capture.instances import ALL, Instances
 from camcli.capture.similarity import LIKE, LikeTarget
 from camcli.capture.targets import (
     ClassesAbove,
@@ -42,8 +43,10 @@ def parse_target(
     same class for all images, and a tensor (N,) of indices is one class for each. A name in FORMS
     and a colon may precede a class; alone, as in `not:`, they apply to `pred`. The names in
     VALUE_TARGETS are the value of a regression, unless a class has this name. `p>0.5` is every
-    class with a probability above 0.5. `like:REF.jpg` is the similarity to an image. A function
-    from the model's output to scores (N,) explains that score. Class names match as a whole, ignore
+    class with a probability above 0.5. `dog#3` are the three best boxes that a detection network
+    gives for a class, `dog#all` all of them, and `pred#all` those of all classes. `like:REF.jpg` is
+    the similarity to an image. A function from the model's output to scores (N,) explains that
+    score. Class names match as a whole, ignore
     case, and `_` matches a space. `names` are the model's class names and `count` their number;
     without `count` an index is checked against the model's output. With `truth`, `true` is the best
     one of the classes `among`, which are to be given for each image. Raises TargetError, and
@@ -61,6 +64,9 @@ def parse_target(
         return LikeTarget(spec, spec.removeprefix(LIKE))
     if spec in VALUE_TARGETS and spec not in map(folded, names or ()):
         return ValueTarget(spec, VALUE_TARGETS[spec])
+    parts = re.fullmatch(rf"(.+)#(\d+|{ALL})", spec)
+    if parts and folded(spec) not in map(folded, names or ()):
+        return _instances(parse_target(parts[1], names, count, truth=truth), parts[2], spec)
     if above := re.fullmatch(r"p *> *(\S+)", spec):
         return ClassesAbove(f"p>{above[1]}", _probability(above[1], spec))
     if form not in FORMS:
@@ -98,6 +104,16 @@ def _probability(text: str, spec: str) -> float:
     if not 0 < found < 1:
         raise TargetError(f"target '{spec}': expected a probability between 0 and 1, as in p>0.5")
     return found
+
+
+def _instances(base: Target, most: str, spec: str) -> Instances:
+    is_class = isinstance(base, ClassTarget) and not base.form and base.among is None
+    if most.strip("0") and (is_class or isinstance(base, ClassesAbove)):
+        return Instances(base, None if most == ALL else int(most))  # type: ignore[arg-type]
+    raise TargetError(
+        f"target '{spec}': expected pred, topK, a class or p>T before #, and a number from 1 or "
+        f"{ALL} after it"
+    )
 
 
 def _class_target(

@@ -72,14 +72,55 @@ class Target:
         return None
 
     @property
+    def probabilities(self) -> Tensor | None:
+        """The probability of each image's own object, (N,); None for that of the whole class."""
+        return None
+
+    @property
+    def boxes(self) -> Tensor | None:
+        """The box of each image's own object, (N,4); None for the best one of the class."""
+        return None
+
+    @property
     def texts(self) -> tuple[ExplainedText, ...] | None:
         """The text explained for each image; None if the resolved target is not a text."""
         return None
 
     @property
+    def written(self) -> str:
+        """The target as a user writes it."""
+        return self.spec
+
+    @property
     def record(self) -> Mapping[str, Any] | None:
         """The settings of the score beside `spec`, for run.json; None if there are none."""
         return None
+
+
+class PartedTarget(Target):
+    """A target with several parts of which an image may have any number, each with its class.
+
+    The results of the parts have names that begin with `prefix`.
+    """
+
+    several: ClassVar[bool] = True
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of the names of parts. No other target has such a name."""
+        raise NotImplementedError
+
+    def part_name(self, part: int, class_name: str) -> str:
+        """Return the name of a part, by its place among the parts from 0 and its class."""
+        raise NotImplementedError
+
+    def possible_names(self, class_names: Sequence[str]) -> list[str]:
+        """Return the names of all parts that an image may have."""
+        raise NotImplementedError
+
+    def is_there(self, classes: Tensor, probabilities: Tensor) -> Tensor:
+        """Return whether an image has a part, by the parts' classes and probabilities."""
+        raise NotImplementedError
 
 
 TargetLike: TypeAlias = str | SupportsIndex | Score | Target
@@ -199,16 +240,15 @@ class ValueTarget(Target):
 
 
 @dataclass(frozen=True)
-class ClassesAbove(Target):
+class ClassesAbove(PartedTarget):
     """Every class of an image with a probability above `threshold`, the most probable first.
 
     The parts for P classes are resolved, where P is the largest number of them in the batch, and at
-    least 1. `is_above` says which classes of an image are among them.
+    least 1.
     """
 
     spec: str
     threshold: float
-    several: ClassVar[bool] = True
 
     def resolve(self, output: Any) -> tuple[WeightedClasses, ...]:
         scores, shares = logits(output).detach(), output.probabilities
@@ -217,16 +257,25 @@ class ClassesAbove(Target):
                 f"target '{self.spec}' does not apply to {output.activation.meaning}: they have no "
                 f"probabilities"
             )
-        count = max(1, int(self.is_above(shares).sum(1).max()))
+        count = max(1, int((shares > self.threshold).sum(1).max()))
         best = shares.topk(count, dim=1).indices
         return tuple(
             WeightedClasses(self.spec, one[:, None], torch.ones_like(scores[:, :1]))
             for one in best.unbind(1)
         )
 
-    def is_above(self, shares: Tensor) -> Tensor:
-        """Return whether probabilities are above the threshold."""
-        return shares > self.threshold
+    @property
+    def prefix(self) -> str:
+        return f"{self.spec}:"
+
+    def part_name(self, part: int, class_name: str) -> str:
+        return self.prefix + class_name
+
+    def possible_names(self, class_names: Sequence[str]) -> list[str]:
+        return [self.prefix + name for name in class_names]
+
+    def is_there(self, classes: Tensor, probabilities: Tensor) -> Tensor:
+        return probabilities > self.threshold
 
 
 def logits(output: Any) -> Tensor:

@@ -33,7 +33,7 @@ from camcli.cli.printing import echo, show_name
 from camcli.cli.progress import checked_preview, shown
 from camcli.cli.show import ShowOptions, show_options
 from camcli.cli.truth_options import truth_options
-from camcli.cli.types import POSITIVE, Corners, Name
+from camcli.cli.types import POSITIVE, Corners, Count, Name
 from camcli.errors import CamcliError
 from camcli.images.find import find
 from camcli.images.select import filter_sources, read_list
@@ -88,6 +88,13 @@ explain_options = record(
     "explained",
     method_option(),
     target_option,
+    click.option(
+        "--instances",
+        type=Count(),
+        metavar="K|all",
+        help="Explain each of the K best boxes of a detection network, of any class or of those of "
+        "--target.  [default: the best box of a class]",
+    ),
     layer_option,
     click.option(
         "--fuse", type=Name("fusion", FUSIONS), help="Fuse the maps of several layers into one."
@@ -222,8 +229,11 @@ def _print_names(
 ) -> int:
     if truth.only:
         raise CamcliError(f"--dry-run: the images of --only '{truth.only[0]}' depend on classes")
-    if above := next((one for one in explained.targets if re.match("p *>", one)), None):
-        raise CamcliError(f"--dry-run: the files of target '{above}' depend on the images' classes")
+    every = explained.every_target
+    if several := next((one for one in every if re.match("p *>|.+#([0-9]+|all)$", one)), None):
+        raise CamcliError(
+            f"--dry-run: the files of target '{several}' depend on what is in the images"
+        )
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)

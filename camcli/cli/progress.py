@@ -133,7 +133,8 @@ def _lines(row: dict[str, Any], output: AnyPath) -> list[str]:
 def _explained(row: dict[str, Any]) -> str:
     """Return the explained class or text with its probability, or the target with its score."""
     if row["score"] is None:
-        return f"no class with {row['target']}"
+        nothing = "object" if row["target"].endswith("#") else "class"
+        return f"no {nothing} with {row['target']}"
     if row["probability"] is None:
         return f"{row['class_name'] or row['target']} ({row['score']:.4g})"
     marks = ", unsure" if row.get("unsure") else ""

@@ -87,6 +87,17 @@ class Corners(click.types.StringParamType):
         return x0, y0, x1, y1
 
 
+class Count(click.types.StringParamType):
+    """A number from 1, or `all`."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not re.fullmatch(r"[1-9]\d{0,8}|all", value):
+            self.fail(f"'{value}': expected a number from 1, or all", param, ctx)
+        return value
+
+
 class SidesType(click.types.StringParamType):
     """A side in pixels, height and width as HxW, or `none`."""
 

@@ -17,8 +17,8 @@ from camcli.capture.readers import Reader, reader_of
 from camcli.capture.similarity import embedding_outputs
 from camcli.capture.target_parser import parse_target
 from camcli.capture.targets import (
-    ClassesAbove,
     FunctionTarget,
+    PartedTarget,
     Target,
     TargetLike,
     WeightedClasses,
@@ -26,7 +26,7 @@ from camcli.capture.targets import (
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
-from camcli.engine.parts import join, only_above
+from camcli.engine.parts import join, only_there
 from camcli.engine.references import with_embedding
 from camcli.engine.survey import centres_at, layouts_at, with_target_layer
 from camcli.errors import CamcliWarning, MethodError, unknown
@@ -81,8 +81,9 @@ def explain(
     - `method`: one or several names in METHODS.
     - `target`: `pred`, `topK`, a class index, a class name, one of these after `finer:` or `not:`,
       `score` or `-score` of a regression, `p>T` for every class with a probability above T,
-      `like:REF.jpg` for the similarity to an image, a tensor (N,) with an index for each image, a
-      function from the model's output to one score per image (N,), or a `Target`.
+      `dog#3` or `pred#all` for each detected box of a class or of all, `like:REF.jpg` for the
+      similarity to an image, a tensor (N,) with an index for each image, a function from the
+      model's output to one score per image (N,), or a `Target`.
     - `layer`: one or several layers. None finds the last feature map before the head.
     - `window`: the square of the occlusion method.
     - `fuse`: a name in FUSIONS, which makes one map of the maps of several layers.
@@ -203,8 +204,8 @@ def _explain_target(
     if not target.several:
         return each[0]
     joined = [join(parts) for parts in zip(*each, strict=True)]
-    if isinstance(target, ClassesAbove):
-        return [only_above(target, shown) for shown in joined]
+    if isinstance(target, PartedTarget):
+        return [only_there(target, shown) for shown in joined]
     return joined
 
 

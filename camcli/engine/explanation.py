@@ -36,8 +36,9 @@ class Explanation:
       raw: unscaled, in the model's precision and at least float32. Maps fused from several layers
       are (N,H,W) in [0, 1]. A target with several parts, such as the words of a caption, has
       (N,P,h,w). With the target `p>T`, P is the largest number of classes above T in the batch, at
-      least 1. `maps`, `scores`, `classes`, `probabilities` and `boxes` are then (N,P,...), the best
-      class first. An image with fewer classes has the class -1, NaN and a map of zeros in the rest.
+      least 1, and with `dog#all` that of detected boxes. `maps`, `scores`, `classes`,
+      `probabilities` and `boxes` are then (N,P,...), the best one first. An image with fewer has
+      the class -1, NaN and a map of zeros in the rest.
     - `scores`: (N,), the scores that are explained, before a softmax or sigmoid.
     - `classes`: (N,), the class indices, or those of the values of a regression; None where the
       target is a function or a text.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camcli.capture.targets import ClassesAbove
+from camcli.capture.targets import PartedTarget
 from camcli.engine.explanation import Explanation
 
 
@@ -30,21 +30,21 @@ def join(parts: Sequence[Explanation]) -> Explanation:
     return replace(first, **stacked)
 
 
-def only_above(target: ClassesAbove, shown: Explanation) -> Explanation:
+def only_there(target: PartedTarget, shown: Explanation) -> Explanation:
     """Return an explanation without the parts of other images: class -1, NaN and a map of zeros."""
     assert shown.classes is not None
     assert shown.probabilities is not None
-    above = target.is_above(shown.probabilities)
+    there = target.is_there(shown.classes, shown.probabilities)
     nothing = torch.full_like(shown.scores, torch.nan)
 
     def kept(maps: Tensor) -> Tensor:
-        return maps * above.view(*above.shape, *[1] * (maps.ndim - 2))
+        return maps * there.view(*there.shape, *[1] * (maps.ndim - 2))
 
     return replace(
         shown,
         maps=kept(shown.maps),
         drawn=None if shown.drawn is None else kept(shown.drawn),
-        scores=shown.scores.where(above, nothing),
-        classes=shown.classes.where(above, -1),
-        probabilities=shown.probabilities.where(above, nothing.to(shown.probabilities)),
+        scores=shown.scores.where(there, nothing),
+        classes=shown.classes.where(there, -1),
+        probabilities=shown.probabilities.where(there, nothing.to(shown.probabilities)),
     )

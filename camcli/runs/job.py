@@ -15,7 +15,7 @@ import torch
 from camcli import __version__
 from camcli.capture.readers import Reader
 from camcli.capture.target_parser import parse_target
-from camcli.capture.targets import ClassesAbove, Target, is_true
+from camcli.capture.targets import ClassesAbove, PartedTarget, Target, is_true
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError, TargetError
@@ -115,27 +115,33 @@ class Job:
 
     @property
     def possible_results(self) -> list[Wanted]:
-        """The results that an image may have, among them those of all classes of targets `p>T`.
+        """The results that an image may have, among them all parts of targets such as `p>T`.
 
-        Raises TargetError for such a target if the number of classes is unknown.
+        Raises TargetError for a target `p>T` if the number of classes is unknown.
         """
-        above = {target.spec for target in self.parsed if isinstance(target, ClassesAbove)}
-        if above and not self._classes:
-            raise TargetError(
-                f"target '{min(above)}' needs the number of classes, which {self.model.name} does "
-                f"not have: give --labels"
-            )
-        of_classes = (
-            self.result_of_class(wanted, index)
+        for target in self.parsed:
+            if isinstance(target, ClassesAbove) and not self._classes:
+                raise TargetError(
+                    f"target '{target.spec}' needs the number of classes, which {self.model.name} "
+                    f"does not have: give --labels"
+                )
+        of_parts = (
+            wanted._replace(target=name)
             for wanted in self.results
-            if wanted.target in above
-            for index in range(len(self._classes))
+            if wanted.target in self._parted
+            for name in self._parted[wanted.target].possible_names(self._classes)
         )
-        return [*self.results, *of_classes]
+        return [*self.results, *of_parts]
 
-    def result_of_class(self, wanted: Wanted, index: int) -> Wanted:
-        """Return the result of one class of a target `p>T`, which has the class in its name."""
-        return wanted._replace(target=f"{wanted.target}:{self._classes[index]}")
+    def result_of_part(self, wanted: Wanted, part: int, class_index: int) -> Wanted:
+        """Return the result of one part of a target, which has the part in its name."""
+        name = self._parted[wanted.target].part_name(part, self._classes[class_index])
+        return wanted._replace(target=name)
+
+    @cached_property
+    def _parted(self) -> dict[str, PartedTarget]:
+        """The targets with several parts, by their names."""
+        return {one.spec: one for one in self.parsed if isinstance(one, PartedTarget)}
 
     @cached_property
     def _classes(self) -> list[str]:
@@ -224,7 +230,7 @@ def make_job(
         sources=sources,
         model=model,
         methods=tuple(dict.fromkeys(explained.methods)),
-        targets=with_references(model, inputs, targets or explained.targets),
+        targets=with_references(model, inputs, targets or explained.every_target),
         output=output,
         layers=tuple(dict.fromkeys(layers)),
         fuse=explained.fuse,
@@ -262,7 +268,7 @@ def record_of(job: Job) -> Row:
         **({"prompt": dict(job.prompt)} if job.prompt else {}),
         **({"references": references} if references else {}),
         "methods": list(job.methods),
-        "targets": [target.spec for target in job.parsed],
+        "targets": [target.written for target in job.parsed],
         "fit": job.inputs.fit,
         "frame": job.inputs.frame or 1,
         "window_level": job.inputs.window_level,

@@ -58,17 +58,25 @@ class TruthOptions:
 class ExplainOptions:
     """The names of methods, targets and layers, as a user gives them.
 
-    `fuse` is a name in FUSIONS. `region` is x0, y0, x1, y1 in pixels of the original. `window` and
-    `stride` are those of occlusion, in input pixels.
+    `instances` is a number or `all`. `fuse` is a name in FUSIONS. `region` is x0, y0, x1, y1 in
+    pixels of the original. `window` and `stride` are those of occlusion, in input pixels.
     """
 
     methods: tuple[str, ...] = ("gradcam",)
     targets: tuple[str, ...] = ("pred",)
+    instances: str | None = None
     layers: tuple[str, ...] = ("auto",)
     fuse: str | None = None
     region: tuple[float, float, float, float] | None = None
     window: int | None = None
     stride: int | None = None
+
+    @property
+    def every_target(self) -> tuple[str, ...]:
+        """The targets, each for every one of `instances` objects if they are given."""
+        if self.instances is None:
+            return self.targets
+        return tuple(f"{target}#{self.instances}" for target in self.targets)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 
-from camcli.capture.targets import ClassesAbove
+from camcli.capture.targets import PartedTarget
 from camcli.errors import CamcliWarning
 from camcli.images.store import AnyPath
 from camcli.runs import resume
@@ -51,7 +51,7 @@ class Recorder:
         self.left_out = 0
         self.replaced: list[str] = []
         self._images = 0
-        self._families = {one.spec for one in job.parsed if isinstance(one, ClassesAbove)}
+        self._parted = [one for one in job.parsed if isinstance(one, PartedTarget)]
 
     def __call__(self, found: list[Row]) -> list[Row]:
         """Record the rows of an image, and return them with the files that are still valid."""
@@ -73,9 +73,10 @@ class Recorder:
         if any(_is_replaced(old, new) for new, old in pairs):
             self.replaced.append(image)
         for method, target in dict.fromkeys((row["method"], row["target"]) for row in found):
-            family = target.partition(":")[0]
-            of_classes = family in self._families
-            self.rows.remove(image, method, family if of_classes else target, of_classes=of_classes)
+            self.rows.remove(image, method, target)
+            for one in self._parted:
+                if target == one.spec or target.startswith(one.prefix):
+                    self.rows.remove(image, method, one.spec, prefix=one.prefix)
         others = self._others(image, found)
         for row in (*found, *others):
             self.rows.add(row)

@@ -51,13 +51,13 @@ class Rows:
         keys = map(_key, (row["image"], row["method"], row["target"], row.get("layer")))
         self._run("REPLACE INTO rows VALUES (?,?,?,?,?,?)", *keys, own, to_json(row))
 
-    def remove(self, image: str, method: str, target: str, *, of_classes: bool = False) -> None:
-        """Remove the rows of all layers; also those `of_classes` of a target such as `p>0.5`."""
-        last = f"{target};" if of_classes else target  # `;` is the character after `:`
+    def remove(self, image: str, method: str, target: str, *, prefix: str = "") -> None:
+        """Remove the rows of all layers; also those of targets whose names begin with a prefix."""
+        last = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else ""
         self._run(
             "DELETE FROM rows WHERE image = ? AND method = ? AND "
-            "(target = ? OR target > ? AND target < ?)",
-            *map(_key, (image, method, target, f"{target}:", last)),
+            "(target = ? OR target >= ? AND target < ?)",
+            *map(_key, (image, method, target, prefix, last)),
         )
 
     def of_image(self, image: str) -> list[Row]:

@@ -160,25 +160,25 @@ def _results_by_image(
     hosted = [
         _hosted(shown, wanted, predicted)
         if shown.classes is None or shown.classes.ndim == 1
-        else _hosted_classes(shown, wanted, job, predicted)
+        else _hosted_parts(shown, wanted, job, predicted)
         for shown, wanted in zip(found, job.results, strict=True)
     ]
     return (list(chain.from_iterable(of_one_image)) for of_one_image in zip(*hosted, strict=True))
 
 
-def _hosted_classes(
+def _hosted_parts(
     shown: Explanation, wanted: Wanted, job: Job, predicted: Sequence[Prediction]
 ) -> list[list[Result]]:
-    """Return for each image the results of its classes among P parts, named by the class.
+    """Return for each image the results of those of P parts that it has, named by the part.
 
-    An image without such a class has one result that says so, with an empty map.
+    An image without a part has one result that says so, with an empty map.
     """
     every = range(shown.maps.shape[1])
     parts = [_hosted(_part(shown, part), wanted, predicted) for part in every]
     return [
         [
-            replace(one, wanted=job.result_of_class(wanted, one.class_index))
-            for one in chain.from_iterable(of_image)
+            replace(one, wanted=job.result_of_part(wanted, part, one.class_index))
+            for part, (one,) in enumerate(of_image)
             if one.class_index is not None and one.class_index >= 0
         ]
         or [replace(of_image[0][0], class_index=None, score=None, probability=None, box=None)]
