@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from camcli.capture.detections import Candidates
-from camcli.capture.targets import ClassesAbove, ClassTarget, PartedTarget, Target
+from camcli.capture.parted import ClassesAbove, PartedTarget
+from camcli.capture.targets import ClassTarget, Target
 from camcli.errors import TargetError
 
 MOST = 300

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from camcli.capture.forms import FORMS
 from camcli.capture.instances import ALL, Instances
+from camcli.capture.parted import ClassesAbove
 from camcli.capture.similarity import LIKE, LikeTarget
 from camcli.capture.targets import (
-    ClassesAbove,
     ClassTarget,
     FunctionTarget,
     Target,

@@ -13,16 +13,11 @@ from torch import nn
 from camcli.capture.evidence import Evidence, Observation, TargetEvidence
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
+from camcli.capture.parted import PartedTarget
 from camcli.capture.readers import Reader, reader_of
 from camcli.capture.similarity import embedding_outputs
 from camcli.capture.target_parser import parse_target
-from camcli.capture.targets import (
-    FunctionTarget,
-    PartedTarget,
-    Target,
-    TargetLike,
-    WeightedClasses,
-)
+from camcli.capture.targets import FunctionTarget, Target, TargetLike, WeightedClasses
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of

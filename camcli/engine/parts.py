@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camcli.capture.targets import PartedTarget
+from camcli.capture.parted import PartedTarget
 from camcli.engine.explanation import Explanation
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from camcli import __version__
+from camcli.capture.parted import ClassesAbove, PartedTarget
 from camcli.capture.readers import Reader
 from camcli.capture.target_parser import parse_target
-from camcli.capture.targets import ClassesAbove, PartedTarget, Target, is_true
+from camcli.capture.targets import Target, is_true
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
 from camcli.errors import CamcliError, TargetError

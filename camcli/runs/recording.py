@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 
-from camcli.capture.targets import PartedTarget
+from camcli.capture.parted import PartedTarget
 from camcli.errors import CamcliWarning
 from camcli.images.store import AnyPath
 from camcli.runs import resume
