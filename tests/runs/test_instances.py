@@ -202,7 +202,7 @@ def test_commands_that_refuse_instances(run: Run, photo: Path) -> None:
     assert message.startswith("--dry-run: the files of target 'pred#2' depend on")
     message = refused(run("explain", photo, *SSD, "--instances", "0"))
     assert "'0': expected a number from 1, or all" in message
-    message = refused(run("explain", photo, "--instances", "2"))
+    message = refused(run("explain", photo, "--instances", "2", "--output", photo.parent / "out"))
     assert message.startswith(
         "target 'pred#2' is for detection networks, which give a box for each"
     )
