@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.errors import ImageError
@@ -112,12 +114,22 @@ def preprocess(pixels: Pixels, preset: Preset, fit: str = "preset") -> tuple[Any
     torchvision's ImageClassification. Raises ImageError if the image is smaller than the crop, has
     another number of channels, or is too long and thin for an input of the whole of it.
     """
-    import torch  # imported here, so that `camcli --help` can list FITS without it
+    import torch  # imported here, so that `camcli --help` can list FITS without it and OpenCV
+
+    from camcli.images.opencv import cv2
 
     small, crop = _fit(_with_channels(pixels, preset.channels), preset, fit)
-    scaled = torch.from_numpy(small.transpose(2, 0, 1).astype(np.float32)).div_(255)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preset.mean, preset.std))
-    return scaled.sub_(mean).div_(std), crop
+    scaled = cv2.LUT(small, _normalised(preset.mean, preset.std)).reshape(small.shape)
+    return torch.from_numpy(scaled).permute(2, 0, 1), crop
+
+
+@cache
+def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """Return the normalised values (1,256,C) of 0 to 255 in each channel."""
+    import torch
+
+    levels = torch.arange(256, dtype=torch.float32).div_(255)[None, :, None]
+    return (levels - torch.tensor(mean)).div_(torch.tensor(std)).numpy()
 
 
 def _with_channels(pixels: Pixels, channels: int) -> Pixels:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.images.geometry import Crop, MapArray, Pixels
-from camcli.render.opencv import cv2
+from camcli.images.opencv import cv2
 
 LUMA = (0.2126, 0.7152, 0.0722)
 """The shares of red, green and blue in grey (Rec. 709), as in the filters of browsers."""

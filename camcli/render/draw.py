@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from camcli.images.geometry import Centres, Crop, MapArray, Pixels
+from camcli.images.opencv import cv2
 from camcli.render.blend import coloured, ground, tint, unseen
-from camcli.render.opencv import cv2
 from camcli.render.smooth import smooth_levels
 from camcli.render.style import Style
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Pixels
-from camcli.render.opencv import cv2
+from camcli.images.opencv import cv2
 
 isal_zlib: Any = None
 if platform.machine().lower() in ("x86_64", "amd64"):

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.images.geometry import Crop, MapArray, Pixels
+from camcli.images.opencv import cv2
 from camcli.render.draw import ceiling, flatten_colours, heatmap, overlay
 from camcli.render.numbers import format_number
-from camcli.render.opencv import cv2
 from camcli.render.style import Style
 
 

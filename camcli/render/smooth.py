@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from camcli.images.geometry import Crop, Floats, MapArray, Pixels
-from camcli.render.opencv import cv2
+from camcli.images.opencv import cv2
 
 SIDE = 512
 """The longest side of a smooth picture in pixels. The rest of the way is linear."""

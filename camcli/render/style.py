@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from camcli.errors import CamcliError, unknown
 from camcli.images.geometry import MapArray
+from camcli.images.opencv import cv2
 from camcli.render.names import BLENDS
-from camcli.render.opencv import cv2
 
 COLORMAPS = ("auto", "diverging", *sorted(
     name.removeprefix("COLORMAP_").lower() for name in dir(cv2) if name.startswith("COLORMAP_")

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from camcli.errors import CamcliError, ImageError, printable
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Pixels, Size
-from camcli.render.opencv import cv2
+from camcli.images.opencv import cv2
 from camcli.report.contents import Contents
 from camcli.report.drawn import drawn_alone, drawn_over, map_of
 from camcli.report.folder import SavedResult

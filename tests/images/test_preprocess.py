@@ -106,3 +106,17 @@ def test_the_crop_is_the_part_that_the_network_sees() -> None:
     pixels[crop.slices] = 0
     inputs, _ = preprocess(pixels, Preset(mean=(0.0,) * 3, std=(1.0,) * 3))
     assert (inputs[:, 1:-1, 1:-1] == 0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 13])
+def test_every_value_is_normalised_as_by_torch(channels: int) -> None:
+    """All 256 values, in every channel: bitwise the steps of torchvision's ImageClassification."""
+    steps = np.arange(channels, dtype=np.uint8)
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1) + steps
+    mean, std = (tuple(torch.rand(channels).tolist()) for _ in range(2))
+    found, _ = preprocess(pixels, Preset(16, 16, mean, std))
+    shape = (channels, 1, 1)
+    expected = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
+    expected = expected.sub(torch.tensor(mean).view(shape)).div(torch.tensor(std).view(shape))
+    assert torch.equal(found, expected)
+    assert found.stride() == (1, 16 * channels, channels)
