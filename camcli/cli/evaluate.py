@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -201,17 +202,20 @@ class _Progress:
         bar.miniters = 0  # one image may take minutes
         self._bar = bar
         self._images = self._part = 0.0
+        self._lock = threading.Lock()
 
     def passed(self, images: float) -> None:
         """Move the bar by a part of the work for an image."""
-        self._part += images
-        self._show()
+        with self._lock:  # several threads run batches
+            self._part += images
+            self._show()
 
     def finished(self, images: int) -> None:
         """Move the bar to the number of images that are measured now."""
-        self._images += images
-        self._part = 0.0
-        self._show()
+        with self._lock:
+            self._images += images
+            self._part = max(0.0, self._part - images)  # the rest is of other batches
+            self._show()
 
     def _show(self) -> None:
         """Show hundredths of images. A batch that runs again does not move the bar back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from camcli.evaluation.scores import Result
 from camcli.evaluation.study import MethodRunner
 from camcli.render.enlarge import enlarge
 
@@ -47,6 +48,40 @@ class TilePool:
                 grids.append([queue.popleft() for queue in self.waiting.values()])
                 self.waiting = {label: queue for label, queue in self.waiting.items() if queue}
         return grids
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Four images of a grid, and a result that counts once the grid is measured."""
+
+    tiles: Sequence[Tile]
+    waiting: Result | None = None
+
+    @property
+    def input(self) -> Tensor:
+        """The first image, whose shape the others have."""
+        return self.tiles[0].image
+
+
+class GridQueue:
+    """Images that wait for a grid, by their shape, and `complete` grids that are not measured."""
+
+    def __init__(self) -> None:
+        self.complete: list[Grid] = []
+        self._pools: dict[torch.Size, TilePool] = defaultdict(TilePool)
+
+    def add(self, tiles: Sequence[Tile], result: Result) -> bool:
+        """Add a batch. Return whether it completes a grid, which its `result` then waits for."""
+        grids = self._pools[tiles[0].image.shape].add(tiles) if tiles else []
+        if grids:
+            *others, last = grids
+            self.complete += [*map(Grid, others), Grid(last, result)]
+        return bool(grids)
+
+    def take(self) -> list[Grid]:
+        """Remove the complete grids, and return them."""
+        taken, self.complete = self.complete, []
+        return taken
 
 
 def compose(grids: Sequence[Sequence[Tile]], image_size: str) -> Tensor:

@@ -63,6 +63,10 @@ class BatchScores:
     empty: NDArray[np.bool_] | None = None
 
 
+Result: TypeAlias = BatchScores | Failure | Skipped
+"""What a run yields."""
+
+
 class Scores:
     """The values of all images by metric, (M,n) for M rows and n images.
 
@@ -81,7 +85,7 @@ class Scores:
         self.skipped: dict[int, Skipped] = {}
         self._traces: dict[str, list[Floats]] = defaultdict(list)
 
-    def add(self, result: BatchScores | Failure | Skipped) -> None:
+    def add(self, result: Result) -> None:
         """Add a result of the run."""
         if isinstance(result, Failure):
             self.failures[result.number] = result.error

@@ -1,5 +1,8 @@
 """Run batches in parallel, each in its own thread, with a share of torch's threads.
 
+On a CPU two workers run the halves of a batch in parallel. On a GPU one worker in the calling
+thread runs whole batches, which keep it busy.
+
 If torch's threads share the layers of one batch, they wait for each other at the end of each layer,
 and longer while a core is busy reading images or writing pictures. Two batches in parallel do not
 wait for each other.
@@ -12,12 +15,13 @@ import copy
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 
 import torch
 from torch import nn
 
+from camcli.engine.survey import share_lines
 from camcli.models.exclusive import exclusive
 from camcli.models.model import Model
 from camcli.runs.batches import In, Out
@@ -25,6 +29,43 @@ from camcli.speed import Interrupted, interrupt, quiet_interrupts
 
 COUNT = 2
 """The number of workers, if torch has as many threads. More would need more memory."""
+
+
+def models_for(model: Model, images: int) -> list[Model]:
+    """Return the network of each worker, for a run whose first window has a number of images.
+
+    They are copies that share the weights, or `model` itself for one worker.
+    """
+    many = model.device.type == "cpu" and images > 1
+    count = min(COUNT, torch.get_num_threads()) if many else 1
+    copies = [copy_sharing_weights(model) for _ in range(count)] if count > 1 else []
+    found = [copied for copied in copies if copied]
+    for copied in found:
+        share_lines(model.module, copied.module)
+    return found or [model]
+
+
+def run_windows(
+    workers: Sequence[Callable[[Sequence[In]], Out]], windows: Iterable[Sequence[In]]
+) -> Generator[Out, None, None]:
+    """Apply workers to windows, in equal parts if there are several, and yield results in order.
+
+    Windows have the size of a batch, so that the batches of a run are always the same. The last
+    window, if it holds one item, gets all threads.
+    """
+    alone: list[Sequence[In]] = []
+
+    def parts() -> Iterator[Sequence[In]]:
+        for window in windows:
+            size = -(-len(window) // len(workers))
+            if len(window) == 1 < len(workers):
+                alone.append(window)
+            else:
+                yield from (window[at : at + size] for at in range(0, len(window), size))
+
+    with contextlib.closing(map_parallel(workers, parts())) as found:
+        yield from found
+    yield from map(workers[0], alone)
 
 
 def map_parallel(

@@ -5,10 +5,8 @@ the next. A Budget limits the memory of decoded images: pixels for which it has 
 after the network's input was made of them, and read again where a picture is drawn. The stages are
 generators, and each pulls from the one before it.
 
-On a CPU two workers explain the halves of a batch in parallel, each with half of torch's threads
-(see `parallel`). On a GPU one worker in the calling thread explains whole batches. There is a
-reading thread and a writing thread per core: Pillow, OpenCV and the disk release the interpreter
-lock.
+Workers explain batches (see `parallel`). There is a reading thread and a writing thread per core:
+Pillow, OpenCV and the disk release the interpreter lock.
 """
 
 from __future__ import annotations
@@ -21,22 +19,19 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-import torch
-
-from camcli.engine.survey import share_lines
 from camcli.errors import ImageError, without_frames
 from camcli.images.decode import STDIN, fetch
 from camcli.images.geometry import Pixels
 from camcli.images.memory import Budget
 from camcli.images.source import Source
 from camcli.runs import resume
-from camcli.runs.batches import In, Out, Queue, Submit, read_ahead, read_image, windows_of
+from camcli.runs.batches import REFUSALS, In, Out, Queue, Submit, read_ahead, read_image, windows_of
 from camcli.runs.items import Existing, Explained, Failed, LeftOut, Loaded, Unchanged
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
 from camcli.runs.outputs import named_files
-from camcli.runs.parallel import COUNT, copy_sharing_weights, map_parallel, pop_result
+from camcli.runs.parallel import models_for, pop_result, run_windows
 from camcli.runs.predictions import prediction_of
 from camcli.runs.recording import recording
 from camcli.runs.rows import Rows
@@ -228,43 +223,23 @@ def _write_behind(
 
 
 def _explained(job: Job, loaded: Iterable[Read]) -> Generator[Explained, None, None]:
-    """Explain window by window, in equal parts if there are several workers.
-
-    Windows have the size of a batch, so that the batches of a run are always the same. The last
-    window, if it holds one image, and the only image of a run get all threads.
-    """
+    """Explain window by window. The only image of a run gets all threads."""
     windows = windows_of(loaded, job.inputs.batch_size)
     if (first := next(windows, None)) is None:
         return
-    workers, alone = _workers(job, first), []
+    workers = _workers(job, first)
     windows = itertools.chain([first], windows)
     del first  # or its photos would be kept to the end
-
-    def parts() -> Iterator[Sequence[Read]]:
-        for window in windows:
-            size = -(-len(window) // len(workers))
-            if len(window) == 1 < len(workers):
-                alone.append(window)
-            else:
-                yield from (window[at : at + size] for at in range(0, len(window), size))
-
-    with closing(map_parallel(workers, parts())) as found:
+    with closing(run_windows(workers, windows)) as found:
         for explained in found:
             yield from explained
-    for window in alone:
-        yield from workers[0](window)
 
 
 def _workers(job: Job, first: Sequence[Read]) -> Sequence[Worker]:
-    """Return the workers for a job, given its first window. On a GPU one worker keeps it busy."""
+    """Return the workers for a job, given its first window."""
     images = [item for item in first if isinstance(item, Loaded)]
     here = Worker(job, job.model)
-    with suppress(RuntimeError, AssertionError):  # which explaining reports for each image
+    with suppress(*REFUSALS):  # which explaining reports for each image
         here.find_target_layer(images[:1])
         here.find_centres(images[:1])
-    many = job.model.device.type == "cpu" and len(first) > 1
-    count = min(COUNT, torch.get_num_threads()) if many else 1
-    copies = [copy_sharing_weights(here.model) for _ in range(count)] if count > 1 else []
-    for copied in filter(None, copies):
-        share_lines(here.model.module, copied.module)
-    return [Worker(job, model) for model in copies if model] or [here]
+    return [Worker(job, model) for model in models_for(here.model, len(first))]

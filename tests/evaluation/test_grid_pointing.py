@@ -13,12 +13,11 @@ from PIL import Image
 
 from camcli.errors import CamcliWarning, MethodError
 from camcli.evaluation.evidence import BatchEvidence
-from camcli.evaluation.grid_pointing import WAITING_LIMIT, Tile, TilePool, compose
+from camcli.evaluation.grid_pointing import WAITING_LIMIT, Grid, Tile, TilePool, compose
+from camcli.evaluation.measurer import Measurer
 from camcli.evaluation.protocol import Protocol
-from camcli.evaluation.registry import METRICS
-from camcli.evaluation.run import _grid_scores
-from camcli.evaluation.scores import BatchScores
-from camcli.evaluation.study import MethodRunner
+from camcli.evaluation.scores import BatchScores, Result
+from camcli.evaluation.study import Study
 from camcli.models.model import Model
 from tests.support.command import Run, stdout
 from tests.support.evaluation import COLOURS, TINY, Colours
@@ -62,10 +61,11 @@ def test_grids_are_halved_when_memory_is_short() -> None:
             return super().forward(x)
 
     tiles = [Tile(number, torch.randn(3, 16, 16), number % 4) for number in range(12)]
-    grids = [tiles[:4], tiles[4:8], tiles[8:]]
-    runner = MethodRunner(Model(Small().eval()), ("cam",), Protocol(), batch_size=16)
+    grids = [Grid(tiles[:4]), Grid(tiles[4:8]), Grid(tiles[8:])]
+    model = Model(Small().eval())
+    measurer = Measurer(Study([], model, ("cam",), ("grid",)), model)
     with pytest.warns(CamcliWarning, match="out of memory with 3 images at once: going on with 1"):
-        found = list(_grid_scores(runner, grids, [METRICS["grid"]]))
+        found = [result for result, _ in measurer(grids)]
     assert [list(one.numbers) for one in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
@@ -78,11 +78,13 @@ def test_a_network_of_fixed_input_size_needs_half_sized_images() -> None:
     model = Model(Fixed().eval(), name="fixed")
     tiles = [Tile(number, torch.randn(3, 40, 40), number) for number in range(4)]
 
-    def scores(image_size: str) -> list[BatchScores]:
-        runner = MethodRunner(model, ("cam",), Protocol(grid_image_size=image_size))
-        return list(_grid_scores(runner, [tiles], [METRICS["grid"]]))
+    def scores(image_size: str) -> list[Result]:
+        protocol = Protocol(grid_image_size=image_size)
+        measurer = Measurer(Study([], model, ("cam",), ("grid",), protocol), model)
+        return [result for result, _ in measurer([Grid(tiles)])]
 
     (found,) = scores("half")
+    assert isinstance(found, BatchScores)
     assert found.values["grid"].shape == (3, 4)
     assert list(found.numbers) == [0, 1, 2, 3]
     with pytest.raises(MethodError, match=r"\(Wrong image height!\): try --grid-image-size half"):
