@@ -12,13 +12,31 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import importlib
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
+    from functools import cached_property as cached_property
+else:
+    # Gain: Score-CAM of two photos by two workers took GAIN % longer without it.
+    class cached_property(functools.cached_property):  # noqa: N801 - in the place of the original
+        """A property that is computed once for each object, without a lock.
+
+        Before Python 3.12, all objects of a class share a lock while the property of one of them is
+        computed, so that threads with batches of their own wait for each other.
+        """
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            if instance is None:
+                return self
+            return vars(instance).setdefault(self.attrname, self.func(instance))
+
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of mallopt (malloc.h): the free memory to keep, the number of mapped blocks."""

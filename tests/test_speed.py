@@ -7,12 +7,13 @@ import platform
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from camcli import speed
-from tests.support.files import files, make_photo
+from tests.support.files import ROOT, files, make_photo
 
 DISABLED = "CAMCLI_NO_SPEEDUPS"
 
@@ -28,6 +29,26 @@ def python(*arguments: str) -> str:
     """Run a new interpreter and return what it writes to standard output."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def test_threads_compute_the_properties_of_their_own_objects_in_parallel() -> None:
+    together = threading.Barrier(2)
+
+    class Slow:
+        @speed.cached_property
+        def value(self) -> int:
+            return together.wait(20)
+
+    objects = [Slow(), Slow()]
+    with ThreadPoolExecutor(2) as threads:
+        found = [*threads.map(lambda one: one.value, objects)]
+    assert sorted(found) == [0, 1]
+    assert [one.value for one in objects] == found, "computed once"
+
+
+def test_no_property_takes_a_lock_that_all_objects_share() -> None:
+    sources = [file for file in (ROOT / "camcli").rglob("*.py") if file.name != "speed.py"]
+    assert not [file for file in sources if "from functools import cached_p" in file.read_text()]
 
 
 def test_results_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from camcli.images.geometry import Floats
 from camcli.images.regular import open_regular
 from camcli.runs.manifest import MANIFEST, Row
+from camcli.speed import cached_property
 
 Numbers: TypeAlias = NDArray[np.intp]
 """The numbers of some samples."""

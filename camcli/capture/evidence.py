@@ -6,7 +6,6 @@ Each piece is computed on first use and kept, so that methods share it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from camcli.methods.registry import EVIDENCE
 from camcli.models.head import Head
 from camcli.models.precision import at_least_float32
 from camcli.render import enlarge
+from camcli.speed import cached_property
 
 
 class Observation:

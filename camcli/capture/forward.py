@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from camcli.capture.windows import Window
 from camcli.images.geometry import Centres
 from camcli.models.head import Head
 from camcli.models.layouts import PLAIN, Layout
+from camcli.speed import cached_property
 
 
 @dataclass(frozen=True)

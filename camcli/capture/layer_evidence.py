@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -11,6 +9,7 @@ from torch.nn.functional import one_hot
 from camcli.capture import perturbed
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap
+from camcli.speed import cached_property
 
 
 class LayerEvidence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from camcli.capture.endings import LOG_SOFTMAX, SIGMOID, SOFTMAX, Ended, last_va
 from camcli.capture.targets import logits, own_logits
 from camcli.errors import TargetError
 from camcli.models.model import Model
+from camcli.speed import cached_property
 
 
 @dataclass(frozen=True)

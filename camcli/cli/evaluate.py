@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -185,13 +186,14 @@ def _measured(study: Study, quiet: bool) -> Scores:
     scores = Scores(study)
     with progress_bar(len(study.sources), quiet) as bar:
         progress = _Progress(bar)
-        for result in run_study(study, progress.passed):
-            scores.add(result)
-            if isinstance(result, Failure):
-                bar.clear()
-                echo_error(result.error)
-            if done := len(result.classes) if isinstance(result, BatchScores) else 1:
-                progress.finished(done)
+        with closing(run_study(study, progress.passed)) as results:
+            for result in results:
+                scores.add(result)
+                if isinstance(result, Failure):
+                    bar.clear()
+                    echo_error(result.error)
+                if done := len(result.classes) if isinstance(result, BatchScores) else 1:
+                    progress.finished(done)
     return scores
 
 

@@ -7,7 +7,6 @@ replacements for missing pixels, the occlusion map, the randomized network) is c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from typing import TypeAlias
 
 import torch
@@ -28,6 +27,7 @@ from camcli.images.geometry import Centres, MapArray
 from camcli.render import draw
 from camcli.render.boxes import BOX_THRESHOLD, BOX_THRESHOLDS
 from camcli.render.enlarge import enlarge
+from camcli.speed import cached_property
 
 Perturb: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Returns the perturbed images (M,3,H,W) for image indices (M,) and steps (M,)."""
@@ -155,10 +155,7 @@ class BatchEvidence:
 
         `part` is `probabilities` or `ranking`.
         """
-        device = self.images.device
-        queue = torch.cartesian_prod(
-            torch.arange(len(self.images), device=device), torch.arange(steps, device=device)
-        )
+        queue = torch.cartesian_prod(torch.arange(len(self.images)), torch.arange(steps))
         module, reader = self.runner.model.module, reader_of(self.runner.model)
         found = []
         with borrowed(module), torch.inference_mode():
@@ -258,6 +255,10 @@ class MapEvidence:
         return perturbation.blend(self.batch.images, self.mask, hidden)
 
     @cached_property
+    def _ranked(self) -> Tensor:
+        return perturbation.ranked(self.raw_map)
+
+    @cached_property
     def _order(self) -> Tensor:
         return perturbation.pixel_order(self.raw_map)
 
@@ -274,11 +275,7 @@ class MapEvidence:
         """Return the class probability as the pixels of `before` become those of `after` (N,S)."""
         steps = self.batch.runner.protocol.curve_steps
         counts = perturbation.pixel_counts(torch.arange(steps + 1) / steps, self.raw_map)
-
-        def perturb(index: Tensor, step: Tensor) -> Tensor:
-            replaced = self._order[index] < counts[step, None, None]
-            return torch.where(replaced[:, None], after[index], before[index])
-
+        perturb = perturbation.replacing(before, after, self._ranked, counts)
         return self.batch.probabilities(steps + 1, perturb)
 
     def _imputing(self, order: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,12 +33,17 @@ def normalize(maps: Tensor, how: str) -> Tensor:
     return risen / top.where(top > 0, 1)
 
 
+def ranked(maps: Tensor) -> Tensor:
+    """Return the pixels of maps (N,H,W), the highest first, (N,H*W); equal ones as stored."""
+    return maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+
+
 def pixel_order(maps: Tensor) -> Tensor:
     """Return each pixel's place, 0 for the highest of its map; equal pixels as they are stored.
 
     (N,H,W) -> (N,H,W), long
     """
-    order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+    order = ranked(maps)
     places = torch.empty_like(order)
     places.scatter_(1, order, torch.arange(order.shape[1], device=maps.device).expand_as(order))
     return places.view_as(maps)
@@ -45,6 +52,35 @@ def pixel_order(maps: Tensor) -> Tensor:
 def pixel_counts(shares: Tensor, maps: Tensor) -> Tensor:
     """Return the number of pixels of maps (N,H,W) that each of the shares (S,) stands for, (S,)."""
     return (shares * maps[0].numel()).round().long().to(maps.device)
+
+
+def replacing(
+    before: Tensor, after: Tensor, pixels: Tensor, counts: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function of image indices and steps (M,), which gives images (M,C,H,W).
+
+    They are those of `before` (N,C,H,W), with the first `counts` (S,) of `pixels` (N,H*W) from
+    `after`. Each one begins with the image of the step before it, if that is in its batch, so that
+    only the pixels of a step are written: 1 ms for 16 images of 224 pixels, where a mask over all
+    pixels takes 10 to 20.
+    """
+    shape, totals = before.shape[1:], counts.tolist()
+    old, new = (images.movedim(1, -1).flatten(1, 2) for images in (before, after))
+
+    def images_at(index: Tensor, step: Tensor) -> Tensor:
+        made = old.new_empty(len(index), *old.shape[1:])
+        last, done = -1, 0
+        for row, (image, at) in enumerate(zip(index.tolist(), step.tolist(), strict=True)):
+            if image == last and done <= totals[at]:
+                made[row] = made[row - 1]
+            else:
+                made[row], done = old[image], 0
+            written = pixels[image, done : totals[at]]
+            made[row].index_copy_(0, written, new[image].index_select(0, written))
+            last, done = image, totals[at]
+        return made.view(-1, *shape[1:], shape[0]).movedim(-1, 1)
+
+    return images_at
 
 
 def fill(images: Tensor, preset: Preset, name: str) -> Tensor:

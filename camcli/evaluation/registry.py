@@ -14,9 +14,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
+
+from camcli.speed import cached_property
 
 GRAD_CAM_PP = "Chattopadhay et al. 2018, arXiv:1710.11063"
 """The paper that metrics of several files are from."""

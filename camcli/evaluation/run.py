@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
@@ -26,7 +26,9 @@ from camcli.runs.batches import REFUSALS, read_ahead, read_image, windows_of
 from camcli.runs.parallel import models_for, run_windows
 
 
-def run_study(study: Study, passed: Callable[[float], None] | None = None) -> Iterator[Result]:
+def run_study(
+    study: Study, passed: Callable[[float], None] | None = None
+) -> Generator[Result, None, None]:
     """Measure every image. An image that fails is yielded as a Failure and the others go on.
 
     Batches run in parallel (see `runs.parallel`). `passed` is called after each forward pass with

@@ -6,7 +6,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from camcli.evaluation.estimates import Estimate, estimates
 from camcli.evaluation.ground_truth import ANNOTATED, NOT_ANNOTATED, OTHER_CLASS
 from camcli.evaluation.registry import METRICS, Curve, Matrix, Metric
 from camcli.evaluation.scores import Floats, Scores
+from camcli.speed import cached_property
 
 
 @dataclass(frozen=True)

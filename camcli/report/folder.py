@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from camcli.errors import CamcliError
@@ -22,6 +21,7 @@ from camcli.runs.grids import crop_of
 from camcli.runs.manifest import MANIFEST, Row, parse_row, read_run
 from camcli.runs.outputs import OUTPUTS
 from camcli.snapshots.pairs import digest, result_key
+from camcli.speed import cached_property
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -42,6 +41,7 @@ from camcli.runs.predictions import Prediction
 from camcli.runs.references import contents_of, with_references
 from camcli.runs.shards import Shard
 from camcli.runs.truth import NO_LABEL, Truth
+from camcli.speed import cached_property
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,17 @@ def test_fills_are_black_and_the_mean_colour(images: Tensor) -> None:
     plain = Preset(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     grey = perturbation.fill(images, plain, "mean")[0, :, 0, 0].numpy()
     assert grey == pytest.approx(np.array(Preset.mean), abs=1e-6)
+
+
+@pytest.mark.parametrize("rows", [range(18), range(4, 11), (5, 3, 4, 4, 9, 0, 17, 14)])
+def test_replaced_images_continue_from_the_step_before(rows: Sequence[int]) -> None:
+    before, after = torch.randn(2, 3, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    maps, counts = torch.arange(60.0).view(3, 5, 4).cos(), torch.tensor([0, 3, 3, 11, 19, 20])
+    index, step = torch.cartesian_prod(torch.arange(3), torch.arange(6))[list(rows)].unbind(1)
+    found = perturbation.replacing(before, after, perturbation.ranked(maps), counts)(index, step)
+    first = perturbation.pixel_order(maps)[index] < counts[step, None, None]
+    assert torch.equal(found, torch.where(first[:, None], after[index], before[index]))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_ranks_are_not_the_order() -> None:

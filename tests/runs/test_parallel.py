@@ -21,7 +21,7 @@ from camcli.runs.job import Job
 from camcli.runs.parallel import copy_sharing_weights, map_parallel
 from tests.support.files import manifest
 from tests.support.jobs import changed, make_job, with_network
-from tests.support.networks import GapNet
+from tests.support.networks import GapNet, Threads
 
 
 @pytest.fixture(autouse=True)
@@ -190,25 +190,6 @@ class Locked(GapNet):
 
     def forward(self, x: Tensor) -> Tensor:
         self.threads.add(threading.get_ident())
-        return super().forward(x)
-
-
-class Threads(GapNet):
-    """A network whose copies record in one set which threads run them.
-
-    The first thread other than the main one waits for a second, so that both have work.
-    """
-
-    seen: set[tuple[int, int]] = set()  # noqa: RUF012 - shared by all copies
-    second = threading.Event()
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen.add((threading.get_ident(), torch.get_num_threads()))
-        others = {thread for thread, _ in self.seen} - {threading.main_thread().ident}
-        if len(others) > 1:
-            self.second.set()
-        elif others:
-            self.second.wait(20)
         return super().forward(x)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,29 @@ class DeepHead(GapNet):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(2)
         self.fc = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 5))
+
+
+class Threads(GapNet):
+    """A network whose copies record in one set which threads run them.
+
+    The first thread other than the main one waits for a second, so that both have work.
+    """
+
+    seen: set[tuple[int, int]] = set()  # noqa: RUF012 - shared by all copies
+    second = threading.Event()
+
+    @classmethod
+    def record(cls) -> None:
+        cls.seen.add((threading.get_ident(), torch.get_num_threads()))
+        others = {thread for thread, _ in cls.seen} - {threading.main_thread().ident}
+        if len(others) > 1:
+            cls.second.set()
+        elif others:
+            cls.second.wait(20)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.record()
+        return super().forward(x)
 
 
 class LimitedMemory(GapNet):
