@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from camcli.capture import perturbed
+from camcli.capture.class_moments import class_moments
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap
 from camcli.speed import cached_property
@@ -40,15 +40,11 @@ class LayerEvidence:
     def moments(self) -> tuple[Tensor, Tensor]:
         """Means over all K classes of the square and the cube of `log_grads`, each (N,C,h,w).
 
-        The weights are the classes' probabilities. Each class costs a backward pass over the head.
+        The weights are the classes' probabilities.
         """
-        shares = self._alternatives.detach().softmax(1)
-        square = cube = torch.zeros_like(self.tap.detached)
-        for index, share in enumerate(shares.T):
-            slope = self.log_grads(torch.full_like(share, index, dtype=torch.long))
-            weighted = share[:, None, None, None] * slope.square()
-            square, cube = square + weighted, cube + weighted * slope
-        return square, cube
+        scores = self._alternatives
+        mean = -self.log_grads(scores.argmax(1))
+        return class_moments(self.tap, scores, mean, self.run.watch.head)
 
     @property
     def _alternatives(self) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from camcli import explain
+from camcli import Model, explain
 from camcli.methods.maps import gradcam_plusplus, gradcam_plusplus_softmax
-from tests.support.networks import GapNet
+from camcli.models.head import Head
+from tests.support.networks import DeepHead, GapNet, with_weights
 from tests.support.oracles import CLASS
 
 
@@ -79,16 +80,75 @@ def test_softmax_maps_of_a_class_with_probability_near_one(gap_net: GapNet, imag
     torch.testing.assert_close(found / scale, exact.maps / scale, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("has_head", [True, False])
 def test_targets_share_the_backward_passes_of_the_classes(
-    gap_net: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
+    has_head: bool, gap_net: GapNet, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explain(gap_net, images)  # finds the layer, which takes a backward pass of its own
+    model = Model(gap_net, layer="last", head=Head(gap_net.fc) if has_head else None)
+    explain(model, images)  # finds where the layer's cells lie
     passes, grad = [], torch.autograd.grad
     monkeypatch.setattr(
         torch.autograd, "grad", lambda *a, **k: (passes.append(1), grad(*a, **k))[1]
     )
-    explain(gap_net, images, ["gradcam++softmax"], [0, 1, 2])
-    assert len(passes) == 5 + 3, "one per class and one per target"
+    explain(model, images, ["gradcam++softmax"], [0, 1, 2])
+    assert len(passes) == (4 if has_head else 5), "a mean, the classes at once, and the targets"
+
+
+class ClassMaps(GapNet):
+    """A network whose scores are means of class maps, behind a ReLU or not, as SqueezeNet's."""
+
+    def __init__(self, *, inner: bool, outer: bool) -> None:
+        super().__init__(act=nn.Tanh)
+        self.fc, self.inner, self.outer = nn.Conv2d(4, 5, 1), inner, outer
+
+    def forward(self, x: Tensor) -> Tensor:
+        acts = self.last(self.trunk(x))
+        maps = self.fc(acts.relu() if self.inner else acts)
+        return (maps.relu() if self.outer else maps).mean((2, 3))
+
+
+class Scaled(ClassMaps):
+    """A network whose scores are those of ClassMaps, and whose gradients are not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores.detach() + 2 * (scores - scores.detach())
+
+
+@pytest.mark.parametrize("kind", [ClassMaps, Scaled])
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("outer", [False, True])
+@pytest.mark.parametrize("sure", [0.0, 30.0])
+def test_moments_by_a_head_are_the_sums_over_all_classes(
+    kind: type[ClassMaps], inner: bool, outer: bool, sure: float, images: Tensor
+) -> None:
+    net = with_weights(kind(inner=inner, outer=outer))
+    net.get_parameter("fc.bias").data[2] += sure
+    scores = net(images).detach()
+    found, expected = (
+        explain(Model(net, layer="last", head=head), images, "gradcam++softmax", CLASS).maps
+        for head in (Head(net.fc, rectified=inner), None)
+    )
+    assert expected.any()
+    assert bool((scores.softmax(1).amax(1) > 1 - 1e-9).all()) == bool(sure)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12 * float(expected.max()))
+
+
+def test_moments_of_a_network_that_refuses_vectorised_passes(
+    deep_head: DeepHead, images: Tensor
+) -> None:
+    expected = explain(deep_head, images, "gradcam++softmax", CLASS, layer="last").maps
+
+    def branch(gradient: Tensor) -> None:
+        assert gradient.sum() < 1e9  # which vmap refuses
+
+    def watch(_module: nn.Module, _given: object, output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(branch)
+
+    deep_head.pool.register_forward_hook(watch)
+    found = explain(deep_head, images, "gradcam++softmax", CLASS, layer="last").maps
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
 
 
 def test_zero_gradients_give_a_map_of_zeros() -> None:
