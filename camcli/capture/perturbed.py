@@ -10,12 +10,13 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, cloned, scaled
 from camcli.capture.incremental.run import PatchRunner, find_plan
 from camcli.errors import ignored_warnings
+from camcli.models.precision import at_least_float32
 
 Scorer: TypeAlias = Callable[[Any, Tensor], Tensor]
 """From an output for images `which` (Q,) of the batch to the scores (T,Q) of T targets."""
@@ -55,22 +56,36 @@ def occluded(run: Pass, score: Scorer, *, of_classes: bool) -> Tensor:
 def masked(run: Pass, tap: Tap, score: Scorer) -> Tensor:
     """Return the scores of the images multiplied by each channel, (T,N,C).
 
-    Each channel is upsampled to the image and scaled to 0..1. A constant channel becomes 0.
+    Each channel is upsampled to the image and scaled to 0..1. A constant channel becomes 0. An
+    image's channels with the same mask share a forward pass. Such are those that are constant, and
+    those that are active in the same one cell.
     """
     image, acts = run.image.detach(), tap.detached
-    lowest = acts.amin((2, 3), keepdim=True)
+    # Scale before upsampling: rounding would give a constant channel some contrast.
+    units = acts - acts.amin((2, 3), keepdim=True)
+    high = units.amax((2, 3), keepdim=True)
+    units /= high.where(high > 0, 1)
 
     def multiplied(which: Tensor, channel: Tensor) -> Tensor:
-        # Subtract before upsampling: rounding would give a constant channel some contrast.
-        rise = acts[which, channel, None] - lowest[which, channel, None]
-        mask = interpolate(rise, image.shape[2:], mode="bilinear", align_corners=False)
-        low, high = mask.amin((2, 3), keepdim=True), mask.amax((2, 3), keepdim=True)
-        return image[which] * ((mask - low) / (high - low).where(high > low, 1))
+        mask = interpolate(
+            units[which, channel, None], image.shape[2:], mode="bilinear", align_corners=False
+        )
+        mask -= mask.amin((2, 3), keepdim=True)
+        high = mask.amax((2, 3), keepdim=True)
+        return image[which].mul_(mask.div_(high.where(high > 0, 1)))
 
-    shape = run.size, acts.shape[1]
-    return _score_changed(run, score, _queue(run, shape), multiplied, run.output_of).view(
-        -1, *shape
-    )
+    distinct, numbers = [*zip(*map(_distinct_rows, units.flatten(2)), strict=True)]
+    queue = torch.cat([pad(rows[:, None], (1, 0), value=n) for n, rows in enumerate(distinct)])
+    found = _score_changed(run, score, queue, multiplied, run.output_of)
+    parts = torch.split(found, [len(rows) for rows in distinct], dim=1)
+    return torch.stack([part[:, each] for part, each in zip(parts, numbers, strict=True)], 1)
+
+
+def _distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first row of each kind among equal rows (C,P), and the kind of each row (C,)."""
+    kinds = torch.unique(at_least_float32(rows).cpu(), dim=0, return_inverse=True)[1]
+    order, counts = kinds.argsort(stable=True), kinds.bincount()
+    return order[counts.cumsum(0) - counts].to(rows.device), kinds.to(rows.device)
 
 
 @torch.no_grad()

@@ -107,6 +107,31 @@ def occlusion(work: Workload) -> Iterator[Measurement]:
         yield from against("every window", contenders, rounds, place, {"occlusion": goal})
 
 
+def perturbation(work: Workload) -> Iterator[Measurement]:
+    """Compare Score-CAM with a forward pass per channel, and Grad-CAM++ of a softmax with one."""
+    for name in work.of("mini"):
+        model = fold_batchnorm(load(name, weights_of(name), device=work.device))
+        (image,) = batches_of(model, sorted(work.photos.glob("*.jp*g"))[:1], 1)
+        with borrowed(model.module), tapped(model.module, str(model.layer)) as tap:
+            model.module(image)
+        passes = -(-tap.detached.shape[1] // work.batch)
+        images = image.repeat(work.batch, 1, 1, 1).contiguous(memory_format=torch.channels_last)
+
+        def every(model: Any = model, images: Tensor = images, passes: int = passes) -> None:
+            for _ in range(passes):
+                forward_of(model.module, images)()
+
+        window = Window(batch_size=work.batch)
+        for method, base, forwards, goal in (
+            ("scorecam", f"{passes * work.batch} masked images", every, "<= 1.02"),
+            ("gradcam++softmax", "forward", forward_of(model.module, image), ""),
+        ):
+            run = partial(explain, model, image, method, window=window)
+            rounds, place = min(3, work.repeats), ("perturbation", f"{name}, one photo")
+            contenders = {base: forwards, method: run}
+            yield from against(base, contenders, rounds, place, {method: goal})
+
+
 def evaluate(work: Workload) -> Iterator[Measurement]:
     """Compare insertion and deletion, as the command measures them, with bare forward passes.
 

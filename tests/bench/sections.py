@@ -8,7 +8,7 @@ from tests.bench.clock import Measurement
 from tests.bench.cluster import cluster
 from tests.bench.commands import files, memory, speedups, startup
 from tests.bench.libraries import peers
-from tests.bench.networks import engine, evaluate, occlusion, precision
+from tests.bench.networks import engine, evaluate, occlusion, perturbation, precision
 from tests.bench.stages import stages
 from tests.bench.workload import Workload
 
@@ -21,6 +21,7 @@ SECTIONS: Mapping[str, Callable[[Workload], Iterator[Measurement]]] = {
     "speedups": speedups,
     "memory": memory,
     "occlusion": occlusion,
+    "perturbation": perturbation,
     "evaluate": evaluate,
     "stages": stages,
     "cluster": cluster,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from camcli import Model, explain
 from camcli.capture import perturbed
 from camcli.capture.windows import Window
+from camcli.methods.maps import scorecam
 from tests.support.networks import GapNet
+from tests.support.oracles import CLASS
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,27 @@ def test_all_targets_share_their_forward_passes(
     many = explain(model, images, [method], ["pred", 0, 1], window=window)
     assert len(sizes) == 2 * passes
     assert torch.equal(many[0].maps, one.maps)
+
+
+def test_equal_masks_share_a_forward_pass(gap_net: GapNet, images: Tensor) -> None:
+    """Two channels are constant, and two are equal but for a factor and a constant."""
+    for parameter in (gap_net.last[0].weight.data, gap_net.last[0].bias.data):
+        parameter[1:3] = 0
+        parameter[3] = 2 * parameter[0]
+    gap_net.last[0].bias.data[1] = 0.7
+    acts = gap_net.last(gap_net.trunk(images)).detach()
+    masks = interpolate(acts[:, :1], images.shape[2:], mode="bilinear")
+    masks -= masks.amin((2, 3), keepdim=True)
+    masks /= masks.amax((2, 3), keepdim=True)
+    black, seen = gap_net(0 * images), gap_net(images * masks)
+    scores = torch.stack([seen, black, black, seen], 2)[:, CLASS].detach()
+    model, sizes = Model(gap_net, layer="last", head=None), list[int]()
+    gap_net.fc.register_forward_hook(lambda _m, args, _o: sizes.append(len(args[0])))
+    explain(model, images)  # surveys the network
+    sizes.clear()
+    found = explain(model, images, "scorecam", CLASS).maps
+    assert sum(sizes) == len(images) * (1 + 2)
+    torch.testing.assert_close(found, scorecam(acts, scores), rtol=1e-9, atol=1e-12)
 
 
 def test_ablationcam_runs_the_trunk_once_for_several_channels(
