@@ -33,8 +33,11 @@ Queue: TypeAlias = deque[Future[Out]]
 Submit: TypeAlias = Callable[[Callable[[In], Out], In], Future[Out]]
 """Calls a function with an item in another thread, as `ThreadPoolExecutor.submit`."""
 
-REFUSALS = (RuntimeError, AssertionError)
-"""What torch raises for a batch: no memory, or an input of a size that the network cannot take."""
+REFUSALS = (RuntimeError, AssertionError, ValueError)
+"""What a network raises for a batch: no memory, or an input of a size that it cannot take.
+
+The networks of transformers raise ValueError for the second.
+"""
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "defaultcpuallocator")
 """Messages of the allocators of MPS and the CPU, which raise no error type of their own."""
 

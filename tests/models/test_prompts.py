@@ -305,3 +305,30 @@ def test_shards_and_one_run_give_the_same_rows(run: Run, clip: Path, tmp_path: P
         assert run(*given, tmp_path / "parts", "--shard", shard).exit_code == 0
     assert run("merge", tmp_path / "parts").exit_code == 0
     assert manifest(tmp_path / "parts") == manifest(tmp_path / "whole")
+
+
+@pytest.mark.scenes
+def test_maps_of_a_trained_network_point_at_the_named_thing(tmp_path: Path) -> None:
+    from tests.scenes import clips as networks
+    from tests.scenes.drawing import scenes
+    from tests.scenes.pointing import of_prompts, rates
+
+    folder = networks.save(networks.trained(300), tmp_path / "clip")
+    model = load(f"clip:{folder}", labels=folder / "kinds.txt")
+    test_scenes = scenes(60, 99, clear=True)
+    found = rates(test_scenes, of_prompts(model, test_scenes)["gradcam"])
+    assert found.right >= 0.7
+    assert found.hits >= 0.6
+    assert max(found.other, found.centre, found.chance) <= 0.3
+
+
+def test_an_input_of_another_size_fails_in_one_line(run: Run, clip: Path, tmp_path: Path) -> None:
+    photo, model = make_photo(tmp_path / "a.jpg"), ["--model", f"clip:{clip}"]
+    model += [*words("--text", TEXTS), "--resize", "96x96", "--device", "cpu", "--quiet"]
+    message = b"clip failed (Input image size (96*96) doesn't match model (64*64)"
+    for command in ("explain", "evaluate", "figure"):
+        out = ["--output", tmp_path / ("f.png" if command == "figure" else command)]
+        found = run(command, photo, *model, *out)
+        assert found.exit_code in (1, 2)
+        assert message in found.stderr_bytes
+        assert b"Traceback" not in found.stderr_bytes

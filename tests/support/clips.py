@@ -58,15 +58,20 @@ def network(kind: str) -> Any:
     return made
 
 
-def save(made: Any, folder: Path, words: Sequence[str] = WORDS) -> Path:
-    """Save a network, its tokenizer and its preprocessing in the form of a folder of the hub."""
+def save(made: Any, folder: Path, words: Sequence[str] = WORDS, **fields: Any) -> Path:
+    """Save a network, its tokenizer and its preprocessing in the form of a folder of the hub.
+
+    `fields` are those of the image processor.
+    """
     side = made.config.vision_config.image_size
     square = {"height": side, "width": side}
     if made.config.model_type == "clip":
-        images = transformers.CLIPImageProcessor(size={"shortest_edge": side}, crop_size=square)
+        images = transformers.CLIPImageProcessor(
+            size={"shortest_edge": side}, crop_size=square, **fields
+        )
         both = transformers.CLIPProcessor(images, tokenizer(words))
     else:
-        images = transformers.SiglipImageProcessor(size=square)
+        images = transformers.SiglipImageProcessor(size=square, **fields)
         both = transformers.SiglipProcessor(images, tokenizer(words))
     made.save_pretrained(folder)
     both.save_pretrained(folder)

@@ -33,6 +33,7 @@ from camcli.report.figure.sheet import (
     SheetCell,
     trim,
 )
+from camcli.runs.batches import REFUSALS
 from camcli.runs.names import Wanted, every_result
 
 
@@ -191,8 +192,7 @@ def _explain_image(
             for method, layer in itertools.product(methods, layers)
         )
         return {wanted: one for part in parts for wanted, one in part.items()}
-    # torch raises these for an input size that the network cannot take, or if memory runs out.
-    except (RuntimeError, AssertionError) as error:
+    except REFUSALS as error:
         raise ImageError(f"{model.name} failed ({one_line(error)})") from None
     return dict(zip(results, found, strict=True))
 
