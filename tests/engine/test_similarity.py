@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from camcli.engine.references import with_embedding
 from camcli.errors import MethodError, TargetError
 from camcli.methods.registry import METHODS
 from camcli.models.model import Model
+from camcli.runs import pipeline
+from camcli.runs.references import with_references
 from tests.support.command import TINY, Run, refused, stdout
 from tests.support.files import make_photo, manifest
+from tests.support.jobs import changed, make_job
 from tests.support.networks import DeepHead, GapNet
 
 
@@ -260,3 +264,16 @@ def test_other_commands(run: Run, photos: Path) -> None:
     found = run("figure", "in/0.jpg", *TINY, "--target", "like:refs/ref.jpg", "--target", "pred")
     assert found.exit_code == 0, found.stderr_bytes
     assert (photos / "figure.png").exists()
+
+
+def test_a_job_sent_elsewhere_does_not_need_the_reference(tmp_path: Path) -> None:
+    """As on the actors of a cluster, which may not see the file."""
+    job = make_job(tmp_path, {"a.jpg": (60, 50), "b.jpg": (50, 60)})
+    reference = make_photo(tmp_path / "ref.jpg", 70, 50)
+    targets = with_references(job.model, job.inputs, [f"like:{reference}"])
+    job = changed(job, targets=targets)
+    sent = pickle.loads(pickle.dumps(replace(job, output=tmp_path / "sent")))  # noqa: S301
+    rows = list(pipeline.run(job))
+    assert rows[0][0]["score"] < 1
+    reference.unlink()
+    assert list(pipeline.run(sent.with_sources(sent.sources))) == rows
