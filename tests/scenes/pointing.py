@@ -15,9 +15,10 @@ from camcli.engine.explain import Explanation, explain
 from camcli.engine.language.load import LanguageModel
 from camcli.engine.language.prompts import WORDS, caption
 from camcli.engine.language.prompts import question as ask
+from camcli.models.model import Model
 from tests.examples import policy
 from tests.examples import questions as questions_example
-from tests.scenes.drawing import SIDE, Question, Scene, Thing, normalised, questions
+from tests.scenes.drawing import KINDS, SIDE, Question, Scene, Thing, normalised, questions
 
 Place = tuple[int, int, int, int]
 """The square x0, y0, x1, y1 of a map's cell, in pixels of the scene."""
@@ -135,6 +136,30 @@ def _of_words(shown: Explanation, scenes: Sequence[Scene]) -> Iterable[Shot]:
             for kind in ("colour", "shape"):
                 at = min(words.index(getattr(thing, kind)), len(maps) - 1)
                 yield Shot(number, about, kind, highest(maps[at]), right)
+
+
+def of_prompts(
+    model: Model,
+    scenes: Sequence[Scene],
+    methods: Sequence[str] = ("gradcam",),
+) -> dict[str, list[Shot]]:
+    """Return the shots of the texts that name the things, for a network whose classes are KINDS.
+
+    It is right about a thing whose text is one of the two best.
+    """
+    kinds = torch.tensor([[KINDS.index(thing.words) for thing in one.things] for one in scenes])
+    shots: dict[str, list[Shot]] = {method: [] for method in methods}
+    found = explain(model, normalised(scenes), methods, [*kinds.unbind(1)])
+    for number, shown in enumerate(found):
+        assert shown.ranking is not None
+        about = number % 2
+        best = shown.ranking.topk(2, dim=1).indices
+        right = (best == kinds[:, about, None]).any(1).tolist()
+        shots[shown.method] += [
+            Shot(scene, about, "text", highest(values), right[scene])
+            for scene, values in enumerate(shown.maps)
+        ]
+    return shots
 
 
 def of_example(

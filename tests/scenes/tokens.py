@@ -22,7 +22,7 @@ from PIL import Image
 from camcli.evaluation.marks import MARKS
 from camcli.methods.registry import METHODS
 from tests.bench.__main__ import machine
-from tests.scenes import vits
+from tests.scenes import clips, vits
 from tests.scenes.drawing import SIDE, Scene, scenes
 
 METRICS = ("pointing", "energy", "insertion", "deletion", "sanity")
@@ -107,7 +107,15 @@ def _classifier(folder: Path, steps: int) -> tuple[str, ...]:
     return ("--model", f"hf:{folder}")
 
 
-NETWORKS: Mapping[str, Callable[[Path, int], tuple[str, ...]]] = {"vit": _classifier}
+def _with_texts(folder: Path, steps: int) -> tuple[str, ...]:
+    clips.save(clips.trained(steps), folder)
+    return ("--model", f"clip:{folder}", "--labels", str(folder / "kinds.txt"))
+
+
+NETWORKS: Mapping[str, Callable[[Path, int], tuple[str, ...]]] = {
+    "vit": _classifier,
+    "clip": _with_texts,
+}
 """Trains a network in a number of steps, saves it in a folder, and returns its options."""
 
 if __name__ == "__main__":
