@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,9 @@ _TIMEOUTS = {"connect_timeout": 5.0, "request_timeout": 10.0}
 """The seconds that S3 may take to connect, and to send the next bytes. A URL may name others."""
 _RETRIES = 10
 """How often a request to S3 is repeated. The pauses double, and take 25 seconds in all."""
+_UNREAD, _PAUSES = "Failed to flush response stream", tuple(0.1 * 2**n for n in range(8))
+"""The error of pyarrow for an answer that is longer than the file, as 503 may be for a small one,
+and the pauses before the file is read again, as pyarrow does not."""
 _READ_BYTES = 1 << 23
 """The most bytes of a stream that are read by one request."""
 
@@ -73,15 +77,22 @@ class RemotePath:
             return io.BytesIO(self.content)
         system, path = self._location
         with _as_os_errors():
-            return io.BufferedReader(system.open_input_stream(path), _READ_BYTES)
+            return io.BufferedReader(_Stream(system.open_input_stream(path)), _READ_BYTES)
 
     def read_bytes(self) -> bytes:
         """Read the whole file."""
         if self.content is not None:
             return self.content
         system, path = self._location
-        with _as_os_errors(), system.open_input_file(path) as file:  # a stream is read in pieces
-            return bytes(file.read())
+        with _as_os_errors():
+            for pause in _PAUSES:
+                try:
+                    return _read(system, path)
+                except OSError as error:
+                    if _UNREAD not in str(error):
+                        raise
+                time.sleep(pause)
+            return _read(system, path)
 
     def write_bytes(self, data: bytes) -> None:
         """Write the file as `write_from` does."""
@@ -173,6 +184,29 @@ def is_remote(text: str) -> bool:
 def canonical(path: AnyPath) -> str:
     """Return the canonical name of a path. Two paths to one local file have the same name."""
     return str(path) if isinstance(path, RemotePath) else os.path.realpath(path)
+
+
+def _read(system: Any, path: str) -> bytes:
+    with system.open_input_file(path) as file:  # a stream would be read in pieces
+        return bytes(file.read())
+
+
+class _Stream(io.RawIOBase):
+    """A stream of a store, with its errors as those of RemotePath."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with _as_os_errors():
+            return int(self._stream.readinto(buffer))
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def _upload(stream: BinaryIO, system: Any, path: str) -> None:

@@ -81,7 +81,11 @@ def _marked(manifest: RemotePath) -> Iterator[None]:
     mark = folder / f".camcli-{process_mark()}{ending}"
     with write_errors(manifest):
         for other in folder.glob(f".camcli-*{ending}"):
-            if is_dead(other, float(other.read_bytes())):
+            try:
+                written = float(other.read_bytes())
+            except FileNotFoundError:  # that run has ended
+                continue
+            if is_dead(other, written):
                 other.unlink(missing_ok=True)
             else:
                 process = _process(other.name.removeprefix(".camcli-").removesuffix(ending))

@@ -7,14 +7,16 @@ leaves its journal for the next one.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from camcli.errors import CamcliError
+from camcli.errors import CamcliError, CamcliWarning
 from camcli.images.find import RUN_FILES
 from camcli.images.regular import open_regular, read_regular
 from camcli.images.store import AnyPath, RemotePath
@@ -134,12 +136,18 @@ def _on_store(file: RemotePath) -> Iterator[Journal]:
         stream.writelines(map(to_json, rows))
         if time.monotonic() < due:
             return
-        with write_errors(file):
-            name = f".camcli-{process_mark()}-{len(parts):06}.{file.name}"
-            parts.append(file.parent / JOURNALS / name)
-            stream.seek(sent)
-            parts[-1].write_from(stream)
-        sent, due = stream.tell(), time.monotonic() + JOURNAL_SECONDS
+        name = f".camcli-{process_mark()}-{len(parts):06}.{file.name}"
+        part = file.parent / JOURNALS / name
+        stream.seek(sent)
+        try:
+            part.write_from(stream)
+        except OSError as error:  # the run goes on, and the rows are sent with the next part
+            stream.seek(0, os.SEEK_END)
+            warnings.warn(f"cannot write '{part}': {error.strerror}", CamcliWarning, stacklevel=2)
+        else:
+            parts.append(part)
+            sent = stream.tell()
+        due = time.monotonic() + JOURNAL_SECONDS
 
     def remove() -> None:
         with write_errors(file):

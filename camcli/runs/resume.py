@@ -81,10 +81,16 @@ def lines(folder: AnyPath) -> Iterator[bytes]:
 
 
 def lines_of(manifest: AnyPath) -> Iterator[bytes]:
-    """Yield the lines of a manifest and of its journals. The last of a file may be incomplete."""
-    for file in (manifest, *journals(manifest)):
-        with contextlib.suppress(OSError), open_regular(file) as stream:
-            yield from limited_lines(stream)
+    """Yield the lines of a manifest and of its journals. The last of a file may be incomplete.
+
+    Raises OutputError for a file that exists and cannot be read: a run would lose its rows.
+    """
+    try:
+        for file in (manifest, *journals(manifest)):
+            with contextlib.suppress(FileNotFoundError), open_regular(file) as stream:
+                yield from limited_lines(stream)
+    except OSError as error:
+        raise OutputError(f"cannot read '{manifest}': {error.strerror}") from None
 
 
 def parsed(found: Iterable[bytes]) -> Iterator[Row]:
@@ -119,7 +125,7 @@ def other_settings(folder: AnyPath, record: Row) -> OutputError:
 
 def selection_of(record: AnyPath) -> list[str]:
     """Return the selections of images in a run's record, if it can be read."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(FileNotFoundError, ValueError):
         return RUN_RECORD.parse(read_regular(record, RECORD_BYTES)).get("only") or []
     return []
 

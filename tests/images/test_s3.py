@@ -53,6 +53,14 @@ def test_a_request_that_fails_is_repeated(s3: S3, what: str, kind: str) -> None:
     assert fault.times == 0
 
 
+@pytest.mark.parametrize("what", ["slow down", "broken"])
+def test_a_file_that_is_smaller_than_the_error_is_read_again(s3: S3, what: str) -> None:
+    """pyarrow does not repeat this, since it has no room for the answer."""
+    (s3.folder / "a").write_bytes(b"1")
+    s3.fail(Fault(what, "GET", times=3))
+    assert (s3.folder / "a").read_bytes() == b"1"
+
+
 @pytest.mark.parametrize("kind", ["GET", "HEAD", "LIST"])
 def test_a_silent_store_is_asked_again(s3: S3, kind: str) -> None:
     (s3.folder / "a" / "b.bin").write_bytes(TEXT)
