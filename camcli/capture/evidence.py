@@ -158,7 +158,9 @@ class Evidence:
     def __getitem__(self, name: str) -> Any:
         """Return a row of EVIDENCE, computed in the model's precision and at least float32."""
         take = EVIDENCE[name].take
-        return at_least_float32(getattr(self, name) if take is None else take(self))
+        found = getattr(self, name) if take is None else take(self)
+        several = isinstance(found, tuple)
+        return tuple(map(at_least_float32, found)) if several else at_least_float32(found)
 
     @property
     def acts(self) -> Tensor:
@@ -201,6 +203,26 @@ class Evidence:
     @property
     def ablated(self) -> Tensor:
         return self._at.ablated[self._number]
+
+    @property
+    def attention(self) -> tuple[Tensor, ...]:
+        return tuple(weights.detach() for weights in self._at.attended.weights)
+
+    @cached_property
+    def attention_grads(self) -> tuple[Tensor, ...]:
+        return self._at.attended.gradients(self.scored.score_of)
+
+    @cached_property
+    def block_grads(self) -> tuple[Tensor, ...]:
+        return self._at.attended.block_gradients(self.scored.score_of)
+
+    @cached_property
+    def reading(self) -> Tensor:
+        return self._at.attended.reading(self.scored.score_of)
+
+    @property
+    def cells(self) -> Tensor:
+        return self._at.attended.cells
 
     @property
     def vertical(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -160,10 +160,21 @@ def gradient(score: Tensor, of: Tensor, name: str, *, differentiable: bool = Fal
     training mode lies between `of` and the score. Raises ModelError, with `name` for `of`, if the
     score does not depend on `of`.
     """
-    found = None
+    (found,) = gradients(score, [of], name, differentiable=differentiable)
+    return found
+
+
+def gradients(
+    score: Tensor, of: Sequence[Tensor], name: str, *, differentiable: bool = False
+) -> list[Tensor]:
+    """Return the gradients of each image's score at several tensors, in their shapes.
+
+    They are as `gradient` returns them. Raises ModelError if the score depends on none of them.
+    """
+    found: Sequence[Tensor | None] = ()
     if score.requires_grad:
         try:
-            (found,) = torch.autograd.grad(
+            found = torch.autograd.grad(
                 score.sum(), of, retain_graph=True, create_graph=differentiable, allow_unused=True
             )
         except CheckpointError:
@@ -171,9 +182,10 @@ def gradient(score: Tensor, of: Tensor, name: str, *, differentiable: bool = Fal
                 f"a part of the network between {name} and the score runs again in the backward "
                 f"pass (torch.utils.checkpoint): switch checkpointing off"
             ) from None
-    if found is None:
+    if all(one is None for one in found):
         raise ModelError(f"{name} has no path to the score: choose a layer before the head")
-    return found
+    each = zip(found, of, strict=True)
+    return [torch.zeros_like(x) if one is None else one for one, x in each]
 
 
 def cloned(inputs: Iterable[Any]) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from camcli.capture import perturbed
+from camcli.capture.blocks import Attended
 from camcli.capture.class_moments import class_moments
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap
@@ -61,3 +62,8 @@ class LayerEvidence:
     def ablated(self) -> Tensor:
         """The scores with each channel set to zero, (T,N,C) for T targets."""
         return perturbed.ablated(self.run, self.tap, self.score)
+
+    @cached_property
+    def attended(self) -> Attended:
+        """The pass that notes the attention among the layer's tokens."""
+        return Attended(self.run, self.tap)

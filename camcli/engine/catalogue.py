@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camcli.capture.blocks import has_attention
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.tracing import map_shapes
 from camcli.engine.survey import with_target_layer
@@ -40,7 +41,8 @@ class NetworkFacts:
 
     These two are None if the model records no layer: only a pass with weights can find it then.
     `input` is the side of the preset's input in pixels, `parameters` their number. `head` tells
-    whether there is a linear map for CAM, and `relus` whether a gradient passes a ReLU.
+    whether there is a linear map for CAM, `relus` whether a gradient passes a ReLU, and `attention`
+    whether there is attention among all tokens.
     """
 
     task: str
@@ -50,6 +52,7 @@ class NetworkFacts:
     parameters: int
     head: bool
     relus: bool
+    attention: bool
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def find_facts(name: str) -> NetworkFacts:
         parameters=sum(p.numel() for p in model.module.parameters()),
         head=model.head is not None,
         relus=rule.relus > 0,
+        attention=has_attention(_part_with_maps(model), _image_for(model)),
     )
 
 
@@ -172,12 +176,17 @@ def _family(name: str) -> str:
 
 def _layers(model: Model) -> Iterator[Layer]:
     """Yield the layers that run once and have a map of several pixels for the preset's input."""
-    # A detector's boxes depend on values, and its maps on its backbone alone.
-    run = model.module.backbone if model.task == "detection" else model.module
-    assert isinstance(run, nn.Module)
+    run = _part_with_maps(model)
     for path, shape in map_shapes(model.module, _image_for(model), run).items():
         kind = type(model.module.get_submodule(path)).__name__
         yield Layer(path, kind, shape, path == model.layer)
+
+
+def _part_with_maps(model: Model) -> nn.Module:
+    """Return the part that gives the maps, also on the meta device: boxes depend on values."""
+    run = model.module.backbone if model.task == "detection" else model.module
+    assert isinstance(run, nn.Module)
+    return run
 
 
 def _image_for(model: Model) -> Tensor:
@@ -192,6 +201,7 @@ def _applicable(facts: NetworkFacts) -> Iterator[str]:
     lacking = {
         *([] if facts.head else ["pooled"]),
         *([] if facts.relus else ["guided"]),
+        *([] if facts.attention else ["cells"]),
         *(["log_grads"] if facts.task != "classification" else []),
     }
     return (name for name, method in METHODS.items() if not method.needs & lacking)

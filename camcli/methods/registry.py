@@ -26,9 +26,10 @@ Cost: TypeAlias = Literal[
 ]
 """The cost of evidence beside the watched forward pass. `forwards` run on changed images,
 `Window.batch_size` at once; `vmapped forwards` run on changed copies of the layer's map."""
-Requirement: TypeAlias = Literal["head", "relu", "softmax", "classes", "one class"]
-"""Requirements of evidence: a head that CAM can read, a ReLU to guide, a softmax over class scores,
-a score that is a weighted sum of classes, or the unchanged score of one class."""
+Requirement: TypeAlias = Literal["head", "relu", "attention", "softmax", "classes", "one class"]
+"""Requirements of evidence: a head that CAM can read, a ReLU to guide, attention among all tokens,
+a softmax over class scores, a score that is a weighted sum of classes, or the unchanged score of
+one class."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,33 @@ _evidence: dict[str, EvidenceKind] = {
     ),
     "horizontal": EvidenceKind(
         "(w,W)", "the weights of the map's columns in each column of the input", "layer"
+    ),
+    "attention": EvidenceKind(
+        "L times (N,H,Q,T)",
+        "A, the weights of each of L attentions, by which H heads of Q tokens attend to T tokens",
+        "layer",
+        "backward",
+        ("attention",),
+    ),
+    "attention_grads": EvidenceKind(
+        "L times (N,H,Q,T)", "dS/dA of each", "layer", "backward", ("attention",)
+    ),
+    "block_grads": EvidenceKind(
+        "L times (N,H,Q,T)",
+        "ds/dA of each, s the score of the block's own tokens by the rest of the network",
+        "layer",
+        "backward",
+        ("attention",),
+    ),
+    "reading": EvidenceKind(
+        "(N,Q)",
+        "the shares of the tokens of the last attention in those that the score reads",
+        "layer",
+        "backward",
+        ("attention",),
+    ),
+    "cells": EvidenceKind(
+        "(h,w)", "the index of the token of each cell", "layer", requires=("attention",)
     ),
     "guided": EvidenceKind(
         "(N,3,H,W)", "dS/d(input) under the guided ReLU rule", "input", "backward", ("relu",)

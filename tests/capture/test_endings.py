@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camcli import METHODS, Explanation, Model, explain, load
+from camcli import Explanation, Model, explain, load
 from camcli.capture.windows import Window
 from camcli.engine.predict import class_and_probability, probabilities
 from camcli.errors import CamcliWarning, TargetError
-from tests.support.networks import GapNet, with_weights
+from tests.support.networks import OF_MAPS, GapNet, with_weights
 
 WINDOW = Window(8, 8)
 SOFTMAX = {
@@ -34,7 +34,7 @@ SIGMOID = {
     "expit": torch.special.expit,
 }
 EVERY = {**SOFTMAX, **SIGMOID}
-each_method = pytest.mark.parametrize("name", METHODS)
+each_method = pytest.mark.parametrize("name", OF_MAPS)
 
 
 class Ended(GapNet):
@@ -216,7 +216,7 @@ def test_a_scripted_sigmoid_is_undone(classes: int, images: Tensor) -> None:
     whole = torch.jit.trace(ended(torch.sigmoid, classes), images)
     target = classes // 2
     for net, layer, names in (
-        (part, "net.last", METHODS.keys() - {"cam", "gradcam++softmax", "guided"}),
+        (part, "net.last", OF_MAPS.keys() - {"cam", "gradcam++softmax", "guided"}),
         (whole, None, {"occlusion", "guided-backprop"}),
     ):
         for name in names:

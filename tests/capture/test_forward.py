@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision import models
 
-from camcli import METHODS, CamcliError, Model, explain
+from camcli import CamcliError, Model, explain
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning, MethodError, ModelError
-from tests.support.networks import GapNet
+from tests.support.networks import OF_MAPS, GapNet
 
 
 def state_of(module: nn.Module) -> list[object]:
@@ -44,7 +44,7 @@ def mixed(gap_net: GapNet) -> GapNet:
     return gap_net
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_the_model_is_unchanged(name: str, mixed: GapNet, images: Tensor) -> None:
     before, inputs = state_of(mixed), images.clone()
     explain(mixed, images, name)
@@ -55,7 +55,7 @@ def test_the_model_is_unchanged(name: str, mixed: GapNet, images: Tensor) -> Non
 
 @pytest.mark.parametrize(
     ("name", "where"),
-    [(name, where) for name in METHODS for where in ("forward", "score") if name != "cam"]
+    [(name, where) for name in OF_MAPS for where in ("forward", "score") if name != "cam"]
     + [("cam", "forward")],
 )
 def test_the_model_is_unchanged_after_an_exception(
@@ -81,7 +81,7 @@ def test_methods_of_classes_refuse_functions(name: str, mixed: GapNet, images: T
     assert state_of(mixed) == before
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_MAPS)
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_frozen_parameters_and_disabled_gradients_do_not_matter(
     name: str, context: Callable[[], torch.no_grad], gap_net: GapNet, images: Tensor
@@ -109,7 +109,7 @@ def test_an_in_place_relu_after_the_layer_does_not_change_maps(
 
 
 def test_results_have_no_graph(gap_net: GapNet, images: Tensor) -> None:
-    for shown in explain(gap_net, images, list(METHODS), 1):
+    for shown in explain(gap_net, images, list(OF_MAPS), 1):
         for value in (shown.maps, shown.scores, shown.classes, shown.probabilities):
             assert value is not None
             assert not value.requires_grad, shown.method

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camcli import METHODS, Explanation, Model, explain
+from camcli import Explanation, Model, explain
 from camcli.capture.windows import Window
 from camcli.engine.predict import class_and_probability, probabilities
 from camcli.errors import MethodError, ModelError, TargetError
-from tests.support.networks import GapNet, with_weights
+from tests.support.networks import OF_MAPS, GapNet, with_weights
 
 WINDOW = Window(8, 8)
-each_method = pytest.mark.parametrize("name", METHODS)
+each_method = pytest.mark.parametrize("name", OF_MAPS)
 
 
 class Squeezed(GapNet):

@@ -18,7 +18,7 @@ from camcli.images.preprocess import Preset
 from camcli.models.families import TASKS, model_names
 from camcli.models.load import load
 from tests.support.command import Run, refused, stdout
-from tests.support.networks import GapNet
+from tests.support.networks import OF_MAPS, GapNet
 
 
 def lines(found: Result) -> list[str]:
@@ -41,19 +41,22 @@ def test_an_entry_agrees_with_an_explanation(name: str) -> None:
     assert entry.layer == model.layer
     shown = explain(model, torch.rand(1, 3, entry.input, entry.input), "gradcam")
     assert shown.maps.shape[1:] == entry.map
-    assert set(entry.methods) == set(METHODS)
+    assert set(entry.methods) == set(OF_MAPS)
 
 
 def test_methods_that_do_not_apply_are_left_out() -> None:
-    assert set(METHODS) - set(catalogue.describe_network("vgg11").methods) == {"cam"}
-    assert set(METHODS) - set(catalogue.describe_network("efficientnet_b0").methods) == {
+    assert set(OF_MAPS) - set(catalogue.describe_network("vgg11").methods) == {"cam"}
+    assert set(OF_MAPS) - set(catalogue.describe_network("efficientnet_b0").methods) == {
         *("guided", "guided-backprop")
     }
+    for_tokens = METHODS.keys() - OF_MAPS.keys()
+    assert for_tokens <= {*catalogue.describe_network("vit_b_16").methods}
+    assert not for_tokens & {*catalogue.describe_network("swin_t").methods}
     swin = catalogue.describe_network("swin_v2_t")  # its ReLUs are outside the gradient's path
-    assert set(METHODS) - set(swin.methods) == {"guided", "guided-backprop"}
+    assert set(OF_MAPS) - set(swin.methods) == {"guided", "guided-backprop"}
     segmenter = catalogue.describe_network("fcn_resnet50")
     assert (segmenter.task, segmenter.map) == ("segmentation", (65, 65))
-    assert set(METHODS) - set(segmenter.methods) == {"cam", "gradcam++softmax"}
+    assert set(OF_MAPS) - set(segmenter.methods) == {"cam", "gradcam++softmax"}
     assert catalogue.describe_network("ssd300_vgg16").map == (38, 38)
 
 
@@ -95,10 +98,11 @@ def test_cached_weights_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_models_command(run: Run) -> None:
     header, *rows = lines(run("models", "vgg11"))
+    lacking = ["cam", "rollout", "gae", "legrad"]
     assert " ".join(header.split()) == "model family input map params weights layer all methods but"
     assert [row.split() for row in rows] == [
-        ["vgg11", "vgg", "224", "14x14", "132.9M", "-", "features.19", "cam"],
-        ["vgg11_bn", "vgg", "224", "14x14", "132.9M", "-", "features.27", "cam"],
+        ["vgg11", "vgg", "224", "14x14", "132.9M", "-", "features.19", *lacking],
+        ["vgg11_bn", "vgg", "224", "14x14", "132.9M", "-", "features.27", *lacking],
     ]
     (row,) = map(json.loads, lines(run("models", "alexnet", "--json")))
     assert (row["name"], row["map"], row["input"]) == ("alexnet", [13, 13], 224)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 import camcli
-from camcli import METHODS, Model, explain, load
+from camcli import Model, explain, load
 from camcli.capture.windows import Window
 from camcli.engine.predict import probabilities
 from camcli.errors import MethodError, TargetError
-from tests.support.networks import DeepHead, GapNet
+from tests.support.networks import OF_MAPS, DeepHead, GapNet
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_a_batch_equals_single_images(name: str, gap_net: GapNet, images: Tensor) -> None:
     batch = explain(gap_net, images, name, "top2", window=Window(7, 3))
     for i, image in enumerate(images):
@@ -85,7 +85,7 @@ def test_several_layers_share_one_forward_pass(gap_net: GapNet, images: Tensor) 
         torch.testing.assert_close(shown.maps, single.maps, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted({n for n, m in METHODS.items() if m.at_layer} - {"cam"}))
+@pytest.mark.parametrize("name", sorted({n for n, m in OF_MAPS.items() if m.at_layer} - {"cam"}))
 def test_every_method_takes_several_layers(name: str, gap_net: GapNet, images: Tensor) -> None:
     found = explain(gap_net, images, name, 1, layer=["trunk.0", "last"])
     for shown, path in zip(found, ["trunk.0", "last"], strict=True):
@@ -214,7 +214,7 @@ def test_cam_is_refused_for_other_heads_and_layers(
     assert explain(gap_net, images, "cam", layer="last").layer == "last"
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_dtype_and_shape(name: str, gap_net: GapNet, images: Tensor) -> None:
     shown = explain(gap_net.float(), images.float(), name)
     assert shown.maps.dtype == torch.float32
@@ -227,12 +227,12 @@ def test_dtype_and_shape(name: str, gap_net: GapNet, images: Tensor) -> None:
 def test_maps_of_negative_features_and_zero_gradients_are_finite(images: Tensor) -> None:
     net = GapNet(act=nn.GELU).double()
     needs_relu = {"guided", "guided-backprop"}
-    for shown in explain(net, images, sorted(METHODS.keys() - needs_relu)):
+    for shown in explain(net, images, sorted(OF_MAPS.keys() - needs_relu)):
         assert shown.maps.isfinite().all(), shown.method
     nn.init.zeros_(net.fc.weight)
     # Eigen-CAM ignores the head, and Score-CAM's softmax gives equal scores equal weights.
     independent = {"eigencam", "scorecam"}
-    for shown in explain(net, images, sorted(METHODS.keys() - needs_relu - independent)):
+    for shown in explain(net, images, sorted(OF_MAPS.keys() - needs_relu - independent)):
         assert not shown.maps.any(), shown.method
 
 

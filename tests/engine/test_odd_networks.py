@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from camcli import METHODS, CamcliError, Explanation, explain
+from camcli import CamcliError, Explanation, explain
 from camcli.capture.windows import Window
 from camcli.errors import ModelError
 from tests.support.command import Run, refused
 from tests.support.files import make_photo
-from tests.support.networks import GapNet
+from tests.support.networks import OF_MAPS, GapNet
 
 WINDOW = Window(8, 8)
 
@@ -80,7 +80,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "checkpointed whole": lambda: Checkpointed(False, whole=True),
 }
 RIGHT = {
-    **dict.fromkeys(("scripted trunk", "checkpointed"), frozenset(METHODS)),
+    **dict.fromkeys(("scripted trunk", "checkpointed"), frozenset(OF_MAPS)),
     **dict.fromkeys(("scripted", "traced"), frozenset({"guided-backprop", "occlusion"})),
     "inference trunk": frozenset({"occlusion"}),
     "scripted last": frozenset({"guided-backprop", "occlusion"}),
@@ -111,7 +111,7 @@ def outcome(
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [(name, layer) for name in METHODS for layer in [None, "last"][: 1 + METHODS[name].at_layer]],
+    [(name, layer) for name in OF_MAPS for layer in [None, "last"][: 1 + OF_MAPS[name].at_layer]],
 )
 def test_maps_are_right_or_refused(
     name: str, network: str, layer: str | None, images: Tensor

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camcli.methods.registry import METHODS
 from tests.support.command import Run
 from tests.support.files import SAMPLES
+from tests.support.networks import OF_MAPS
 
 CAT, DOG = "Egyptian cat", "German shepherd"
 MARGINS = {"gradcam++": 0.2, "gradcam++softmax": 0.2, "eigengradcam": 0.3, "scorecam": 0.3}
 """How much more of the dog's heat than of the cat's must lie on the dog; 0.35 for the others."""
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_maps_of_cat_and_dog_differ(name: str, run: Run, tmp_path: Path) -> None:
     """cat_dog.jpg: the dog is on the left third, the cat on the right."""
     found = run(

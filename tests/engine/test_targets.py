@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from camcli import METHODS, Model, explain
+from camcli import Model, explain
 from camcli.capture.targets import ClassTarget
 from camcli.capture.windows import Window
 from camcli.engine.predict import class_and_probability
 from camcli.errors import MethodError, TargetError
-from tests.support.networks import GapNet
+from tests.support.networks import OF_MAPS, GapNet
 
 
 def test_targets_of_each_kind(gap_net: GapNet, images: Tensor) -> None:
@@ -48,7 +48,7 @@ def finer(scores: Tensor, own: int) -> tuple[list[int], list[float]]:
     return near, [odds[k] / sum(odds[i] for i in near) for k in near]
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"gradcam++softmax"}))
+@pytest.mark.parametrize("name", sorted(OF_MAPS.keys() - {"gradcam++softmax"}))
 @pytest.mark.parametrize(("spec", "own"), [("finer:2", 2), ("finer:top3", None), ("finer", None)])
 def test_finer_contrasts_a_class_with_those_closest_in_score(
     name: str, spec: str, own: int | None, gap_net: GapNet, images: Tensor
@@ -130,7 +130,7 @@ def test_invalid_names_and_indices(gap_net: GapNet, images: Tensor) -> None:
             explain(model, images, target=target)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"cam", "gradcam++softmax"}))
+@pytest.mark.parametrize("name", sorted(OF_MAPS.keys() - {"cam", "gradcam++softmax"}))
 def test_a_function_as_target(name: str, gap_net: GapNet, images: Tensor) -> None:
     by_class = explain(gap_net, images, name, 3, window=Window(8, 8))
     by_score = explain(gap_net, images, name, lambda out: out[:, 3], window=Window(8, 8))

@@ -16,14 +16,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camcli import METHODS, Model, explain, load
+from camcli import Model, explain, load
 from camcli.capture.windows import Window
 from camcli.engine.predict import probabilities
 from camcli.evaluation.randomization import cascading_randomization
 from camcli.models.exclusive import exclusive
 from camcli.models.fold_batchnorm import fold_batchnorm
 from camcli.runs.parallel import copy_sharing_weights
-from tests.support.networks import GapNet
+from tests.support.networks import OF_MAPS, GapNet
 
 THREADS = 8
 
@@ -70,11 +70,11 @@ def net(gap_net: GapNet) -> GapNet:
 
 def test_one_network_in_many_threads(net: GapNet, images: Tensor) -> None:
     before = state(net)
-    expected = {method: maps(copy.deepcopy(net), images, method) for method in METHODS}
+    expected = {method: maps(copy.deepcopy(net), images, method) for method in OF_MAPS}
     shares = probabilities(copy.deepcopy(net), images)
 
     def explain_all(first: int) -> list[tuple[str, Tensor]]:
-        names = [*METHODS][first:] + [*METHODS][:first]
+        names = [*OF_MAPS][first:] + [*OF_MAPS][:first]
         assert torch.equal(probabilities(net, images), shares)
         return [(name, maps(net, images, name)) for name in names]
 

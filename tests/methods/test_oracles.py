@@ -11,12 +11,11 @@ from torch import Tensor
 from camcli import explain
 from camcli.capture.windows import Window
 from camcli.methods.maps import cam
-from camcli.methods.registry import METHODS
-from tests.support.networks import DeepHead, GapNet
+from tests.support.networks import OF_MAPS, DeepHead, GapNet
 from tests.support.oracles import CLASS, ORACLES, acts_and_grads
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_methods_agree_with_their_papers(name: str, gap_net: GapNet, images: Tensor) -> None:
     expected = ORACLES[name](gap_net, images)
     found = explain(gap_net, images, name, CLASS, window=Window(7, 3)).maps.numpy()
@@ -27,7 +26,7 @@ def test_methods_agree_with_their_papers(name: str, gap_net: GapNet, images: Ten
 
 @pytest.mark.parametrize(
     "name",
-    [m.name for m in METHODS.values() if m.at_layer and "pooled" not in m.needs and not m.image],
+    [m.name for m in OF_MAPS.values() if m.at_layer and "pooled" not in m.needs and not m.image],
 )
 def test_methods_at_a_layer_need_no_linear_head(
     name: str, deep_head: DeepHead, images: Tensor

@@ -12,10 +12,11 @@ from camcli.capture.evidence import Evidence
 from camcli.methods.maps import gradcam
 from camcli.methods.registry import EVIDENCE, METHODS, Method, register
 from tests.support.oracles import ORACLES
+from tests.support.vision_transformers import TOKEN_ORACLES
 
 
 def test_every_method_has_an_oracle() -> None:
-    assert set(ORACLES) == set(METHODS)
+    assert {*ORACLES, *TOKEN_ORACLES} == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
@@ -54,6 +55,9 @@ def test_methods_do_not_modify_their_arguments() -> None:
     arguments |= {"vertical": torch.rand(4, 4), "horizontal": torch.rand(4, 4)}
     arguments |= {"occluded": torch.randn(2, 2, 3)}
     arguments |= {"rows": torch.ones(2, 4), "columns": torch.ones(3, 5)}
+    arguments |= {"reading": torch.rand(2, 5), "cells": torch.tensor([[1, 2], [3, 4]])}
+    blocks = ("attention", "attention_grads", "block_grads")
+    arguments |= {name: torch.randn(3, 2, 2, 5, 5) for name in blocks}
     before = {name: value.clone() for name, value in arguments.items()}
     for method in METHODS.values():
         method.function(**{name: arguments[name] for name in method.needs})

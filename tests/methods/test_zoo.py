@@ -33,6 +33,7 @@ SIZES = {"inception": 107, "maxvit": 224, "vit_h_14": 56}
 REASONS = {
     "pooled": "cam needs a network that ends in global average pooling and one linear layer",
     "guided": "guided backpropagation needs ReLUs and this network has none",
+    "cells": r"this method needs a layer of tokens \(N,T,C\) and attention among all of them",
 }
 
 
@@ -41,6 +42,7 @@ def refused(name: str) -> set[str]:
     return {
         *(["pooled"] if family(name) in NO_HEAD else []),
         *(["guided"] if family(name) in NO_RELU else []),
+        *(["cells"] if family(name) != "vision_transformer" else []),
     }
 
 

@@ -20,13 +20,13 @@ import camcli
 from camcli.errors import ModelError
 from camcli.images.decode import decode
 from camcli.images.preprocess import preprocess
-from camcli.methods.registry import METHODS
 from camcli.models.families import model_names
 from camcli.models.load import load
 from camcli.models.model import Model
 from camcli.models.sources import MINI
 from tests.support.command import Run, refused, stderr, stdout
 from tests.support.files import ROOT, SAMPLES, SHARED, make_photo, manifest
+from tests.support.networks import OF_MAPS
 
 PUBLISHED = SHARED / "weights" / "squeezenet1_0-imagenet.pth"
 IMAGENET = SHARED / "images" / "imagenet"
@@ -135,7 +135,7 @@ def test_top1_on_500_photos_of_imagenet(run: Run, tmp_path: Path) -> None:
         assert row["top5"] == (row["true_index"] in scores.topk(5).indices)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OF_MAPS)
 def test_every_method_applies(method: str, mini: Model) -> None:
     shown = camcli.explain(mini, SAMPLES / "cat.jpg", method, "tabby")
     assert shown.maps.isfinite().all()

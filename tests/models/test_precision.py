@@ -13,11 +13,10 @@ from camcli import Model, explain, load
 from camcli.capture.windows import Window
 from camcli.cli.options import model_options
 from camcli.errors import ModelError
-from camcli.methods.registry import METHODS
 from camcli.models.precision import PRECISIONS, at_least_float32
 from tests.support.command import Run, refused
 from tests.support.files import SAMPLES, make_photo
-from tests.support.networks import GapNet
+from tests.support.networks import OF_MAPS, GapNet
 
 PHOTO = SAMPLES / "dog.jpg"
 COSTLY = {"scorecam", "ablationcam"}
@@ -32,7 +31,7 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_maps_are_close_to_float32(precision: str) -> None:
     full, half = (load("mini", precision=name) for name in ("fp32", precision))
     assert half.dtype == PRECISIONS[precision]
-    for method in METHODS.keys() - COSTLY:
+    for method in OF_MAPS.keys() - COSTLY:
         expected, found = (explain(m, PHOTO, method, window=Window(48, 24)) for m in (full, half))
         assert found.maps.dtype == found.scores.dtype == torch.float32, method
         assert found.probabilities is not None

@@ -138,7 +138,8 @@ def test_automatic_maps_are_those_of_torchvisions_twin(
     twin = load(f"timm:{architecture}", state)
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(twin.module(images), model.module(images), rtol=1e-3, atol=1e-3)
-    for method in ("gradcam", "hirescam"):
+    of_tokens = ("rollout", "gae", "legrad") if name.startswith("vit") else ()
+    for method in ("gradcam", "hirescam", *of_tokens):
         peaks = []
         for target in ("3", "not:3"):
             one, two = (explain(net, images, method, target).maps for net in (model, twin))

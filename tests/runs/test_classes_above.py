@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camcli import METHODS, Model, explain
+from camcli import Model, explain
 from camcli.capture.windows import Window
 from camcli.engine.predict import probabilities
 from camcli.errors import CamcliWarning, OutputError, TargetError
@@ -20,7 +20,7 @@ from camcli.runs.job import Job
 from tests.support.command import Run, refused
 from tests.support.files import files, make_photo, manifest
 from tests.support.jobs import changed, make_job
-from tests.support.networks import GapNet
+from tests.support.networks import OF_MAPS, GapNet
 
 NAMES = ("crane", "bee", "Crane", "sea/cat", "elk")
 WINDOW = Window(8, 8)
@@ -37,7 +37,7 @@ def threshold_of(net: GapNet, images: Tensor) -> float:
     return threshold
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"gradcam++softmax"}))
+@pytest.mark.parametrize("name", sorted(OF_MAPS.keys() - {"gradcam++softmax"}))
 def test_each_class_above_has_its_own_map(name: str, gap_net: GapNet, images: Tensor) -> None:
     model, threshold = Model(gap_net, activation="sigmoid"), threshold_of(gap_net, images)
     found = explain(model, images, name, f"p>{threshold}", window=WINDOW)

@@ -11,10 +11,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from camcli.methods import METHODS
+
 ZOO = (
     *("resnet18", "resnet50", "vgg16", "alexnet", "squeezenet1_0", "squeezenet1_1"),
     *("densenet121", "googlenet", "mobilenet_v2", "shufflenet_v2_x1_0"),
 )
+OF_MAPS = {name: method for name, method in METHODS.items() if "attention" not in method.requires}
+"""The methods that networks of convolutions have."""
 NO_CAM = {"vgg16", "alexnet"}
 """Networks of ZOO without global average pooling before one linear layer."""
 
