@@ -11,7 +11,8 @@ from click.core import ParameterSource
 
 from camcli.audit.conditions import MEASURES, Condition, parse_condition
 from camcli.cli import DIFFERS, DONE
-from camcli.cli.options import flag, model_options
+from camcli.cli.network_options import model_options
+from camcli.cli.options import flag
 from camcli.cli.page_options import images_option, size_option
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, echo_json, show_name

@@ -7,11 +7,11 @@ from functools import partial
 import click
 
 from camcli.cli.input_options import input_options, recursive_option
+from camcli.cli.network_options import model_options
 from camcli.cli.options import (
     field_option,
     flag,
     method_option,
-    model_options,
     stack,
     window_options,
 )

@@ -13,13 +13,13 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.input_options import input_options, recursive_option
+from camcli.cli.network_options import model_options
 from camcli.cli.options import (
     box_options,
     drawing_options,
     flag,
     layer_option,
     method_option,
-    model_options,
     output_option,
     record,
     run_options,
@@ -281,7 +281,7 @@ def _make_job(
 ) -> Job:
     from camcli.models.fold_batchnorm import fold_batchnorm
     from camcli.runs.filters import read_filters
-    from camcli.runs.job import make_job
+    from camcli.runs.from_options import make_job
     from camcli.runs.truth import read_truth
 
     network = load_network(model, preprocessing, quiet=show.quiet)

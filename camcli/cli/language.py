@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli.input_options import input_options, recursive_option
+from camcli.cli.network_options import device_option
 from camcli.cli.options import (
-    device_option,
     drawing_options,
     layer_option,
     method_option,
@@ -79,7 +79,7 @@ def explain_texts(
     show = checked_preview(show, drawing.saves)
 
     from camcli.engine.language.load import load_language_model
-    from camcli.runs.job import make_job
+    from camcli.runs.from_options import make_job
 
     query = query_of(load_language_model(skill, model, device))
     job = make_job(

@@ -8,11 +8,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from camcli.cli.model_arguments import model_argument_option
 from camcli.cli.types import Location, Name, Names, Texts, distinct_names
 from camcli.methods.registry import METHODS
-from camcli.models.options import ACTIVATIONS, ModelOptions
-from camcli.models.sources import SOURCES, describe, trainable_sources
 from camcli.render.boxes import BOXES
 from camcli.render.names import BLENDS, FORMATS, SCALES
 from camcli.runs.options import DrawingOptions, RunOptions
@@ -84,89 +81,6 @@ def flag(name: str, text: str) -> Callable[[Command], Command]:
     """Return an option that takes no value."""
     return click.option(name, is_flag=True, help=text)
 
-
-device_option = click.option(
-    "--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps."
-)
-
-precision_option = click.option(
-    "--precision",
-    default="fp32",
-    type=Name("precision", ("fp32", "bf16", "fp16")),
-    help="Number format of the network; bf16 and fp16 are faster where the hardware has them.",
-)
-
-activation_option = field_option(
-    ModelOptions,
-    "activation",
-    Name("activation", ACTIVATIONS),
-    "What the network gives: scores of classes (softmax), a logit of two classes or of each of "
-    "several independent labels (sigmoid), or values without probabilities (none). auto is softmax "
-    "for several values.",
-)
-
-
-class ModelOption(click.Option):
-    """An option whose help lists the sources of networks that are registered when it is shown.
-
-    `{sources}` in its help stands for all of them, `{trainable}` for those that can be trained.
-    """
-
-    @property
-    def help(self) -> str:
-        """The help text with the sources filled in."""
-        return self._help.format(sources=describe(SOURCES), trainable=describe(trainable_sources()))
-
-    @help.setter  # noqa: A003
-    def help(self, text: str) -> None:
-        self._help = text
-
-
-_WEIGHTS = "A torchvision weights name, a file such as .pth or .safetensors, or none (random)"
-_LABELS = "Class names: text with one a line, a JSON list or class_to_idx, or imagenet"
-
-texts_options = stack(
-    texts_option(
-        "--text", "TEXT", "A class of clip:NAME, as 'a dog'; repeatable. Or --labels gives them."
-    ),
-    click.option(
-        "--template",
-        metavar="T",
-        help="Put each text in the place of {} in this one.  [default: {}, for names of --labels "
-        "a photo of a {}]",
-    ),
-)
-
-model_options = record(
-    ModelOptions,
-    "model",
-    click.option("--model", cls=ModelOption, default="mini", metavar="NAME", help="{sources}."),
-    click.option("--weights", default="DEFAULT", metavar="W", help=f"{_WEIGHTS}."),
-    click.option("--labels", metavar="FILE", help=f"{_LABELS}."),
-    texts_options,
-    model_argument_option,
-    device_option,
-    precision_option,
-    activation_option,
-    name="model",
-    arguments="model_arg",
-    texts="text",
-)
-"""The network, as `model`."""
-
-models_options = stack(
-    texts_option("--model", "NAME", "{sources}; repeatable.", "mini", cls=ModelOption),
-    texts_option(
-        "--weights", "W", f"{_WEIGHTS}; of several models, one for all or one for each.", "DEFAULT"
-    ),
-    texts_option("--labels", "FILE", f"{_LABELS}; likewise."),
-    texts_options,
-    model_argument_option,
-    device_option,
-    precision_option,
-    activation_option,
-)
-"""The same for several models."""
 
 target_option = texts_option(
     "--target",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
-from camcli.cli.options import ModelOption, device_option, field_option
+from camcli.cli.network_options import ModelOption, device_option
+from camcli.cli.options import field_option
 from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.types import ANY_PATH, POSITIVE, Name
 from camcli.errors import TrainingError

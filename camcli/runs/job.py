@@ -18,13 +18,12 @@ from camcli.capture.target_parser import parse_target
 from camcli.capture.targets import Target, is_true
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
-from camcli.errors import CamcliError, TargetError
+from camcli.errors import TargetError
 from camcli.images.decode import STDIN
 from camcli.images.geometry import Box
 from camcli.images.source import Source
 from camcli.images.store import AnyPath
 from camcli.methods import fusion
-from camcli.models.families import find_layer
 from camcli.models.model import Model
 from camcli.render.boxes import BoxRule, check_boxes
 from camcli.render.encode import package_of
@@ -35,10 +34,10 @@ from camcli.runs.files import prepare, process_mark
 from camcli.runs.filters import Filter
 from camcli.runs.manifest import Row, record_name
 from camcli.runs.names import Wanted, check_results, every_result, unique_parts
-from camcli.runs.options import DrawingOptions, ExplainOptions, InputOptions, RunOptions
+from camcli.runs.options import InputOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 from camcli.runs.predictions import Prediction
-from camcli.runs.references import contents_of, with_references
+from camcli.runs.references import contents_of
 from camcli.runs.shards import Shard
 from camcli.runs.truth import NO_LABEL, Truth
 from camcli.speed import cached_property
@@ -201,53 +200,6 @@ class Job:
         """Return the digest of the results for an image: of the settings, and of its bytes."""
         own = resume.input_digest(path, self.environment) if path != STDIN else ""
         return f"{self.settings}-{own}"
-
-
-def make_job(
-    sources: Sequence[Source],
-    model: Model,
-    output: AnyPath,
-    explained: ExplainOptions,
-    drawing: DrawingOptions,
-    inputs: InputOptions,
-    options: RunOptions,
-    *,
-    targets: Sequence[str | Target] = (),
-    truth: Truth | None = None,
-    only: Sequence[Filter] = (),
-    shard: Shard | None = None,
-) -> Job:
-    """Return the job for a user's options, each method, target and layer once. Raises CamcliError.
-
-    `targets` replace those of `explained`.
-    """
-    rule = BoxRule(drawing.boxes, drawing.box_threshold)
-    if rule != BoxRule() and not any(OUTPUTS[name].boxes for name in drawing.saves):
-        raise CamcliError("--boxes and --box-threshold apply to --save boxes: add boxes to --save")
-    layers = [
-        None if path == "auto" else find_layer(model.module, path) for path in explained.layers
-    ]
-    return Job(
-        sources=sources,
-        model=model,
-        methods=tuple(dict.fromkeys(explained.methods)),
-        targets=with_references(model, inputs, targets or explained.every_target),
-        output=output,
-        layers=tuple(dict.fromkeys(layers)),
-        fuse=explained.fuse,
-        region=explained.region,
-        saves=drawing.saves,
-        style=Style(drawing.colormap, drawing.alpha, drawing.blend),
-        scale=drawing.scale,
-        picture_format=drawing.format,
-        boxes=rule,
-        window=Window(explained.window, explained.stride, inputs.batch_size),
-        truth=truth,
-        only=only,
-        inputs=inputs,
-        options=options,
-        shard=shard,
-    )
 
 
 def record_of(job: Job) -> Row:

@@ -11,7 +11,7 @@ import torch
 
 from camcli import Model, explain, load
 from camcli.capture.windows import Window
-from camcli.cli.options import model_options
+from camcli.cli.network_options import model_options
 from camcli.errors import ModelError
 from camcli.models.precision import PRECISIONS, at_least_float32
 from tests.support.command import Run, refused
