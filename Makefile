@@ -2,7 +2,7 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-all browser bench soak scenes audit-proof lint format zoo clean
+.PHONY: help demo test test-all docs browser bench soak scenes audit-proof lint format zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -25,6 +25,11 @@ test: $(VENV)/.installed ## run the quick tests
 
 test-all: $(VENV)/.installed ## run all tests: also all networks, training, benchmarks and a browser
 	$(PYTEST) -r s
+
+docs: $(VENV)/.installed ## build the handbook as web pages in build/docs
+	$(BIN)/python -m sphinx --quiet -W -n --keep-going -d build/doctrees docs build/docs
+	@cp build/docs/README.html build/docs/index.html
+	@echo 'build/docs/index.html'
 
 browser: ## install the browser for test-all, as root on Debian; its tests are skipped without it
 	@if command -v chromedriver >/dev/null; then echo 'chromedriver is installed'; \
