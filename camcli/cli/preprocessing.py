@@ -12,6 +12,7 @@ from camcli.cli.printing import echo
 from camcli.cli.types import FILE_PATH, POSITIVE, Name, Reals, SidesType
 from camcli.images.preprocess import INTERPOLATIONS
 from camcli.models.options import ModelOptions, PreprocessOptions
+from camcli.speed import without_collections
 
 if TYPE_CHECKING:
     from camcli.models.model import Model
@@ -64,6 +65,7 @@ preprocess_options = record(
 """Changes of the network's preprocessing, as `preprocessing`."""
 
 
+@without_collections()
 def load_network(options: ModelOptions, preprocessing: PreprocessOptions, *, quiet: bool) -> Model:
     """Load a network, and print what a user has to know about it unless `quiet`."""
     from camcli.models.load import load_model
@@ -75,8 +77,12 @@ def load_network(options: ModelOptions, preprocessing: PreprocessOptions, *, qui
 
 
 def _notes(model: Model) -> Iterator[str]:
+    from camcli.models.precision import is_emulated
     from camcli.models.preprocessing import describe_preset
 
+    if is_emulated(model.dtype, model.device):
+        name = str(model.dtype).removeprefix("torch.")
+        yield f"this processor has no instructions for {name}: slower than --precision fp32"
     if model.weights.startswith("none"):
         yield f"{model.name} with weights {model.weights} is untrained."
     if model.preset_from not in LIBRARIES:

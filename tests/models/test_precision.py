@@ -13,7 +13,8 @@ from camcli import Model, explain, load
 from camcli.capture.windows import Window
 from camcli.cli.network_options import model_options
 from camcli.errors import ModelError
-from camcli.models.precision import PRECISIONS, at_least_float32
+from camcli.models import precision as precisions
+from camcli.models.precision import PRECISIONS, at_least_float32, is_emulated
 from tests.support.command import Run, refused
 from tests.support.files import SAMPLES, make_photo
 from tests.support.networks import OF_MAPS, GapNet
@@ -76,3 +77,44 @@ def test_the_choices_are_the_precisions() -> None:
 
 def test_a_model_without_parameters_is_float32() -> None:
     assert Model(torch.nn.Identity()).dtype == torch.float32
+
+
+CPU, NO, YES = torch.device("cpu"), (lambda: False), (lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("checks", "machine", "expected"),
+    [
+        ((NO, NO), "x86_64", True),
+        ((NO, None), "AMD64", True),
+        ((NO, YES), "x86_64", False),
+        ((None, None), "x86_64", False),
+        ((NO, NO), "arm64", False),
+    ],
+)
+def test_a_processor_without_instructions(
+    checks: tuple[object, ...], machine: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precisions, "_CHECKS", {torch.bfloat16: checks})
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert is_emulated(torch.bfloat16, CPU) is expected
+    assert not is_emulated(torch.bfloat16, torch.device("cuda"))
+    assert not is_emulated(torch.float32, CPU)
+
+
+def test_torch_tells_its_instructions() -> None:
+    """If a torch had none of the private functions, the note would never be printed."""
+    assert all(any(checks) for checks in precisions._CHECKS.values())
+
+
+@pytest.mark.parametrize(("has", "noted"), [(NO, True), (YES, False)])
+def test_the_command_says_that_it_will_be_slower(
+    has: object, noted: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precisions, "_CHECKS", {torch.bfloat16: (has,)})
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    make_photo(photo := tmp_path / "a.jpg")
+    found = run("explain", photo, "--output", tmp_path / "out", "--precision", "bf16")
+    assert found.exit_code == 0
+    line = "Note: this processor has no instructions for bfloat16: slower than --precision fp32\n"
+    assert (line in found.stderr) is noted
