@@ -12,13 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from camcli.capture import perturbed
-from camcli.capture.endings import own_output
 from camcli.capture.forward import Pass
-from camcli.capture.hooks import gradient
 from camcli.capture.layer_evidence import LayerEvidence
-from camcli.capture.similarity import Embedded
+from camcli.capture.target_evidence import TargetEvidence, output_for
 from camcli.capture.targets import Target, WeightedClasses
-from camcli.errors import ModelError
 from camcli.images.geometry import PIXELS, Centres
 from camcli.methods.registry import EVIDENCE
 from camcli.models.head import Head
@@ -37,7 +34,7 @@ class Observation:
     def __init__(self, run: Pass, targets: Sequence[Target]) -> None:
         self.run = run
         self.groups = [
-            [TargetEvidence(run, part) for part in target.resolve(_output_for(run, target))]
+            [TargetEvidence(run, part) for part in target.resolve(output_for(run, target))]
             for target in targets
         ]
         self.scored = [scored for group in self.groups for scored in group]
@@ -66,79 +63,6 @@ class Observation:
         """The scores with the window at each position, (T,N,r,c)."""
         of_classes = all(isinstance(scored.target, WeightedClasses) for scored in self.scored)
         return perturbed.occluded(self.run, self.scores_of, of_classes=of_classes)
-
-
-class TargetEvidence:
-    """The evidence of one resolved target that does not depend on a layer."""
-
-    def __init__(self, run: Pass, target: Target) -> None:
-        self.run = run
-        self.target = target
-        self.live_score = target.score(_output_for(run, target))
-        if len(self.live_score) != run.size:
-            found, images = len(self.live_score), f"{run.size} image{'s' * (run.size > 1)}"
-            if target.raw:
-                raise TypeError(f"target '{target.spec}' gives {found} scores for {images}")
-            raise ModelError(
-                f"the network gives {found} outputs for {images}: expected one for each image"
-            )
-
-    def score_of(self, output: Any, which: Tensor) -> Tensor:
-        """Return the score (M,) in another output, whose rows are images `which` (M,)."""
-        reader = self.run.watch.reader
-        read = _own(output, self.target) if self.target.raw else reader(output, which)
-        return self.target.select(which).score(read)
-
-    @property
-    def score(self) -> Tensor:
-        """The score of each image (N,), without its graph."""
-        return self.live_score.detach()
-
-    @property
-    def probability(self) -> Tensor | None:
-        """The probability of the class or text explained, (N,); None for a function or a value."""
-        if (texts := self.target.texts) is not None:
-            return self.score.new_tensor([text.probability for text in texts])
-        if (own := self.target.probabilities) is not None:
-            return own
-        if self.target.classes is None or self.run.probabilities is None:
-            return None
-        return self._of_class(self.run.probabilities)
-
-    @property
-    def confidence(self) -> Tensor | None:
-        """The probability of the best class, (N,).
-
-        None where the target is neither a class with a probability nor a similarity.
-        """
-        has_class = self.target.classes is not None or self.target.embeds
-        return self.run.confidence if has_class else None
-
-    @property
-    def ranking(self) -> Tensor | None:
-        """Numbers (N,K) that are highest for the best class; None where `confidence` is None."""
-        return None if self.confidence is None else self.run.ranking
-
-    @property
-    def box(self) -> Tensor | None:
-        """The object's box, or the class's best one, (N,4) in input pixels; None without boxes."""
-        if self.target.classes is None or self.target.boxes is not None:
-            return self.target.boxes
-        boxes = getattr(self.run.reading, "boxes", None)
-        return None if boxes is None else self._of_class(boxes)
-
-    @cached_property
-    def guided(self) -> Tensor:
-        """The score's gradient at the input under the guided rule, (N,3,H,W)."""
-        self.run.rule.active = True
-        try:
-            return gradient(self.live_score, self.run.image, "the input image")
-        finally:
-            self.run.rule.active = False
-
-    def _of_class(self, values: Tensor) -> Tensor:
-        """Return the values of the target's class, (N,...), of values of all classes (N,K,...)."""
-        return values[torch.arange(len(values), device=values.device), self.target.classes]
 
 
 class Evidence:
@@ -295,14 +219,3 @@ class Evidence:
         rows = self.run.reading.activation.scores(rows)
         rows = rows.mT if rows.ndim > 1 else rows
         return torch.einsum("nj,nj...->n...", target.factors, rows[target.indices])
-
-
-def _output_for(run: Pass, target: Target) -> Any:
-    """Return the output of the pass in the form that a target's score takes."""
-    return _own(run.output, target) if target.raw else run.reading
-
-
-def _own(output: Any, target: Target) -> Any:
-    """Return the network's own output, with the embedding if the target needs it."""
-    found = own_output(output)
-    return found.own if isinstance(found, Embedded) and not target.embeds else found

@@ -10,12 +10,13 @@ from typing import Any, SupportsIndex, overload
 
 from torch import nn
 
-from camcli.capture.evidence import Evidence, Observation, TargetEvidence
+from camcli.capture.evidence import Evidence, Observation
 from camcli.capture.forward import Pass, Watch
 from camcli.capture.hooks import borrowed
 from camcli.capture.parted import PartedTarget
 from camcli.capture.readers import Reader, reader_of
 from camcli.capture.similarity import embedding_outputs
+from camcli.capture.target_evidence import TargetEvidence
 from camcli.capture.target_parser import parse_target
 from camcli.capture.targets import FunctionTarget, Target, TargetLike, WeightedClasses
 from camcli.capture.windows import Window
