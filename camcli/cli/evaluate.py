@@ -16,6 +16,7 @@ import click
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.evaluate_options import evaluate_options
 from camcli.cli.extras import require_matplotlib
+from camcli.cli.method_option import chosen_methods
 from camcli.cli.preprocessing import load_network
 from camcli.cli.printing import echo, echo_json, show_name, terminal_width
 from camcli.cli.progress import echo_error, progress_bar
@@ -157,7 +158,7 @@ def _study(
     return Study(
         sources=sources,
         model=network,
-        methods=tuple(dict.fromkeys(method)),
+        methods=chosen_methods(method, network, layer, quiet=quiet),
         metrics=metrics,
         protocol=protocol,
         layer=path,

@@ -7,11 +7,11 @@ from functools import partial
 import click
 
 from camcli.cli.input_options import input_options, recursive_option
+from camcli.cli.method_option import method_option
 from camcli.cli.network_options import model_options
 from camcli.cli.options import (
     field_option,
     flag,
-    method_option,
     stack,
     window_options,
 )
@@ -35,7 +35,7 @@ _protocol = partial(field_option, Protocol)
 evaluate_options = stack(
     model_options,
     preprocess_options,
-    method_option(text="Method to measure; repeatable."),
+    method_option(text="Method to measure; repeatable.", auto=True),
     click.option(
         "--metric",
         multiple=True,

@@ -13,13 +13,13 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.input_options import input_options, recursive_option
+from camcli.cli.method_option import chosen_methods, method_option
 from camcli.cli.network_options import model_options
 from camcli.cli.options import (
     box_options,
     drawing_options,
     flag,
     layer_option,
-    method_option,
     output_option,
     record,
     run_options,
@@ -40,6 +40,7 @@ from camcli.images.select import filter_sources, read_list
 from camcli.images.source import Source
 from camcli.images.store import AnyPath
 from camcli.methods.fusion import FUSIONS
+from camcli.methods.registry import AUTO
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.names import (
     check_inputs,
@@ -86,7 +87,7 @@ class ExecutorOptions:
 explain_options = record(
     ExplainOptions,
     "explained",
-    method_option(),
+    method_option(auto=True),
     target_option,
     click.option(
         "--instances",
@@ -229,6 +230,8 @@ def _print_names(
 ) -> int:
     if truth.only:
         raise CamcliError(f"--dry-run: the images of --only '{truth.only[0]}' depend on classes")
+    if AUTO in explained.methods:
+        raise CamcliError(f"--dry-run: the files of --method {AUTO} depend on the network")
     every = explained.every_target
     if several := next((one for one in every if re.match("p *>|.+#([0-9]+|all)$", one)), None):
         raise CamcliError(
@@ -285,6 +288,8 @@ def _make_job(
     from camcli.runs.truth import read_truth
 
     network = load_network(model, preprocessing, quiet=show.quiet)
+    methods = chosen_methods(explained.methods, network, explained.layers[0], quiet=show.quiet)
+    explained = replace(explained, methods=methods)
     given = sources, network, output, explained, drawing, inputs, options
     known = read_truth(truth, network)
     only = read_filters(truth.only, network, known)

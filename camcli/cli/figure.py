@@ -12,11 +12,11 @@ import click
 from camcli.cli import DONE
 from camcli.cli.extras import require_matplotlib
 from camcli.cli.input_options import fit_option, reading_options
+from camcli.cli.method_option import method_option
 from camcli.cli.network_options import models_options
 from camcli.cli.options import (
     flag,
     layer_option,
-    method_option,
     quiet_option,
     record,
     style_options,

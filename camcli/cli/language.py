@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli.input_options import input_options, recursive_option
+from camcli.cli.method_option import method_option
 from camcli.cli.network_options import device_option
 from camcli.cli.options import (
     drawing_options,
     layer_option,
-    method_option,
     output_option,
     record,
     run_options,

@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 import click
 
 from camcli.cli.types import Location, Name, Names, Texts, distinct_names
-from camcli.methods.registry import METHODS
 from camcli.render.boxes import BOXES
 from camcli.render.names import BLENDS, FORMATS, SCALES
 from camcli.runs.options import DrawingOptions, RunOptions
@@ -133,14 +132,6 @@ window_options = stack(
         help="Step of occlusion's window.  [default: half of its side]",
     ),
 )
-
-
-def method_option(
-    default: str | None = "gradcam", text: str = "How to explain; repeatable."
-) -> Callable[[Command], Command]:
-    """Return --method with a default."""
-    more: dict[str, Any] = {"default": default and [default], "type": Name("method", METHODS)}
-    return click.option("--method", multiple=True, help=text, **more)
 
 
 layer_option = texts_option(

@@ -12,7 +12,6 @@ from camcli.cli.printing import echo
 from camcli.cli.types import FILE_PATH, POSITIVE, Name, Reals, SidesType
 from camcli.images.preprocess import INTERPOLATIONS
 from camcli.models.options import ModelOptions, PreprocessOptions
-from camcli.speed import without_collections
 
 if TYPE_CHECKING:
     from camcli.models.model import Model
@@ -65,7 +64,6 @@ preprocess_options = record(
 """Changes of the network's preprocessing, as `preprocessing`."""
 
 
-@without_collections()
 def load_network(options: ModelOptions, preprocessing: PreprocessOptions, *, quiet: bool) -> Model:
     """Load a network, and print what a user has to know about it unless `quiet`."""
     from camcli.models.load import load_model

@@ -17,12 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from camcli.capture.blocks import has_attention
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.tracing import map_shapes
+from camcli.engine.inputs import noise_for
 from camcli.engine.survey import with_target_layer
 from camcli.errors import ModelError
 from camcli.methods.registry import METHODS
@@ -131,7 +131,7 @@ def find_facts(name: str) -> NetworkFacts:
         parameters=sum(p.numel() for p in model.module.parameters()),
         head=model.head is not None,
         relus=rule.relus > 0,
-        attention=has_attention(_part_with_maps(model), _image_for(model)),
+        attention=has_attention(_part_with_maps(model), noise_for(model)),
     )
 
 
@@ -164,7 +164,7 @@ def list_layers(
     model = with_preprocessing(model, preprocessing)
     if model.layer is None:
         with suppress(ModelError):  # the layers are listed all the same, and none is marked
-            model = with_target_layer(model, (_image_for(model),))
+            model = with_target_layer(model, (noise_for(model),))
     return list(_layers(model))
 
 
@@ -177,7 +177,7 @@ def _family(name: str) -> str:
 def _layers(model: Model) -> Iterator[Layer]:
     """Yield the layers that run once and have a map of several pixels for the preset's input."""
     run = _part_with_maps(model)
-    for path, shape in map_shapes(model.module, _image_for(model), run).items():
+    for path, shape in map_shapes(model.module, noise_for(model), run).items():
         kind = type(model.module.get_submodule(path)).__name__
         yield Layer(path, kind, shape, path == model.layer)
 
@@ -187,13 +187,6 @@ def _part_with_maps(model: Model) -> nn.Module:
     run = model.module.backbone if model.task == "detection" else model.module
     assert isinstance(run, nn.Module)
     return run
-
-
-def _image_for(model: Model) -> Tensor:
-    """Return an image of noise (1,C,H,W), of the preset's size."""
-    shape = 1, model.preset.channels, *model.preset.shape
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return noise.to(model.device, model.dtype)
 
 
 def _applicable(facts: NetworkFacts) -> Iterator[str]:

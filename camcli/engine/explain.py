@@ -23,12 +23,13 @@ from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
 from camcli.engine.parts import join, only_there
+from camcli.engine.recommended import recommended_method
 from camcli.engine.references import with_embedding
 from camcli.engine.survey import centres_at, layouts_at, with_target_layer
 from camcli.errors import CamcliWarning, MethodError, unknown
 from camcli.images.geometry import PIXELS, placement
 from camcli.methods import fusion
-from camcli.methods.registry import METHODS, Method
+from camcli.methods.registry import AUTO, METHODS, Method
 from camcli.models.exclusive import exclusive
 from camcli.models.families import Layer, find_layer
 from camcli.models.model import Model
@@ -74,7 +75,7 @@ def explain(
     - `model`: from `camcli.load`, or any `nn.Module`.
     - `inputs`: a preprocessed tensor (N,3,H,W); or a tuple of the model's arguments, of which the
       first image batch is explained; or, for a Model, a PIL image, a path, or a list of these.
-    - `method`: one or several names in METHODS.
+    - `method`: one or several names in METHODS, or `auto`, the one recommended for the layer.
     - `target`: `pred`, `topK`, a class index, a class name, one of these after `finer:` or `not:`,
       `score` or `-score` of a regression, `p>T` for every class with a probability above T,
       `dog#3` or `pred#all` for each detected box of a class or of all, `like:REF.jpg` for the
@@ -94,7 +95,7 @@ def explain(
     layer that does not fit the model, and ValueError and TypeError for misuse.
     """
     model = model if isinstance(model, Model) else Model(model)
-    methods = [method] if isinstance(method, str) else list(method)
+    names = [method] if isinstance(method, str) else list(method)
     single = not isinstance(target, Iterable) or isinstance(target, str | SupportsIndex | Target)
     targets: list[Any] = [target] if single else list(target)  # type: ignore[arg-type]
     parsed = [
@@ -106,9 +107,20 @@ def explain(
     layers: list[Any] = [layer] if one_layer else list(layer)  # type: ignore[arg-type]
     reader = reader_of(model, regions_of(region, batch))
     with exclusive(model.module):
-        found = _explain(model, batch, pick_methods(methods), parsed, layers, window, fuse, reader)
+        methods = pick_methods(_named(names, model, layers, batch))
+        found = _explain(model, batch, methods, parsed, layers, window, fuse, reader)
     found = [replace(shown, photos=photos, class_names=model.class_names) for shown in found]
     return found[0] if single and one_layer and isinstance(method, str) else found
+
+
+def _named(
+    names: Sequence[str], model: Model, layers: Sequence[Layer | None], inputs: tuple[Any, ...]
+) -> list[str]:
+    """Return names of methods, with that of the recommended one in the place of `auto`."""
+    if AUTO not in names:
+        return [*names]
+    chosen = recommended_method(model, next(iter(layers), None), inputs).method
+    return [chosen if name == AUTO else name for name in names]
 
 
 def pick_methods(names: Sequence[str]) -> list[Method]:

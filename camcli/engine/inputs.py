@@ -114,3 +114,10 @@ def regions_of(region: Region | None, inputs: tuple[Any, ...]) -> Tensor | None:
         return None
     images = next(x for x in inputs if isinstance(x, Tensor) and x.ndim)
     return torch.as_tensor(region, device=images.device).float().expand(len(images), 4)
+
+
+def noise_for(model: Model) -> Tensor:
+    """Return an image of noise (1,C,H,W), of the preset's size."""
+    shape = 1, model.preset.channels, *model.preset.shape
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return noise.to(model.device, model.dtype)

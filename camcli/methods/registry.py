@@ -191,6 +191,9 @@ class Method:
         return any(kind.cost == "forwards" for kind in self.kinds)
 
 
+AUTO = "auto"
+"""The name that stands for the method recommended for a network."""
+
 _methods: dict[str, Method] = {}
 METHODS = MappingProxyType(_methods)
 

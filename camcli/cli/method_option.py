@@ -1,0 +1,46 @@
+"""--method, and the method that its value `auto` stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camcli.cli.options import Command
+from camcli.cli.printing import echo
+from camcli.cli.types import Name
+from camcli.methods.registry import AUTO, METHODS
+
+if TYPE_CHECKING:
+    from camcli.models.model import Model
+
+
+def method_option(
+    default: str | None = "gradcam",
+    text: str = "How to explain; repeatable.",
+    *,
+    auto: bool = False,
+) -> Callable[[Command], Command]:
+    """Return --method with a default. With `auto`, it takes this name for the recommended one."""
+    kind = Name("method", METHODS, *([AUTO] if auto else []))
+    text = f"{text} {AUTO} is what docs/quality.md recommends for the layer." if auto else text
+    more: dict[str, Any] = {"default": default and [default], "type": kind}
+    return click.option("--method", multiple=True, help=text, **more)
+
+
+def chosen_methods(
+    given: Sequence[str], model: Model, layer: str = "auto", *, quiet: bool = False
+) -> tuple[str, ...]:
+    """Return methods, each once, with the recommended one of a model in the place of `auto`.
+
+    Print which one this is unless `quiet`. Raises ModelError for a layer that has no map.
+    """
+    if AUTO not in given:
+        return tuple(dict.fromkeys(given))
+    from camcli.engine.recommended import recommended_method
+
+    found = recommended_method(model, None if layer == "auto" else layer)
+    if not quiet:
+        echo(f"Note: --method {AUTO} is {found.method}, for {found.reason}", err=True)
+    return tuple(dict.fromkeys(found.method if name == AUTO else name for name in given))
