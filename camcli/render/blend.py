@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.images.geometry import Crop, MapArray, Pixels
+from camcli.images.geometry import Crop, Floats, MapArray, Pixels
 from camcli.images.opencv import cv2
 
 LUMA = (0.2126, 0.7152, 0.0722)
@@ -49,8 +51,10 @@ def tint(photo: Pixels, levels: Pixels, colours: NDArray[np.uint8], opacity: Map
     """
     size = photo.shape[1], photo.shape[0]
     heat = np.rint(colours * opacity[:, None]).astype(np.uint8)
-    left = np.repeat(np.rint(255 * (1 - opacity)).astype(np.uint8)[:, None], 3, axis=1)
-    kept = cv2.multiply(photo, cv2.resize(coloured(levels, left), size), scale=1 / 255)
+    left = np.rint(255 * (1 - opacity)).astype(np.uint8)
+    kept = cv2.multiply(
+        photo, cv2.merge([cv2.resize(cv2.LUT(levels, left), size)] * 3), scale=1 / 255
+    )
     return np.asarray(cv2.add(kept, cv2.resize(coloured(levels, heat), size)), np.uint8)
 
 
@@ -62,6 +66,11 @@ def coloured(levels: Pixels, table: NDArray[np.uint8]) -> Pixels:
 def _toned(pixels: Pixels, saturation: float, brightness: float) -> Pixels:
     if not pixels.size:
         return pixels
+    return np.asarray(cv2.transform(pixels, _tone(saturation, brightness)), np.uint8)
+
+
+@cache
+def _tone(saturation: float, brightness: float) -> Floats:
+    """Return the matrix (3,3) that makes RGB less saturated and less bright."""
     grey = np.outer(np.ones(3), LUMA) * (1 - saturation)
-    matrix = brightness * (grey + saturation * np.eye(3))
-    return np.asarray(cv2.transform(pixels, matrix), np.uint8)
+    return np.asarray(brightness * (grey + saturation * np.eye(3)))

@@ -36,6 +36,13 @@ def _monotone(values: MapArray, places: Floats) -> MapArray:
     first = places.astype(int)
     second = np.minimum(first + 1, len(values) - 1)
     t = (places - first).astype(np.float32)[:, None]
-    step = (values[second] - values[first]) * (t * t * (3 - 2 * t))
-    bend = slopes[first] * (t * (1 - t) ** 2) - slopes[second] * (t * t * (1 - t))
-    return np.asarray(values[first] + step + bend, np.float32)
+    found = np.append(steps, np.zeros_like(values[:1]), axis=0)[first]
+    found *= t * t * (3 - 2 * t)
+    found += values[first]
+    bend = slopes[first]
+    bend *= t * (1 - t) ** 2
+    back = slopes[second]
+    back *= t * t * (1 - t)
+    bend -= back
+    found += bend
+    return found
