@@ -77,6 +77,7 @@ def masked(run: Pass, tap: Tap, score: Scorer) -> Tensor:
     distinct, numbers = [*zip(*map(_distinct_rows, units.flatten(2)), strict=True)]
     queue = torch.cat([pad(rows[:, None], (1, 0), value=n) for n, rows in enumerate(distinct)])
     found = _score_changed(run, score, queue, multiplied, run.output_of)
+    run.watch.window.passed(units[:, :, 0, 0].numel() - len(queue))
     parts = torch.split(found, [len(rows) for rows in distinct], dim=1)
     return torch.stack([part[:, each] for part, each in zip(parts, numbers, strict=True)], 1)
 
