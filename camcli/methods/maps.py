@@ -69,7 +69,7 @@ def gradcam_plusplus(acts: Tensor, grads: Tensor) -> Tensor:
 def gradcam_plusplus_softmax(
     acts: Tensor, log_grads: Tensor, mean_square: Tensor, mean_cube: Tensor
 ) -> Tensor:
-    """Grad-CAM++ of the class's probability: exact alphas, one backward pass per class.
+    """Grad-CAM++ of the class's probability: exact alphas, summed over all classes.
 
     `ReLU(sum_k w_k A_k)` with `w_k = sum_ij alpha_ij ReLU(Y'_ij)` and
     `alpha = Y'' / (2 Y'' + sum_ab A_ab Y''')` for Y = softmax(S). Let D = d log Y / dA, and let
