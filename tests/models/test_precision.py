@@ -15,7 +15,7 @@ from camcli.cli.network_options import model_options
 from camcli.errors import ModelError
 from camcli.models import precision as precisions
 from camcli.models.precision import PRECISIONS, at_least_float32, is_emulated
-from tests.support.command import Run, refused
+from tests.support.command import Run, refused, stderr
 from tests.support.files import SAMPLES, make_photo
 from tests.support.networks import OF_MAPS, GapNet
 
@@ -117,4 +117,4 @@ def test_the_command_says_that_it_will_be_slower(
     found = run("explain", photo, "--output", tmp_path / "out", "--precision", "bf16")
     assert found.exit_code == 0
     line = "Note: this processor has no instructions for bfloat16: slower than --precision fp32\n"
-    assert (line in found.stderr) is noted
+    assert (line in stderr(found)) is noted
