@@ -152,6 +152,27 @@ def quiet_interrupts() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
+# Gain: `import torch, torchvision.models` takes 23 % more processor time with collections.
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+    """Suspend the garbage collector while torch is imported and a network is built.
+
+    It would search all that is there again and again. What is there at the end is never garbage,
+    and later collections do not search it.
+    """
+    import gc
+
+    if not (enabled() and gc.isenabled()):
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 # Gain: explaining one photo took 17 % more processor time without it, `camcli --help` 8 %.
 def skip_last_collection() -> None:
     """Skip the garbage collection at the exit of the interpreter, which searches all of torch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
 import subprocess
 import sys
@@ -212,3 +213,17 @@ def test_an_interrupt_that_is_lost_is_not_reported(monkeypatch: pytest.MonkeyPat
 
 def test_there_is_no_garbage_collection_at_exit(enabled: bool) -> None:
     assert python("-c", CYCLE) == ("" if enabled else "collected\n")
+
+
+def test_no_collection_while_a_network_is_built(enabled: bool) -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with speed.without_collections():
+            assert gc.isenabled() is not enabled
+            with speed.without_collections():
+                pass
+            assert gc.isenabled() is not enabled, "the outer one goes on"
+        assert gc.isenabled()
+        assert (gc.get_freeze_count() > frozen) is enabled
+    finally:
+        gc.unfreeze()

@@ -59,6 +59,7 @@ from camcli.runs.options import (
 from camcli.runs.resume import rows
 from camcli.runs.rows import Rows
 from camcli.runs.shards import Shard, shard_of
+from camcli.speed import without_collections
 
 if TYPE_CHECKING:
     from camcli.runs.job import Job
@@ -268,6 +269,7 @@ def _on_cluster(
         return shown(there, show, executor=actors)
 
 
+@without_collections()
 def _make_job(
     sources: Sequence[Source],
     output: AnyPath,
