@@ -1,5 +1,6 @@
 VENV   ?= .venv
 PYTHON ?= python3
+DEVICE ?= cpu
 BIN    := $(VENV)/bin
 
 .PHONY: help demo test test-all docs browser bench soak scenes audit-proof lint format zoo clean
@@ -47,7 +48,7 @@ browser: ## install the browser for test-all, as root on Debian; its tests are s
 	@touch $@
 
 bench: .venv-bench/.installed ## measure the speed, beside the forward pass and other libraries
-	.venv-bench/bin/python -m tests.bench $(SECTIONS)
+	.venv-bench/bin/python -m tests.bench --device $(DEVICE) $(SECTIONS)
 
 soak: $(VENV)/.installed ## a million records, damaged images and killed runs; takes hours
 	$(BIN)/python -m tests.soak records

@@ -30,6 +30,8 @@ class Workload:
     repeats: int = 9
     images: int = 500
     many: int = 2000
+    few: int = 500
+    most: int = 5000
     models: tuple[str, ...] = ()
     device: str = "cpu"
     photos: Path = SAMPLES
@@ -44,7 +46,9 @@ class Workload:
         return self.models or models
 
 
-QUICK = Workload(batch=2, pixels=64, repeats=1, images=3, many=6, models=("squeezenet1_0",))
+QUICK = Workload(
+    batch=2, pixels=64, repeats=1, images=3, many=6, few=2, most=6, models=("squeezenet1_0",)
+)
 
 
 def forward_of(module: Any, images: Tensor) -> Contender:
