@@ -74,7 +74,9 @@ def load(
     if isinstance(name, nn.Module):
         given = weights, device, seed, precision, arguments, tuple(texts), template
         if given != ("DEFAULT", "cpu", 0, "fp32", None, (), None):
-            raise ValueError("a module is used as it is: expected no weights, device or arguments")
+            raise ValueError(
+                "a module is used as it is: expected no weights, device, arguments or texts"
+            )
         options = ModelOptions(type(name).__name__, labels=labels, activation=activation)
         return _wrapped(name, options, preset)
     state = None

@@ -133,8 +133,10 @@ def prompts_of(options: ModelOptions) -> tuple[tuple[str, ...], str]:
     if not texts or not all(texts):
         raise ModelError(f"model '{options.name}': a text is empty, expected words")
     text, times = Counter(texts).most_common(1)[0]
-    if times > 1:
+    if times > 1 and options.texts:
         raise ModelError(f"text '{text}' is given {times} times: expected each text once")
+    if times > 1:
+        _warn(f"{times} classes have the name '{text}', and hence the same score")
     template = options.template or (ITSELF if options.texts else TEMPLATE)
     if ITSELF not in template:
         raise ModelError(f"template '{template}': expected {ITSELF} in the place of the text")
@@ -187,20 +189,24 @@ def _tokens(tokenizer: Any, prompts: Sequence[str], config: Any, kind: _Kind) ->
     """
     known, longest = config.text_config.vocab_size, int(config.text_config.max_position_embeddings)
     special = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    lost = []
     for prompt, ids in zip(prompts, tokenizer(list(prompts))["input_ids"], strict=True):
         if len(ids) > longest:
             raise ModelError(f"text '{prompt}' has {len(ids)} tokens, the network takes {longest}")
         if max(ids) >= known:
             raise ModelError(f"token {max(ids)} of text '{prompt}': the network knows {known}")
         if tokenizer.unk_token_id in {*ids} - special:
-            warnings.warn(
-                f"text '{prompt}' has words that the network does not know",
-                CamcliWarning,
-                stacklevel=2,
-            )
+            lost.append(prompt)
+    if lost:
+        more = f", and so have {len(lost) - 1} others" if len(lost) > 1 else ""
+        _warn(f"text '{lost[0]}' has words that the network does not know{more}")
     padding = {"padding": "max_length", "max_length": longest} if kind.padded else {"padding": True}
     found = tokenizer(list(prompts), return_tensors="pt", **padding)
     return {key: found[key] for key in ("input_ids", "attention_mask") if key in found}
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CamcliWarning, stacklevel=4)
 
 
 @torch.no_grad()

@@ -202,9 +202,18 @@ def test_texts_that_cannot_be_used(given: dict[str, Any], message: str, clip: Pa
     assert "\n" not in str(error.value)
 
 
+def test_names_of_several_classes_give_a_warning(clip: Path) -> None:
+    with pytest.warns(CamcliWarning, match="2 classes have the name 'dog', and hence the same"):
+        model = load(f"clip:{clip}", labels=["dog", "cat", "dog"])
+    first, _, second = model.module(images()).unbind(1)
+    assert torch.equal(first, second)
+
+
 def test_unknown_words_give_a_warning(clip: Path) -> None:
     with pytest.warns(CamcliWarning, match="text 'a zebra' has words that the network does not"):
         load(f"clip:{clip}", texts=["a zebra", "a dog"])
+    with pytest.warns(CamcliWarning, match=r"text 'tench' .* not know, and so have \d+ others"):
+        assert load(f"clip:{clip}", labels="imagenet", template="{}").num_classes == 1000
 
 
 def test_folders_of_other_networks_are_refused(clip: Path, tmp_path: Path) -> None:
