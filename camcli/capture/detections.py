@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from camcli.models.hf_outputs import Queries
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -43,6 +45,8 @@ class Candidates:
         return scores.where(most[:, 0] >= _SAME, self.absent)
 
 
+LEAST = 0.05
+"""The probability above which a query is an object, as for most detectors of torchvision."""
 _SAME = 0.5
 """The overlap from which two boxes are those of one object."""
 
@@ -74,3 +78,23 @@ def listed(output: Sequence[Mapping[str, Tensor]]) -> Candidates:
     labels, boxes = column("labels", -1), column("boxes", 0).detach()
     scores = column("scores", 0) + absent[:, None]
     return Candidates(scores, scores.detach(), labels, boxes, labels >= 0, absent)
+
+
+def of_queries(output: Queries) -> Candidates:
+    """Return each class of each query as a candidate, D = Q K.
+
+    Detected are the classes with a probability above LEAST that image processors of transformers
+    choose: the best class of each query if classes are exclusive, else the best Q of all. The score
+    of an absent object is the lowest one in the image.
+    """
+    queries, classes = output.shares.shape[1:]
+    every = output.shares.detach()
+    shares, order = every.flatten(1).sort(dim=1, descending=True, stable=True)
+    scores = output.logits.flatten(1).gather(1, order)
+    query = order // classes
+    boxes = output.boxes.detach().gather(1, query[:, :, None].expand(-1, -1, 4))
+    chosen = torch.arange(queries * classes, device=order.device).expand_as(order) < queries
+    if output.exclusive:
+        chosen = every.argmax(2).gather(1, query) == order % classes
+    found = chosen & (shares > LEAST)
+    return Candidates(scores, shares, order % classes, boxes, found, output.logits.amin((1, 2)))

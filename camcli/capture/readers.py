@@ -1,8 +1,8 @@
 """Readers of the outputs of networks.
 
 A reader turns an output into scores and probabilities of classes, so that targets, methods and
-files are the same for all networks. The background, class 0 of torchvision's segmentation
-networks, is the best class only in an image where no other class wins a pixel.
+files are the same for all networks. The background, class 0 of segmentation networks except for
+some of transformers, is the best class only in an image where no other class wins a pixel.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from camcli.capture.activations import Activation, find_activation
-from camcli.capture.detections import Candidates, listed
+from camcli.capture.detections import Candidates, listed, of_queries
 from camcli.capture.endings import LOG_SOFTMAX, SIGMOID, SOFTMAX, Ended, last_values, run_ended
 from camcli.capture.targets import logits, own_logits
 from camcli.errors import TargetError
+from camcli.models.hf_outputs import PixelScores, Queries
 from camcli.models.model import Model
 from camcli.speed import cached_property
 
@@ -111,7 +112,8 @@ class Reader:
             )
         if self.task == "detection":
             assert self.classes is not None
-            return detected(output, self.classes)
+            found = last_values(output)
+            return queried(found) if isinstance(found, Queries) else detected(found, self.classes)
         return valued(output, self.activation) if self.task == "classification" else output
 
     @property
@@ -172,6 +174,8 @@ def valued(output: Any, activation: str) -> Any:
 def dense_scores(output: Any) -> Tensor:
     """Return class scores for every pixel, (N,K,H,W): an output, or its `out` or `logits`."""
     values = last_values(output)
+    if isinstance(values, PixelScores):
+        return values.logits
     dense: Tensor = values["out"] if isinstance(values, Mapping) else values
     return dense
 
@@ -199,7 +203,8 @@ def segmented(output: Any, regions: Tensor | None = None) -> Reading:
         won = won & area
     soft = dense.detach().softmax(1)
     ranking = won.sum((2, 3)).to(dense.dtype)
-    ranking[:, 0] = 0.5
+    if not isinstance(output, PixelScores) or output.background:
+        ranking[:, 0] = 0.5
     return Reading(
         logits=(dense * area).sum((2, 3)),
         probabilities=(soft * area).sum((2, 3)) / area.sum((2, 3)).clamp(min=1),
@@ -215,6 +220,14 @@ def detected(output: Sequence[Mapping[str, Tensor]], classes: int) -> Reading:
     best = [_best_boxes(found, classes) for found in output]
     scores, boxes = (torch.stack(parts) for parts in zip(*best, strict=True))
     return Reading(scores, scores.detach(), scores.detach(), boxes, partial(listed, output))
+
+
+def queried(output: Queries) -> Reading:
+    """Read the queries of a detector: a class has the score of its most probable one."""
+    shares, best = output.shares.detach().max(1)
+    scores = output.logits.gather(1, best[:, None])[:, 0]
+    boxes = output.boxes.detach().gather(1, best[:, :, None].expand(-1, -1, 4))
+    return Reading(scores, shares, shares, boxes, partial(of_queries, output))
 
 
 def _best_boxes(found: Mapping[str, Tensor], classes: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Image classifiers of the `transformers` library, from a folder or from the hub."""
+"""Networks of the `transformers` library for TASKS, from a folder or from the hub."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import nn
 from camcli.errors import ModelError, one_line
 from camcli.models.head import count_classes
 from camcli.models.hf_preprocessing import preset_of
+from camcli.models.hf_tasks import task_of
 from camcli.models.hub import (
     CONFIG,
     UNREADABLE,
@@ -46,20 +47,24 @@ _USE = "models of the hub need"
 
 
 def load_hf(options: ModelOptions) -> Model:
-    """Load a classifier with the weights of the options. Raises ModelError.
+    """Load a network with the weights of the options. Raises ModelError.
 
     Only weights in WEIGHTS are read, and no code that a folder holds is run.
     """
     name, transformers = options.name, require_transformers(_USE)
     with quiet(transformers):
-        folder, classes = folder_of(name), transformers.AutoModelForImageClassification
+        folder = folder_of(name)
         config = config_of(transformers, folder, name)
+        task = task_of(config, name)
+        classes = getattr(transformers, task.classes)
         preset, given = preset_of(transformers, folder, name), given_weights(options)
         module, used, digest = with_weights(classes, config, folder, given, options)
     count = int(module.config.num_labels)  # type: ignore[union-attr,arg-type]
     names = stored_names(given and given.labels, count) or _class_names(module)
     if options.labels is not None:
         names = read_labels(options.labels, count)
+    activation = PROBLEMS.get(str(module.config.problem_type), "auto")  # type: ignore[union-attr]
+    module = task.wrap(module, names)
     return Model(
         module=module,
         name=short_name(name),
@@ -69,19 +74,24 @@ def load_hf(options: ModelOptions) -> Model:
         preset_from="transformers",
         class_names=names,
         num_classes=count,
-        activation=PROBLEMS.get(str(module.config.problem_type), "auto"),  # type: ignore[union-attr]
+        layer=task.layer(module),
+        task=task.name,
+        activation=activation,
     )
 
 
 def outline_hf(name: str) -> Model:
-    """Build a classifier on the meta device. Raises ModelError."""
+    """Build a network on the meta device. Raises ModelError."""
     transformers = require_transformers(_USE)
     with quiet(transformers):
-        folder, classes = folder_of(name), transformers.AutoModelForImageClassification
+        folder = folder_of(name)
         preset = preset_of(transformers, folder, name)
+        config = config_of(transformers, folder, name)
+        task = task_of(config, name)
         with SkipInit():
-            module = build(classes, config_of(transformers, folder, name), name)
+            module = build(getattr(transformers, task.classes), config, name)
     names, count = _class_names(module), int(module.config.num_labels)  # type: ignore[union-attr,arg-type]
+    module = task.wrap(module, names)
     return Model(
         module=module.to("meta").eval(),
         name=short_name(name),
@@ -90,6 +100,8 @@ def outline_hf(name: str) -> Model:
         preset_from="transformers",
         class_names=names,
         num_classes=count,
+        layer=task.layer(module),
+        task=task.name,
     )
 
 

@@ -16,12 +16,15 @@ CARD = "preprocessor_config.json"
 _FIELDS = frozenset(
     {"BeitImageProcessor", "BitImageProcessor", "CLIPImageProcessor", "DeiTImageProcessor"}
     | {"MobileNetV1ImageProcessor", "MobileNetV2ImageProcessor", "SiglipImageProcessor"}
-    | {"ViTImageProcessor"}
+    | {"ViTImageProcessor", "SegformerImageProcessor", "RTDetrImageProcessor", "DetrImageProcessor"}
 )
 """The processors that do what their fields say: resize, crop the centre, scale, normalise."""
 _BY_SHARE = frozenset({"ConvNextImageProcessor"})
 """The processors with a share `crop_pct`. From _SQUASHED pixels on, they squash the image."""
 _SQUASHED = 384
+_BOTH = {"shortest_edge", "longest_edge"}
+_PADS_BATCHES = frozenset({"DetrImageProcessor"})
+"""The processors that pad images to those of their batch. One image alone is not padded."""
 
 
 def preset_of(transformers: Any, folder: Path, name: str) -> Preset:
@@ -58,12 +61,14 @@ def preset_of_processor(processor: Any) -> Preset:
     if kind not in _FIELDS | _BY_SHARE:
         known = ", ".join(sorted(_FIELDS | _BY_SHARE))
         raise ValueError(f"image processor {kind}: expected one of {known}")
-    if card.get("do_pad") or card.get("do_grayscale"):
+    pads = card.get("do_pad") and (kind not in _PADS_BATCHES or card.get("pad_size"))
+    if pads or card.get("do_grayscale"):
         raise ValueError(f"{kind}: padding or grey images")
     resize, crop = (_by_share if kind in _BY_SHARE else _by_fields)(card)
     mean, std = _colours(card)
     filter_ = Image.Resampling(int(card["resample"])).name.lower() if resize else "bilinear"
-    return Preset(resize=resize, crop=crop, interpolation=filter_, mean=mean, std=std)
+    longest = _size(card["size"]).get("longest_edge") if resize else None
+    return Preset(resize, crop, mean, std, filter_, longest=longest)
 
 
 def _bare(kind: str) -> str:
@@ -87,7 +92,7 @@ def _by_fields(card: Mapping[str, Any]) -> tuple[Sides | None, Sides | None]:
     if not card["do_resize"]:
         return None, crop
     size = _size(card["size"])
-    if size.keys() == {"shortest_edge"}:
+    if size.keys() == {"shortest_edge"} or (size.keys() == _BOTH and not crop):
         return size["shortest_edge"], crop
     return _pair(size), crop
 

@@ -36,7 +36,7 @@ def with_preprocessing(model: Model, options: PreprocessOptions) -> Model:
     """Return the model with its preprocessing changed by the options. Raises ModelError."""
     if not any(value is not None for value in astuple(options)):
         return model
-    if model.task == "detection":
+    if model.task == "detection" and hasattr(model.module, "transform"):
         raise ModelError(
             f"{model.name} is a detection model, which resizes and normalises images by itself: "
             f"expected no options on preprocessing"
