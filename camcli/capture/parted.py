@@ -31,7 +31,7 @@ class PartedTarget(Target):
         raise NotImplementedError
 
     def possible_names(self, class_names: Sequence[str]) -> list[str]:
-        """Return the names of all parts that an image may have."""
+        """Return the names of all parts that an image may have. Raises TargetError."""
         raise NotImplementedError
 
     def is_there(self, classes: Tensor, probabilities: Tensor) -> Tensor:
@@ -72,6 +72,11 @@ class ClassesAbove(PartedTarget):
         return self.prefix + class_name
 
     def possible_names(self, class_names: Sequence[str]) -> list[str]:
+        if not class_names:
+            raise TargetError(
+                f"target '{self.spec}' needs the number of classes, which this network does not "
+                f"have: give --labels"
+            )
         return [self.prefix + name for name in class_names]
 
     def is_there(self, classes: Tensor, probabilities: Tensor) -> Tensor:

@@ -22,9 +22,9 @@ _FIELDS = frozenset(
 _BY_SHARE = frozenset({"ConvNextImageProcessor"})
 """The processors with a share `crop_pct`. From _SQUASHED pixels on, they squash the image."""
 _SQUASHED = 384
-_BOTH = {"shortest_edge", "longest_edge"}
-_PADS_BATCHES = frozenset({"DetrImageProcessor"})
-"""The processors that pad images to those of their batch. One image alone is not padded."""
+_OF_DETECTORS = frozenset({"DetrImageProcessor", "RTDetrImageProcessor"})
+"""The processors that limit the longer side, too, and pad images to the largest of their batch. One
+image alone is not padded."""
 
 
 def preset_of(transformers: Any, folder: Path, name: str) -> Preset:
@@ -61,13 +61,16 @@ def preset_of_processor(processor: Any) -> Preset:
     if kind not in _FIELDS | _BY_SHARE:
         known = ", ".join(sorted(_FIELDS | _BY_SHARE))
         raise ValueError(f"image processor {kind}: expected one of {known}")
-    pads = card.get("do_pad") and (kind not in _PADS_BATCHES or card.get("pad_size"))
+    pads = card.get("do_pad") and (kind not in _OF_DETECTORS or card.get("pad_size"))
     if pads or card.get("do_grayscale"):
         raise ValueError(f"{kind}: padding or grey images")
+    longest = None
+    if kind in _OF_DETECTORS and card["do_resize"]:
+        card["size"] = _size(card["size"])
+        longest = card["size"].pop("longest_edge", None)
     resize, crop = (_by_share if kind in _BY_SHARE else _by_fields)(card)
     mean, std = _colours(card)
     filter_ = Image.Resampling(int(card["resample"])).name.lower() if resize else "bilinear"
-    longest = _size(card["size"]).get("longest_edge") if resize else None
     return Preset(resize, crop, mean, std, filter_, longest=longest)
 
 
@@ -92,7 +95,7 @@ def _by_fields(card: Mapping[str, Any]) -> tuple[Sides | None, Sides | None]:
     if not card["do_resize"]:
         return None, crop
     size = _size(card["size"])
-    if size.keys() == {"shortest_edge"} or (size.keys() == _BOTH and not crop):
+    if size.keys() == {"shortest_edge"}:
         return size["shortest_edge"], crop
     return _pair(size), crop
 

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 
 from camcli import __version__
-from camcli.capture.parted import ClassesAbove, PartedTarget
+from camcli.capture.parted import PartedTarget
 from camcli.capture.readers import Reader
 from camcli.capture.target_parser import parse_target
 from camcli.capture.targets import Target, is_true
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
-from camcli.errors import TargetError
 from camcli.images.decode import STDIN
 from camcli.images.geometry import Box
 from camcli.images.source import Source
@@ -119,12 +118,6 @@ class Job:
 
         Raises TargetError for a target `p>T` if the number of classes is unknown.
         """
-        for target in self.parsed:
-            if isinstance(target, ClassesAbove) and not self._classes:
-                raise TargetError(
-                    f"target '{target.spec}' needs the number of classes, which {self.model.name} "
-                    f"does not have: give --labels"
-                )
         of_parts = (
             wanted._replace(target=name)
             for wanted in self.results
