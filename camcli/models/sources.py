@@ -177,7 +177,7 @@ SOURCES: list[NetworkSource] = [
     ),
     NetworkSource(
         name="hf",
-        summary="hf:NAME, a classifier of the Hugging Face hub, or a folder of save_pretrained",
+        summary="hf:NAME, a network of the Hugging Face hub, or a folder of save_pretrained",
         accepts=_is_hf,
         load=_lazy("hf_networks", "load_hf"),
         outline=_lazy("hf_networks", "outline_hf"),
