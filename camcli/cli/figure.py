@@ -25,7 +25,7 @@ from camcli.cli.options import (
 )
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, show_name
-from camcli.cli.types import FILE_PATH, Name
+from camcli.cli.types import FILE_PATH, LocalPath, Name
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, Reading, read
 from camcli.models.options import ModelOptions, PreprocessOptions
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     metavar="IMAGE...",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=LocalPath(allow_dash=True),
 )
 @models_options
 @preprocess_options

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
+from camcli.cli.types import LocalPath
+
 images_option = click.option(
     "--images",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=LocalPath(exists=True, file_okay=False),
     metavar="DIR",
     help="A folder with the original images; repeatable.  [default: the same images in the folder "
     "that holds the output folder, or in a folder beside it]",

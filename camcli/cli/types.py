@@ -12,12 +12,27 @@ from typing import Any
 import click
 
 from camcli.errors import unknown
-from camcli.images.store import parse_path
+from camcli.images.store import is_remote, parse_path
 
 POSITIVE = click.IntRange(1)
-ANY_PATH = click.Path(path_type=Path)
-FILE_PATH = click.Path(path_type=Path, dir_okay=False)
-FOLDER_PATH = click.Path(path_type=Path, file_okay=False)
+
+
+class LocalPath(click.Path):
+    """A path on this machine. A URL would become the name of a local folder `s3:`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and is_remote(value):
+            given = parse_path(value)
+            self.fail(f"'{given}' is on a store: expected a path on this machine", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+ANY_PATH = LocalPath()
+FILE_PATH = LocalPath(dir_okay=False)
+FOLDER_PATH = LocalPath(file_okay=False)
 
 
 class Name(click.Choice[str]):

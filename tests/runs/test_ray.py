@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -30,6 +31,8 @@ from tests.support.command import Run, refused, stderr
 from tests.support.files import files, make_photo, manifest
 from tests.support.jobs import changed, make_job, with_network
 from tests.support.networks import OUT_OF_MEMORY, GapNet, LimitedMemory
+from tests.support.s3 import S3, Fault, expected, on_s3
+from tests.support.stores import stored
 from tests.support.truth import (
     classes_by_rank,
     job_on,
@@ -173,6 +176,25 @@ def test_the_command_prints_and_writes_the_same_as_one_process(
     for name in ("local", "ray"):
         (tmp_path / name / "shards" / "1-of-2.run.json").unlink()
     assert files(tmp_path / "ray") == files(tmp_path / "local")
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+def test_actors_on_s3_write_the_same_bytes(job: Job, ray: None, s3: S3, tmp_path: Path) -> None:
+    """An actor is killed, and the store throttles, breaks, and cuts off answers."""
+    list(pipeline.run(job))
+    remote = on_s3(with_network(job, Killing(tmp_path / "state", at=4)), s3, tmp_path)
+    kinds = itertools.product(("slow down", "broken", "dropped"), ("GET", "HEAD", "PUT", "LIST"))
+    s3.fail(*(Fault(what, kind, times=2) for what, kind in kinds))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "UNIT_BATCHES", 2)
+        run_by_ray(remote, 2)
+    assert stored(remote.output) == expected(tmp_path, s3)
+    s3.requests.clear()
+    run_by_ray(changed(remote, skip_existing=True), 2)
+    written = [one.key for one in s3.requests if one.method == "PUT" and ".camcli" not in one.key]
+    assert written == ["out/run.json", "out/manifest.jsonl"]
+    assert stored(remote.output) == expected(tmp_path, s3)
 
 
 @pytest.fixture

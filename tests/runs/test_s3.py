@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 
 from camcli.errors import CamcliWarning, OutputError
-from camcli.images.find import find
 from camcli.runs import manifest, pipeline
 from camcli.runs.job import Job
 from camcli.runs.merge import merge
 from camcli.runs.shards import shard_of
-from tests.support.files import files
 from tests.support.jobs import changed, make_job
-from tests.support.s3 import S3, Fault, url
-from tests.support.stores import stored, upload
+from tests.support.s3 import S3, Fault, expected, on_s3
+from tests.support.stores import stored
 
 IMAGES = 7
 
@@ -30,22 +28,6 @@ def job(tmp_path: Path) -> Job:
     job = make_job(tmp_path, photos, batch_size=3, workers=2)
     list(pipeline.run(job))
     return job
-
-
-def on_s3(job: Job, s3: S3, tmp_path: Path) -> Job:
-    """Return the job with its images and its output on S3, without a trace of the upload."""
-    upload(tmp_path / "in", s3.folder / "in")
-    remote = replace(job, sources=find([url(s3.folder / "in")]), output=s3.folder / "out")
-    s3.requests.clear()
-    return remote
-
-
-def expected(tmp_path: Path, s3: S3) -> dict[str, bytes]:
-    """Return the files of the local run, with the names of the images on S3 in messages."""
-    found = files(tmp_path / "out")
-    local, remote = (str(at / "in").encode() for at in (tmp_path, s3.folder))
-    found["manifest.jsonl"] = found["manifest.jsonl"].replace(local, remote)
-    return found
 
 
 def test_a_run_writes_the_same_bytes_with_the_requests_that_scaling_md_states(
@@ -67,7 +49,7 @@ def test_a_run_writes_the_same_bytes_with_the_requests_that_scaling_md_states(
     read_again = 2  # the others of the damaged image's batch
     assert s3.count("in/") == {"HEAD": IMAGES + read_again, "GET": IMAGES + read_again}
     written = [one.key for one in s3.requests if one.method == "PUT" and ".camcli" not in one.key]
-    assert written == ["out/manifest.jsonl", "out/run.json"]
+    assert written == ["out/run.json", "out/manifest.jsonl"]
     assert stored(remote.output) == expected(tmp_path, s3)
 
 

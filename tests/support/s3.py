@@ -9,14 +9,19 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from camcli.images.find import find
 from camcli.images.store import RemotePath
+from camcli.runs.job import Job
+from tests.support.files import files
+from tests.support.stores import upload
 
 HOST = "127.0.0.1"
 ERRORS = {
@@ -234,3 +239,19 @@ def bucket_of(proxy: Proxy) -> Iterator[S3]:
     finally:
         proxy.silence.set()
         proxy.reset()
+
+
+def on_s3(job: Job, s3: S3, tmp_path: Path) -> Job:
+    """Return the job with its images and its output on S3, without a trace of the upload."""
+    upload(tmp_path / "in", s3.folder / "in")
+    remote = replace(job, sources=find([url(s3.folder / "in")]), output=s3.folder / "out")
+    s3.requests.clear()
+    return remote
+
+
+def expected(tmp_path: Path, s3: S3) -> dict[str, bytes]:
+    """Return the files of the local run, with the names of the images on S3 in messages."""
+    found = files(tmp_path / "out")
+    local, remote = (str(at / "in").encode() for at in (tmp_path, s3.folder))
+    found["manifest.jsonl"] = found["manifest.jsonl"].replace(local, remote)
+    return found
