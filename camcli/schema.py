@@ -27,10 +27,19 @@ _SHOWN = 40
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of value: what is expected, in words, and the test of a value."""
+    """A kind of value: what is expected, in words, the test of a value, and its JSON Schema.
+
+    The JSON Schema accepts every value of the kind. What it cannot say, the test alone says.
+    """
 
     expected: str
     test: Callable[[Any], bool] = lambda _: True
+    json: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the kind, of draft 2020-12."""
+        return dict(self.json)
 
     @property
     def accepts(self) -> Callable[[Any], bool]:
@@ -52,6 +61,11 @@ class Table(Kind):
     test: Callable[[Any], bool] = lambda value: isinstance(value, dict)
     values: Kind = Kind("anything")
 
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of objects with such values."""
+        return {"type": "object", "additionalProperties": self.values.json_schema}
+
     def problem(self, value: Any, where: str) -> str | None:
         """Return what is wrong with a table, or with one of its names and values."""
         found = [super().problem(value, where)]
@@ -68,6 +82,14 @@ class Record(Kind):
     test: Callable[[Any], bool] = lambda value: isinstance(value, dict)
     required: Mapping[str, Kind] = field(default_factory=dict)
     optional: Mapping[str, Kind] = field(default_factory=dict)
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of such objects, which may have other fields, too."""
+        given = {name: kind.json_schema for name, kind in self.required.items()}
+        perhaps = {name: _or_null(kind.json_schema) for name, kind in self.optional.items()}
+        fields = {"type": "object", "properties": {**given, **perhaps}}
+        return {**fields, "required": list(given)} if given else fields
 
     def problem(self, value: Any, where: str) -> str | None:
         """Return what is wrong with a record, or with one of its fields."""
@@ -99,13 +121,17 @@ class Record(Kind):
 def choice(values: Iterable[str]) -> Kind:
     """Return the kind of some texts."""
     known = tuple(values)
-    return Kind(f"one of {', '.join(known)}", lambda value: value in known)
+    return Kind(f"one of {', '.join(known)}", lambda value: value in known, {"enum": [*known]})
 
 
 def whole(least: int = 0, most: int = _EXACT) -> Kind:
     """Return the kind of whole numbers from `least` to `most`."""
     limits = f"from {least}" if most == _EXACT else f"from {least} to {most}"
-    return Kind(f"a whole number {limits}", lambda n: type(n) is int and least <= n <= most)
+    return Kind(
+        f"a whole number {limits}",
+        lambda n: type(n) is int and least <= n <= most,
+        {"type": "integer", "minimum": least, "maximum": most},
+    )
 
 
 def list_of(kind: Kind, least: int = 0, most: int | None = None) -> Kind:
@@ -117,7 +143,9 @@ def list_of(kind: Kind, least: int = 0, most: int | None = None) -> Kind:
         return fits and all(map(accepts, value))
 
     counts = {None: "", least: f" of {least}"}.get(most, f" of {least} to {most}")
-    return Kind(f"a list{counts}, each {kind.expected}", test)
+    length = {"minItems": least} if most is None else {"minItems": least, "maxItems": most}
+    schema = {"type": "array", "items": kind.json_schema, **length}
+    return Kind(f"a list{counts}, each {kind.expected}", test, schema)
 
 
 def pair_of(first: Kind, second: Kind) -> Kind:
@@ -130,13 +158,26 @@ def pair_of(first: Kind, second: Kind) -> Kind:
             and first.accepts(value[0])
             and second.accepts(value[1])
         ),
+        {
+            **{"type": "array", "minItems": 2, "maxItems": 2},
+            "prefixItems": [first.json_schema, second.json_schema],
+        },
     )
 
 
 def either(*kinds: Kind) -> Kind:
     """Return the kind of the values of several kinds."""
     expected = " or ".join(kind.expected for kind in kinds)
-    return Kind(expected, lambda value: any(kind.accepts(value) for kind in kinds))
+    schemas = [kind.json_schema for kind in kinds]
+    accepts = [kind.accepts for kind in kinds]
+    return Kind(expected, lambda value: any(test(value) for test in accepts), {"anyOf": schemas})
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of the same values and null."""
+    if isinstance(schema.get("type"), str):
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]} if schema else schema
 
 
 def _is_text(value: Any) -> bool:
@@ -162,11 +203,12 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
-TEXT = Kind("text", _is_text)
-WORD = Kind("text that is not empty", lambda value: value != "" and _is_text(value))
-FILE_NAME = Kind("the name of a file", _is_file_name)
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-NUMBER = Kind("a finite number", _is_number)
+_STRING, _NOT_EMPTY = {"type": "string"}, {"type": "string", "minLength": 1}
+TEXT = Kind("text", _is_text, _STRING)
+WORD = Kind("text that is not empty", lambda value: value != "" and _is_text(value), _NOT_EMPTY)
+FILE_NAME = Kind("the name of a file", _is_file_name, _NOT_EMPTY)
+FLAG = Kind("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})
+NUMBER = Kind("a finite number", _is_number, {"type": "number"})
 WHOLE, INTEGER = whole(), whole(-_EXACT)
 
 

@@ -1,6 +1,6 @@
 """The documents are complete, and they agree with the code.
 
-`python -m tests.test_docs` rewrites their generated tables.
+`python -m tests.test_docs` rewrites their generated tables, and the schemas.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from click.testing import CliRunner
 
 from camcli.cli import COMMANDS, camcli
 from camcli.evaluation.registry import METRICS, Metric
-from camcli.methods.registry import METHODS
+from camcli.methods.registry import EVIDENCE, METHODS
+from camcli.models.sources import SOURCES
+from camcli.runs.outputs import OUTPUTS
+from tests.handbook import schemas
 from tests.support.files import ROOT, SAMPLES
 
 README = ROOT / "README.md"
@@ -125,7 +128,35 @@ def families_table() -> str:
     return CliRunner().invoke(camcli, ["models", "--markdown"], catch_exceptions=False).stdout
 
 
+def evidence_table() -> str:
+    lines = ["| parameter | shape | what it is | where | cost | needs |", "|---|---|---|---|---|---|"]
+    for name, kind in EVIDENCE.items():
+        facts = [f"`{name}`", kind.shape, kind.meaning, kind.where, kind.cost]
+        lines.append(f"| {' | '.join([*facts, ', '.join(kind.requires)])} |")
+    return "\n".join([*lines, ""])
+
+
+def sources_table() -> str:
+    lines = ["| source | names | `--model-arg` | `camcli train` |", "|---|---|---|---|"]
+    for source in SOURCES:
+        arguments, train = source.takes_arguments, source.initialise is not None
+        marks = ("yes" if fact else "" for fact in (arguments, train))
+        lines.append(f"| {' | '.join([source.name, source.summary, *marks])} |")
+    return "\n".join([*lines, ""])
+
+
+def outputs_table() -> str:
+    lines = ["| `--save` | ending | field of the manifest row |", "|---|---|---|"]
+    for name, kind in OUTPUTS.items():
+        lines.append(f"| `{name}` | `{kind.ending}` | `{kind.field}` |")
+    return "\n".join([*lines, ""])
+
+
 TABLES = {
+    "schemas": ("formats", schemas.table),
+    "outputs": ("formats", outputs_table),
+    "evidence": ("methods", evidence_table),
+    "sources": ("own-networks", sources_table),
     "methods": ("methods", methods_table),
     "metrics": ("evaluate", lambda: metrics_table(on_truth=False)),
     "metrics with --boxes": ("evaluate", lambda: metrics_table(on_truth=True)),
@@ -168,6 +199,13 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
         registry._methods.update(before)
 
 
+def test_the_documents_name_every_environment_variable() -> None:
+    page = (DOCS / "formats.md").read_text()
+    for file in (ROOT / "camcli").rglob("*.py"):
+        for name in re.findall(r"environ\W[^\n]*?\"([A-Z_]+)\"", file.read_text()):
+            assert f"`{name}`" in page, file
+
+
 def test_the_documents_name_every_make_target() -> None:
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.M)
     assert {"help", "demo", "test", "lint"} <= set(targets)
@@ -185,3 +223,4 @@ def write_tables() -> None:
 
 if __name__ == "__main__":
     write_tables()
+    schemas.write()
