@@ -36,7 +36,7 @@ def _monotone(values: MapArray, places: Floats) -> MapArray:
     first = places.astype(int)
     second = np.minimum(first + 1, len(values) - 1)
     t = (places - first).astype(np.float32)[:, None]
-    found = np.append(steps, np.zeros_like(values[:1]), axis=0)[first]
+    found: MapArray = np.append(steps, np.zeros_like(values[:1]), axis=0)[first]
     found *= t * t * (3 - 2 * t)
     found += values[first]
     bend = slopes[first]
