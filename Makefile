@@ -3,7 +3,7 @@ PYTHON ?= python3
 DEVICE ?= cpu
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-all docs browser bench soak scenes audit-proof lint format zoo clean
+.PHONY: help demo test test-all test-gpu docs browser bench soak scenes audit-proof lint format zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ test: $(VENV)/.installed ## run the quick tests
 
 test-all: $(VENV)/.installed ## run all tests: also all networks, training, benchmarks and a browser
 	$(PYTEST) -r s
+
+test-gpu: $(VENV)/.installed ## run the tests that need a GPU; they are skipped without one
+	$(BIN)/python -m pytest -r s -m gpu
 
 docs: $(VENV)/.installed ## build the handbook as web pages in build/docs
 	$(BIN)/python -m sphinx --quiet -W -n --keep-going -d build/doctrees docs build/docs
