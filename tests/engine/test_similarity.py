@@ -74,7 +74,8 @@ def test_other_targets_of_the_same_call_are_as_without(gap_net: GapNet, images: 
 
 
 def test_every_method_but_those_of_classes_explains_it(gap_net: GapNet, images: Tensor) -> None:
-    for name, method in METHODS.items():
+    fitting = {name: one for name, one in METHODS.items() if "attention" not in one.requires}
+    for name, method in fitting.items():
         if method.requires & {"classes", "one class"}:
             with pytest.raises(
                 MethodError, match=f"{name.replace('+', '.')} explains a class, not"
