@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.scenes import tokens
+from tests.scenes import detectors, tokens
 
 pytestmark = pytest.mark.scenes
 
@@ -23,3 +23,10 @@ def test_the_table_has_each_method_and_both_controls(tmp_path: Path) -> None:
         for method in ("hirescam", "random", "centre"):
             assert found["metrics"]["pointing"]["rows"][method]["mean"] is not None
             assert f"| `{method}` |" in shown
+
+
+def test_each_object_of_a_scene_has_a_shot() -> None:
+    seen = detectors.same_shapes(3, seed=5)
+    assert all(len({thing.shape for thing in one.things}) == 1 for one in seen)
+    shots = detectors.of_objects(detectors.trained(1), seen, ["hirescam"])["hirescam"]
+    assert [(shot.scene, shot.about) for shot in shots] == [(i, k) for i in range(3) for k in (0, 1)]

@@ -14,7 +14,7 @@ from camcli import load
 from camcli.engine.language.load import load_language_model
 from tests.bench.__main__ import machine
 from tests.examples import policy, questions
-from tests.scenes import blips, clips
+from tests.scenes import blips, clips, detectors
 from tests.scenes.drawing import Scene, scenes
 from tests.scenes.pointing import (
     Rates,
@@ -27,7 +27,7 @@ from tests.scenes.pointing import (
 )
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
-STEPS = 800
+STEPS, DETECTOR_STEPS = 800, 250
 BEFORE_THE_NORM = "network.vision_model.encoder.layers.0"
 HELD_OUT = 99
 """The seed of the test scenes, on which no network was trained."""
@@ -41,7 +41,9 @@ RatesByMethod = Mapping[str, Rates]
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Folder for networks and some scenes."
 )
-@click.option("--network", multiple=True, type=click.Choice(["blip", "clip", "examples"]))
+@click.option(
+    "--network", multiple=True, type=click.Choice(["blip", "clip", "detector", "examples"])
+)
 def main(count: int, keep: Path | None, network: tuple[str, ...]) -> None:
     """Train networks on scenes, and measure where their maps point in other scenes."""
     torch.set_num_threads(1)
@@ -79,6 +81,15 @@ def of_clips(test_scenes: Sequence[Scene], folder: Path) -> Iterator[tuple[str, 
         yield f"CLIP of {blocks}", {m: rates(test_scenes, shots[m]) for m in METHODS}
 
 
+def of_detectors(
+    test_scenes: Sequence[Scene], _folder: Path
+) -> Iterator[tuple[str, RatesByMethod]]:
+    """Train and measure a detector on scenes of two things of one class. Yield its rates."""
+    seen = detectors.same_shapes(len(test_scenes), HELD_OUT)
+    shots = detectors.of_objects(detectors.trained(DETECTOR_STEPS), seen, METHODS)
+    yield "FCOS, `--instances 2`", {m: rates(seen, shots[m]) for m in METHODS}
+
+
 def of_examples(test_scenes: Sequence[Scene], _folder: Path) -> Iterator[tuple[str, RatesByMethod]]:
     """Train and measure the networks of the examples. Yield their names and rates."""
     answerer = questions.train()
@@ -103,7 +114,7 @@ def cells(found: RatesByMethod) -> Iterator[str]:
     yield f"{known.chance:.0%}"
 
 
-NETWORKS = {"blip": of_blips, "clip": of_clips, "examples": of_examples}
+NETWORKS = {"blip": of_blips, "clip": of_clips, "detector": of_detectors, "examples": of_examples}
 
 if __name__ == "__main__":
     main()
