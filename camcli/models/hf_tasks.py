@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -68,18 +69,16 @@ TASKS: Mapping[str, HFTask] = MappingProxyType(
         ),
     }
 )
-"""The tasks, by the end of the name of an architecture."""
+"""The tasks, by a part of the name of an architecture."""
 
 
 def task_of(config: Any, name: str) -> HFTask:
-    """Return the task of a configuration; without one, that of classifiers. Raises ModelError."""
+    """Return the task of a configuration, by default that of classifiers. Raises ModelError."""
     (architecture,) = (config.architectures or [""])[:1]
-    _, found, kind = architecture.partition("For")
-    if found and f"For{kind}" not in TASKS:
-        raise ModelError(
-            f"model '{name}' is a {architecture}: expected one that ends in {', '.join(TASKS)}"
-        )
-    task = TASKS[f"For{kind or 'ImageClassification'}"]
+    task = next((task for kind, task in TASKS.items() if kind in architecture), None)
+    if task is None and re.search("Segmentation|Detection", architecture):
+        raise ModelError(f"model '{name}' is a {architecture}: expected {', '.join(TASKS)}")
+    task = task or TASKS["ForImageClassification"]
     focal = getattr(config, "use_focal_loss", True)
     if task.name == "detection" and (config.model_type not in DETECTORS or not focal):
         rest = "" if focal else " without use_focal_loss"

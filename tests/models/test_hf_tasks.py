@@ -20,6 +20,7 @@ from camcli.engine.catalogue import list_layers
 from camcli.errors import ModelError, TargetError
 from camcli.images.preprocess import preprocess
 from camcli.models.hf_preprocessing import preset_of_processor
+from camcli.models.hf_tasks import task_of
 from camcli.models.model import Model
 from tests.support.command import Run, refused
 from tests.support.files import manifest
@@ -209,7 +210,10 @@ def resaved(folder: Path, into: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architectures": ["DetrForSegmentation"]}, "is a DetrForSegmentation: expected one that"),
+        (
+            {"architectures": ["DetrForSegmentation"]},
+            "is a DetrForSegmentation: expected ForImageC",
+        ),
         ({"model_type": "yolos"}, "is a detector of the kind yolos: expected one of detr, rt_detr"),
         (
             {"use_focal_loss": False},
@@ -225,6 +229,28 @@ def test_other_networks_are_refused(
     with pytest.raises(ModelError, match=message):
         load(str(other))
     assert message in refused(run("explain", photo, "--model", other))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    [
+        ("PoolFormerForImageClassification", "classification"),
+        ("DeiTForImageClassificationWithTeacher", "classification"),
+        ("ViTForMaskedImageModeling", "classification"),
+        ("ViTModel", "classification"),
+        ("MobileViTForSemanticSegmentation", "segmentation"),
+        ("DetrForObjectDetection", "detection"),
+        ("Mask2FormerForUniversalSegmentation", None),
+        ("OwlViTForZeroShotObjectDetection", None),
+    ],
+)
+def test_the_task_of_an_architecture(architecture: str, task: str | None) -> None:
+    config = transformers.DetrConfig(architectures=[architecture])
+    if task is None:
+        with pytest.raises(ModelError, match=f"model 'x' is a {architecture}: expected ForImage"):
+            task_of(config, "x")
+    else:
+        assert task_of(config, "x").name == task
 
 
 def dense(model: Model, batch: Tensor) -> tuple[Tensor, Tensor]:
