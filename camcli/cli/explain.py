@@ -159,6 +159,12 @@ executor_options = record(
 )
 
 
+_ALIKE = (
+    "Note: gradcam weights channels by means over all places, so that its maps of two objects of a "
+    "class look alike; --method auto tells objects apart"
+)
+
+
 @click.command(no_args_is_help=True)
 @click.argument("paths", nargs=-1)
 @model_options
@@ -292,6 +298,9 @@ def _make_job(
     network = load_network(model, preprocessing, quiet=show.quiet)
     methods = chosen_methods(explained.methods, network, explained.layers[0], quiet=show.quiet)
     explained = replace(explained, methods=methods)
+    several = explained.instances and network.task == "detection"
+    if several and "gradcam" in methods and not show.quiet:
+        echo(_ALIKE, err=True)
     given = sources, network, output, explained, drawing, inputs, options
     known = read_truth(truth, network)
     only = read_filters(truth.only, network, known)

@@ -9,10 +9,11 @@ from camcli.engine.survey import layouts_at, with_target_layer
 from camcli.models.families import Layer, find_layer
 from camcli.models.model import Model
 
-FOR_MAPS, FOR_TOKENS = "gradcam", "layercam"
-"""The methods for the maps of convolutions, and for the tokens of a transformer.
+FOR_MAPS, FOR_TOKENS, FOR_OBJECTS = "gradcam", "layercam", "layercam"
+"""The methods for maps of convolutions, for tokens of a transformer, and for single objects.
 
-Each token keeps its own meaning, so that the mean gradient of Grad-CAM fits none of them.
+Each token keeps its own meaning, so that the mean gradient of Grad-CAM fits none of them. Nor does
+a mean over all places tell two objects of a class apart.
 """
 _TOKENS = 3
 """The number of dimensions of tokens (N,T,C)."""
@@ -36,6 +37,8 @@ def recommended_method(
     inputs = inputs or (noise_for(model),)
     path = find_layer(model.module, layer) if layer else with_target_layer(model, inputs).layer
     assert path is not None
+    if model.task == "detection":
+        return Recommendation(FOR_OBJECTS, f"single objects at layer '{path}'")
     tokens = layouts_at(model.module, [path], inputs)[path].ndim == _TOKENS
     if tokens:
         return Recommendation(FOR_TOKENS, f"the tokens of layer '{path}'")

@@ -18,7 +18,7 @@ from camcli.images.find import find
 from camcli.runs import pipeline
 from camcli.runs.job import Job
 from tests.capture.test_detection_oracle import CLASSES, Detector
-from tests.support.command import Run, refused
+from tests.support.command import Run, refused, stderr
 from tests.support.files import files, make_photo, manifest
 from tests.support.jobs import changed, make_job
 
@@ -195,6 +195,15 @@ def test_the_command(run: Run, photo: Path, tmp_path: Path) -> None:
     assert json.loads((out / "run.json").read_text())["targets"] == ["pred#3"]
     assert run("report", out, "--quiet").exit_code == 0
     assert "pred%231" in (out / "report.html").read_text()
+
+
+def test_auto_is_a_method_that_tells_objects_apart(run: Run, photo: Path, tmp_path: Path) -> None:
+    arguments = "explain", photo, *SSD, "--instances", "1", "--output", tmp_path / "out"
+    assert "Note: gradcam weights channels by means over all places" in stderr(run(*arguments))
+    auto = stderr(run(*arguments, "--method", "auto"))
+    assert "--method auto is layercam, for single objects at layer" in auto
+    assert "Note: gradcam" not in auto
+    assert {row["method"] for row in manifest(tmp_path / "out")} == {"gradcam", "layercam"}
 
 
 def test_commands_that_refuse_instances(run: Run, photo: Path) -> None:
