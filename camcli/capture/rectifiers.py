@@ -87,16 +87,18 @@ RULES: Mapping[str, Callable[..., bool]] = MappingProxyType(
 
 def _is_zero(x: Any) -> bool:
     if isinstance(x, Tensor):
-        return not x.requires_grad and x.is_floating_point() and not x.any()
+        has_values = x.is_floating_point() and not x.is_meta
+        return has_values and not x.requires_grad and not x.any()
     return isinstance(x, int | float) and x == 0
 
 
 def _is_mask(mask: Any, x: Any) -> bool:
     """Return whether a mask is 1 where x is positive, or not negative, and else 0.
 
-    A mask of numbers that are all 1 may have another purpose.
+    A mask of numbers that are all 1 may have another purpose. Tensors on the meta device have no
+    values, and are no masks.
     """
-    if not (isinstance(mask, Tensor) and isinstance(x, Tensor)):
+    if not (isinstance(mask, Tensor) and isinstance(x, Tensor)) or mask.is_meta:
         return False
     if mask.requires_grad or not x.requires_grad or mask.shape != x.shape:
         return False

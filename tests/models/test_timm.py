@@ -25,7 +25,7 @@ from camcli.models.head import classifier
 from camcli.models.load import load_for_training, outline
 from camcli.models.options import ModelOptions
 from camcli.models.preprocessing import read_preset
-from tests.support.command import Run, refused
+from tests.support.command import Run, refused, stdout
 from tests.support.files import make_photo
 from tests.support.networks import save_weights
 
@@ -294,3 +294,8 @@ def test_training_starts_from_random_weights() -> None:
     options = ModelOptions("timm:test_resnet", "none")
     model = load_for_training(options, ["ant", "bee"])
     assert (model.num_classes, model.class_names) == (2, ("ant", "bee"))
+
+
+def test_a_norm_that_multiplies_is_listed_without_its_values(run: Run) -> None:
+    """Networks are listed on the meta device, where the factors of an RMSNorm have no values."""
+    assert "convnext_atto_rms" in stdout(run("models", "timm:convnext_atto_rms"))
