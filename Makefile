@@ -3,7 +3,7 @@ PYTHON ?= python3
 DEVICE ?= cpu
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-all test-gpu docs browser bench soak scenes audit-proof lint format zoo clean
+.PHONY: help demo test test-all test-gpu docs dist browser bench soak scenes audit-proof lint format zoo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ docs: $(VENV)/.installed ## build the handbook as web pages in build/docs
 	$(BIN)/python -m sphinx --quiet -W -n --keep-going -d build/doctrees docs build/docs
 	@cp build/docs/README.html build/docs/index.html
 	@echo 'build/docs/index.html'
+
+dist: $(VENV)/.installed ## build the wheel and the source archive in dist/, and check them
+	rm -rf dist build/lib
+	$(BIN)/python -m build >/dev/null
+	$(BIN)/python -m twine check --strict dist/*
+	@test -z "$$(find dist -size +4000k)" || (echo 'dist: expected files below 4 MB'; exit 1)
 
 browser: ## install the browser for test-all, as root on Debian; its tests are skipped without it
 	@if command -v chromedriver >/dev/null; then echo 'chromedriver is installed'; \
@@ -79,4 +85,4 @@ zoo: $(VENV)/.installed ## update the facts of torchvision's networks, for a new
 	mv camcli/assets/zoo.json.new camcli/assets/zoo.json
 
 clean: ## remove the environments and everything made
-	rm -rf $(VENV) .venv-bench build *.egg-info camcli-out
+	rm -rf $(VENV) .venv-bench build dist *.egg-info camcli-out

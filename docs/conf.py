@@ -20,6 +20,7 @@ nitpick_ignore_regex = [("py:.*", ".*")]  # types of torch, whose pages are not 
 
 html_theme = "furo"
 html_title = f"camcli {version}"
+html_extra_path = ["llms.txt"]
 html_show_copyright = html_show_sphinx = html_copy_source = False
 
 

@@ -18,6 +18,7 @@ from camcli.evaluation.registry import METRICS, Metric
 from camcli.methods.registry import EVIDENCE, METHODS
 from camcli.models.sources import SOURCES
 from camcli.runs.outputs import OUTPUTS
+from tests import gallery
 from tests.handbook import schemas
 from tests.support.files import ROOT, SAMPLES
 
@@ -30,7 +31,8 @@ SHARED_PAGES = {"ask": "language", "caption": "language", "layers": "models"}
 
 
 def page_of(command: str) -> Path:
-    return DOCS / f"{SHARED_PAGES.get(command, command)}.md"
+    """Return the page of a command, or of another name."""
+    return README if command == "README" else DOCS / f"{SHARED_PAGES.get(command, command)}.md"
 
 
 def commands() -> list[click.Command]:
@@ -61,7 +63,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.read_text().splitlines()) <= 200
+    assert len(README.read_text().splitlines()) <= 160
 
 
 def test_the_index_lists_every_page() -> None:
@@ -115,6 +117,11 @@ def methods_table() -> str:
     return "\n".join([*lines, ""])
 
 
+def short_methods_table() -> str:
+    rows = (f"| `{name}` | {method.summary} |" for name, method in METHODS.items())
+    return "\n".join(["| method | what it shows |", "|---|---|", *rows, ""])
+
+
 def metrics_table(*, on_truth: bool) -> str:
     def cells(metric: Metric) -> str:
         return f"`{metric.name}` | {metric.summary} | {metric.better} | {metric.source}"
@@ -153,6 +160,7 @@ def outputs_table() -> str:
 
 
 TABLES = {
+    "methods in one line": ("README", short_methods_table),
     "schemas": ("formats", schemas.table),
     "outputs": ("formats", outputs_table),
     "evidence": ("methods", evidence_table),
@@ -170,6 +178,13 @@ def test_tables_agree_with_the_registries(name: str) -> None:
     page, table = TABLES[name]
     expected = f"<!-- {name} -->\n{table()}<!-- /{name} -->\n"
     assert expected in page_of(page).read_text(), "run python -m tests.test_docs"
+
+
+def test_the_gallery_has_every_method() -> None:
+    assert gallery.PAGE.read_text() == gallery.page(), "run python -m tests.gallery"
+    pictures = {file.name for file in gallery.PICTURES.iterdir()}
+    assert pictures == {gallery.name_of(photo, one) for photo in gallery.PHOTOS for one in METHODS}
+    assert sum(file.stat().st_size for file in gallery.PICTURES.iterdir()) < 600_000
 
 
 @every_page([page for page in PAGES if "```python\n" in page.read_text()])

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from dataclasses import replace
 
 import click
@@ -56,6 +57,8 @@ def answer(connection: socket.socket) -> None:
         cli.main(request["arguments"])
     except SystemExit as stopped:
         code = int(stopped.code or 0)
+    except BaseException:  # noqa: BLE001 - a process cannot pass it on
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
