@@ -1,8 +1,9 @@
 """The command line: parse options, call the library, print results, return an exit code.
 
 Each command is a module, which is imported when the command is used. Read `printing`, `types`,
-`options`, `network_options`, `method_option`, `input_options`, `page_options`, `extras` and `show`,
-`progress` and `terminal`, then `explain`; `language` is shared by `ask` and `caption`.
+`options`, `network_options`, `method_option`, `selection_options`, `input_options`, `page_options`,
+`extras` and `show`, `progress` and `terminal`, then `explain`; `language` is shared by `ask` and
+`caption`.
 """
 
 from __future__ import annotations

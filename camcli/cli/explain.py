@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camcli.cli import DONE
-from camcli.cli.input_options import input_options, recursive_option
+from camcli.cli.input_options import input_options
 from camcli.cli.method_option import chosen_methods, method_option
 from camcli.cli.network_options import model_options
 from camcli.cli.options import (
@@ -25,30 +22,20 @@ from camcli.cli.options import (
     run_options,
     scale_option,
     target_option,
-    texts_option,
     window_options,
 )
 from camcli.cli.preprocessing import load_network, preprocess_options
-from camcli.cli.printing import echo, show_name
+from camcli.cli.printing import echo
 from camcli.cli.progress import checked_preview, shown
+from camcli.cli.selection_options import Selection, print_names, selected_images, selection_options
 from camcli.cli.show import ShowOptions, show_options
 from camcli.cli.truth_options import truth_options
 from camcli.cli.types import POSITIVE, Corners, Count, Name
 from camcli.errors import CamcliError
-from camcli.images.find import find
-from camcli.images.select import filter_sources, read_list
 from camcli.images.source import Source
 from camcli.images.store import AnyPath
 from camcli.methods.fusion import FUSIONS
-from camcli.methods.registry import AUTO
 from camcli.models.options import ModelOptions, PreprocessOptions
-from camcli.runs.names import (
-    check_inputs,
-    check_results,
-    every_result,
-    name_of,
-    unique_stems,
-)
 from camcli.runs.options import (
     DrawingOptions,
     ExplainOptions,
@@ -56,24 +43,11 @@ from camcli.runs.options import (
     RunOptions,
     TruthOptions,
 )
-from camcli.runs.resume import rows
-from camcli.runs.rows import Rows
-from camcli.runs.shards import Shard, shard_of
+from camcli.runs.shards import Shard
 from camcli.speed import without_collections
 
 if TYPE_CHECKING:
     from camcli.runs.job import Job
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The choice of images in addition to PATHS."""
-
-    from_file: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    recursive: bool = True
-    shard: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,25 +86,6 @@ explain_options = record(
     methods="method",
     targets="target",
     layers="layer",
-)
-
-selection_options = record(
-    Selection,
-    "selection",
-    click.option(
-        "--from-file",
-        metavar="LIST",
-        help="Also explain the paths listed in a file, or in standard input for -: one per line, "
-        "or separated by NULs.",
-    ),
-    texts_option("--include", "GLOB", "Only images that match; repeatable."),
-    texts_option("--exclude", "GLOB", "No images that match; repeatable."),
-    recursive_option,
-    click.option(
-        "--shard",
-        metavar="I/N",
-        help="Only every N-th batch, starting at batch I; see camcli merge.",
-    ),
 )
 
 executor_options = record(
@@ -195,9 +150,9 @@ def explain(
 ) -> int:
     """Write a heatmap for each image in PATHS: files, folders, globs, URLs of a store, or - for
     standard input."""
-    sources, shard = _selected(paths, selection, output, inputs.batch_size)
+    sources, shard = selected_images(paths, selection, output, inputs.batch_size)
     if dry_run:
-        return _print_names(sources, output, explained, truth, drawing)
+        return print_names(sources, output, explained, truth, drawing)
     if drawing.scale == "run" and (show.json or show.preview):
         raise CamcliError("--scale run: --json and --preview come before the scale is known")
     show = checked_preview(show, drawing.saves)
@@ -208,52 +163,6 @@ def explain(
             raise CamcliError("--ray-address and --num-actors are for --executor ray")
         return shown(job(), show)
     return _on_cluster(job, executor, options["model"], inputs, show)
-
-
-def _selected(
-    paths: Sequence[str], selection: Selection, output: AnyPath, batch_size: int
-) -> tuple[list[Source], Shard | None]:
-    """Return the images to explain and their shard, if there is one. Raises CamcliError."""
-    listed = selection.from_file
-    if not paths and not listed:
-        raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
-    given = [*paths, *(read_list(listed) if listed else ())]
-    found = find(given, recursive=selection.recursive, skip=output)
-    sources = filter_sources(found, selection.include, selection.exclude)
-    if not sources:
-        raise CamcliError(f"no images in {', '.join(paths) or listed}: nothing to do")
-    if selection.shard is None:
-        return sources, None
-    # Before sharding, since shards may share a folder.
-    return shard_of(unique_stems(sources), selection.shard, batch_size)
-
-
-def _print_names(
-    sources: Sequence[Source],
-    output: AnyPath,
-    explained: ExplainOptions,
-    truth: TruthOptions,
-    drawing: DrawingOptions,
-) -> int:
-    if truth.only:
-        raise CamcliError(f"--dry-run: the images of --only '{truth.only[0]}' depend on classes")
-    if AUTO in explained.methods:
-        raise CamcliError(f"--dry-run: the files of --method {AUTO} depend on the network")
-    every = explained.every_target
-    if several := next((one for one in every if re.match("p *>|.+#([0-9]+|all)$", one)), None):
-        raise CamcliError(
-            f"--dry-run: the files of target '{several}' depend on what is in the images"
-        )
-    layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
-    methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
-    results = every_result([*methods], [*targets], layers, explained.fuse)
-    check_results(results)
-    sources = unique_stems(sources, Rows(rows(output)))
-    check_inputs(output, sources, results, drawing.format)
-    for source, wanted, kind in itertools.product(sources, results, drawing.saves):
-        name = name_of(source, wanted, kind, drawing.format)
-        echo(f"{show_name(source.path)} -> {show_name(output / name)}")
-    return DONE
 
 
 def _on_cluster(

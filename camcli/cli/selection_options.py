@@ -1,0 +1,110 @@
+"""The images of `camcli explain`, and the names of the files that it would write."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from camcli.cli import DONE
+from camcli.cli.input_options import recursive_option
+from camcli.cli.options import record, texts_option
+from camcli.cli.printing import echo, show_name
+from camcli.errors import CamcliError
+from camcli.images.find import find
+from camcli.images.select import filter_sources, read_list
+from camcli.images.source import Source
+from camcli.images.store import AnyPath
+from camcli.methods.registry import AUTO
+from camcli.runs.names import (
+    check_inputs,
+    check_results,
+    every_result,
+    name_of,
+    unique_stems,
+)
+from camcli.runs.options import DrawingOptions, ExplainOptions, TruthOptions
+from camcli.runs.resume import rows
+from camcli.runs.rows import Rows
+from camcli.runs.shards import Shard, shard_of
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choice of images in addition to PATHS."""
+
+    from_file: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    recursive: bool = True
+    shard: str | None = None
+
+
+selection_options = record(
+    Selection,
+    "selection",
+    click.option(
+        "--from-file",
+        metavar="LIST",
+        help="Also explain the paths listed in a file, or in standard input for -: one per line, "
+        "or separated by NULs.",
+    ),
+    texts_option("--include", "GLOB", "Only images that match; repeatable."),
+    texts_option("--exclude", "GLOB", "No images that match; repeatable."),
+    recursive_option,
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Only every N-th batch, starting at batch I; see camcli merge.",
+    ),
+)
+
+
+def selected_images(
+    paths: Sequence[str], selection: Selection, output: AnyPath, batch_size: int
+) -> tuple[list[Source], Shard | None]:
+    """Return the images to explain and their shard, if there is one. Raises CamcliError."""
+    listed = selection.from_file
+    if not paths and not listed:
+        raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
+    given = [*paths, *(read_list(listed) if listed else ())]
+    found = find(given, recursive=selection.recursive, skip=output)
+    sources = filter_sources(found, selection.include, selection.exclude)
+    if not sources:
+        raise CamcliError(f"no images in {', '.join(paths) or listed}: nothing to do")
+    if selection.shard is None:
+        return sources, None
+    # Before sharding, since shards may share a folder.
+    return shard_of(unique_stems(sources), selection.shard, batch_size)
+
+
+def print_names(
+    sources: Sequence[Source],
+    output: AnyPath,
+    explained: ExplainOptions,
+    truth: TruthOptions,
+    drawing: DrawingOptions,
+) -> int:
+    """Print the files that a run would write, and return the exit code. Raises CamcliError."""
+    if truth.only:
+        raise CamcliError(f"--dry-run: the images of --only '{truth.only[0]}' depend on classes")
+    if AUTO in explained.methods:
+        raise CamcliError(f"--dry-run: the files of --method {AUTO} depend on the network")
+    every = explained.every_target
+    if several := next((one for one in every if re.match("p *>|.+#([0-9]+|all)$", one)), None):
+        raise CamcliError(
+            f"--dry-run: the files of target '{several}' depend on what is in the images"
+        )
+    layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
+    methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
+    results = every_result([*methods], [*targets], layers, explained.fuse)
+    check_results(results)
+    sources = unique_stems(sources, Rows(rows(output)))
+    check_inputs(output, sources, results, drawing.format)
+    for source, wanted, kind in itertools.product(sources, results, drawing.saves):
+        name = name_of(source, wanted, kind, drawing.format)
+        echo(f"{show_name(source.path)} -> {show_name(output / name)}")
+    return DONE
