@@ -78,6 +78,7 @@ RUN_RECORD = Record(
         "fuse": TEXT,
         "fit": TEXT,
         "prompt": Table("an object of texts and their settings"),
+        "references": Table("an object of digests by target", values=TEXT),
         "colormap": TEXT,
         "alpha": NUMBER,
         "blend": TEXT,

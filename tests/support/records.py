@@ -23,7 +23,7 @@ _RUN = {
     "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5, "versions": {"camcli": "1"},
     "executor": {"name": "local"}, "truth": "folder", "class_map": "classes.txt", "only": ["wrong"],
     "accuracy": {"images": 3, "top1": 1, "top5": 2},
-    "prompt": {"template": "{}", "texts": ["a dog"]},
+    "prompt": {"template": "{}", "texts": ["a dog"]}, "references": {"like:a.jpg": "0123"},
 }  # fmt: skip
 _CELL = {"images": 3, "mean": 0.5, "low": None, "high": 1, "verdict": None}
 EXAMPLES: Mapping[str, tuple[Record, dict[str, Any]]] = {
