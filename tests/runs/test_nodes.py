@@ -23,7 +23,7 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "node_ip_address": "12
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """A cluster of four nodes on this machine, the first of which has no core for actors."""
+    """A cluster of three nodes on this machine, the first of which has no core for actors."""
     ray = pytest.importorskip("ray", reason="needs Ray: pip install 'camcli[ray]'")
     from ray.cluster_utils import Cluster
 
@@ -41,7 +41,7 @@ def cluster() -> Iterator[Any]:
             head_node_args=NODE | {"num_cpus": 0, "include_dashboard": False},
         )
         try:
-            for _ in range(3):
+            for _ in range(2):
                 nodes.add_node(**NODE)
             ray.init(nodes.address, _node_ip_address="127.0.0.1", log_to_driver=False)
             signal.signal(signal.SIGTERM, before)
@@ -56,22 +56,22 @@ def cluster() -> Iterator[Any]:
 def test_nodes_that_are_lost_and_added_do_not_change_the_bytes(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three nodes begin; one is killed, another is added, and the run is stopped and continued."""
+    """Two nodes begin; one is killed, another is added, and the run is stopped and continued."""
     monkeypatch.setattr(executor, "UNIT_BATCHES", 2)
     monkeypatch.setattr(executor, "REPORT_BATCHES", 1)
-    photos = {f"sub{i % 2}/{i:02}.jpg": (60 + 15 * (i % 2), 50) for i in range(40)}
+    photos = {f"sub{i % 2}/{i:02}.jpg": (60 + 15 * (i % 2), 50) for i in range(30)}
     job = make_job(tmp_path, photos, batch_size=2, workers=2)
     list(pipeline.run(job))
     remote = changed(job, output=tmp_path / "ray")
-    run = started(remote, actors=3)
+    run = started(remote, actors=2)
     next(run)
     cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
     cluster.add_node(**NODE)
-    for _ in range(20):
+    for _ in range(14):
         next(run)
     run.close()
-    assert 20 < len(manifest(remote.output)) < len(photos)
-    assert len([*started(changed(remote, skip_existing=True), actors=3)]) == len(photos)
+    assert 14 < len(manifest(remote.output)) < len(photos)
+    assert len([*started(changed(remote, skip_existing=True), actors=2)]) == len(photos)
     assert files(remote.output) == files(tmp_path / "out")
 
 
