@@ -215,7 +215,11 @@ def test_there_is_no_garbage_collection_at_exit(enabled: bool) -> None:
     assert python("-c", CYCLE) == ("" if enabled else "collected\n")
 
 
-def test_no_collection_while_a_network_is_built(enabled: bool) -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_no_collection_while_a_network_is_built(
+    own: bool, enabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed._own_process, "is_set", lambda: own)
     frozen = gc.get_freeze_count()
     try:
         with speed.without_collections():
@@ -224,6 +228,6 @@ def test_no_collection_while_a_network_is_built(enabled: bool) -> None:
                 pass
             assert gc.isenabled() is not enabled, "the outer one goes on"
         assert gc.isenabled()
-        assert (gc.get_freeze_count() > frozen) is enabled
+        assert (gc.get_freeze_count() > frozen) is (enabled and own)
     finally:
         gc.unfreeze()
