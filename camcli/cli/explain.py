@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli.input_options import input_options
-from camcli.cli.method_option import chosen_methods, method_option
+from camcli.cli.method_option import chosen_methods, method_option, note_alike
 from camcli.cli.network_options import model_options
 from camcli.cli.options import (
     box_options,
@@ -25,7 +25,6 @@ from camcli.cli.options import (
     window_options,
 )
 from camcli.cli.preprocessing import load_network, preprocess_options
-from camcli.cli.printing import echo
 from camcli.cli.progress import checked_preview, shown
 from camcli.cli.selection_options import Selection, print_names, selected_images, selection_options
 from camcli.cli.show import ShowOptions, show_options
@@ -111,12 +110,6 @@ executor_options = record(
     name="executor",
     address="ray_address",
     actors="num_actors",
-)
-
-
-_ALIKE = (
-    "Note: gradcam weights channels by means over all places, so that its maps of two objects of a "
-    "class look alike; --method auto tells objects apart"
 )
 
 
@@ -207,9 +200,8 @@ def _make_job(
     network = load_network(model, preprocessing, quiet=show.quiet)
     methods = chosen_methods(explained.methods, network, explained.layers[0], quiet=show.quiet)
     explained = replace(explained, methods=methods)
-    several = explained.instances and network.task == "detection"
-    if several and "gradcam" in methods and not show.quiet:
-        echo(_ALIKE, err=True)
+    if explained.instances and not show.quiet:
+        note_alike(methods, network)
     given = sources, network, output, explained, drawing, inputs, options
     known = read_truth(truth, network)
     only = read_filters(truth.only, network, known)

@@ -44,3 +44,13 @@ def chosen_methods(
     if not quiet:
         echo(f"Note: --method {AUTO} is {found.method}, for {found.reason}", err=True)
     return tuple(dict.fromkeys(found.method if name == AUTO else name for name in given))
+
+
+def note_alike(methods: Sequence[str], model: Model) -> None:
+    """Print that Grad-CAM does not tell objects apart, if it explains those of a detector."""
+    if model.task == "detection" and "gradcam" in methods:
+        echo(
+            "Note: gradcam weights channels by means over all places, so that its maps of two "
+            f"objects of a class look alike; --method {AUTO} tells objects apart",
+            err=True,
+        )
