@@ -20,7 +20,7 @@ from camcli import __version__
 from camcli.cli.printing import echo
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, WriteError
 from camcli.signals import Stopped, stoppable
-from camcli.speed import keep_freed_memory, skip_last_collection
+from camcli.speed import keep_freed_memory
 
 COMMANDS = (
     "explain",
@@ -77,7 +77,6 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.showwarning = _show_warning  # type: ignore[assignment] # other arguments are passed on
-    skip_last_collection()
     try:
         with stoppable():
             code = _exit_code(arguments)
