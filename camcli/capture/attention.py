@@ -38,11 +38,13 @@ class AttentionMode(TorchFunctionMode):
     """A mode that computes attention explicitly, and passes the weights of each through `use`.
 
     The network itself is not changed: after the pass, it computes its fused attention again.
+    `only_signals` leaves attention as it is where no tensor has a graph.
     """
 
-    def __init__(self, use: Use) -> None:
+    def __init__(self, use: Use, *, only_signals: bool = False) -> None:
         super().__init__()
         self._use = use
+        self._only_signals = only_signals
         self._pending: dict[int, Tensor] = {}
         self._hidden: list[str] = []
 
@@ -50,6 +52,8 @@ class AttentionMode(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self._only_signals and not any(x.requires_grad for x in args if isinstance(x, Tensor)):
+            return func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             return self._attended(*args, **kwargs)
         name = getattr(func, "__name__", "").strip("_")

@@ -6,7 +6,7 @@ Letters: N images, H heads, Q tokens that attend to T tokens, L blocks, C channe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from typing import Any, TypeAlias
 
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from camcli.capture.attention import AttentionMode
 from camcli.capture.forward import Pass
 from camcli.capture.hooks import Tap, borrowed, cloned, gradients
+from camcli.capture.libra import Balanced
 from camcli.errors import MethodError
+from camcli.methods.backward import LIBRA
 
 Score: TypeAlias = Callable[[Any, Tensor], Tensor]
 """From an output for images `which` (M,) of the batch to their scores (M,)."""
@@ -25,10 +27,12 @@ Score: TypeAlias = Callable[[Any, Tensor], Tensor]
 class Notes:
     """The weights of each attention in a pass, and the tokens that each module around one gives.
 
-    `paths` are those of the modules that compute the attention. `tokens` (N,T,C) are by path.
+    `paths` are those of the modules that compute the attention. `tokens` (N,T,C) are by path. With
+    `libra`, the pass has the backward rule of that name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, libra: bool = False) -> None:
+        self._libra = libra
         self.weights: list[Tensor] = []
         self.paths: list[str] = []
         self.tokens: dict[str, Tensor] = {}
@@ -36,7 +40,8 @@ class Notes:
         self._running: list[tuple[str, int]] = []
 
     def _use(self, weights: Tensor) -> Tensor:
-        self.weights.append(weights if weights.requires_grad else weights.detach().requires_grad_())
+        is_kept = weights.requires_grad and not self._libra
+        self.weights.append(weights if is_kept else weights.detach().requires_grad_())
         self.paths.append(self._running[-1][0] if self._running else "")
         return self.weights[-1]
 
@@ -66,7 +71,7 @@ class Notes:
         handles = [part.register_forward_pre_hook(self._entering(path)) for path, part in parts]
         handles += [part.register_forward_hook(self._leaving) for _, part in parts]
         try:
-            with self.mode, torch.enable_grad():
+            with Balanced() if self._libra else nullcontext(), self.mode, torch.enable_grad():
                 yield
         finally:
             for handle in handles:
@@ -93,7 +98,7 @@ class Attended:
 
     def __init__(self, run: Pass, tap: Tap) -> None:
         self.run = run
-        self.notes = Notes()
+        self.notes = Notes(libra=run.watch.backward == LIBRA)
         self.cells = _cells(tap)
         with self.notes.taken(run.watch.module):
             self.output = run.run(*cloned(run.inputs))
@@ -156,7 +161,10 @@ class Attended:
         run, (count, images) = self.run, tokens.shape[:2]
         if len(run.inputs) > 1:
             raise _no_scores("has other inputs beside the image")
-        notes, every = Notes(), torch.arange(images, device=tokens.device)
+        notes, every = (
+            Notes(libra=run.watch.backward == LIBRA),
+            torch.arange(images, device=tokens.device),
+        )
         try:
             with _replaced(run.watch.module, block, tokens.flatten(0, 1)):
                 with notes.taken(run.watch.module):

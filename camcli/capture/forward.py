@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.capture.endings import last_values, rerun_ended
+from camcli.capture.endings import last_values, own_output, rerun_ended
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, cloned, tapped
+from camcli.capture.libra import balanced
 from camcli.capture.readers import Reader
 from camcli.capture.targets import ClassTarget, logits, ranking_of
 from camcli.capture.windows import Window
 from camcli.images.geometry import Centres
+from camcli.methods.backward import LIBRA
+from camcli.methods.backward import PLAIN as PLAIN_BACKWARD
 from camcli.models.head import Head
 from camcli.models.layouts import PLAIN, Layout
 from camcli.speed import cached_property
@@ -27,16 +30,18 @@ class Watch:
     """The layers, gradients and outputs to watch in a forward pass.
 
     `layers` are the paths of the layers to tap, and `layouts` describe those whose output is not
-    (N,C,h,w). `guided` watches the gradient at the input under the guided ReLU rule. `window` is
-    the square of the occlusion method, and `grey` its colour in the input's units: the mean colour,
-    which is 0 where preprocessing has subtracted it. `reader` reads the output. `centres` are those
-    of the layers' cells in input pixels, where they are known.
+    (N,C,h,w). `guided` watches the gradient at the input under the guided ReLU rule. `backward` is
+    a name in BACKWARDS. `window` is the square of the occlusion method, and `grey` its colour in
+    the input's units: the mean colour, which is 0 where preprocessing has subtracted it. `reader`
+    reads the output. `centres` are those of the layers' cells in input pixels, where they are
+    known.
     """
 
     module: nn.Module
     layers: tuple[str, ...] = ()
     head: Head | None = None
     guided: bool = False
+    backward: str = PLAIN_BACKWARD
     window: Window = field(default_factory=Window)
     reader: Reader = field(default_factory=Reader)
     grey: tuple[float, ...] = (0.0,)
@@ -65,6 +70,8 @@ class Pass:
             tap.check(self.size)
         if watch.guided:
             self.rule.check(last_values(self.output))
+        if watch.backward == LIBRA:
+            self.balance.check(own_output(self.output))
 
     @property
     def size(self) -> int:
@@ -148,6 +155,8 @@ class Pass:
             ]
             if watch.guided:
                 stack.enter_context(self.rule)
+            if watch.backward == LIBRA:
+                self.balance = stack.enter_context(balanced())
             return watch.module(*cloned(self.inputs))
 
 

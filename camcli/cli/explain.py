@@ -33,6 +33,7 @@ from camcli.cli.types import POSITIVE, Corners, Count, Name
 from camcli.errors import CamcliError
 from camcli.images.source import Source
 from camcli.images.store import AnyPath
+from camcli.methods.backward import BACKWARDS, PLAIN
 from camcli.methods.fusion import FUSIONS
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.options import (
@@ -75,6 +76,14 @@ explain_options = record(
         "--fuse", type=Name("fusion", FUSIONS), help="Fuse the maps of several layers into one."
     ),
     click.option(
+        "--backward",
+        type=Name("backward rule", BACKWARDS),
+        default=PLAIN,
+        show_default=True,
+        help="The rule of the backward pass: derivatives, or those of LibraGrad, for methods of "
+        "gradients on transformers.",
+    ),
+    click.option(
         "--region",
         type=Corners(),
         metavar="X0,Y0,X1,Y1",
@@ -85,6 +94,7 @@ explain_options = record(
     methods="method",
     targets="target",
     layers="layer",
+    backward_rule="backward",
 )
 
 executor_options = record(

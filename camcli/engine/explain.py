@@ -16,19 +16,20 @@ from camcli.capture.hooks import borrowed
 from camcli.capture.parted import PartedTarget
 from camcli.capture.readers import Reader, reader_of
 from camcli.capture.similarity import embedding_outputs
-from camcli.capture.target_evidence import TargetEvidence
 from camcli.capture.target_parser import parse_target
-from camcli.capture.targets import FunctionTarget, Target, TargetLike, WeightedClasses
+from camcli.capture.targets import Target, TargetLike
 from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
 from camcli.engine.parts import join, only_there
 from camcli.engine.recommended import recommended_method
 from camcli.engine.references import with_embedding
+from camcli.engine.suitability import check_network, check_target
 from camcli.engine.survey import centres_at, layouts_at, with_target_layer
 from camcli.errors import CamcliWarning, MethodError, unknown
 from camcli.images.geometry import PIXELS, placement
 from camcli.methods import fusion
+from camcli.methods.backward import PLAIN, check_backward
 from camcli.methods.registry import AUTO, METHODS, Method
 from camcli.models.exclusive import exclusive
 from camcli.models.families import Layer, find_layer
@@ -46,6 +47,7 @@ def explain(
     *,
     window: Window = ...,
     region: Region | None = ...,
+    backward: str = ...,
 ) -> Explanation: ...
 @overload
 def explain(
@@ -58,6 +60,7 @@ def explain(
     window: Window = ...,
     fuse: str | None = ...,
     region: Region | None = ...,
+    backward: str = ...,
 ) -> list[Explanation]: ...
 def explain(
     model: Model | nn.Module,
@@ -69,6 +72,7 @@ def explain(
     window: Window = Window(),  # noqa: B008 - frozen
     fuse: str | None = None,
     region: Region | None = None,
+    backward: str = PLAIN,
 ) -> Explanation | list[Explanation]:
     """Explain a model's scores on a batch.
 
@@ -87,6 +91,7 @@ def explain(
     - `region`: for a segmentation network, x0, y0, x1, y1 in input pixels, one for all images or
       (N,4), over which the class's scores are summed. None sums over the pixels where the class is
       the best one.
+    - `backward`: a name in BACKWARDS. `libra` gives methods of gradients the rule of LibraGrad.
 
     Return an Explanation for one method, one target and one layer. A list of any of them returns a
     list: methods outermost, then targets, then layers for the methods that use a layer. All share
@@ -108,7 +113,7 @@ def explain(
     reader = reader_of(model, regions_of(region, batch))
     with exclusive(model.module):
         methods = pick_methods(_named(names, model, layers, batch))
-        found = _explain(model, batch, methods, parsed, layers, window, fuse, reader)
+        found = _explain(model, batch, methods, parsed, layers, window, fuse, reader, backward)
     found = [replace(shown, photos=photos, class_names=model.class_names) for shown in found]
     return found[0] if single and one_layer and isinstance(method, str) else found
 
@@ -146,15 +151,17 @@ def _explain(
     window: Window,
     fuse: str | None,
     reader: Reader,
+    backward: str,
 ) -> list[Explanation]:
     if not layers:
         raise ValueError("no layer given")
     fusion.check_fusion(fuse, methods, layers)
+    check_backward(backward, methods)
     if needs_target_layer(methods, layers):
         model = with_target_layer(model, inputs)
     paths = [model.layer if path is None else find_layer(model.module, path) for path in layers]
     for method in methods:
-        _check_network(method, model, paths)
+        check_network(method, model, paths)
     tapped = paths if any(method.at_layer for method in methods) else []
     watched = [path for path in tapped if path]
     watch = Watch(
@@ -162,6 +169,7 @@ def _explain(
         layers=tuple(watched),
         head=model.head,
         guided=any("relu" in method.requires for method in methods),
+        backward=backward,
         window=window,
         reader=reader,
         grey=model.preset.mean_colour,
@@ -221,7 +229,7 @@ def _explain_layers(
     method: Method, evidence: Sequence[Evidence], fuse: str | None
 ) -> list[Explanation]:
     """Return a method's explanations of a resolved target at each layer, or the one fused map."""
-    _check_target(method, evidence[0].scored)
+    check_target(method, evidence[0].scored)
     found = [_explanation(method, shown) for shown in evidence]
     if not (fuse and method.at_layer):
         return found
@@ -258,41 +266,3 @@ def _fused(found: Sequence[Explanation], fuse: str, shape: Sequence[int]) -> Exp
         maps=fusion.fuse(maps, fuse),
         centres=PIXELS if known else None,
     )
-
-
-def _check_network(method: Method, model: Model, paths: Sequence[str | None]) -> None:
-    """Raise MethodError if the network does not fit the method."""
-    if "softmax" in method.requires and model.task != "classification":
-        raise MethodError(
-            f"{method.name} is for classification networks; this is a {model.task} one: use gradcam"
-        )
-    if "head" not in method.requires:
-        return
-    if model.head is None:
-        raise MethodError(
-            f"{method.name} needs a network that ends in global average pooling and one linear "
-            f"layer, and {model.name} does not: use gradcam, which equals it up to scale where "
-            f"both exist"
-        )
-    for path in paths:
-        if path != model.layer:
-            raise MethodError(
-                f"{method.name} reads the layer before the pooling, '{model.layer}', not '{path}': "
-                f"leave the layer on auto, or use gradcam"
-            )
-
-
-def _check_target(method: Method, scored: TargetEvidence) -> None:
-    """Raise MethodError if the method needs another kind of target or of classes."""
-    target = scored.target
-    fits = isinstance(target, WeightedClasses) and (
-        "one class" not in method.requires or target.is_plain
-    )
-    if method.requires & {"classes", "one class"} and not fits:
-        given = "a function" if isinstance(target, FunctionTarget) else f"'{target.spec}'"
-        raise MethodError(f"{method.name} explains a class, not {given}: use gradcam")
-    if "softmax" in method.requires and scored.run.reading.alternatives is None:
-        raise MethodError(
-            f"{method.name} is for classes that exclude each other; this network gives "
-            f"{scored.run.reading.activation.meaning}: use gradcam++"
-        )

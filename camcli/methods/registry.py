@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 Where: TypeAlias = Literal["layer", "input", "output"]
 """Where evidence is taken: at the target layer, at the input image, or at the network's output."""
 Cost: TypeAlias = Literal[
-    "nothing", "backward", "backward per class", "forwards", "vmapped forwards"
+    "nothing", "backward", "backward per class", "another pass", "forwards", "vmapped forwards"
 ]
-"""The cost of evidence beside the watched forward pass. `forwards` run on changed images,
-`Window.batch_size` at once; `vmapped forwards` run on changed copies of the layer's map."""
+"""The cost of evidence beside the watched forward pass. `another pass` has a graph of all blocks.
+`forwards` run on changed images, `Window.batch_size` at once; `vmapped forwards` run on changed
+copies of the layer's map."""
 Requirement: TypeAlias = Literal["head", "relu", "attention", "softmax", "classes", "one class"]
 """Requirements of evidence: a head that CAM can read, a ReLU to guide, attention among all tokens,
 a softmax over class scores, a score that is a weighted sum of classes, or the unchanged score of
@@ -102,7 +103,7 @@ _evidence: dict[str, EvidenceKind] = {
         "L times (N,H,Q,T)",
         "A, the weights of each of L attentions, by which H heads of Q tokens attend to T tokens",
         "layer",
-        "backward",
+        "another pass",
         ("attention",),
     ),
     "attention_grads": EvidenceKind(
@@ -119,7 +120,7 @@ _evidence: dict[str, EvidenceKind] = {
         "(N,Q)",
         "the shares of the tokens of the last attention in those that the score reads",
         "layer",
-        "backward",
+        "another pass",
         ("attention",),
     ),
     "cells": EvidenceKind(

@@ -54,6 +54,7 @@ def make_job(
         output=output,
         layers=tuple(dict.fromkeys(layers)),
         fuse=explained.fuse,
+        backward_rule=explained.backward_rule,
         region=explained.region,
         saves=drawing.saves,
         style=Style(drawing.colormap, drawing.alpha, drawing.blend),

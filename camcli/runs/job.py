@@ -23,6 +23,7 @@ from camcli.images.geometry import Box
 from camcli.images.source import Source
 from camcli.images.store import AnyPath
 from camcli.methods import fusion
+from camcli.methods.backward import PLAIN, check_backward
 from camcli.models.model import Model
 from camcli.render.boxes import BoxRule, check_boxes
 from camcli.render.encode import package_of
@@ -57,6 +58,7 @@ class Job:
     output: AnyPath
     layers: Sequence[str | None] = (None,)
     fuse: str | None = None
+    backward_rule: str = PLAIN
     region: Box | None = None
     saves: Sequence[str] = ("overlay", "map")
     style: Style = field(default_factory=Style)
@@ -77,6 +79,7 @@ class Job:
         _ = self.parsed
         Reader(self.model.task, regions=None if self.region is None else torch.tensor(self.region))
         fusion.check_fusion(self.fuse, pick_methods(self.methods), self.layers)
+        check_backward(self.backward_rule, pick_methods(self.methods))
         if any(OUTPUTS[name].boxes for name in self.saves):
             check_boxes(pick_methods(self.methods))
         check_results(self.possible_results)
@@ -211,6 +214,7 @@ def record_of(job: Job) -> Row:
         "preprocessing": {"from": model.preset_from, **asdict(model.preset)},
         "layers": [layer or "auto" for layer in job.layers],
         "fuse": job.fuse,
+        "backward": job.backward_rule,
         **({"prompt": dict(job.prompt)} if job.prompt else {}),
         **({"references": references} if references else {}),
         "methods": list(job.methods),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from camcli.images.decode import MAX_PIXELS, Reading
+from camcli.methods.backward import PLAIN
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class TruthOptions:
 class ExplainOptions:
     """The names of methods, targets and layers, as a user gives them.
 
-    `instances` is a number or `all`. `fuse` is a name in FUSIONS. `region` is x0, y0, x1, y1 in
-    pixels of the original. `window` and `stride` are those of occlusion, in input pixels.
+    `instances` is a number or `all`. `fuse` is a name in FUSIONS, and `backward_rule`
+    one in BACKWARDS. `region` is x0, y0, x1, y1 in pixels of the original. `window` and `stride`
+    are those of occlusion, in input pixels.
     """
 
     methods: tuple[str, ...] = ("gradcam",)
@@ -67,6 +69,7 @@ class ExplainOptions:
     instances: str | None = None
     layers: tuple[str, ...] = ("auto",)
     fuse: str | None = None
+    backward_rule: str = PLAIN
     region: tuple[float, float, float, float] | None = None
     window: int | None = None
     stride: int | None = None

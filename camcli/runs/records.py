@@ -76,6 +76,7 @@ RUN_RECORD = Record(
         "precision": TEXT,
         "layers": list_of(TEXT),
         "fuse": TEXT,
+        "backward": TEXT,
         "fit": TEXT,
         "prompt": Table("an object of texts and their settings"),
         "references": Table("an object of digests by target", values=TEXT),

@@ -33,7 +33,7 @@ SETTINGS = (
     *("window_level", "colormap", "alpha", "window", "stride", "boxes", "box_threshold"),
 )
 """The fields of a run's record that must be the same for all results in a folder."""
-LATER = MappingProxyType({"blend": "even", "scale": "image", "format": "png"})
+LATER = MappingProxyType({"blend": "even", "scale": "image", "format": "png", "backward": "plain"})
 """Further ones, with the values of runs that did not record them."""
 
 

@@ -97,6 +97,7 @@ class Worker:
             *(self.model, stacked(batch, self.model), job.methods, targets, job.layers),
             window=self.limit.limited(job.window),
             fuse=job.fuse,
+            backward=job.backward_rule,
             region=regions(job, batch),
         )
         if decided:

@@ -18,7 +18,8 @@ from camcli.schema import Record
 _RUN = {
     "model": "tiny", "weights": "none", "weights_hash": None, "precision": "float32",
     "layers": ["auto"], "fuse": None, "fit": "preset", "colormap": "auto", "alpha": 0.5,
-    "blend": "heat", "scale": "image", "format": "png", "encoder": "isal 1.9.1",
+    "blend": "heat", "scale": "image", "backward": "plain", "format": "png",
+    "encoder": "isal 1.9.1",
     "region": [0, 0, 0.5, 1], "batch_size": 2, "device": "cpu", "counts": {"images": 3, "ok": 3},
     "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5, "versions": {"camcli": "1"},
     "executor": {"name": "local"}, "truth": "folder", "class_map": "classes.txt", "only": ["wrong"],

@@ -6,6 +6,8 @@ class on its patches, (N,h,w).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -41,21 +43,30 @@ def square_images(count: int = 2) -> Tensor:
 class Explicit:
     """A forward pass of torchvision's transformer over one image, in explicit products.
 
-    `weights` are those of each attention (H,T,T), and `tokens` (T,C) what each block gives. Given
-    weights replace those of the blocks at their places.
+    `weights` are those of each attention (H,T,T), `normed` (T,C) what each attention takes, and
+    `tokens` (T,C) what each block gives. Given weights replace those of the blocks at their places.
+    With `libra`, weights, deviations and gates are constants.
     """
 
     def __init__(
-        self, net: VisionTransformer, image: Tensor, given: dict[int, Tensor] | None = None
+        self,
+        net: VisionTransformer,
+        image: Tensor,
+        given: dict[int, Tensor] | None = None,
+        *,
+        libra: bool = False,
     ) -> None:
         self.net, self.given = net, given or {}
+        self.constant: Callable[[Tensor], Tensor] = Tensor.detach if libra else lambda x: x
+        self.normed: list[Tensor] = []
         self.weights: list[Tensor] = []
         self.tokens: list[Tensor] = []
         x = self._embedded(image)
         for i, block in enumerate(net.encoder.layers):
-            x = x + self._attention(i, block.self_attention, layer_norm(block.ln_1, x))
-            hidden = layer_norm(block.ln_2, x) @ block.mlp[0].weight.T + block.mlp[0].bias
-            gelu = hidden * (1 + torch.erf(hidden / 2**0.5)) / 2
+            self.normed.append(self._norm(block.ln_1, x))
+            x = x + self._attention(i, block.self_attention, self.normed[-1])
+            hidden = self._norm(block.ln_2, x) @ block.mlp[0].weight.T + block.mlp[0].bias
+            gelu = hidden * self.constant((1 + torch.erf(hidden / 2**0.5)) / 2)
             x = x + gelu @ block.mlp[3].weight.T + block.mlp[3].bias
             self.tokens.append(x)
         self.scores = self.head(x[0])
@@ -73,28 +84,28 @@ class Explicit:
         width = WIDTH // HEADS
         q, k, v = (x @ attention.in_proj_weight.T + attention.in_proj_bias).split(WIDTH, 1)
         of_heads = [slice(h * width, (h + 1) * width) for h in range(HEADS)]
-        found = torch.stack([softmax(q[:, h] @ k[:, h].T / width**0.5) for h in of_heads])
+        each = [softmax(q[:, h] @ k[:, h].T / width**0.5) for h in of_heads]
+        found = self.constant(torch.stack(each))
         self.weights.append(self.given.get(index, found))
         joined = torch.cat(
             [w @ v[:, h] for w, h in zip(self.weights[-1], of_heads, strict=True)], 1
         )
         return joined @ attention.out_proj.weight.T + attention.out_proj.bias
 
+    def _norm(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        deviation = (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+        return centred / self.constant(deviation) * norm.weight + norm.bias
+
     def head(self, token: Tensor) -> Tensor:
         """Return the scores (K,) of a token (C,)."""
         linear = self.net.heads[0]
-        scores: Tensor = linear.weight @ layer_norm(self.net.encoder.ln, token) + linear.bias
+        scores: Tensor = linear.weight @ self._norm(self.net.encoder.ln, token) + linear.bias
         return scores
 
 
 def softmax(x: Tensor) -> Tensor:
     return x.exp() / x.exp().sum(-1, keepdim=True)
-
-
-def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    deviation = (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt()
-    return centred / deviation * norm.weight + norm.bias
 
 
 def paper_rollout(net: VisionTransformer, images: Tensor, index: int) -> np.ndarray:
