@@ -65,7 +65,7 @@ class AttentionMode(TorchFunctionMode):
         if name in _PRODUCTS:
             args = tuple(map(self._used, args))
         result = func(*args, **kwargs)
-        passed_on = name in _PASSED_ON and self._pending.pop(id(args[0]), None) is not None
+        passed_on = args and name in _PASSED_ON and self._pending.pop(id(args[0]), None) is not None
         if passed_on or (name.endswith("softmax") and _may_be_weights(result, *args[1:], **kwargs)):
             self._pending[id(result)] = result
         return result

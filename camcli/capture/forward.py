@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.capture.endings import last_values, own_output, rerun_ended
+from camcli.capture.endings import last_values, rerun_ended
 from camcli.capture.guided import GuidedReLU
 from camcli.capture.hooks import Tap, cloned, tapped
-from camcli.capture.libra import balanced
+from camcli.capture.libra import balanced, check_balanced
 from camcli.capture.readers import Reader
 from camcli.capture.targets import ClassTarget, logits, ranking_of
 from camcli.capture.windows import Window
@@ -71,7 +71,7 @@ class Pass:
         if watch.guided:
             self.rule.check(last_values(self.output))
         if watch.backward == LIBRA:
-            self.balance.check(own_output(self.output))
+            check_balanced(last_values(self.output))
 
     @property
     def size(self) -> int:
@@ -156,7 +156,7 @@ class Pass:
             if watch.guided:
                 stack.enter_context(self.rule)
             if watch.backward == LIBRA:
-                self.balance = stack.enter_context(balanced())
+                stack.enter_context(balanced())
             return watch.module(*cloned(self.inputs))
 
 

@@ -90,7 +90,7 @@ class GuidedReLU(TorchFunctionMode):
         other activations.
         """
         seen, self._seen = self._seen, {}  # which would keep the graph
-        for node in _nodes(output):
+        for node in nodes_of(output):
             if node in seen:
                 self.others[seen[node]] += 1
             else:
@@ -128,7 +128,7 @@ class GuidedReLU(TorchFunctionMode):
             self.others[name.lower()] += 1
 
 
-def _nodes(output: Any) -> Iterator[Node]:
+def nodes_of(output: Any) -> Iterator[Node]:
     """Yield the nodes of the graph of an output, each once."""
     fields = getattr(output, "__dict__", {})  # of an output that is an object
     left = [x.grad_fn for x in tree_leaves((output, fields)) if isinstance(x, Tensor)]

@@ -22,6 +22,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from camcli.capture.attention import AttentionMode
+from camcli.capture.guided import nodes_of
+from camcli.capture.rectifiers import OPAQUE
 from camcli.errors import CamcliWarning
 
 GATED = MappingProxyType(
@@ -36,20 +38,25 @@ _SCALINGS = frozenset({"add", "radd", "sub", "rsub", "mul", "multiply", "rmul", 
 _SHAPINGS = frozenset({"view", "reshape", "expand", "expand_as", "unsqueeze", "flatten", "to"})
 _PRODUCTS = frozenset({"mul", "multiply", "rmul", "imul"})
 _QUOTIENTS = frozenset({"div", "divide", "truediv", "itruediv"})
-_OTHERS = frozenset({"celu", "elu", "glu", "logsigmoid", "selu", "softplus", "softsign", "exp"})
-"""Functions that are not linear in their input, and without a rule."""
+_NONLINEAR = (
+    *("Gelu", "Silu", "Mish", "Hardswish", "Elu", "Glu", "LogSigmoid", "Softplus", "Sigmoid"),
+    *("Tanh", "Erf", "Exp", "Log", "Pow", "Sqrt", "Rsqrt", "Reciprocal", "Softmax", "LogSoftmax"),
+    *("NativeLayerNorm", "NativeGroupNorm", "FusedRmsNorm", "LinalgVectorNorm", "Norm", "Std"),
+)
+"""Operations that are not linear, by the names of their nodes in a graph."""
+_BILINEAR = ("Mul", "Div", "Bmm", "Mm")
+"""Operations that are linear if only one of their operands is a signal."""
 
 
 class Balanced(TorchFunctionMode):
     """A mode with the rule for normalisations, gates, products and quotients of signals.
 
-    Signals are tensors with a graph. Attention has a mode of its own. Call `check` after the pass.
+    Signals are tensors with a graph. Attention has a mode of its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._factors: dict[int, tuple[str, Tensor]] = {}
-        self._others: Counter[str] = Counter()
+        self._factors: dict[int, Tensor] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -59,7 +66,7 @@ class Balanced(TorchFunctionMode):
         if not signals:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "").strip("_")
-        if name in GATED and not _is_reciprocal(name, args):
+        if name in GATED and not (_is_in_place(func) or _is_reciprocal(name, args)):
             return _gated(func, GATED[name], *args, **kwargs)
         if name in _NORMS:
             return _NORMS[name](*args, **kwargs)
@@ -71,54 +78,55 @@ class Balanced(TorchFunctionMode):
         self._note("reciprocal" if _is_reciprocal(name, args) else name, signals, result)
         return result
 
-    def check(self, output: Any) -> None:
-        """Warn of functions of the pass that are neither linear nor have a rule."""
-        last = {id(x) for x in tree_leaves((output, getattr(output, "__dict__", {})))}
-        left = Counter(kind for kind, x in self._factors.values() if id(x) not in last)
-        if found := self._others + left:
-            named = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
-            warnings.warn(
-                f"the backward rule 'libra' has no rule for parts of this network ({named}): "
-                f"activations times gradients may not sum to the score",
-                CamcliWarning,
-                stacklevel=2,
-            )
-
     def _product(self, func: Any, one: Tensor, other: Tensor) -> Any:
         """Return a product of two signals, or of a signal and a factor that depends on signals."""
-        for factor, place in ((one, 0), (other, 1)):
-            if self._factors.pop(id(factor), None) is not None:
-                pair = [one, other]
-                pair[place] = factor.detach()
-                return func(*pair)
-        if func.__name__.endswith("_") and not func.__name__.endswith("__"):
-            self._others[func.__name__] += 1  # in place: the halves cannot be told apart
+        if self._factors.pop(id(one), None) is not None:
+            return func(one.detach(), other)
+        if self._factors.pop(id(other), None) is not None:
+            return func(one, other.detach())
+        if _is_in_place(func):  # the halves cannot be told apart
             return func(one, other)
         return one * other.detach() / 2 + one.detach() * other / 2
 
     def _note(self, name: str, signals: list[Tensor], result: Any) -> None:
-        """Note a result that is a factor, or that has no rule."""
-        known = self._factors.get(id(signals[0]))
-        kept = known is not None and len(signals) == 1 and name in _SCALINGS | _SHAPINGS
-        if known is not None and kept:
-            del self._factors[id(signals[0])]
-            self._factors[id(result)] = known[0], result
-        elif name in _GATES:
-            self._factors[id(result)] = name, result
-        elif name in _OTHERS:
-            self._others[name] += 1
+        """Note a result that is a factor."""
+        scaled = len(signals) == 1 and name in _SCALINGS | _SHAPINGS
+        if name in _GATES or (scaled and self._factors.pop(id(signals[0]), None) is not None):
+            self._factors[id(result)] = result
+
+
+def check_balanced(output: Any) -> None:
+    """Warn of operations behind an output that are neither linear nor have a rule."""
+    found: Counter[str] = Counter()
+    for node in nodes_of(output):
+        name = node.name().rpartition("::")[2].partition("Backward")[0]
+        live = sum(source is not None for source, _ in node.next_functions)
+        is_fused = name.startswith("ScaledDotProduct") or any(part in name for part in OPAQUE)
+        if name in _NONLINEAR or is_fused or (name in _BILINEAR and live > 1):
+            found[name] += 1
+    if found:
+        named = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+        warnings.warn(
+            f"the backward rule 'libra' has no rule for parts of this network ({named}): "
+            f"activations times gradients may not sum to the score",
+            CamcliWarning,
+            stacklevel=2,
+        )
 
 
 @contextmanager
-def balanced() -> Iterator[Balanced]:
+def balanced() -> Iterator[None]:
     """Apply the rule to the part of a pass inside that has a graph."""
-    rule = Balanced()
-    with rule, AttentionMode(Tensor.detach, only_signals=True):
-        yield rule
+    with Balanced(), AttentionMode(Tensor.detach, only_signals=True):
+        yield
 
 
 def _is_signal(x: Any) -> bool:
     return isinstance(x, Tensor) and x.requires_grad
+
+
+def _is_in_place(func: Any) -> bool:
+    return func.__name__.endswith("_") and not func.__name__.endswith("__")
 
 
 def _is_reciprocal(name: str, args: Sequence[Any]) -> bool:

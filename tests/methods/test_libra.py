@@ -167,11 +167,19 @@ def test_the_network_is_unchanged() -> None:
     assert torch.equal(explain(net, images, "hirescam", 1).maps, maps)
 
 
-@pytest.mark.parametrize(("act", "named"), [(nn.ELU, "2 elu"), (nn.Tanh, "2 tanh")])
+@pytest.mark.parametrize(("act", "named"), [(nn.ELU, "2 Elu"), (nn.Tanh, "2 Tanh")])
 def test_functions_without_a_rule_are_named(act: Any, named: str, images: Tensor) -> None:
     net = GapNet(act=act).double()
     with pytest.warns(CamcliWarning, match=rf"no rule for parts of this network \({named}\)"):
         explain(net, images, "gradcam", 1, "trunk.0", backward="libra")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_scripted_parts_are_named(gap_net: GapNet, images: Tensor) -> None:
+    hidden = nn.Sequential(nn.Linear(4, 5), nn.GELU()).double()
+    gap_net.fc = torch.jit.trace(hidden, torch.ones(1, 4).double())
+    with pytest.warns(CamcliWarning, match=r"no rule for parts of this network \(1 Gelu\)"):
+        explain(gap_net, images, "gradcam", 1, "last", backward="libra")
 
 
 def test_methods_without_gradients_are_refused() -> None:
