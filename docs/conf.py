@@ -14,6 +14,7 @@ from camcli import cli
 project, version = "camcli", camcli.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 root_doc = "README"
+default_role = "code"  # docstrings write names in single backticks
 myst_heading_anchors = 4
 autodoc_typehints = "description"
 nitpick_ignore_regex = [("py:.*", ".*")]  # types of torch, whose pages are not at hand offline
@@ -28,7 +29,8 @@ def add_navigation(_: Sphinx, page: str, source: list[str]) -> None:
     """Add a hidden table of contents of the pages below each heading to the root page."""
     parts = re.split(r"^## (.*)\n", source[0], flags=re.M)[1:] if page == root_doc else []
     for heading, text in zip(parts[::2], parts[1::2], strict=True):
-        pages = "\n".join(re.findall(r"^- \[.*?\]\((.*?)\.md\)", text, flags=re.M))
+        links = re.findall(r"^- \[(.*?)\]\((.*?)\.md\)", text, flags=re.M)
+        pages = "\n".join(f"{title} <{page}>" for title, page in links)
         source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{pages}\n```\n"
 
 
