@@ -52,7 +52,7 @@ def every_command() -> pytest.MarkDecorator:
 
 def links(page: Path) -> list[str]:
     """The links of a page to other files and to headings."""
-    return re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text())
+    return re.findall(r"\]\((?!https?:)([^)\s]+)(?: \"[^\"]*\")?\)", page.read_text())
 
 
 def anchors(page: Path) -> set[str]:
@@ -136,7 +136,10 @@ def families_table() -> str:
 
 
 def evidence_table() -> str:
-    lines = ["| parameter | shape | what it is | where | cost | needs |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| parameter | shape | what it is | where | cost | needs |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, kind in EVIDENCE.items():
         facts = [f"`{name}`", kind.shape, kind.meaning, kind.where, kind.cost]
         lines.append(f"| {' | '.join([*facts, ', '.join(kind.requires)])} |")

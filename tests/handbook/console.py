@@ -75,4 +75,4 @@ def _commands(text: str) -> list[Command]:
 
 def without_numbers(line: str) -> str:
     """Return a line as it is compared: numbers and the widths of columns depend on the machine."""
-    return re.sub(r"-?[\d.]+", "0", re.sub(r"\s+", " ", line)).strip()
+    return re.sub(r"-?[\d.]+[!~]?", "0", re.sub(r"\s+", " ", re.sub(r"\][!~]", "]", line))).strip()

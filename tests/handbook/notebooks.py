@@ -1,4 +1,4 @@
-"""The notebooks of the handbook: `python -m tests.handbook.notebooks` runs them and keeps outputs."""
+"""Run the notebooks of the handbook: `python -m tests.handbook.notebooks` keeps their outputs."""
 
 from __future__ import annotations
 

@@ -18,8 +18,10 @@ from tests.support.training import write_model_folder
 
 BIRDS = ("robin", "finch", "wren", "owl")
 PHOTOS = {"tabby": "chelsea", "hen": "hens", "goose": "duck", "ram": "sheep"}
-"""The classes of `photos` and the samples that stand for them."""
-NETWORKS = '''
+"""The classes of `photos`, and the samples that stand for them."""
+INDICES = {"tabby": 281, "hen": 8, "goose": 99, "ram": 348}
+"""The same classes in the network."""
+NETWORKS = """
 from torch import nn
 
 
@@ -35,9 +37,9 @@ def binary():
 
 
 age, labels = binary, small
-'''
+"""
 STAND_INS = {
-    "camcli": f"exec {sys.executable} -IS {ROOT / 'tests/handbook/client.py'} \"$@\"",
+    "camcli": f'exec {sys.executable} -IS {ROOT / "tests/handbook/client.py"} "$@"',
     "curl": f"cat {SAMPLES / 'chelsea.jpg'}",
     "make": f'case "$1" in test*|help) ;; *) exec /usr/bin/env -i PATH=/usr/bin:/bin '
     f'make --dry-run --directory {ROOT} "$@" >/dev/null;; esac',
@@ -90,7 +92,7 @@ def _write_lists(folder: Path) -> None:
     rows = [f"{name}/{i}.jpg,{name}" for name in PHOTOS for i in (1, 2)]
     (folder / "truth.csv").write_text("\n".join(["image,class", *rows, ""]))
     for name in ("classes.txt", "map.txt"):
-        (folder / name).write_text("".join(f"{name}: {name}\n" for name in PHOTOS))
+        (folder / name).write_text("".join(f"{one}: {i}\n" for one, i in INDICES.items()))
     (folder / "boxes.csv").write_text(
         "image,class,x0,y0,x1,y1\n"
         "cat_dog.jpg,Egyptian cat,191,0,525,300\ncat_dog.jpg,German shepherd,0,15,178,300\n"

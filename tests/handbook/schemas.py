@@ -141,9 +141,7 @@ NETWORK = Record(
 LAYER = Record(
     "a layer", required={"path": TEXT, "type": TEXT, "map": list_of(WHOLE), "auto": FLAG}
 )
-EPOCH = Record(
-    "an epoch", required={"epoch": WHOLE, "size": WHOLE, "val_accuracy": NUMBER}
-)
+EPOCH = Record("an epoch", required={"epoch": WHOLE, "size": WHOLE, "val_accuracy": NUMBER})
 SCHEMAS: dict[str, tuple[str, Record]] = {
     "manifest-row": (
         "a row of manifest.jsonl, and a line of camcli explain --json",

@@ -37,8 +37,6 @@ def import_everything() -> None:
     context = click.Context(cli.camcli)
     for name in cli.COMMANDS:
         cli.camcli.get_command(context, name)
-    import torchvision.models
-
     import camcli.runs.pipeline
     import camcli.training.train  # noqa: F401
 

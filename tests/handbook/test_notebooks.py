@@ -24,9 +24,8 @@ def code_cells(notebook: Any) -> list[Any]:
 def test_notebooks_run(file: Path, tmp_path: Path) -> None:
     kept, found = json.loads(file.read_text()), execute(file, tmp_path)
     for old, new in zip(code_cells(kept), code_cells(found), strict=True):
-        assert [one["output_type"] for one in old["outputs"]] == [
-            one["output_type"] for one in new["outputs"]
-        ], "python -m tests.handbook.notebooks"
+        types = [{one["output_type"] for one in cell["outputs"]} for cell in (old, new)]
+        assert types[0] == types[1], "python -m tests.handbook.notebooks"
 
 
 @every_notebook
