@@ -25,7 +25,8 @@ def execute(file: Path, programs: Path) -> Any:
     command.chmod(0o700)
     paths = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     found = nbformat.read(file, as_version=4)
-    client = NotebookClient(found, timeout=300, resources={"metadata": {"path": file.parent}})
+    place = {"metadata": {"path": file.parent}}
+    client = NotebookClient(found, timeout=300, resources=place, coalesce_streams=True)
     client.execute(env={**os.environ, **paths})
     for cell in found.cells:
         cell.metadata.pop("execution", None)  # times
