@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import cv2
 
 from camcli import METHODS, cli
+from camcli.engine.catalogue import describe_network
 from camcli.methods.registry import EVIDENCE, Method
 from tests.support.files import ROOT, manifest
 
@@ -23,17 +24,21 @@ PHOTOS = {
     "owl.jpg": "great grey owl",
 }
 """The sample photos, and the classes that are explained."""
+SHOWN = {name: METHODS[name] for name in describe_network("mini").methods}
+"""The methods that apply to the network."""
 SIDE = 150
 """The width of a picture."""
 HEAD = """# Gallery
 
-All methods on the same photos, for the class that is named above each column. The network is
-[mini](../camcli/assets/mini/README.md), which comes with camcli. The command below a row draws its
-first picture, and those of the others are their tooltips. `python -m tests.gallery` draws them all.
+Methods on the same photos, for the class that is named above each column. The network is
+[mini](../camcli/assets/mini/README.md), which comes with camcli, and the methods are those that
+apply to it. The command below a row draws its first picture, and those of the others are their
+tooltips. `python -m tests.gallery` draws them all.
 
 The same commands with `--model resnet50` or another of the [networks](models.md) show what these
 look at, once their weights are downloaded. This page has no pictures of them: camcli does not come
-with their weights, and the maps of random weights show nothing.
+with their weights, and the maps of random weights show nothing. For the same reason, methods that
+read the attention of a transformer are not here.
 
 """
 
@@ -56,7 +61,7 @@ def page() -> str:
     return HEAD + "\n".join(
         f"## {name}\n\n{method.summary}\n\n{head}| {_pictures(name)} |\n\n{_mark(method)}"
         f"```console\n$ {command(next(iter(PHOTOS)), name)}\n```\n"
-        for name, method in METHODS.items()
+        for name, method in SHOWN.items()
     )
 
 
@@ -77,7 +82,7 @@ def _mark(method: Method) -> str:
 
 def draw(photo: str, folder: Path) -> None:
     """Explain a photo by all methods and write the small pictures."""
-    first, *others = METHODS
+    first, *others = SHOWN
     arguments = shlex.split(command(photo, first))[1:]
     more = [word for method in others for word in ("--method", method)]
     try:
