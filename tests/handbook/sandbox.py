@@ -73,7 +73,7 @@ def _write_programs(folder: Path) -> None:
 def _write_photos(folder: Path) -> None:
     (folder / "sample_images").symlink_to(SAMPLES)
     (folder / "docs/pictures").mkdir(parents=True)
-    for name in ("cat", "dog", "photo", "robin", "street", "face"):
+    for name in ("cat", "dog", "photo", "robin", "street", "face", "REF"):
         photo = SAMPLES / f"{name}.jpg"
         shutil.copy(photo if photo.exists() else SAMPLES / "chelsea.jpg", folder / f"{name}.jpg")
     Image.open(SAMPLES / "chelsea.jpg").convert("L").save(folder / "scan.png")
