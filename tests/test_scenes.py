@@ -29,4 +29,6 @@ def test_each_object_of_a_scene_has_a_shot() -> None:
     seen = detectors.same_shapes(3, seed=5)
     assert all(len({thing.shape for thing in one.things}) == 1 for one in seen)
     shots = detectors.of_objects(detectors.trained(1), seen, ["hirescam"])["hirescam"]
-    assert [(shot.scene, shot.about) for shot in shots] == [(i, k) for i in range(3) for k in (0, 1)]
+    assert [(shot.scene, shot.about) for shot in shots] == [
+        (i, k) for i in range(3) for k in (0, 1)
+    ]

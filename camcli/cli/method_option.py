@@ -38,9 +38,10 @@ def chosen_methods(
     """
     if AUTO not in given:
         return tuple(dict.fromkeys(given))
-    from camcli.engine.recommended import recommended_method
+    from camcli.engine.explain import recommended
+    from camcli.engine.inputs import noise_for
 
-    found = recommended_method(model, None if layer == "auto" else layer)
+    found = recommended(model, (noise_for(model),), None if layer == "auto" else layer)
     if not quiet:
         echo(f"Note: --method {AUTO} is {found.method}, for {found.reason}", err=True)
     return tuple(dict.fromkeys(found.method if name == AUTO else name for name in given))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any, SupportsIndex, overload
 
@@ -22,7 +22,7 @@ from camcli.capture.windows import Window
 from camcli.engine.explanation import Explanation
 from camcli.engine.inputs import Inputs, Region, prepare_inputs, regions_of
 from camcli.engine.parts import join, only_there
-from camcli.engine.recommended import recommended_method
+from camcli.engine.recommended import Recommendation, recommendations
 from camcli.engine.references import with_embedding
 from camcli.engine.suitability import check_network, check_target
 from camcli.engine.survey import centres_at, layouts_at, with_target_layer
@@ -111,21 +111,30 @@ def explain(
     one_layer = layer is None or isinstance(layer, Layer)
     layers: list[Any] = [layer] if one_layer else list(layer)  # type: ignore[arg-type]
     reader = reader_of(model, regions_of(region, batch))
+    if AUTO in names:
+        best = recommended(model, batch, next(iter(layers), None)).method
+        names = [best if name == AUTO else name for name in names]
     with exclusive(model.module):
-        methods = pick_methods(_named(names, model, layers, batch))
+        methods = pick_methods(names)
         found = _explain(model, batch, methods, parsed, layers, window, fuse, reader, backward)
     found = [replace(shown, photos=photos, class_names=model.class_names) for shown in found]
     return found[0] if single and one_layer and isinstance(method, str) else found
 
 
-def _named(
-    names: Sequence[str], model: Model, layers: Sequence[Layer | None], inputs: tuple[Any, ...]
-) -> list[str]:
-    """Return names of methods, with that of the recommended one in the place of `auto`."""
-    if AUTO not in names:
-        return [*names]
-    chosen = recommended_method(model, next(iter(layers), None), inputs).method
-    return [chosen if name == AUTO else name for name in names]
+def recommended(
+    model: Model, inputs: tuple[Any, ...], layer: Layer | None = None
+) -> Recommendation:
+    """Return the first of the methods recommended for a layer that the network allows.
+
+    `inputs` are arguments of the model, on which methods are tried. Raises ModelError for a layer
+    that cannot be found, or that gives no map.
+    """
+    *preferred, last = recommendations(model, inputs, layer)
+    for found in preferred:
+        with suppress(MethodError):
+            explain(model, inputs, found.method, layer=layer)
+            return found
+    return last
 
 
 def pick_methods(names: Sequence[str]) -> list[Method]:

@@ -1,45 +1,46 @@
-"""The method of the name `auto`: the one that docs/quality.md recommends for the target layer."""
+"""The methods that docs/quality.md recommends for a target layer, the best ones first."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from camcli.engine.inputs import noise_for
 from camcli.engine.survey import layouts_at, with_target_layer
 from camcli.models.families import Layer, find_layer
 from camcli.models.model import Model
 
-FOR_MAPS, FOR_TOKENS, FOR_OBJECTS = "gradcam", "layercam", "layercam"
-"""The methods for maps of convolutions, for tokens of a transformer, and for single objects.
+FOR_MAPS: tuple[str, ...] = ("gradcam",)
+FOR_OBJECTS: tuple[str, ...] = ("layercam",)
+"""The methods for maps of convolutions, and for single objects.
 
-Each token keeps its own meaning, so that the mean gradient of Grad-CAM fits none of them. Nor does
-a mean over all places tell two objects of a class apart.
+A mean gradient over all places tells two objects of a class not apart.
 """
+FOR_TOKENS: tuple[str, ...] = ("legrad", "layercam")
+"""The methods for tokens of a transformer. Not every transformer allows the first one."""
 _TOKENS = 3
 """The number of dimensions of tokens (N,T,C)."""
 
 
 class Recommendation(NamedTuple):
-    """The name of a method, and the kind of layer that it is recommended for, in words."""
+    """The name of a method, and what it is recommended for, in words."""
 
     method: str
     reason: str
 
 
-def recommended_method(
-    model: Model, layer: Layer | None = None, inputs: tuple[Any, ...] | None = None
-) -> Recommendation:
-    """Return the recommended method for a layer; None is the automatic one.
+def recommendations(
+    model: Model, inputs: tuple[Any, ...], layer: Layer | None = None
+) -> list[Recommendation]:
+    """Return the recommended methods for a layer, the best one first; None is the automatic one.
 
-    A traced forward pass over `inputs`, or over an image of noise, finds out what is not recorded
-    of the network. Raises ModelError for a layer that cannot be found, or that gives no map.
+    A traced forward pass over `inputs` finds out what is not recorded of the network. Raises
+    ModelError for a layer that cannot be found, or that gives no map.
     """
-    inputs = inputs or (noise_for(model),)
     path = find_layer(model.module, layer) if layer else with_target_layer(model, inputs).layer
     assert path is not None
     if model.task == "detection":
-        return Recommendation(FOR_OBJECTS, f"single objects at layer '{path}'")
-    tokens = layouts_at(model.module, [path], inputs)[path].ndim == _TOKENS
-    if tokens:
-        return Recommendation(FOR_TOKENS, f"the tokens of layer '{path}'")
-    return Recommendation(FOR_MAPS, f"the maps of layer '{path}'")
+        methods, reason = FOR_OBJECTS, "single objects at"
+    elif layouts_at(model.module, [path], inputs)[path].ndim == _TOKENS:
+        methods, reason = FOR_TOKENS, "the tokens of"
+    else:
+        methods, reason = FOR_MAPS, "the maps of"
+    return [Recommendation(method, f"{reason} layer '{path}'") for method in methods]
