@@ -9,8 +9,8 @@ from torch import Tensor
 
 from camcli.capture.endings import own_output
 from camcli.capture.forward import Pass
-from camcli.capture.hooks import gradient
 from camcli.capture.similarity import Embedded
+from camcli.capture.strided import gradient_at_image
 from camcli.capture.targets import Target
 from camcli.errors import ModelError
 from camcli.speed import cached_property
@@ -80,7 +80,7 @@ class TargetEvidence:
         """The score's gradient at the input under the guided rule, (N,3,H,W)."""
         self.run.rule.active = True
         try:
-            return gradient(self.live_score, self.run.image, "the input image")
+            return gradient_at_image(self.live_score, self.run.image)
         finally:
             self.run.rule.active = False
 
