@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +15,22 @@ from camcli.images import levels
 from camcli.images.geometry import Pixels
 from camcli.images.levels import Levels
 
+Bands: TypeAlias = Pixels | Image.Image
+"""Values of 8 bits for a network of C channels: an array (H,W,C), or an image in RGB."""
+
 _BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
 """The modes of Pillow whose bands are channels of 8 bits."""
 
 
 def to_rgb(image: Image.Image) -> Pixels:
     """Convert a Pillow image as `read` does, with the same warnings."""
-    return warned(*rgb_of(image, None))[0]
+    return np.asarray(warned(*rgb_of(image, None))[0])
 
 
 def rgb_of(
     image: Image.Image, window_level: tuple[float, float] | None
-) -> tuple[Pixels, Levels | None, str | None]:
-    """Return RGB pixels, their levels and a warning, if there is one.
+) -> tuple[Image.Image, Levels | None, str | None]:
+    """Return an image in RGB, its levels and a warning, if there is one.
 
     Raises ImageError for colours of 16 bits with a window, or with 12 bits in use. Pillow reads the
     upper 8 of them.
@@ -37,28 +41,29 @@ def rgb_of(
     upright = _upright(image)
     if levels.is_grey(upright):
         grey, found, guessed = levels.to_8_bits(upright, depth, window_level)
-        return np.repeat(grey[:, :, None], 3, axis=2), found, levels.GUESSED if guessed else None
-    pixels = np.asarray(_converted(upright))
+        colours = Image.fromarray(grey).convert("RGB")
+        return colours, found, levels.GUESSED if guessed else None
+    colours = _converted(upright)
     if not depth.colours:
-        return pixels, None, None
-    brightest = pixels.max(initial=0)
+        return colours, None, None
+    brightest = np.asarray(colours).max(initial=0)
     if 0 < brightest < 16:
         raise ImageError(levels.BLACK)
-    return pixels, levels.SIXTEEN, levels.DARK if brightest < 64 else None
+    return colours, levels.SIXTEEN, levels.DARK if brightest < 64 else None
 
 
 def warned(
-    pixels: Pixels, found: Levels | None, warning: str | None
-) -> tuple[Pixels, Levels | None]:
+    image: Image.Image, found: Levels | None, warning: str | None
+) -> tuple[Image.Image, Levels | None]:
     if warning:
         warnings.warn(warning, CamcliWarning, stacklevel=3)
-    return pixels, found
+    return image, found
 
 
-def to_bands(image: Image.Image, channels: int) -> NDArray[np.uint8]:
-    """Convert a Pillow image to the bands that `read` returns, (H,W,C). Raises ImageError."""
+def to_bands(image: Image.Image, channels: int) -> Bands:
+    """Convert a Pillow image to the bands that `read` returns. Raises ImageError."""
     if channels in (1, 3):
-        return to_rgb(image)
+        return warned(*rgb_of(image, None))[0]
     size, frames = image.size, islice(ImageSequence.Iterator(image), channels + 1)
     pages = [_bands_of(page) if page.size == size else None for page in frames]
     found = [page for page in pages if page is not None]

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from camcli.errors import CamcliWarning, ImageError, one_line, without_frames
 from camcli.images import formats
-from camcli.images.convert import rgb_of, to_bands, warned
+from camcli.images.convert import Bands, rgb_of, to_bands, warned
 from camcli.images.geometry import Pixels, Size
 from camcli.images.levels import Levels
 from camcli.images.memory import Budget
@@ -79,13 +78,13 @@ DEFAULTS = Reading()
 class Picture:
     """An image that was read, upright.
 
-    `pixels` are RGB (H,W,3), and `bands` (H,W,C) what a network of C input channels takes.
+    `pixels` are RGB (H,W,3), and `bands` what a network of C input channels takes.
     `levels` are the values drawn black and white, None for an image of 8 bits. `frame` counts from
     1, and is None for a file with one frame.
     """
 
     pixels: Pixels
-    bands: NDArray[np.uint8]
+    bands: Bands
     levels: Levels | None = None
     frame: int | None = None
 
@@ -125,13 +124,14 @@ def read(
     """
     with open_image(source, reading.max_pixels) as image, _decoding(image, budget):
         _seek(image, reading)
-        pixels, found = warned(*rgb_of(image, reading.window_level))
+        colours, found = warned(*rgb_of(image, reading.window_level))
+        pixels = np.asarray(colours)
         if channels not in (1, 3):
             return Picture(pixels, to_bands(image, channels), found)
         frame = _frame_of(image, reading)
         if frame and not reading.frame:
             warnings.warn(FIRST_FRAME, CamcliWarning, stacklevel=2)
-        return Picture(pixels, pixels, found, frame)
+        return Picture(pixels, colours, found, frame)
 
 
 def thumbnail(file: Path, longest: int, reading: Reading = DEFAULTS) -> tuple[Picture, Size]:
@@ -145,11 +145,10 @@ def thumbnail(file: Path, longest: int, reading: Reading = DEFAULTS) -> tuple[Pi
         width, height = image.size
         transposed = image.getexif().get(ExifTags.Base.Orientation, 1) in _TRANSPOSED
         image.draft(None, (longest, longest))
-        pixels, found, _ = rgb_of(image, reading.window_level)
+        small, found, _ = rgb_of(image, reading.window_level)
         frame = _frame_of(image, reading)
-    small = Image.fromarray(pixels)
     small.thumbnail((longest, longest), reducing_gap=2.0)
-    picture = Picture(np.asarray(small), np.asarray(small), found, frame)
+    picture = Picture(np.asarray(small), small, found, frame)
     return picture, (height, width) if transposed else (width, height)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.errors import ImageError
+from camcli.images.convert import Bands
 from camcli.images.geometry import Box, Crop, Pixels, Size
 
 Sides: TypeAlias = int | tuple[int, int]
@@ -104,21 +105,22 @@ def _pair(sides: Sides | None) -> tuple[int, int] | None:
     return (sides, sides) if isinstance(sides, int) else sides
 
 
-def preprocess(pixels: Pixels, preset: Preset, fit: str = "preset") -> tuple[Any, Crop]:
+def preprocess(pixels: Bands, preset: Preset, fit: str = "preset") -> tuple[Any, Crop]:
     """Return the network's input (C,H,W), float32, and the crop of the image that it shows.
 
-    `pixels` are (H,W,C). For one channel they may also be RGB, and their luminance (ITU-R BT.601)
-    is taken. The fit `preset` resizes and crops as the preset tells. `squash` resizes the whole
-    image to the input of the preset. `full` keeps the whole image and its aspect ratio and resizes
-    the shorter side to that of the preset's input. Values are scaled and normalised as by
-    torchvision's ImageClassification. Raises ImageError if the image is smaller than the crop, has
-    another number of channels, or is too long and thin for an input of the whole of it.
+    `pixels` are (H,W,C), or a Pillow image in RGB. For one channel they may also be RGB, and their
+    luminance (ITU-R BT.601) is taken. The fit `preset` resizes and crops as the preset tells.
+    `squash` resizes the whole image to the input of the preset. `full` keeps the whole image and
+    its aspect ratio and resizes the shorter side to that of the preset's input. Values are scaled
+    and normalised as by torchvision's ImageClassification. Raises ImageError if the image is
+    smaller than the crop, has another number of channels, or is too long and thin for an input of
+    the whole of it.
     """
     import torch  # imported here, so that `camcli --help` can list FITS without it and OpenCV
 
     from camcli.images.opencv import cv2
 
-    small, crop = _fit(_with_channels(pixels, preset.channels), preset, fit)
+    small, crop = _fit(_images(pixels, preset.channels), preset, fit)
     scaled = cv2.LUT(small, _normalised(preset.mean, preset.std)).reshape(small.shape)
     return torch.from_numpy(scaled).permute(2, 0, 1), crop
 
@@ -132,24 +134,26 @@ def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.f
     return (levels - torch.tensor(mean)).div_(torch.tensor(std)).numpy()
 
 
-def _with_channels(pixels: Pixels, channels: int) -> Pixels:
-    given = pixels.shape[2]
-    if given == channels:
-        return pixels
-    if (given, channels) == (3, 1):
-        return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
-    raise ImageError(f"the image has {given} channels, and the network takes {channels}")
+def _images(pixels: Bands, channels: int) -> list[Image.Image]:
+    """Return pixels as one image in RGB, or one for each band: Pillow has none of C bands."""
+    given = 3 if isinstance(pixels, Image.Image) else pixels.shape[2]
+    if given != channels and (given, channels) != (3, 1):
+        raise ImageError(f"the image has {given} channels, and the network takes {channels}")
+    if given != 3:
+        return [Image.fromarray(band) for band in np.moveaxis(np.asarray(pixels), 2, 0)]
+    colours = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    return [colours if channels == 3 else colours.convert("L")]
 
 
-def _fit(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
-    height, width = pixels.shape[:2]
+def _fit(images: list[Image.Image], preset: Preset, fit: str) -> tuple[Pixels, Crop]:
+    width, height = images[0].size
     filter_, whole = Image.Resampling[preset.interpolation.upper()], Crop(0, 0, width, height)
     if fit == "squash":
-        return _resized(pixels, preset.shape[::-1], filter_), whole
+        return _resized(images, preset.shape[::-1], filter_), whole
     sides = min(preset.shape) if fit == "full" else preset.resize
     size, crop = _size_after(sides, (width, height)), _pair(preset.crop)
     if fit == "preset" and crop:
-        return _centre(pixels, size, crop, filter_)
+        return _centre(images, size, crop, filter_)
     if not isinstance(sides, tuple):
         size = _limited(size, preset)
     if sides and max(size) > _MOST_ELONGATED * min(size):
@@ -158,7 +162,7 @@ def _fit(pixels: Pixels, preset: Preset, fit: str) -> tuple[Pixels, Crop]:
             f"expected a longer side of at most {_MOST_ELONGATED} times the shorter one: use --fit "
             f"squash, or crop the image"
         )
-    return _resized(pixels, size, filter_), whole
+    return _resized(images, size, filter_), whole
 
 
 def _size_after(sides: Sides | None, size: Size) -> Size:
@@ -173,20 +177,17 @@ def _size_after(sides: Sides | None, size: Size) -> Size:
 
 
 def _resized(
-    pixels: Pixels, size: Size, filter_: Image.Resampling, box: Box | None = None
+    images: list[Image.Image], size: Size, filter_: Image.Resampling, box: Box | None = None
 ) -> Pixels:
-    """Resize an image (H,W,C), or its part in a box, to a size. Pillow has no images of C bands."""
-    if pixels.shape[2] == 3:
-        return np.asarray(Image.fromarray(pixels).resize(size, filter_, box=box))
-    bands = (Image.fromarray(band) for band in np.moveaxis(pixels, 2, 0))
-    return np.stack([np.asarray(band.resize(size, filter_, box=box)) for band in bands], axis=-1)
+    """Resize images, or their part in a box, to a size, and return all of their bands (H,W,C)."""
+    return np.dstack([np.asarray(image.resize(size, filter_, box=box)) for image in images])
 
 
 def _centre(
-    pixels: Pixels, size: Size, crop: tuple[int, int], filter_: Image.Resampling
+    images: list[Image.Image], size: Size, crop: tuple[int, int], filter_: Image.Resampling
 ) -> tuple[Pixels, Crop]:
     """Resize an image to `size` and return its centre of `crop` (height and width) pixels."""
-    (height, width), (rows, columns) = pixels.shape[:2], crop
+    (width, height), (rows, columns) = images[0].size, crop
     if columns > size[0] or rows > size[1]:
         raise ImageError(f"{size[0]}x{size[1]} pixels: smaller than the crop of {columns}x{rows}")
     # torchvision rounds the corner of the crop to even.
@@ -202,7 +203,7 @@ def _centre(
     x1, y1 = min(size[0], left + columns + margin_x), min(size[1], top + rows + margin_y)
     right, bottom = min(width, x1 * scale_x), min(height, y1 * scale_y)
     part = _resized(
-        pixels, (x1 - x0, y1 - y0), filter_, (x0 * scale_x, y0 * scale_y, right, bottom)
+        images, (x1 - x0, y1 - y0), filter_, (x0 * scale_x, y0 * scale_y, right, bottom)
     )
     seen = Crop(left, top, left + columns, top + rows).resized(scale_x, scale_y)
     return part[top - y0 : top - y0 + rows, left - x0 : left - x0 + columns], seen

@@ -120,3 +120,15 @@ def test_every_value_is_normalised_as_by_torch(channels: int) -> None:
     expected = expected.sub(torch.tensor(mean).view(shape)).div(torch.tensor(std).view(shape))
     assert torch.equal(found, expected)
     assert found.stride() == (1, 16 * channels, channels)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_of_pillow_is_taken_as_its_pixels(channels: int, fit: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    preset = Preset(64, 48, (0.5,) * channels, (0.5,) * channels)
+    (found, crop), (expected, same) = (
+        preprocess(given, preset, fit) for given in (Image.fromarray(noise), noise)
+    )
+    assert torch.equal(found, expected)
+    assert crop == same
