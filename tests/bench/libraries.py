@@ -1,11 +1,16 @@
-"""The section that compares camcli with other libraries."""
+"""The sections that compare camcli with other libraries."""
 
 from __future__ import annotations
 
+import statistics
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +19,9 @@ from torch import Tensor
 
 from camcli import explain, load
 from camcli.models.fold_batchnorm import fold_batchnorm
-from tests.bench.clock import Contender, Measurement, against
-from tests.bench.workload import Workload, forward_of
+from tests.bench import loops
+from tests.bench.clock import Contender, Measurement, against, camcli, command, in_turns, ratio
+from tests.bench.workload import Workload, forward_of, make_photos
 
 
 def peers(work: Workload) -> Iterator[Measurement]:
@@ -37,6 +43,51 @@ def peers(work: Workload) -> Iterator[Measurement]:
         place = "peers", f"resnet50, batch {batch}"
         every = dict(zip(PEERS, goals, strict=True))
         yield from against("camcli", contenders, work.repeats, place, every)
+
+
+def peers_files(work: Workload) -> Iterator[Measurement]:
+    """Compare the command on JPEG files with the loops that users of other libraries write.
+
+    The start of a process, its imports and the network are part of its time. A second row of each
+    loop leaves its imports out.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        photos = make_photos(folder / "in", work, min(48, work.images))
+        explain = camcli(
+            *("explain", folder / "in", "--model", "resnet50", "--weights", "none", "--quiet"),
+            *("--output", folder / "out", "--overwrite", "--device", work.device),
+        )
+        contenders: dict[str, Contender] = {"camcli explain": command(*explain)}
+        bare: dict[str, list[float]] = {}
+        for name, batch in _loops(work):
+            what = f"{name}, batch {batch}"
+            script = (sys.executable, loops.__file__, name, str(batch), work.device)
+            arguments = [*script, str(folder / "in"), str(folder / what)]
+            contenders[what] = partial(_timed_within, arguments, bare.setdefault(what, []))
+        rounds = min(2, work.repeats)
+        seconds = in_turns(contenders, rounds)
+        seconds |= {f"{name}, without imports": taken[-rounds:] for name, taken in bare.items()}
+        place, base = ("peers-files", f"resnet50, {len(photos)} photos"), seconds["camcli explain"]
+        for what, taken in seconds.items():
+            speed = len(photos) / statistics.median(taken)
+            yield Measurement(*place, what, speed, ratio(taken, base), "", "images/s")
+
+
+def _loops(work: Workload) -> Iterator[tuple[str, int]]:
+    """Yield the installed libraries, each with a number of images at a time."""
+    for name, (package, *_) in loops.IMPORTS.items():
+        if find_spec(package.partition(".")[0]) is None:
+            sys.stderr.write(f"{name} is not installed and is left out\n")
+            continue
+        yield name, 1
+        if name == "pytorch-grad-cam":
+            yield name, work.batch
+
+
+def _timed_within(arguments: list[str], bare: list[float]) -> None:
+    """Run a process and append the seconds that it prints."""
+    bare.append(float(subprocess.run(arguments, check=True, capture_output=True).stdout))
 
 
 def _pytorch_grad_cam(module: Any, images: Tensor) -> Contender:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from tests.bench.clock import Measurement
 from tests.bench.cluster import cluster
 from tests.bench.commands import files, memory, speedups, startup
-from tests.bench.libraries import peers
+from tests.bench.libraries import peers, peers_files
 from tests.bench.networks import engine, evaluate, occlusion, perturbation, precision
 from tests.bench.stages import stages
 from tests.bench.workload import Workload
@@ -15,6 +15,7 @@ from tests.bench.workload import Workload
 SECTIONS: Mapping[str, Callable[[Workload], Iterator[Measurement]]] = {
     "engine": engine,
     "peers": peers,
+    "peers-files": peers_files,
     "precision": precision,
     "files": files,
     "start-up": startup,
