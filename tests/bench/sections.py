@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from tests.bench.clock import Measurement
 from tests.bench.cluster import cluster
 from tests.bench.commands import files, memory, speedups, startup
+from tests.bench.compilers import compilers
 from tests.bench.libraries import peers, peers_files
 from tests.bench.networks import engine, evaluate, occlusion, perturbation, precision
 from tests.bench.stages import stages
@@ -17,6 +18,7 @@ SECTIONS: Mapping[str, Callable[[Workload], Iterator[Measurement]]] = {
     "peers": peers,
     "peers-files": peers_files,
     "precision": precision,
+    "compile": compilers,
     "files": files,
     "start-up": startup,
     "speedups": speedups,
