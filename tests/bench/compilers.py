@@ -37,7 +37,8 @@ def compilers(work: Workload) -> Iterator[Measurement]:
             try:
                 spent[what], contenders[what] = _compiled(compiler, model.module, images)
             except (RuntimeError, AttributeError) as error:  # no compiler of C++, no such function
-                sys.stderr.write(f"{what} does not run: {str(error).strip().splitlines()[0]}\n")
+                reason = str(error).strip().partition("\n")[0]
+                sys.stderr.write(f"{what} does not run and is left out: {reason}\n")
         seconds = in_turns(contenders, work.repeats)
         eager, passes = seconds["eager"], work.images / len(images)
         for what, taken in seconds.items():
