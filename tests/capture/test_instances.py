@@ -14,9 +14,9 @@ from camcli.capture.instances import MOST
 from camcli.capture.windows import Window
 from camcli.errors import TargetError
 from tests.capture.test_detection_oracle import CLASSES, Detector
-from tests.support.networks import GapNet
+from tests.support.networks import OF_MAPS, GapNet
 
-METHODS_HERE = sorted(METHODS.keys() - {"cam", "gradcam++softmax"})
+METHODS_HERE = sorted(OF_MAPS.keys() - {"cam", "gradcam++softmax"})
 RERUNS = {"masked", "ablated", "occluded"}
 """Evidence from passes on changed images and layers."""
 

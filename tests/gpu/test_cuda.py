@@ -15,6 +15,7 @@ from camcli.capture.windows import Window
 from camcli.errors import CamcliWarning
 from tests.support.command import Run, stderr
 from tests.support.files import SAMPLES, make_photo
+from tests.support.networks import OF_MAPS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,7 +33,8 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("name", METHODS)
 def test_maps_are_those_of_the_cpu(name: str) -> None:
     """TensorFloat-32, which cuDNN's convolutions use, has the mantissa of fp16."""
-    here, there = (load("mini", device=device) for device in ("cpu", "cuda"))
+    network = ("mini",) if name in OF_MAPS else ("vit_b_32", "none")
+    here, there = (load(*network, device=device) for device in ("cpu", "cuda"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CamcliWarning)
         expected, found = (explain(m, PHOTO, name, 0, window=WINDOW) for m in (here, there))
