@@ -23,6 +23,13 @@ FITS = ("preset", "squash", "full")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """The filters of Pillow, which smooth when they reduce an image."""
 
+_STEADY = (Image.Resampling.BILINEAR, Image.Resampling.HAMMING)
+"""Filters of positive weights that change little with the place. Pillow rounds the place of a box
+to float32, and may run its two passes in another order for it. Values between the passes are
+rounded, and then differ by at most one grey level, and so do their means in the second pass. Of the
+weights of `box` some would appear or vanish, and those of `bicubic` and `lanczos` sum up to more
+than one without their signs."""
+
 _LONGEST_SIDE = 8192
 """The longest side of an input in pixels. A square of it takes 0.8 GB."""
 _MOST_ELONGATED = 20
@@ -199,6 +206,8 @@ def _centre(
     margin_x, margin_y = (
         4 + int(4 / scale) if elongated else max(size) for scale in (scale_x, scale_y)
     )
+    if filter_ in _STEADY and height < width <= _LONGEST_SIDE and not elongated:
+        margin_x = 0  # Pillow also reads pixels beside a box
     x0, y0 = max(0, left - margin_x), max(0, top - margin_y)
     x1, y1 = min(size[0], left + columns + margin_x), min(size[1], top + rows + margin_y)
     right, bottom = min(width, x1 * scale_x), min(height, y1 * scale_y)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.models import get_model_weights
+from torchvision.transforms.functional import center_crop, to_tensor
 
 from camcli.errors import ImageError
 from camcli.images.geometry import Crop
-from camcli.images.preprocess import FITS, Preset, preprocess
+from camcli.images.preprocess import FITS, INTERPOLATIONS, Preset, preprocess
 from camcli.models.load import load
 
 NETWORKS = ("resnet50", "efficientnet_b1", "swin_t", "vit_b_16", "inception_v3")
@@ -31,10 +32,32 @@ def test_inputs_are_those_of_torchvision(name: str, size: tuple[int, int]) -> No
     )
     found, _ = preprocess(noise, preset)
     assert found.dtype == torch.float32
-    if max(size) / min(size) > 8:  # only the crop is resized, which rounds differently
+    narrow = preset.interpolation == "bilinear" and size[0] > size[1]
+    if narrow or max(size) / min(size) > 8:  # only the crop is resized, which rounds differently
         assert (found - expected).abs().max() <= 1.01 / 255 / min(preset.std)
     else:
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("seed", range(24))
+def test_noise_of_any_size_differs_by_one_grey_level_at_most(seed: int, interpolation: str) -> None:
+    """Wide images by a bilinear or Hamming filter do. All others are as torchvision's."""
+    random = np.random.default_rng(seed)
+    height, width, resize = (int(random.integers(*of)) for of in ((40, 600), (40, 900), (32, 300)))
+    height, width = max(height, width // 8 + 1), max(width, height // 8 + 1)
+    crop = int(random.integers(resize // 4, resize + 1))
+    noise = random.integers(0, 256, (height, width, 3), np.uint8)
+    shorter = min(height, width)
+    size = max(resize, resize * width // shorter), max(resize, resize * height // shorter)
+    whole = Image.fromarray(noise).resize(size, Image.Resampling[interpolation.upper()])
+    expected = center_crop(to_tensor(whole), crop)
+    preset = Preset(resize, crop, (0.0,) * 3, (1.0,) * 3, interpolation)
+    found, _ = preprocess(noise, preset)
+    levels = ((found - expected) * 255).round().abs()
+    narrow = interpolation in ("bilinear", "hamming") and width > height
+    assert levels.max() <= narrow
+    assert levels.mean() < 0.05
 
 
 def test_presets_are_those_of_the_weights() -> None:
