@@ -22,7 +22,7 @@ from PIL import Image
 from camcli.evaluation.marks import MARKS
 from camcli.methods.registry import METHODS
 from tests.bench.__main__ import machine
-from tests.scenes import clips, vits
+from tests.scenes import answers, clips, vits
 from tests.scenes.drawing import SIDE, Scene, scenes
 
 METRICS = ("pointing", "energy", "insertion", "deletion", "sanity")
@@ -38,18 +38,21 @@ ENLARGED = 224
 @click.option("--steps", default=1200, show_default=True, help="Training steps of each network.")
 @click.option("--method", multiple=True, help="Method to measure; all that fit by default.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for networks and results.")
-def main(count: int, steps: int, method: tuple[str, ...], keep: Path | None) -> None:
+@click.option("--network", multiple=True, type=click.Choice(["vit", "clip", "blip"]))
+def main(
+    count: int, steps: int, method: tuple[str, ...], keep: Path | None, network: tuple[str, ...]
+) -> None:
     """Train transformers on scenes, and measure the maps of every method on other scenes."""
     torch.set_num_threads(1)
     click.echo(" · ".join(map(str, machine("cpu").values())) + f" · {count} scenes\n")
     methods = method or tuple(name for name in METHODS if name not in LEFT_OUT)
     with TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
-        save_scenes(scenes(count, HELD_OUT, clear=True), folder / "photos")
-        for name, train in NETWORKS.items():
-            network = train(folder / name, steps)
+        seen = scenes(count, HELD_OUT, clear=True)
+        save_scenes(seen, folder / "photos")
+        for name in network or NETWORKS:
             click.echo(f"{name}\n")
-            for line in table(evaluated(network, folder, folder / f"{name}-quality", methods)):
+            for line in table(NETWORKS[name](folder, steps, seen, methods)):
                 click.echo(line)
             click.echo()
 
@@ -69,11 +72,10 @@ def save_scenes(seen: Sequence[Scene], folder: Path) -> None:
                 rows.writerow([name, thing.words, *(scale * side for side in thing.box)])
 
 
-def evaluated(
-    network: Sequence[str], folder: Path, output: Path, methods: Sequence[str]
-) -> dict[str, Any]:
-    """Return the content of `metrics.json` of `camcli evaluate` on the scenes in `folder`."""
-    photos, chosen = folder / "photos", [f"--method={name}" for name in methods]
+def evaluated(network: Sequence[str], folder: Path, methods: Sequence[str]) -> dict[str, Any]:
+    """Return the content of `metrics.json` of `camcli evaluate` on the scenes beside `folder`."""
+    output = folder.with_name(f"{folder.name}-quality")
+    photos, chosen = folder.with_name("photos"), [f"--method={name}" for name in methods]
     arguments = [
         *(sys.executable, "-m", "camcli", "evaluate", photos, *network),
         *("--boxes", f"csv:{photos / 'boxes.csv'}", "--target", "annotated", *chosen),
@@ -102,21 +104,46 @@ def _cell(value: Mapping[str, Any] | None) -> str:
     return f"{value['mean']:.3f}{MARKS.get(value['verdict'], '')}"
 
 
-def _classifier(folder: Path, steps: int) -> tuple[str, ...]:
-    vits.save(vits.trained(steps), folder)
-    return ("--model", f"hf:{folder}")
+def of_classifier(
+    folder: Path, steps: int, _seen: Sequence[Scene], methods: Sequence[str]
+) -> dict[str, Any]:
+    """Train and measure a Vision Transformer."""
+    place = vits.save(vits.trained(steps), folder / "vit")
+    return evaluated(("--model", f"hf:{place}"), place, methods)
 
 
-def _with_texts(folder: Path, steps: int) -> tuple[str, ...]:
-    clips.save(clips.trained(steps), folder)
-    return ("--model", f"clip:{folder}", "--labels", str(folder / "kinds.txt"))
+def of_texts(
+    folder: Path, steps: int, _seen: Sequence[Scene], methods: Sequence[str]
+) -> dict[str, Any]:
+    """Train and measure a CLIP, whose classes are texts."""
+    place = clips.save(clips.trained(steps), folder / "clip")
+    return evaluated(
+        ("--model", f"clip:{place}", "--labels", str(place / "kinds.txt")), place, methods
+    )
 
 
-NETWORKS: Mapping[str, Callable[[Path, int], tuple[str, ...]]] = {
-    "vit": _classifier,
-    "clip": _with_texts,
+def of_answers(
+    folder: Path, steps: int, seen: Sequence[Scene], methods: Sequence[str]
+) -> dict[str, Any]:
+    """Train and measure a BLIP that answers questions, and say which methods it refuses."""
+    language = answers.network(folder / "blip", steps)
+    asked = answers.answered(language, seen)
+    if not asked:
+        raise click.ClickException("no question is answered right: expected more --steps")
+    refused = dict(answers.refused(language, asked[0], methods))
+    for reason in refused.values():
+        click.echo(f"- {reason}")
+    click.echo(f"\n{len(asked)} of {len(seen)} questions are answered right\n")
+    fitting = [name for name in methods if name not in refused]
+    return answers.evaluated(language, asked, fitting, METRICS, ENLARGED)
+
+
+NETWORKS: Mapping[str, Callable[[Path, int, Sequence[Scene], Sequence[str]], dict[str, Any]]] = {
+    "vit": of_classifier,
+    "clip": of_texts,
+    "blip": of_answers,
 }
-"""Trains a network in a number of steps, saves it in a folder, and returns its options."""
+"""Trains a network in a number of steps, saves it in a folder, and measures its maps."""
 
 if __name__ == "__main__":
     main()
