@@ -131,8 +131,8 @@ def of_answers(
     if not asked:
         raise click.ClickException("no question is answered right: expected more --steps")
     refused = dict(answers.refused(language, asked[0], methods))
-    for reason in refused.values():
-        click.echo(f"- {reason}")
+    for name, reason in refused.items():
+        click.echo(f"- `{name}`: {reason}")
     click.echo(f"\n{len(asked)} of {len(seen)} questions are answered right\n")
     fitting = [name for name in methods if name not in refused]
     return answers.evaluated(language, asked, fitting, METRICS, ENLARGED)
