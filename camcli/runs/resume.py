@@ -124,10 +124,16 @@ def other_settings(folder: AnyPath, record: Row) -> OutputError:
 
 
 def selection_of(record: AnyPath) -> list[str]:
-    """Return the selections of images in a run's record, if it can be read."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    """Return the selections of images in a run's record, none without a usable record.
+
+    Raises OutputError for a file that exists and cannot be read.
+    """
+    try:
         return RUN_RECORD.parse(read_regular(record, RECORD_BYTES)).get("only") or []
-    return []
+    except (FileNotFoundError, ValueError):
+        return []
+    except OSError as error:
+        raise OutputError(f"cannot read '{record}': {error.strerror}") from None
 
 
 def with_earlier(record: Row, selection: Sequence[str]) -> list[str] | None:
