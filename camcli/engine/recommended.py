@@ -12,7 +12,7 @@ FOR_MAPS: tuple[str, ...] = ("gradcam",)
 FOR_OBJECTS: tuple[str, ...] = ("layercam",)
 """The methods for maps of convolutions, and for single objects.
 
-A mean gradient over all places tells two objects of a class not apart.
+The mean gradient over all places does not tell two objects of a class apart.
 """
 FOR_TOKENS: tuple[str, ...] = ("legrad", "layercam")
 """The methods for tokens of a transformer. Not every transformer allows the first one."""

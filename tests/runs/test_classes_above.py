@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,8 +17,8 @@ from camcli.images.find import find
 from camcli.runs import pipeline
 from camcli.runs.job import Job
 from tests.support.command import Run, refused
-from tests.support.files import files, make_photo, manifest
-from tests.support.jobs import changed, make_job
+from tests.support.files import files, make_photo
+from tests.support.jobs import changed, make_job, rows_of
 from tests.support.networks import OF_MAPS, GapNet
 
 NAMES = ("crane", "bee", "Crane", "sea/cat", "elk")
@@ -120,13 +119,6 @@ def expected_classes(job: Job) -> dict[str, set[int]]:
         with torch.no_grad():
             shares = job.model.module(loaded.input[None]).sigmoid()[0]  # type: ignore[union-attr]
         found[source.name.name] = set((shares > 0.5).nonzero().flatten().tolist())
-    return found
-
-
-def rows_of(job: Job) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in manifest(Path(str(job.output))):
-        found.setdefault(row["image"], []).append(row)
     return found
 
 

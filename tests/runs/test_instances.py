@@ -20,7 +20,7 @@ from camcli.runs.job import Job
 from tests.capture.test_detection_oracle import CLASSES, Detector
 from tests.support.command import Run, refused, stderr
 from tests.support.files import files, make_photo, manifest
-from tests.support.jobs import changed, make_job
+from tests.support.jobs import changed, make_job, rows_of
 
 NAMES = ("none", "dog", "a/cat", "crane", "elk")
 KEYS = ("labels", "scores", "boxes")
@@ -60,13 +60,6 @@ def expected(job: Job) -> dict[str, list[tuple[int, float, list[float]]]]:
         with torch.no_grad():
             (one,) = job.model.module(loaded.input[None])
         found[source.image] = [*zip(*(one[k].tolist() for k in KEYS), strict=True)]
-    return found
-
-
-def rows_of(job: Job) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in manifest(Path(str(job.output))):
-        found.setdefault(row["image"], []).append(row)
     return found
 
 

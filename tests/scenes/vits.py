@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -43,23 +43,34 @@ def shares(scenes: Sequence[Scene]) -> Tensor:
     return wanted
 
 
-def trained(steps: int, *, seed: int = 0, rate: float = 1.5e-3) -> Any:
-    """Return a network that was trained on new scenes in each step."""
-    torch.manual_seed(seed)
+Loss: TypeAlias = Callable[[Any, Sequence[Scene]], Tensor]
+"""Returns the loss of a network for scenes."""
+
+
+def fitted(network: Any, loss_of: Loss, steps: int, seed: int = 0, rate: float = 1.5e-3) -> Any:
+    """Train a network in place, on new scenes in each step, and return it."""
     draw = np.random.default_rng(seed)
-    network = transformers.ViTForImageClassification(config())
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.2)
     network.train()
     for _ in range(steps):
-        seen = [scene(draw) for _ in range(BATCH)]
-        loss = F.cross_entropy(network(normalised(seen)).logits, shares(seen))
+        loss = loss_of(network, [scene(draw) for _ in range(BATCH)])
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
     return network.eval()
+
+
+def trained(steps: int, *, seed: int = 0) -> Any:
+    """Return a ViT that was trained on scenes."""
+
+    def loss_of(network: Any, seen: Sequence[Scene]) -> Tensor:
+        return F.cross_entropy(network(normalised(seen)).logits, shares(seen))
+
+    torch.manual_seed(seed)
+    return fitted(transformers.ViTForImageClassification(config()), loss_of, steps, seed)
 
 
 def save(network: Any, folder: Path) -> Path:

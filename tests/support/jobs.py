@@ -15,7 +15,7 @@ from camcli.images.find import find
 from camcli.images.preprocess import Preset
 from camcli.runs.job import Job
 from camcli.runs.options import InputOptions, RunOptions
-from tests.support.files import make_photo
+from tests.support.files import make_photo, manifest
 from tests.support.networks import GapNet
 
 
@@ -50,3 +50,11 @@ def with_network(job: Job, network: nn.Module) -> Job:
     """Return the job with another network of the same weights."""
     network.load_state_dict(job.model.module.state_dict())
     return replace(job, model=replace(job.model, module=network))
+
+
+def rows_of(job: Job) -> dict[str, list[dict[str, Any]]]:
+    """Return the manifest rows of a job's folder by image."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in manifest(Path(str(job.output))):
+        found.setdefault(row["image"], []).append(row)
+    return found
