@@ -5,6 +5,7 @@ Each message is one line: what was given, what was expected, the nearest valid c
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections import Counter
@@ -102,6 +103,23 @@ def ignored_warnings(start: str = ".*") -> Iterator[None]:
             _IGNORED[start] -= 1
             if not _IGNORED[start]:
                 warnings.filters.remove(own)  # type: ignore[attr-defined] # it is a list
+
+
+def spelled(given: str, choices: Iterable[str]) -> str:
+    """Return the only choice that `given` is another spelling of, or `given` itself.
+
+    Spellings differ in case, in `-`, `_` and spaces, and in `++`, `pp` and `plusplus`.
+    """
+    every = dict.fromkeys(choices)
+    for form in (str, str.casefold, _plain):
+        found = [choice for choice in every if form(choice) == form(given)]
+        if len(found) == 1:
+            return found[0]
+    return given
+
+
+def _plain(name: str) -> str:
+    return re.sub("plusplus|pp", "++", re.sub("[-_ ]", "", name.casefold()))
 
 
 def nearest(given: str, choices: Iterable[str], count: int = 3) -> str:

@@ -29,7 +29,7 @@ from camcli.cli.types import FILE_PATH, LocalPath, Name
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN, Reading, read
 from camcli.models.options import ModelOptions, PreprocessOptions
-from camcli.models.sources import find_source
+from camcli.models.sources import find_source, true_name
 from camcli.report.figure.sheet import FIRST_MODEL_METHODS, OTHER_MODEL_METHODS, SCALE_SCOPES
 from camcli.runs.files import prepare, write
 
@@ -153,6 +153,7 @@ def _load_models(
     **_: Any,
 ) -> list[Model]:
     files, names = _per_model(weights, model, "--weights"), _per_model(labels, model, "--labels")
+    model = [true_name(name) for name in model]
     takers = [name for name in model if find_source(name).takes_texts] or model
     options = (
         ModelOptions(

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from camcli.errors import unknown
+from camcli.errors import spelled, unknown
 from camcli.images.store import is_remote, parse_path
 
 POSITIVE = click.IntRange(1)
@@ -38,7 +38,7 @@ FOLDER_PATH = LocalPath(file_okay=False)
 class Name(click.Choice[str]):
     """A name in a registry, which is read when the option is used.
 
-    The error for another name suggests the nearest ones.
+    Other spellings of a name stand for it. The error for another name suggests the nearest ones.
     """
 
     envvar_list_splitter = ","
@@ -55,9 +55,10 @@ class Name(click.Choice[str]):
         return (*self.registry, *self.more)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value not in self.choices:
+        found = spelled(value, self.choices)
+        if found not in self.choices:
             self.fail(unknown(self.what, value, self.choices), param, ctx)
-        return value
+        return found
 
 
 class Texts(click.types.StringParamType):

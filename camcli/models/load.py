@@ -22,7 +22,7 @@ from camcli.models.model import Model
 from camcli.models.options import Labels, ModelOptions, PreprocessOptions
 from camcli.models.precision import PRECISIONS
 from camcli.models.preprocessing import with_preprocessing
-from camcli.models.sources import SOURCES, describe, find_source, trainable_sources
+from camcli.models.sources import SOURCES, describe, find_source, trainable_sources, true_name
 
 _LOADING = threading.RLock()
 GIVEN = "given"
@@ -49,11 +49,11 @@ def load(
     `preset` apply. Its mode does not matter.
 
     `name` is otherwise one that a source in `sources.SOURCES` accepts: `mini`, the bundled model; a
-    torchvision model; a folder written by `camcli train`, with its own weights, preprocessing and
-    class names; `timm:NAME`; `hf:NAME` or a folder that `save_pretrained` wrote; `clip:NAME`, a
-    CLIP or SigLIP; or `package.module:factory` or `path/to/file.py:factory`, a function or class
-    that is imported and called, which runs its code. Images of a factory's network are preprocessed
-    as for most of torchvision's.
+    torchvision model, also spelled as ResNet-50; a folder written by `camcli train`, with its own
+    weights, preprocessing and class names; `timm:NAME`; `hf:NAME` or a folder that
+    `save_pretrained` wrote; `clip:NAME`, a CLIP or SigLIP; or `package.module:factory` or
+    `path/to/file.py:factory`, a function or class that is imported and called, which runs its code.
+    Images of a factory's network are preprocessed as for most of torchvision's.
 
     `weights` is `DEFAULT` or another name from torchvision (downloaded once, into TORCH_HOME), a
     file such as `.pth`, `.ckpt` or `.safetensors` (no code in it is run), a state dict, a folder
@@ -125,7 +125,7 @@ def load_model(
     Threads load one after the other: random weights come from torch's own generator.
     """
     with _LOADING:
-        return _loaded(options, preprocessing)
+        return _loaded(replace(options, name=true_name(options.name)), preprocessing)
 
 
 def _loaded(options: ModelOptions, preprocessing: PreprocessOptions) -> Model:
@@ -150,6 +150,7 @@ def outline(name: str, arguments: Mapping[str, Any] | None = None) -> Model:
     Otherwise the network is loaded with its weights. With arguments for the function that builds
     it, it has random weights.
     """
+    name = true_name(name)
     source = find_source(name)
     if arguments:
         return load_model(ModelOptions(name, "none", arguments=arguments))
@@ -161,6 +162,7 @@ def load_for_training(options: ModelOptions, class_names: Sequence[str]) -> Mode
 
     The last linear map is replaced if the given weights have other classes.
     """
+    options = replace(options, name=true_name(options.name))
     source = find_source(options.name)
     if source.initialise is None:
         expected = describe(trainable_sources())

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camcli.errors import ModelError, unknown
+from camcli.errors import ModelError, spelled, unknown
 from camcli.models.folder import CARD, read_card, with_files
 from camcli.models.options import ModelOptions
 
@@ -71,6 +71,15 @@ def find_source(name: str) -> NetworkSource:
     if found := next((source for source in SOURCES if source.accepts(name)), None):
         return found
     raise ModelError(unknown("model", name, _listed_names(SOURCES)))
+
+
+def true_name(name: str) -> str:
+    """Return the listed name that a name is another spelling of, as ResNet-50, or the name itself.
+
+    A name that a source accepts stands for itself.
+    """
+    accepted = any(source.accepts(name) for source in SOURCES)
+    return name if accepted else spelled(name, _listed_names(SOURCES))
 
 
 def trainable_sources() -> list[NetworkSource]:

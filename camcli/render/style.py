@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.errors import CamcliError, unknown
+from camcli.errors import CamcliError, spelled, unknown
 from camcli.images.geometry import MapArray
 from camcli.images.opencv import cv2
 from camcli.render.names import BLENDS
@@ -45,6 +45,7 @@ class Style:
     blend: str = "heat"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "colormap", spelled(self.colormap, COLORMAPS))
         if self.colormap not in COLORMAPS:
             raise CamcliError(unknown("colormap", self.colormap, COLORMAPS))
         if self.blend not in BLENDS:

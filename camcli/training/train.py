@@ -10,6 +10,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from camcli.errors import TrainingError
 from camcli.images.preprocess import Preset, preprocess
 from camcli.models.load import load
 from camcli.models.model import Model
+from camcli.models.sources import true_name
 from camcli.runs.files import prepare
 from camcli.training.batches import Batch, batch_indices, batches
 from camcli.training.data import Dataset, Splits
@@ -53,6 +55,7 @@ def train(
     """
     _check_splits(data)
     prepare(output)
+    recipe = replace(recipe, model=true_name(recipe.model))
     state = initial_state(recipe, data, device, teacher)
     load_checkpoint(state, output)
     while state.epoch < recipe.epochs:
