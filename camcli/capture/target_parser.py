@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import index
 from types import MappingProxyType
@@ -75,6 +75,34 @@ def parse_target(
     if base.partition(":")[0] in FORMS:
         raise TargetError(f"target '{spec}': expected one of {', '.join(FORMS)}, not both")
     return replace(_class_target(base, names, count, truth=truth), spec=spec, form=form)
+
+
+def split_targets(
+    given: Sequence[str], names: Sequence[str] | None, count: int | None = None
+) -> tuple[str, ...]:
+    """Return targets of which some are lists with commas, each once; a class name may have commas.
+
+    The path of `like:REF.jpg` takes all commas behind it.
+    """
+
+    def is_target(text: str) -> bool:
+        try:
+            parse_target(text, names, count, truth=True)
+        except TargetError:
+            return False
+        return True
+
+    return tuple(dict.fromkeys(one for text in given for one in split_list(text, is_target)))
+
+
+def split_list(text: str, accepts: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the values between the commas of a text, joined as far as `accepts` takes them."""
+    parts = text.split(",")
+    while parts:
+        most = range(len(parts), 1, -1)
+        size = next((n for n in most if accepts(",".join(parts[:n]).strip())), 1)
+        yield ",".join(parts[:size]).strip()
+        parts = parts[size:]
 
 
 def _has_integers(x: Tensor) -> bool:

@@ -1,9 +1,9 @@
 """The command line: parse options, call the library, print results, return an exit code.
 
 Each command is a module, which is imported when the command is used. Read `printing`, `types`,
-`options`, `network_options`, `method_option`, `selection_options`, `input_options`, `page_options`,
-`extras` and `show`, `progress` and `terminal`, then `explain`; `language` is shared by `ask` and
-`caption`.
+`help`, `group`, `options`, `network_options`, `method_option`, `selection_options`,
+`input_options`, `page_options`, `extras` and `show`, `progress` and `terminal`, then `explain`;
+`language` is shared by `ask` and `caption`.
 """
 
 from __future__ import annotations
@@ -11,58 +11,43 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from importlib import import_module
 from typing import Any
 
 import click
 
 from camcli import __version__
+from camcli.cli.group import COMMANDS as COMMANDS
+from camcli.cli.group import CommandGroup
+from camcli.cli.help import WIDEST
 from camcli.cli.printing import echo
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, WriteError
 from camcli.signals import Stopped, stoppable
 from camcli.speed import keep_freed_memory
 
-COMMANDS = (
-    "explain",
-    "ask",
-    "caption",
-    "figure",
-    "merge",
-    "evaluate",
-    "models",
-    "layers",
-    "check",
-    "compare",
-    "audit",
-    "report",
-    "train",
-)
-"""The commands. Each is a module of this package that defines a command of the same name."""
-
 DONE, SOME_FAILED, WRONG_USAGE, DIFFERS = 0, 1, 2, 3
 
 
-_CONTEXT = {"auto_envvar_prefix": "CAMCLI", "show_default": True}
+_CONTEXT = {
+    "auto_envvar_prefix": "CAMCLI",
+    "show_default": True,
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": WIDEST,
+}
+_EXAMPLES = {
+    "camcli photo.jpg": "explain a photo",
+    "camcli photos/ -m resnet50 -o heat": "a folder, by another network",
+    "camcli report heat": "look at the results",
+}
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(import_module(f"camcli.cli.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=LazyGroup, context_settings=_CONTEXT)
+@click.group(cls=CommandGroup, context_settings=_CONTEXT, examples=_EXAMPLES)
 @click.version_option(__version__, prog_name="camcli")
 def camcli() -> None:
-    """Explain image networks with heatmaps: where did the network look?"""
+    """Explain image networks with heatmaps: where did the network look?
+
+    camcli COMMAND --help shows the options of a command. Images without a command are explained. If
+    an image has the name of a command, name the command, too: camcli explain report.
+    """
     from camcli.images.formats import silence_libtiff  # not at the top: --help stays quick
 
     keep_freed_memory()

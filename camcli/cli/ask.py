@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from camcli.cli.help import command
 from camcli.cli.language import explain_texts, language_options
-from camcli.cli.options import texts_option
+from camcli.cli.options import grouped, texts_option
 from camcli.errors import CamcliError
 
 if TYPE_CHECKING:
@@ -16,16 +17,27 @@ if TYPE_CHECKING:
     from camcli.engine.language.prompts import Query
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        'camcli ask photo.jpg "what is it?"': "the answers, and a map",
+        'camcli ask photo.jpg "is it red?" --answer no': "a map for this answer",
+    }
+)
 @click.argument("paths", nargs=-1)
 @click.argument("question")
-@texts_option("--answer", "TEXT", "Explain this answer instead of the best one; repeatable.")
-@click.option(
-    "--top",
-    type=click.IntRange(1, 50),
-    default=5,
-    metavar="K",
-    help="Print the network's K best answers.",
+@grouped(
+    "What to explain",
+    texts_option("--answer", "TEXT", "Explain this answer instead of the best one; repeatable."),
+)
+@grouped(
+    "Output",
+    click.option(
+        "--top",
+        type=click.IntRange(1, 50),
+        default=5,
+        metavar="K",
+        help="Print the network's K best answers.",
+    ),
 )
 @language_options
 def ask(

@@ -11,12 +11,13 @@ from click.core import ParameterSource
 
 from camcli.audit.conditions import MEASURES, Condition, parse_condition
 from camcli.cli import DIFFERS, DONE
+from camcli.cli.help import command
 from camcli.cli.network_options import model_options
-from camcli.cli.options import flag
+from camcli.cli.options import flag, grouped, list_option, rare
 from camcli.cli.page_options import images_option, size_option
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, echo_json, show_name
-from camcli.cli.types import ANY_PATH, FILE_PATH, Texts
+from camcli.cli.types import ANY_PATH, FILE_PATH
 from camcli.errors import CamcliError
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.models.options import ModelOptions, PreprocessOptions
@@ -31,47 +32,63 @@ if TYPE_CHECKING:
 PAGE = "audit.html"
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        "camcli audit judged": "confusions and suspicions",
+        "camcli audit judged -m resnet50": "test each suspicion",
+        "camcli audit judged --fail-if 'accuracy<0.9'": "exit with 3 if it holds",
+    }
+)
 @click.argument("folder", metavar="DIR", type=ANY_PATH)
-@click.option("--method", metavar="M", help="The method of the maps.  [default: the only one]")
-@click.option("--target", metavar="T", help="The target of the maps.  [default: the only one]")
-@click.option("--layer", metavar="L", help="The layer of the maps.  [default: the only one]")
-@click.option(
-    "--boxes",
-    metavar="FORMAT:PATH",
-    help=f"Annotations, as {', '.join(ANNOTATION_FORMATS)}: how much of the heat is in objects of "
-    "the true class.",
+@grouped(
+    "Input",
+    click.option("--method", metavar="M", help="The method of the maps.  [default: the only one]"),
+    click.option("--target", metavar="T", help="The target of the maps.  [default: the only one]"),
+    click.option("--layer", metavar="L", help="The layer of the maps.  [default: the only one]"),
+    click.option(
+        "--boxes",
+        metavar="FORMAT:PATH",
+        help=f"Annotations, as {', '.join(ANNOTATION_FORMATS)}: how much of the heat is in objects "
+        "of the true class.",
+    ),
+    click.option(
+        "--class-map",
+        type=FILE_PATH,
+        metavar="FILE",
+        help="The model's classes, by index, for each label of the images and annotations, as for "
+        "camcli explain.  [default: by name]",
+    ),
 )
-@click.option(
-    "--class-map",
-    type=FILE_PATH,
-    metavar="FILE",
-    help="The model's classes, by index, for each label of the images and annotations, as for "
-    "camcli explain.  [default: by name]",
-)
-@model_options
-@preprocess_options
 @images_option
-@click.option(
-    "--fail-if",
-    multiple=True,
-    type=Texts(),
-    metavar="CONDITION",
-    help=f"Exit with 3 if it holds, as accuracy<0.9 or suspects>0; repeatable: "
-    f"{', '.join(MEASURES)}.",
+@preprocess_options
+@model_options
+@grouped(
+    "Output",
+    click.option(
+        "--output",
+        "-o",
+        type=FILE_PATH,
+        metavar="FILE",
+        help=f"The page to write.  [default: DIR/{PAGE}]",
+    ),
+    list_option(
+        "--fail-if",
+        "CONDITION",
+        f"Exit with 3 if it holds, as accuracy<0.9 or suspects>0: {', '.join(MEASURES)}.",
+    ),
+    size_option(32, "The size limit for the pictures of examples in the page."),
+    rare(
+        click.option(
+            "--seed",
+            type=click.IntRange(0, 2**32 - 1),
+            default=0,
+            metavar="N",
+            help="Seed of everything random.",
+        )
+    ),
+    flag("--json", "Print the record of the audit as JSON."),
+    flag("--quiet", "Print errors, warnings and failed conditions only."),
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of everything random."
-)
-@click.option(
-    "--output",
-    type=FILE_PATH,
-    metavar="FILE",
-    help=f"The page to write.  [default: DIR/{PAGE}]",
-)
-@size_option(32, "The size limit for the pictures of examples in the page.")
-@flag("--json", "Print the record of the audit as JSON.")
-@flag("--quiet", "Print errors, warnings and failed conditions only.")
 def audit(
     folder: Path,
     *,

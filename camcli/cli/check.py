@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from camcli.cli import DIFFERS, DONE
-from camcli.cli.options import field_option, flag
+from camcli.cli.help import command
+from camcli.cli.options import field_option, flag, grouped
 from camcli.cli.printing import echo, echo_json, show_name, terminal_width
 from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH
 from camcli.runs.files import to_json, write
@@ -25,34 +26,45 @@ from camcli.snapshots.tables import JUnitReport
 _tolerance = partial(field_option, Tolerance)
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        "camcli check heat baseline": "exit with 3 if a map has changed",
+        "camcli check heat baseline --update": "take the new maps as the baseline",
+    }
+)
 @click.argument("new", type=ANY_PATH)
 @click.argument("baseline", type=ANY_PATH)
-@_tolerance(
-    "rtol",
-    None,
-    "Largest allowed difference, as a share of the baseline map's largest absolute value.",
+@grouped(
+    "Measurement",
+    _tolerance(
+        "rtol",
+        None,
+        "Largest allowed difference, as a share of the baseline map's largest absolute value.",
+    ),
+    _tolerance(
+        "atol",
+        None,
+        "Absolute difference allowed in addition, in the map's unit; for maps close to zero.",
+    ),
+    _tolerance("min_correlation", None, "Smallest allowed Pearson correlation of two maps."),
+    _tolerance(
+        "max_shift",
+        None,
+        "Largest allowed shift of the hottest point, as a share of the map's longer side.",
+    ),
 )
-@_tolerance(
-    "atol",
-    None,
-    "Absolute difference allowed in addition, in the map's unit; for maps close to zero.",
+@grouped(
+    "Output",
+    flag("--json", "Print one line of JSON per comparison."),
+    click.option("--junit", type=FILE_PATH, metavar="FILE", help="Write a JUnit report."),
+    click.option(
+        "--diff",
+        type=FOLDER_PATH,
+        metavar="DIR",
+        help="Write a picture of each changed map: baseline, new, signed difference.",
+    ),
+    flag("--update", "Replace the content of BASELINE by that of NEW."),
 )
-@_tolerance("min_correlation", None, "Smallest allowed Pearson correlation of two maps.")
-@_tolerance(
-    "max_shift",
-    None,
-    "Largest allowed shift of the hottest point, as a share of the map's longer side.",
-)
-@flag("--json", "Print one line of JSON per comparison.")
-@click.option("--junit", type=FILE_PATH, metavar="FILE", help="Write a JUnit report.")
-@click.option(
-    "--diff",
-    type=FOLDER_PATH,
-    metavar="DIR",
-    help="Write a picture of each changed map: baseline, new, signed difference.",
-)
-@flag("--update", "Replace the content of BASELINE by that of NEW.")
 def check(
     new: Path,
     baseline: Path,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
-from camcli.cli.options import flag
+from camcli.cli.help import command
+from camcli.cli.options import flag, grouped
 from camcli.cli.page_options import images_option, size_option
 from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.progress import progress_bar
@@ -41,27 +42,37 @@ class Files:
     quiet: bool
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        "camcli compare heat-resnet50 heat-vit": "two networks on the same images",
+        "camcli compare a b -o difference --open": "a page with both maps",
+    }
+)
 @click.argument("a", type=ANY_PATH)
 @click.argument("b", type=ANY_PATH)
-@flag("--json", "Print one line of JSON per result instead of the tables.")
-@click.option(
-    "--limit",
-    type=click.IntRange(0),
-    default=20,
-    metavar="N",
-    help="The number of results to list, those that disagree most.",
-)
-@click.option(
-    "--output",
-    type=FOLDER_PATH,
-    metavar="DIR",
-    help=f"Write {ROWS}, {RECORD} and {PAGE}, a page with both maps of each result side by side.",
-)
 @images_option
-@size_option(64, "The size limit of the page, which shows the results that disagree most.")
-@flag("--open", "Show the page in a browser.")
-@flag("--quiet", "Print errors and warnings only.")
+@grouped(
+    "Output",
+    click.option(
+        "--output",
+        "-o",
+        type=FOLDER_PATH,
+        metavar="DIR",
+        help=f"Write {ROWS}, {RECORD} and {PAGE}, a page with both maps of each result side by "
+        "side.",
+    ),
+    click.option(
+        "--limit",
+        type=click.IntRange(0),
+        default=20,
+        metavar="N",
+        help="The number of results to list, those that disagree most.",
+    ),
+    size_option(64, "The size limit of the page, which shows the results that disagree most."),
+    flag("--json", "Print one line of JSON per result instead of the tables."),
+    flag("--open", "Show the page in a browser."),
+    flag("--quiet", "Print errors and warnings only."),
+)
 def compare(a: Path, b: Path, *, json: bool, limit: int, **options: Any) -> int:
     """Compare A and B, output folders of camcli explain for the same images by two networks.
 

@@ -16,6 +16,7 @@ import click
 from camcli.cli import DONE, SOME_FAILED
 from camcli.cli.evaluate_options import evaluate_options
 from camcli.cli.extras import require_matplotlib
+from camcli.cli.help import command
 from camcli.cli.method_option import chosen_methods
 from camcli.cli.preprocessing import load_network
 from camcli.cli.printing import echo, echo_json, show_name, terminal_width
@@ -40,7 +41,13 @@ if TYPE_CHECKING:
 _TABLE = "table.md"
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        "camcli evaluate photos/ --limit 100": "better than random maps?",
+        "camcli evaluate photos/ --method gradcam,gae": "two methods",
+        "camcli evaluate photos/ --boxes voc:boxes": "is the heat in the objects?",
+    }
+)
 @click.argument("paths", nargs=-1)
 @evaluate_options
 def evaluate(

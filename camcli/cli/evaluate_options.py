@@ -12,11 +12,14 @@ from camcli.cli.network_options import model_options
 from camcli.cli.options import (
     field_option,
     flag,
+    grouped,
+    names_option,
+    rare,
     stack,
     window_options,
 )
 from camcli.cli.preprocessing import preprocess_options
-from camcli.cli.types import FILE_PATH, FOLDER_PATH, POSITIVE, Name, Names, Real, distinct_names
+from camcli.cli.types import FILE_PATH, FOLDER_PATH, POSITIVE, Name, Names, Real
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.evaluation.protocol import (
     FILLS,
@@ -32,56 +35,7 @@ from camcli.evaluation.registry import METRICS, default_metrics
 
 _protocol = partial(field_option, Protocol)
 
-evaluate_options = stack(
-    model_options,
-    preprocess_options,
-    method_option(text="Method to measure; repeatable.", auto=True),
-    click.option(
-        "--metric",
-        multiple=True,
-        type=Name("metric", METRICS, "all"),
-        help="Metric, or all; repeatable.  "
-        f"[default: {', '.join(default_metrics(annotated=False))}; with --boxes "
-        f"{', '.join(default_metrics(annotated=True))}]",
-    ),
-    click.option(
-        "--boxes",
-        metavar="FORMAT:PATH",
-        help=f"Annotations, as {', '.join(ANNOTATION_FORMATS)}; images without an object of the "
-        "class are skipped.",
-    ),
-    click.option(
-        "--class-map",
-        type=FILE_PATH,
-        metavar="FILE",
-        help="The model's classes for each label of the annotations.  [default: by name]",
-    ),
-    click.option(
-        "--min-objects",
-        type=POSITIVE,
-        default=1,
-        metavar="N",
-        help="With --boxes, leave out the classes with fewer objects in an image.",
-    ),
-    click.option(
-        "--target",
-        default="pred",
-        metavar="T",
-        help="Class to explain: pred, topK (the K-th best), a class index or name, or with --boxes "
-        "annotated (the best of the image's annotated classes).",
-    ),
-    click.option(
-        "--layer",
-        default="auto",
-        metavar="L",
-        help="Target layer: auto, or a dotted path such as layer3.2.conv1.",
-    ),
-    click.option(
-        "--limit",
-        type=POSITIVE,
-        metavar="N",
-        help="Measure at most N of the images, drawn at random.",
-    ),
+_details = rare(
     _protocol(
         "masking",
         Name("masking", MASKINGS),
@@ -132,25 +86,88 @@ evaluate_options = stack(
         "Size of the images in a grid: full, or half for networks with a fixed input size.",
     ),
     _protocol("sanity_steps", POSITIVE, "Steps in which the sanity check randomizes the weights."),
-    window_options,
     _protocol("seed", click.IntRange(0, 2**63 - 1), "Seed of everything random."),
-    click.option(
-        "--output",
-        type=FOLDER_PATH,
-        metavar="DIR",
-        help="Write metrics.json, scores.csv, table.md and plots to a folder.",
-    ),
-    click.option(
-        "--plots",
-        multiple=True,
-        type=Names("format", ("svg", "pdf")),
-        callback=distinct_names,
-        metavar="FORMATS",
-        help="Write the plots as svg, pdf or both (svg,pdf), besides PNG; needs matplotlib.",
-    ),
+)
+
+evaluate_options = stack(
     input_options,
     recursive_option,
-    flag("--json", "Print the content of metrics.json."),
-    flag("--quiet", "Print only errors and the table."),
+    grouped(
+        "Input",
+        click.option(
+            "--limit",
+            type=POSITIVE,
+            metavar="N",
+            help="Measure at most N of the images, drawn at random.",
+        ),
+        click.option(
+            "--boxes",
+            metavar="FORMAT:PATH",
+            help=f"Annotations, as {', '.join(ANNOTATION_FORMATS)}; images without an object of "
+            "the class are skipped.",
+        ),
+        rare(
+            click.option(
+                "--class-map",
+                type=FILE_PATH,
+                metavar="FILE",
+                help="The model's classes for each label of the annotations.  [default: by name]",
+            ),
+            click.option(
+                "--min-objects",
+                type=POSITIVE,
+                default=1,
+                metavar="N",
+                help="With --boxes, leave out the classes with fewer objects in an image.",
+            ),
+        ),
+    ),
+    preprocess_options,
+    model_options,
+    method_option(text="Methods to measure.", auto=True),
+    grouped(
+        "What to explain",
+        click.option(
+            "--target",
+            default="pred",
+            metavar="T",
+            help="Class to explain: pred, topK (the K-th best), a class index or name, or with "
+            "--boxes annotated (the best of the image's annotated classes).",
+        ),
+        click.option(
+            "--layer",
+            default="auto",
+            metavar="L",
+            help="Target layer: auto, or a dotted path such as layer3.2.conv1.",
+        ),
+    ),
+    window_options,
+    grouped(
+        "Measurement",
+        names_option(
+            "--metric",
+            Names("metric", METRICS, "all"),
+            f"[default: {', '.join(default_metrics(annotated=False))}; with --boxes "
+            f"{', '.join(default_metrics(annotated=True))}]",
+        ),
+        _details,
+    ),
+    grouped(
+        "Output",
+        click.option(
+            "--output",
+            "-o",
+            type=FOLDER_PATH,
+            metavar="DIR",
+            help="Write metrics.json, scores.csv, table.md and plots to a folder.",
+        ),
+        names_option(
+            "--plots",
+            Names("format", ("svg", "pdf")),
+            "Write the plots in these formats, besides PNG; needs matplotlib.",
+        ),
+        flag("--json", "Print the content of metrics.json."),
+        flag("--quiet", "Print only errors and the table."),
+    ),
 )
-"""All options. Those from --masking to --seed are the fields of Protocol, by the same names."""
+"""All options. The fields of Protocol, such as --masking, have options of the same names."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from camcli.cli.help import command
 from camcli.cli.input_options import input_options
 from camcli.cli.method_option import chosen_methods, method_option, note_alike
 from camcli.cli.network_options import model_options
@@ -16,8 +17,10 @@ from camcli.cli.options import (
     box_options,
     drawing_options,
     flag,
+    grouped,
     layer_option,
     output_option,
+    rare,
     record,
     run_options,
     scale_option,
@@ -64,42 +67,47 @@ explain_options = record(
     "explained",
     method_option(auto=True),
     target_option,
-    click.option(
-        "--instances",
-        type=Count(),
-        metavar="K|all",
-        help="Explain each of the K best boxes of a detection network, of any class or of those of "
-        "--target.  [default: the best box of a class]",
-    ),
     layer_option,
-    click.option(
-        "--fuse", type=Name("fusion", FUSIONS), help="Fuse the maps of several layers into one."
+    grouped(
+        "What to explain",
+        click.option(
+            "--instances",
+            type=Count(),
+            metavar="K|all",
+            help="Explain each of the K best boxes of a detection network, of any class or of "
+            "those of --target.  [default: the best box of a class]",
+        ),
+        rare(
+            click.option(
+                "--fuse",
+                type=Name("fusion", FUSIONS),
+                help="Fuse the maps of several layers into one.",
+            ),
+            click.option(
+                "--backward",
+                type=Name("backward rule", BACKWARDS),
+                default=PLAIN,
+                show_default=True,
+                help="The rule of the backward pass: derivatives, or those of LibraGrad, for "
+                "methods of gradients on transformers.",
+            ),
+            click.option(
+                "--region",
+                type=Corners(),
+                metavar="X0,Y0,X1,Y1",
+                help="Explain a segmentation network's score of this part of the image, in pixels "
+                "of the original.  [default: the pixels that the network gives the class]",
+            ),
+            window_options,
+        ),
     ),
-    click.option(
-        "--backward",
-        type=Name("backward rule", BACKWARDS),
-        default=PLAIN,
-        show_default=True,
-        help="The rule of the backward pass: derivatives, or those of LibraGrad, for methods of "
-        "gradients on transformers.",
-    ),
-    click.option(
-        "--region",
-        type=Corners(),
-        metavar="X0,Y0,X1,Y1",
-        help="Explain a segmentation network's score of this part of the image, in pixels of the "
-        "original.  [default: the pixels that the network gives the class]",
-    ),
-    window_options,
     methods="method",
     targets="target",
     layers="layer",
     backward_rule="backward",
 )
 
-executor_options = record(
-    ExecutorOptions,
-    "executor",
+_executor = rare(
     click.option(
         "--executor",
         default="local",
@@ -117,26 +125,38 @@ executor_options = record(
         metavar="N",
         help="Actors that share the cluster.  [default: one per GPU, or one per core]",
     ),
+)
+executor_options = record(
+    ExecutorOptions,
+    "executor",
+    grouped("Speed", _executor),
     name="executor",
     address="ray_address",
     actors="num_actors",
 )
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        "camcli explain photo.jpg": "the best class of a photo",
+        "camcli explain photo.jpg --target tabby,lynx": "two other classes",
+        "camcli explain photos/ -m resnet50 -o heat": "a folder, another network",
+        "camcli explain photo.jpg --method cam,gradcam": "two methods",
+    }
+)
 @click.argument("paths", nargs=-1)
+@selection_options
+@input_options
+@preprocess_options
 @model_options
 @explain_options
 @truth_options
 @output_option
 @drawing_options(scale_option, box_options)
-@input_options
-@preprocess_options
-@selection_options
-@executor_options
-@flag("--dry-run", "Print the files that would be written, and stop.")
+@grouped("Output", flag("--dry-run", "Print the files that would be written, and stop."))
 @run_options
 @show_options
+@executor_options
 def explain(
     paths: tuple[str, ...],
     *,

@@ -11,13 +11,16 @@ import click
 
 from camcli.cli import DONE
 from camcli.cli.extras import require_matplotlib
+from camcli.cli.help import command
 from camcli.cli.input_options import fit_option, reading_options
 from camcli.cli.method_option import method_option
 from camcli.cli.network_options import models_options
 from camcli.cli.options import (
     flag,
+    grouped,
     layer_option,
     quiet_option,
+    rare,
     record,
     style_options,
     target_option,
@@ -40,7 +43,13 @@ if TYPE_CHECKING:
     from camcli.report.figure.sheet import Sheet
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        "camcli figure cat.jpg dog.jpg -o figure.pdf": "two images",
+        "camcli figure cat.jpg -m resnet50,vgg16": "two networks",
+        "camcli figure cat.jpg --target tabby,lynx": "two classes",
+    }
+)
 @click.argument(
     "images",
     metavar="IMAGE...",
@@ -48,62 +57,70 @@ if TYPE_CHECKING:
     required=True,
     type=LocalPath(allow_dash=True),
 )
-@models_options
-@preprocess_options
-@method_option(
-    None,
-    f"A column; repeatable.  [default: {', '.join(FIRST_MODEL_METHODS)} of the first model, "
-    f"{', '.join(OTHER_MODEL_METHODS)} of the others]",
-)
-@layer_option
-@target_option
-@click.option(
-    "--scale",
-    default="image",
-    type=Name("scale", SCALE_SCOPES),
-    help="The maps of a method that share a colour scale: none (image), those of a row, or all.",
-)
-@style_options
-@window_options
 @fit_option
 @record(Reading, "reading", reading_options)
-@flag("--trim", "Draw only the part of each image that the network saw.")
-@flag("--letters", "Mark the pictures (a), (b), and so on.")
-@click.option(
-    "--font",
-    default="DejaVu Sans",
-    metavar="NAME",
-    help="The font of all text, one that is installed, such as STIXGeneral (Times).",
+@preprocess_options
+@models_options
+@method_option(
+    None,
+    f"A column.  [default: {', '.join(FIRST_MODEL_METHODS)} of the first model, "
+    f"{', '.join(OTHER_MODEL_METHODS)} of the others]",
 )
-@click.option(
-    "--font-size",
-    type=click.FloatRange(4, 24),
-    default=7.0,
-    metavar="PT",
-    help="The size of the rows' labels in points; numbers and captions are a point smaller.",
+@target_option
+@layer_option
+@window_options
+@grouped(
+    "Output",
+    click.option(
+        "--output",
+        "-o",
+        type=FILE_PATH,
+        default="figure.png",
+        metavar="FILE",
+        help="The file to write: .png, .jpg, .pdf or .svg.",
+    ),
+    style_options,
+    click.option(
+        "--scale",
+        default="image",
+        type=Name("scale", SCALE_SCOPES),
+        help="The maps of a method that share a colour scale: none (image), those of a row, or "
+        "all.",
+    ),
+    flag("--trim", "Draw only the part of each image that the network saw."),
+    flag("--letters", "Mark the pictures (a), (b), and so on."),
+    click.option(
+        "--width",
+        type=click.FloatRange(1, 50),
+        default=7.0,
+        metavar="INCHES",
+        help="The figure's width; 7 inches are two columns of most papers, 3.35 are one.",
+    ),
+    rare(
+        click.option(
+            "--font",
+            default="DejaVu Sans",
+            metavar="NAME",
+            help="The font of all text, one that is installed, such as STIXGeneral (Times).",
+        ),
+        click.option(
+            "--font-size",
+            type=click.FloatRange(4, 24),
+            default=7.0,
+            metavar="PT",
+            help="The size of the rows' labels in points; numbers and captions are a point "
+            "smaller.",
+        ),
+        click.option(
+            "--dpi",
+            type=click.IntRange(50, 1200),
+            default=300,
+            metavar="N",
+            help="Pixels per inch; in PDF and SVG files, those of the photos.",
+        ),
+    ),
+    quiet_option,
 )
-@click.option(
-    "--width",
-    type=click.FloatRange(1, 50),
-    default=7.0,
-    metavar="INCHES",
-    help="The figure's width; 7 inches are two columns of most papers, 3.35 are one.",
-)
-@click.option(
-    "--dpi",
-    type=click.IntRange(50, 1200),
-    default=300,
-    help="Pixels per inch; in PDF and SVG files, those of the photos.",
-)
-@click.option(
-    "--output",
-    "-o",
-    type=FILE_PATH,
-    default="figure.png",
-    metavar="FILE",
-    help="The file to write: .png, .jpg, .pdf or .svg.",
-)
-@quiet_option
 def figure(
     images: Sequence[Path], *, output: Path, reading: Reading, quiet: bool, **options: Any
 ) -> int:
@@ -184,15 +201,17 @@ def _make_sheet(
     trim: bool,
     **_: Any,
 ) -> Sheet:
+    from camcli.capture.target_parser import split_targets
     from camcli.capture.windows import Window
     from camcli.report.figure.maps import SheetOptions, make_sheet
 
+    names = [*dict.fromkeys(name for model in models for name in model.class_names or ())]
     return make_sheet(
         photos,
         models,
         SheetOptions(
             methods=tuple(dict.fromkeys(method)),
-            targets=tuple(dict.fromkeys(target)),
+            targets=split_targets(target, names),
             layers=tuple(None if path == "auto" else path for path in dict.fromkeys(layer)),
             fit=fit,
             window=Window(window, stride),

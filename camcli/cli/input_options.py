@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import click
 
-from camcli.cli.options import field_option, record, stack
+from camcli.cli.options import field_option, grouped, rare, record
 from camcli.cli.types import POSITIVE, Bytes, Name, WindowLevel
 from camcli.images.decode import MAX_PIXELS
 from camcli.images.preprocess import FITS
 from camcli.runs.options import InputOptions
 
-fit_option = field_option(
-    InputOptions,
-    "fit",
-    Name("fit", FITS),
-    "How an image becomes the network's input: resized and cropped as the weights' own "
-    "preprocessing does, the whole image squashed, or the whole image in its own shape.",
+fit_option = grouped(
+    "Input",
+    field_option(
+        InputOptions,
+        "fit",
+        Name("fit", FITS),
+        "How an image becomes the network's input: resized and cropped as the weights' own "
+        "preprocessing does, the whole image squashed, or the whole image in its own shape.",
+    ),
 )
 
-reading_options = stack(
+_reading = rare(
     field_option(
         InputOptions,
         "max_pixels",
@@ -40,29 +43,37 @@ reading_options = stack(
         "more than 8 bits.  [default: from the file]",
     ),
 )
+reading_options = grouped("Input", _reading)
 """How image files are read, the fields of Reading."""
 
-recursive_option = click.option(
-    "--recursive/--no-recursive", default=True, help="Search subfolders too."
+recursive_option = grouped(
+    "Input",
+    click.option("--recursive/--no-recursive", default=True, help="Search subfolders too."),
 )
 
 input_options = record(
     InputOptions,
     "inputs",
     fit_option,
-    field_option(InputOptions, "batch_size", POSITIVE, "Images per batch."),
-    click.option(
-        "--workers",
-        type=POSITIVE,
-        metavar="N",
-        help="Threads that read, and threads that write.  [default: one per core]",
-    ),
     reading_options,
-    click.option(
-        "--memory",
-        type=Bytes(),
-        metavar="SIZE",
-        help="Limit for decoded images, as 2GB.  [default: a quarter of the available memory]",
+    grouped(
+        "Speed",
+        field_option(InputOptions, "batch_size", POSITIVE, "Images per batch.", metavar="N"),
+        rare(
+            click.option(
+                "--workers",
+                type=POSITIVE,
+                metavar="N",
+                help="Threads that read, and threads that write.  [default: one per core]",
+            ),
+            click.option(
+                "--memory",
+                type=Bytes(),
+                metavar="SIZE",
+                help="Limit for decoded images, as 2GB.  [default: a quarter of the available "
+                "memory]",
+            ),
+        ),
     ),
 )
 """How images are read and batched, as `inputs`."""

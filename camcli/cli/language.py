@@ -12,6 +12,7 @@ from camcli.cli.method_option import method_option
 from camcli.cli.network_options import device_option
 from camcli.cli.options import (
     drawing_options,
+    grouped,
     layer_option,
     output_option,
     record,
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
     from camcli.engine.language.prompts import Query
 
 language_options: Callable[[Callable[..., Any]], Callable[..., Any]] = stack(
-    click.option(
-        "--model",
-        metavar="NAME",
-        help="A BLIP of the transformers library: a folder that save_pretrained wrote, or a name "
-        "on the hub.  [default: Salesforce's base model]",
+    grouped(
+        "Network",
+        click.option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="A BLIP of the transformers library: a folder that save_pretrained wrote, or a "
+            "name on the hub.  [default: Salesforce's base model]",
+        ),
     ),
     device_option,
     record(

@@ -9,19 +9,25 @@ from typing import Any
 import click
 
 from camcli.cli import DONE
+from camcli.cli.help import command
 from camcli.cli.model_arguments import model_argument_option
-from camcli.cli.options import flag
+from camcli.cli.options import flag, grouped, rare
 from camcli.cli.preprocessing import preprocess_options
 from camcli.cli.printing import echo, echo_json
 from camcli.models.options import PreprocessOptions
 from camcli.runs.files import to_json
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        "camcli layers resnet50": "with the shapes of their maps",
+        "camcli layers resnet50 --resize 448x448": "for another size of the input",
+    }
+)
 @click.argument("model")
 @preprocess_options
-@model_argument_option
-@flag("--json", "Print one line of JSON for each layer.")
+@grouped("Network", rare(model_argument_option))
+@grouped("Output", flag("--json", "Print one line of JSON for each layer."))
 def layers(
     model: str, json: bool, preprocessing: PreprocessOptions, model_arg: Mapping[str, Any]
 ) -> int:

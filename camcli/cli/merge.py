@@ -5,16 +5,18 @@ from __future__ import annotations
 import click
 
 from camcli.cli import DONE
+from camcli.cli.help import command
 from camcli.cli.printing import echo, show_name
 from camcli.cli.types import Location
 from camcli.errors import CamcliError
 from camcli.images.store import AnyPath
 
 
-@click.command(no_args_is_help=True)
+@command({"camcli merge heat": "after camcli explain --shard 1/2 -o heat, and 2/2"})
 @click.argument("dirs", nargs=-1, type=Location(), metavar="DIR...")
 @click.option(
     "--output",
+    "-o",
     type=Location(),
     metavar="DIR",
     help="The output folder; files of other folders are linked or copied there."

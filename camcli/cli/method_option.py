@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from camcli.cli.options import Command
+from camcli.cli.options import Command, grouped, names_option
 from camcli.cli.printing import echo
-from camcli.cli.types import Name
+from camcli.cli.types import Names
 from camcli.methods.registry import AUTO, METHODS
 
 if TYPE_CHECKING:
@@ -18,15 +16,15 @@ if TYPE_CHECKING:
 
 def method_option(
     default: str | None = "gradcam",
-    text: str = "How to explain; repeatable.",
+    text: str = "How to explain.",
     *,
     auto: bool = False,
+    heading: str = "What to explain",
 ) -> Callable[[Command], Command]:
     """Return --method with a default. With `auto`, it takes this name for the recommended one."""
-    kind = Name("method", METHODS, *([AUTO] if auto else []))
+    kind = Names("method", METHODS, *([AUTO] if auto else []))
     text = f"{text} {AUTO} is what docs/quality.md recommends for the layer." if auto else text
-    more: dict[str, Any] = {"default": default and [default], "type": kind}
-    return click.option("--method", multiple=True, help=text, **more)
+    return grouped(heading, names_option("--method", kind, text, default=default and [default]))
 
 
 def chosen_methods(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from camcli.cli import DONE
+from camcli.cli.help import command
 from camcli.cli.options import flag
 from camcli.runs.files import to_json
 
@@ -18,7 +19,14 @@ _COLUMNS = "{:38} {:18} {:>5} {:>7} {:>7} {:>7}  {:44} {}"
 _TITLES = ("model", "family", "input", "map", "params", "weights", "layer", "all methods but")
 
 
-@click.command()
+@command(
+    {
+        "camcli models": "all networks of torchvision, and mini",
+        "camcli models resnet": "those with resnet in their name",
+        "camcli models 'timm:vit_*'": "some of timm",
+    },
+    no_args_is_help=False,
+)
 @click.argument("filter", default="", metavar="[FILTER]")
 @flag("--json", "Print one line of JSON for each network.")
 @flag("--markdown", "Print a table with one network of each family.")

@@ -5,20 +5,24 @@ from __future__ import annotations
 import click
 
 from camcli.cli.model_arguments import model_argument_option
-from camcli.cli.options import field_option, record, stack, texts_option
+from camcli.cli.options import field_option, grouped, list_option, rare, record, stack, texts_option
 from camcli.cli.types import Name
 from camcli.models.options import ACTIVATIONS, ModelOptions
 from camcli.models.sources import SOURCES, describe, trainable_sources
 
-device_option = click.option(
-    "--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps."
+device_option = grouped(
+    "Speed",
+    click.option("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N or mps."),
 )
 
-precision_option = click.option(
-    "--precision",
-    default="fp32",
-    type=Name("precision", ("fp32", "bf16", "fp16")),
-    help="Number format of the network; bf16 and fp16 are faster where the hardware has them.",
+precision_option = grouped(
+    "Speed",
+    click.option(
+        "--precision",
+        default="fp32",
+        type=Name("precision", ("fp32", "bf16", "fp16")),
+        help="Number format of the network; bf16 and fp16 are faster where the hardware has them.",
+    ),
 )
 
 activation_option = field_option(
@@ -62,33 +66,35 @@ texts_options = stack(
     ),
 )
 
+_details = rare(texts_options, model_argument_option, precision_option, activation_option)
+
 model_options = record(
     ModelOptions,
     "model",
-    click.option("--model", cls=ModelOption, default="mini", metavar="NAME", help="{sources}."),
-    click.option("--weights", default="DEFAULT", metavar="W", help=f"{_WEIGHTS}."),
-    click.option("--labels", metavar="FILE", help=f"{_LABELS}."),
-    texts_options,
-    model_argument_option,
-    device_option,
-    precision_option,
-    activation_option,
+    grouped(
+        "Network",
+        click.option(
+            "--model", "-m", cls=ModelOption, default="mini", metavar="NAME", help="{sources}."
+        ),
+        click.option("--weights", default="DEFAULT", metavar="W", help=f"{_WEIGHTS}."),
+        click.option("--labels", metavar="FILE", help=f"{_LABELS}."),
+        device_option,
+        _details,
+    ),
     name="model",
     arguments="model_arg",
     texts="text",
 )
 """The network, as `model`."""
 
-models_options = stack(
-    texts_option("--model", "NAME", "{sources}; repeatable.", "mini", cls=ModelOption),
-    texts_option(
+models_options = grouped(
+    "Network",
+    list_option("--model -m", "NAME", "{sources}.", "mini", cls=ModelOption),
+    list_option(
         "--weights", "W", f"{_WEIGHTS}; of several models, one for all or one for each.", "DEFAULT"
     ),
-    texts_option("--labels", "FILE", f"{_LABELS}; likewise."),
-    texts_options,
-    model_argument_option,
+    list_option("--labels", "FILE", f"{_LABELS}; likewise."),
     device_option,
-    precision_option,
-    activation_option,
+    _details,
 )
 """The same for several models."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 import click
 
-from camcli.cli.types import Location, Name, Names, Texts, distinct_names
+from camcli.cli.types import Listed, Location, Name, Names, Texts, WholeTexts, distinct_names, each
 from camcli.render.boxes import BOXES
 from camcli.render.names import BLENDS, FORMATS, SCALES
 from camcli.runs.options import DrawingOptions, RunOptions
@@ -23,6 +23,31 @@ def stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command
     def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
+        return command
+
+    return decorate
+
+
+def grouped(heading: str, *options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return options as one decorator, which --help shows below a heading of `help.GROUPS`."""
+    return _marked("group", heading, options)
+
+
+def rare(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return options as one decorator, which --help-all shows, and --help does not."""
+    return _marked("rare", True, options)
+
+
+def _marked(
+    name: str, value: object, options: Sequence[Callable[[Command], Command]]
+) -> Callable[[Command], Command]:
+    """Return options that know a mark. The innermost mark of a name holds."""
+
+    def decorate(command: Command) -> Command:
+        before = len(vars(command).get("__click_params__", ()))
+        command = stack(*options)(command)
+        for option in vars(command)["__click_params__"][before:]:
+            vars(option).setdefault(name, value)
         return command
 
     return decorate
@@ -76,23 +101,44 @@ def texts_option(
     return click.option(name, multiple=True, type=Texts(), help=text, **more)
 
 
+def list_option(
+    name: str, metavar: str, text: str, *default: str, cls: type[click.Option] = click.Option
+) -> Callable[[Command], Command]:
+    """Return an option of texts, separated by commas or given several times."""
+    more: dict[str, Any] = {"cls": cls, "default": default or None, "metavar": f"{metavar},..."}
+    return click.option(
+        *name.split(), multiple=True, type=Listed(), callback=each, help=text, **more
+    )
+
+
+def names_option(name: str, kind: Names, text: str, **more: Any) -> Callable[[Command], Command]:
+    """Return an option of names, separated by commas or given several times, each once."""
+    return click.option(name, multiple=True, type=kind, callback=distinct_names, help=text, **more)
+
+
 def flag(name: str, text: str) -> Callable[[Command], Command]:
     """Return an option that takes no value."""
     return click.option(name, is_flag=True, help=text)
 
 
-target_option = texts_option(
-    "--target",
-    "T",
-    "What to explain; repeatable: pred (the best class), topK (the K-th best class), a class "
-    "index or a class name, or true (the true class, with explain --truth). Before a class, "
-    "finer: contrasts it with similar classes, and not: shows the evidence against it. p>0.5 is "
-    "each class above this probability. like:REF.jpg is the similarity to an image. Of a "
-    "regression, score or -score.",
-    "pred",
+target_option = grouped(
+    "What to explain",
+    click.option(
+        "--target",
+        multiple=True,
+        type=WholeTexts(),
+        default=["pred"],
+        metavar="T,...",
+        help="pred (the best class), topK (the K-th best class), a class index or a class name, or "
+        "true (the true class, with explain --truth). Before a class, finer: contrasts it with "
+        "similar classes, and not: shows the evidence against it. p>0.5 is each class above this "
+        "probability. like:REF.jpg is the similarity to an image. Of a regression, score or "
+        "-score.",
+    ),
 )
 
-style_options = stack(
+style_options = grouped(
+    "Output",
     field_option(
         DrawingOptions,
         "colormap",
@@ -101,75 +147,82 @@ style_options = stack(
         "part of inferno (of --blend even turbo), or blue and red for signed maps.",
         metavar="NAME",
     ),
-    field_option(
-        DrawingOptions,
-        "blend",
-        Name("blend", BLENDS),
-        "heat: the hotter, the more opaque, over the photo half desaturated. even: as opaque "
-        "everywhere, over the photo as it is.",
-    ),
-    field_option(
-        DrawingOptions,
-        "alpha",
-        click.FLOAT,
-        "Opacity of the heat, 0 to 1; of --blend heat the largest one.  [default: 0.75; of even "
-        "0.5]",
-        metavar="A",
+    rare(
+        field_option(
+            DrawingOptions,
+            "blend",
+            Name("blend", BLENDS),
+            "heat: the hotter, the more opaque, over the photo half desaturated. even: as opaque "
+            "everywhere, over the photo as it is.",
+        ),
+        field_option(
+            DrawingOptions,
+            "alpha",
+            click.FLOAT,
+            "Opacity of the heat, 0 to 1; of --blend heat the largest one.  [default: 0.75; of "
+            "even 0.5]",
+            metavar="A",
+        ),
     ),
 )
 
-window_options = stack(
+window_options = rare(
+    grouped(
+        "What to explain",
+        click.option(
+            "--window",
+            type=int,
+            metavar="PX",
+            help="Side of occlusion's window.  [default: a seventh of the input]",
+        ),
+        click.option(
+            "--stride",
+            type=int,
+            metavar="PX",
+            help="Step of occlusion's window.  [default: half of its side]",
+        ),
+    )
+)
+
+
+layer_option = grouped(
+    "What to explain",
+    list_option(
+        "--layer", "L", "The target layer: auto, or a dotted path such as layer3.2.conv1.", "auto"
+    ),
+)
+
+output_option = grouped(
+    "Output",
     click.option(
-        "--window",
-        type=int,
-        metavar="PX",
-        help="Side of occlusion's window.  [default: a seventh of the input]",
-    ),
-    click.option(
-        "--stride",
-        type=int,
-        metavar="PX",
-        help="Step of occlusion's window.  [default: half of its side]",
+        "--output",
+        "-o",
+        type=Location(),
+        default="camcli-out",
+        metavar="DIR",
+        help="The output folder, or a URL on a store (s3://...).",
     ),
 )
 
-
-layer_option = texts_option(
-    "--layer",
-    "L",
-    "The target layer; repeatable: auto, or a dotted path such as layer3.2.conv1.",
-    "auto",
-)
-
-output_option = click.option(
-    "--output",
-    type=Location(),
-    default="camcli-out",
-    metavar="DIR",
-    help="The output folder, or a URL on a store (s3://...).",
-)
-
-save_option = click.option(
+save_option = names_option(
     "--save",
+    Names("output", OUTPUTS),
+    f"Files to write.  [default: {','.join(DrawingOptions.saves)}]",
     default=DrawingOptions.saves,
     show_default=False,
-    multiple=True,
-    metavar="KINDS",
-    type=Names("output", OUTPUTS),
-    callback=distinct_names,
-    help=f"Files to write, separated by commas; repeatable: {', '.join(OUTPUTS)}."
-    f"  [default: {','.join(DrawingOptions.saves)}]",
 )
 
-format_option = field_option(
-    DrawingOptions,
-    "format",
-    Name("format", FORMATS),
-    "Format of pictures: png; jpg, of quality 95, with a quarter of the bytes in half the time; or "
-    "webp, without loss as png, with two thirds of the bytes in five times the time.",
+format_option = rare(
+    field_option(
+        DrawingOptions,
+        "format",
+        Name("format", FORMATS),
+        "Format of pictures: png; jpg, of quality 95, with a quarter of the bytes in half the "
+        "time; or webp, without loss as png, with two thirds of the bytes in five times the time.",
+    )
 )
 
-box_options = stack(
+box_options = rare(
     field_option(
         DrawingOptions,
         "boxes",
@@ -188,9 +241,8 @@ box_options = stack(
 
 def drawing_options(*more: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Return the options on what to write and how, as `drawing`."""
-    return record(
-        DrawingOptions, "drawing", save_option, format_option, style_options, *more, saves="save"
-    )
+    options = grouped("Output", save_option, format_option, style_options, *more)
+    return record(DrawingOptions, "drawing", options, saves="save")
 
 
 scale_option = field_option(
@@ -205,10 +257,13 @@ scale_option = field_option(
 run_options = record(
     RunOptions,
     "options",
-    flag("--skip-existing", "Keep results that an earlier run made in the same way."),
-    flag("--overwrite", "Replace results in DIR that have other settings."),
+    grouped(
+        "Output",
+        flag("--skip-existing", "Keep results that an earlier run made in the same way."),
+        flag("--overwrite", "Replace results in DIR that have other settings."),
+    ),
 )
 """How results of earlier runs are treated, as `options`."""
 
 
-quiet_option = flag("--quiet", "Print errors only.")
+quiet_option = grouped("Output", flag("--quiet", "Print errors only."))

@@ -7,20 +7,25 @@ from typing import Any
 
 import click
 
+from camcli.cli.options import grouped
 from camcli.cli.types import LocalPath
 
-images_option = click.option(
-    "--images",
-    multiple=True,
-    type=LocalPath(exists=True, file_okay=False),
-    metavar="DIR",
-    help="A folder with the original images; repeatable.  [default: the same images in the folder "
-    "that holds the output folder, or in a folder beside it]",
+images_option = grouped(
+    "Input",
+    click.option(
+        "--images",
+        multiple=True,
+        type=LocalPath(exists=True, file_okay=False),
+        metavar="DIR",
+        help="A folder with the original images; repeatable.  [default: the same images in the "
+        "folder that holds the output folder, or in a folder beside it]",
+    ),
 )
 
 
 def size_option(default: int, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return --size, the limit of what a page holds, in MB."""
-    return click.option(
+    size = click.option(
         "--size", type=click.IntRange(1, 1024), default=default, metavar="MB", help=text
     )
+    return grouped("Output", size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camcli.cli.options import record
+from camcli.cli.options import grouped, rare, record
 from camcli.cli.printing import echo
 from camcli.cli.types import FILE_PATH, POSITIVE, Name, Reals, SidesType
 from camcli.images.preprocess import INTERPOLATIONS
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 LIBRARIES = ("torchvision", "camcli train")
 """The origins of preprocessing that a command does not mention."""
 
-preprocess_options = record(
-    PreprocessOptions,
-    "preprocessing",
+_changes = rare(
     click.option(
         "--preprocess",
         type=FILE_PATH,
@@ -59,7 +57,9 @@ preprocess_options = record(
         help="Channels of the network's input: 1 takes the luminance of colours, other numbers "
         "take the bands of the files.",
     ),
-    file="preprocess",
+)
+preprocess_options = record(
+    PreprocessOptions, "preprocessing", grouped("Input", _changes), file="preprocess"
 )
 """Changes of the network's preprocessing, as `preprocessing`."""
 

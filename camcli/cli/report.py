@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
-from camcli.cli.options import flag
+from camcli.cli.help import command
+from camcli.cli.options import flag, grouped
 from camcli.cli.page_options import images_option, size_option
 from camcli.cli.printing import echo, show_name
 from camcli.cli.progress import progress_bar, summary_line
@@ -24,43 +25,59 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 
 
-@click.command(no_args_is_help=True)
+@command(
+    {
+        "camcli report heat --open": "write heat/report.html, and open it",
+        "camcli report heat --sheet heat.pdf": "and a contact sheet to print",
+    }
+)
 @click.argument("folder", metavar="DIR", type=ANY_PATH)
 @images_option
-@click.option(
-    "--evaluation",
-    type=FOLDER_PATH,
-    metavar="DIR",
-    help="A folder written by camcli evaluate --output.  [default: DIR, if it has metrics.json]",
+@grouped(
+    "Input",
+    click.option(
+        "--evaluation",
+        type=FOLDER_PATH,
+        metavar="DIR",
+        help="A folder written by camcli evaluate --output.  [default: DIR, if it has "
+        "metrics.json]",
+    ),
+    click.option(
+        "--check",
+        type=FILE_PATH,
+        metavar="FILE",
+        help="The output of camcli check --json.  [default: DIR/check.jsonl, if it exists]",
+    ),
 )
-@click.option(
-    "--check",
-    type=FILE_PATH,
-    metavar="FILE",
-    help="The output of camcli check --json.  [default: DIR/check.jsonl, if it exists]",
+@grouped(
+    "Output",
+    click.option(
+        "--output",
+        "-o",
+        type=FILE_PATH,
+        metavar="FILE",
+        help=f"The page to write.  [default: DIR/{PAGE}]",
+    ),
+    click.option(
+        "--sheet",
+        type=FILE_PATH,
+        metavar="FILE",
+        help="Write a contact sheet as well, a .png or a .pdf: images down, methods across.",
+    ),
+    click.option("--title", metavar="TEXT", help="The page's title.  [default: model and methods]"),
+    size_option(64, "The size limit for thumbnails and maps in the page; larger ones are reduced."),
+    flag("--open", "Show the page in a browser."),
+    flag("--quiet", "Print errors and warnings only."),
 )
-@click.option(
-    "--output",
-    type=FILE_PATH,
-    metavar="FILE",
-    help=f"The page to write.  [default: DIR/{PAGE}]",
+@grouped(
+    "Speed",
+    click.option(
+        "--workers",
+        type=POSITIVE,
+        metavar="N",
+        help="Threads that read images.  [default: one per core]",
+    ),
 )
-@click.option(
-    "--sheet",
-    type=FILE_PATH,
-    metavar="FILE",
-    help="Write a contact sheet as well, a .png or a .pdf: images down, methods across.",
-)
-@click.option("--title", metavar="TEXT", help="The page's title.  [default: model and methods]")
-@size_option(64, "The size limit for thumbnails and maps in the page; larger ones are reduced.")
-@click.option(
-    "--workers",
-    type=POSITIVE,
-    metavar="N",
-    help="Threads that read images.  [default: one per core]",
-)
-@flag("--open", "Show the page in a browser.")
-@flag("--quiet", "Print errors and warnings only.")
 def report(
     folder: Path,
     *,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import click
 
 from camcli.cli import DONE
 from camcli.cli.input_options import recursive_option
-from camcli.cli.options import record, texts_option
+from camcli.cli.options import grouped, rare, record, texts_option
 from camcli.cli.printing import echo, show_name
 from camcli.errors import CamcliError
 from camcli.images.find import find
@@ -46,19 +46,27 @@ class Selection:
 selection_options = record(
     Selection,
     "selection",
-    click.option(
-        "--from-file",
-        metavar="LIST",
-        help="Also explain the paths listed in a file, or in standard input for -: one per line, "
-        "or separated by NULs.",
-    ),
-    texts_option("--include", "GLOB", "Only images that match; repeatable."),
-    texts_option("--exclude", "GLOB", "No images that match; repeatable."),
     recursive_option,
-    click.option(
-        "--shard",
-        metavar="I/N",
-        help="Only every N-th batch, starting at batch I; see camcli merge.",
+    grouped(
+        "Input",
+        texts_option("--include", "GLOB", "Only images that match; repeatable."),
+        texts_option("--exclude", "GLOB", "No images that match; repeatable."),
+        click.option(
+            "--from-file",
+            metavar="LIST",
+            help="Also explain the paths listed in a file, or in standard input for -: one per "
+            "line, or separated by NULs.",
+        ),
+    ),
+    rare(
+        grouped(
+            "Speed",
+            click.option(
+                "--shard",
+                metavar="I/N",
+                help="Only every N-th batch, starting at batch I; see camcli merge.",
+            ),
+        )
     ),
 )
 
@@ -81,6 +89,22 @@ def selected_images(
     return shard_of(unique_stems(sources), selection.shard, batch_size)
 
 
+_NO_NAME = re.compile(r"pred|true|finer|not|[+-]?score|top\d+|\d+|p *>.*")
+"""Targets that are no names of classes."""
+
+
+def _split(targets: Sequence[str]) -> Iterator[str]:
+    """Yield targets of which some are lists with commas. Raises CamcliError for names in a list."""
+    for text in targets:
+        parts = [part.strip() for part in text.split(",")]
+        if len(parts) > 1 and not all(map(_NO_NAME.fullmatch, parts)):
+            raise CamcliError(
+                f"--dry-run: whether '{text}' is one class or several depends on the network: "
+                "expected one --target for each"
+            )
+        yield from parts if len(parts) > 1 else [text]
+
+
 def print_names(
     sources: Sequence[Source],
     output: AnyPath,
@@ -93,6 +117,7 @@ def print_names(
         raise CamcliError(f"--dry-run: the images of --only '{truth.only[0]}' depend on classes")
     if AUTO in explained.methods:
         raise CamcliError(f"--dry-run: the files of --method {AUTO} depend on the network")
+    explained = replace(explained, targets=tuple(_split(explained.targets)))
     every = explained.every_target
     if several := next((one for one in every if re.match("p *>|.+#([0-9]+|all)$", one)), None):
         raise CamcliError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camcli.cli.options import flag, quiet_option, record
+from camcli.cli.options import flag, grouped, quiet_option, rare, record
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,12 @@ class ShowOptions:
 show_options = record(
     ShowOptions,
     "show",
-    flag("--fail-fast", "Stop at the first image that fails."),
-    flag("--json", "Print each manifest row when it is done."),
-    flag("--preview", "Draw the overlays in the terminal, on standard error."),
-    quiet_option,
+    grouped(
+        "Output",
+        flag("--json", "Print each manifest row when it is done."),
+        flag("--preview", "Draw the overlays in the terminal, on standard error."),
+        quiet_option,
+        rare(flag("--fail-fast", "Stop at the first image that fails.")),
+    ),
 )
 """What a run prints, as `show`."""

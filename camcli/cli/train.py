@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
+from camcli.cli.help import command
 from camcli.cli.network_options import ModelOption, device_option
-from camcli.cli.options import field_option
+from camcli.cli.options import field_option, grouped, rare
 from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.types import ANY_PATH, POSITIVE, Name
 from camcli.errors import TrainingError
@@ -27,91 +28,129 @@ if TYPE_CHECKING:
 _recipe_option = partial(field_option, Recipe)
 
 
-@click.command(no_args_is_help=True)
+_details = rare(
+    _recipe_option(
+        "explain_method",
+        Name("method", [name for name, method in METHODS.items() if method.trainable]),
+        "The method whose maps are compared between student and teacher.",
+    ),
+    _recipe_option(
+        "alpha",
+        click.FloatRange(0),
+        "Weight of the explanation loss, the distance of the two maps.",
+    ),
+    _recipe_option(
+        "kd_weight",
+        click.FloatRange(0),
+        "Weight of the loss on the teacher's scores; 0 turns it off.",
+    ),
+    _recipe_option(
+        "kd_temperature",
+        click.FloatRange(0, min_open=True),
+        "Temperature of the softmax of that loss.",
+    ),
+    _recipe_option("seed", click.IntRange(0), "Seed of all random numbers."),
+)
+
+
+@command(
+    {
+        "camcli train photos/ -o birds": "photos/<class>/<image>",
+        "camcli train photos/ -m vgg11 --weights DEFAULT": "fine-tune",
+        "camcli explain robin.jpg -m birds": "use the network",
+    }
+)
 @click.argument("data", nargs=-1, required=True, type=ANY_PATH)
-@click.option(
-    "--val",
-    multiple=True,
-    default=["0.1"],
-    metavar="SHARE|PATH",
-    help="Validation images: a share of each DATA, at most about 1000 images of it, or another "
-    "folder or zip; repeatable.",
+@grouped(
+    "Input",
+    click.option(
+        "--val",
+        multiple=True,
+        default=["0.1"],
+        metavar="SHARE|PATH",
+        help="Validation images: a share of each DATA, at most about 1000 images of it, or another "
+        "folder or zip; repeatable.",
+    ),
+    click.option(
+        "--test",
+        multiple=True,
+        type=ANY_PATH,
+        metavar="PATH",
+        help="A folder or zip to evaluate the finished model on; repeatable.",
+    ),
 )
-@click.option(
-    "--test",
-    multiple=True,
-    type=ANY_PATH,
-    metavar="PATH",
-    help="A folder or zip to evaluate the finished model on; repeatable.",
+@grouped(
+    "Network",
+    click.option(
+        "--model",
+        "-m",
+        cls=ModelOption,
+        default="squeezenet1_1",
+        metavar="NAME",
+        help="The classification network to train: {trainable}.",
+    ),
+    _recipe_option(
+        "weights",
+        None,
+        "The initial weights: DEFAULT or another torchvision name, a file, the folder of an "
+        "earlier run, or none (random).",
+        metavar="W",
+    ),
 )
-@click.option(
-    "--model",
-    cls=ModelOption,
-    default="squeezenet1_1",
-    metavar="NAME",
-    help="The classification network to train: {trainable}.",
+@grouped(
+    "Training",
+    click.option(
+        "--epochs",
+        default=10,
+        type=POSITIVE,
+        help="Epochs at each size that --image-size gives without a number of epochs.",
+    ),
+    _recipe_option("batch_size", click.IntRange(2), "Images per step."),
+    _recipe_option(
+        "lr",
+        click.FloatRange(0, min_open=True),
+        "The maximum learning rate of the one-cycle schedule.",
+    ),
+    click.option(
+        "--image-size",
+        default="128",
+        metavar="PX[:EPOCHS],...",
+        help="The input size, or several to train at in turn, such as 64:10,128:4.",
+    ),
+    click.option(
+        "--teacher",
+        metavar="NAME",
+        help="The teacher to distil: a torchvision model or a folder of camcli train.",
+    ),
+    click.option(
+        "--teacher-weights",
+        default="DEFAULT",
+        metavar="FILE",
+        help="The teacher's weights; its classes must be those of DATA.",
+    ),
+    _details,
 )
-@_recipe_option(
-    "weights",
-    None,
-    "The initial weights: DEFAULT or another torchvision name, a file, the folder of an "
-    "earlier run, or none (random).",
-    metavar="W",
-)
-@click.option(
-    "--teacher",
-    metavar="NAME",
-    help="The teacher to distil: a torchvision model or a folder of camcli train.",
-)
-@click.option(
-    "--teacher-weights",
-    default="DEFAULT",
-    metavar="FILE",
-    help="The teacher's weights; its classes must be those of DATA.",
-)
-@_recipe_option(
-    "explain_method",
-    Name("method", [name for name, method in METHODS.items() if method.trainable]),
-    "The method whose maps are compared between student and teacher.",
-)
-@_recipe_option(
-    "alpha", click.FloatRange(0), "Weight of the explanation loss, the distance of the two maps."
-)
-@_recipe_option(
-    "kd_weight", click.FloatRange(0), "Weight of the loss on the teacher's scores; 0 turns it off."
-)
-@_recipe_option(
-    "kd_temperature", click.FloatRange(0, min_open=True), "Temperature of the softmax of that loss."
-)
-@click.option(
-    "--epochs",
-    default=10,
-    type=POSITIVE,
-    help="Epochs at each size that --image-size gives without a number of epochs.",
-)
-@_recipe_option("batch_size", click.IntRange(2), "Images per step.")
-@_recipe_option(
-    "lr", click.FloatRange(0, min_open=True), "The maximum learning rate of the one-cycle schedule."
-)
-@click.option(
-    "--image-size",
-    default="128",
-    metavar="PX[:EPOCHS],...",
-    help="The input size, or several to train at in turn, such as 64:10,128:4.",
-)
-@_recipe_option(
-    "precision",
-    Name("precision", ("fp32", "bf16")),
-    "The precision of the forward pass; bf16 is faster on hardware that supports it.",
+@grouped(
+    "Output",
+    click.option(
+        "--output",
+        "-o",
+        type=ANY_PATH,
+        default="camcli-model",
+        metavar="DIR",
+        help="The output folder; a run with the same options resumes from its checkpoint.",
+    ),
 )
 @device_option
-@_recipe_option("seed", click.IntRange(0), "Seed of all random numbers.")
-@click.option(
-    "--output",
-    type=ANY_PATH,
-    default="camcli-model",
-    metavar="DIR",
-    help="The output folder; a run with the same options resumes from its checkpoint.",
+@grouped(
+    "Speed",
+    rare(
+        _recipe_option(
+            "precision",
+            Name("precision", ("fp32", "bf16")),
+            "The precision of the forward pass; bf16 is faster on hardware that supports it.",
+        ),
+    ),
 )
 def train(
     data: tuple[Path, ...],

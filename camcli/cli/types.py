@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ import click
 from camcli.errors import spelled, unknown
 from camcli.images.store import is_remote, parse_path
 
+LONGEST = 24
+"""The largest length of choices that are shown as [a|b|c]."""
 POSITIVE = click.IntRange(1)
 
 
@@ -60,6 +63,11 @@ class Name(click.Choice[str]):
             self.fail(unknown(self.what, value, self.choices), param, ctx)
         return found
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Return the choices, or NAME if they are too long to stand beside their option."""
+        names = super().get_metavar(param, ctx) or ""
+        return names if len(names) <= LONGEST else "NAME"
+
 
 class Texts(click.types.StringParamType):
     """Any text. In an environment variable, commas separate several texts."""
@@ -67,10 +75,32 @@ class Texts(click.types.StringParamType):
     envvar_list_splitter = ","
 
 
+class WholeTexts(Texts):
+    """Any text, whose commas are read later, where it is known which of them separate texts."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        return [rv]
+
+
+class Listed(WholeTexts):
+    """A tuple of texts, from one value in which commas separate them. A path may have commas."""
+
+    name = "texts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        whole = os.path.exists(value)
+        return (value,) if whole else tuple(part.strip() for part in value.split(","))
+
+
 class Names(Name):
     """A tuple of names, from one value in which commas separate them."""
 
     name = "names"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return "NAME,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         parts = value.split(",") if isinstance(value, str) else value
@@ -79,11 +109,18 @@ class Names(Name):
         )
 
 
+def each(
+    ctx: click.Context, option: click.Parameter, given: Sequence[tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Return the texts of a repeated option of Listed."""
+    return tuple(itertools.chain.from_iterable(given))
+
+
 def distinct_names(
     ctx: click.Context, option: click.Parameter, given: Sequence[tuple[str, ...]]
 ) -> tuple[str, ...]:
     """Return the names of a repeated option of Names, each once."""
-    return tuple(dict.fromkeys(itertools.chain.from_iterable(given)))
+    return tuple(dict.fromkeys(each(ctx, option, given)))
 
 
 class Corners(click.types.StringParamType):

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from camcli.capture.activations import gives_probabilities
-from camcli.capture.target_parser import folded
+from camcli.capture.target_parser import folded, split_list
 from camcli.errors import CamcliError, unknown
 from camcli.models.model import Model
 from camcli.runs.predictions import Prediction
@@ -57,12 +57,21 @@ class Filter:
 
 
 def read_filters(specs: Sequence[str], model: Model, truth: Truth | None) -> tuple[Filter, ...]:
-    """Return the filters that a user gave. Raises CamcliError."""
+    """Return the filters that a user gave, some as lists with commas. Raises CamcliError."""
     if specs and not gives_probabilities(model.activation):
         raise CamcliError(
             f"--only is for classes, and {model.name} gives values (--activation none)"
         )
-    found = tuple(_filter(spec.strip(), model, truth) for spec in specs)
+
+    def is_filter(text: str) -> bool:
+        try:
+            _filter(text, model, truth)
+        except CamcliError:
+            return False
+        return True
+
+    every = [one for spec in specs for one in split_list(spec, is_filter)]
+    found = tuple(_filter(spec, model, truth) for spec in every)
     for one in found:
         if one.field in ("correct", "true_name") and truth is None:
             raise CamcliError(f"--only '{one.spec}' needs the true classes: expected --truth")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from camcli.capture.target_parser import split_targets
 from camcli.capture.targets import Target
 from camcli.capture.windows import Window
 from camcli.errors import CamcliError
@@ -40,6 +42,8 @@ def make_job(
 
     `targets` replace those of `explained`.
     """
+    split = split_targets(explained.targets, model.class_names, model.num_classes)
+    given = targets or replace(explained, targets=split).every_target
     rule = BoxRule(drawing.boxes, drawing.box_threshold)
     if rule != BoxRule() and not any(OUTPUTS[name].boxes for name in drawing.saves):
         raise CamcliError("--boxes and --box-threshold apply to --save boxes: add boxes to --save")
@@ -50,7 +54,7 @@ def make_job(
         sources=sources,
         model=model,
         methods=tuple(dict.fromkeys(explained.methods)),
-        targets=with_references(model, inputs, targets or explained.every_target),
+        targets=with_references(model, inputs, given),
         output=output,
         layers=tuple(dict.fromkeys(layers)),
         fuse=explained.fuse,
