@@ -56,7 +56,7 @@ class Command(WithExamples):
         shown = [one for one in options if ctx.meta.get(_ALL) or not _is_rare(one)]
         write_sections(formatter, _sections(ctx, shown))
         formatter.write_paragraph()
-        if any(",..." in one.make_metavar(ctx) for one in shown):
+        if any(one.multiple and ",..." in one.make_metavar(ctx) for one in shown):
             formatter.write_text(_LISTS)
         if left_out := len(options) - len(shown):
             formatter.write_text(f"--help-all shows {left_out} more options.")

@@ -24,7 +24,7 @@ from camcli.capture.guided import GuidedReLU
 from camcli.capture.tracing import map_shapes
 from camcli.engine.inputs import noise_for
 from camcli.engine.survey import with_target_layer
-from camcli.errors import ModelError
+from camcli.errors import ModelError, spelled
 from camcli.methods.registry import METHODS
 from camcli.models.load import load_model, outline
 from camcli.models.model import Model
@@ -81,13 +81,14 @@ class Layer:
 
 
 def list_names(pattern: str = "") -> list[str]:
-    """Return the listed names that contain a pattern or match it as a glob.
+    """Return the listed names that contain a pattern in any case or match it as a glob.
 
     The names of a source with a prefix are listed if the pattern begins with it. Raises ModelError.
     """
     listed = [source for source in SOURCES if pattern.startswith(source.prefix)]
     every = [name for source in listed for name in source.names()]
-    found = [n for n in every if pattern in n or fnmatch.fnmatch(n, pattern)]
+    wanted = spelled(pattern, every).casefold()
+    found = [n for n in every if wanted in n.casefold() or fnmatch.fnmatch(n.casefold(), wanted)]
     if not found:
         raise ModelError(f"no model has '{pattern}' in its name, or matches it")
     return found
