@@ -3,6 +3,7 @@
 README.md lists the pages below headings, as GitHub shows it. The navigation follows these lists.
 """
 
+import inspect
 import re
 
 import click
@@ -39,13 +40,15 @@ def link_files_elsewhere(_: Sphinx, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[([^\]]+)\]\((\.\./[^)]+\.md)\)", r"{download}`\1 <\2>`", source[0])
 
 
-def escape_help() -> None:
-    """Mark the text of commands and options as text: sphinx-click would read it as markup."""
+def prepare_help() -> None:
+    """Add the examples of commands, and mark texts as text: sphinx-click reads markup."""
     context = click.Context(cli.camcli)
     for name in cli.COMMANDS:
         command = cli.camcli.get_command(context, name)
         assert command is not None
-        command.help = re.sub(r"([*`|\\])", r"\\\1", command.help or "")
+        examples = "\n   ".join(f"{line}  # {what}" for line, what in command.examples.items())
+        text = re.sub(r"([*`|\\])", r"\\\1", inspect.cleandoc(command.help or ""))
+        command.help = f"{text}\n\n.. code-block:: sh\n\n   {examples}\n"
         for option in command.params:
             if isinstance(option, click.Option):
                 option.help = re.sub(r"([*`|\\])", r"\\\1", option.help or "")
@@ -53,6 +56,6 @@ def escape_help() -> None:
 
 def setup(app: Sphinx) -> None:
     """Connect the functions above. Called by Sphinx."""
-    escape_help()
+    prepare_help()
     app.connect("source-read", add_navigation)
     app.connect("source-read", link_files_elsewhere)

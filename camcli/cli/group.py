@@ -91,7 +91,7 @@ def _with_command(ctx: click.Context, args: list[str]) -> list[str]:
         return [name or first, *args[1:]]
     if os.path.basename(first) != first or os.path.splitext(first)[1]:
         raise click.UsageError(f"'{first}': no such file, and no command")
-    raise click.UsageError(unknown("command", first, COMMANDS))
+    raise click.UsageError(unknown("command or file", first, COMMANDS))
 
 
 def _command_named(given: str) -> str | None:

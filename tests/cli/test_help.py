@@ -115,7 +115,7 @@ def test_commands_are_understood_where_they_are_clear(
         assert f"Usage: camcli {name} " in stdout(run(given, "--help"))
     for given, near in (("reprot", "report"), ("evalute", "evaluate"), ("c", "compare")):
         message = refused(run(given, "folder"))
-        assert message.startswith(f"unknown command '{given}': did you mean '")
+        assert message.startswith(f"unknown command or file '{given}': did you mean '")
         assert f"'{near}'" in message
     assert refused(run("photo.jpg")) == "'photo.jpg': no such file, and no command"
     Path("eval").mkdir()
