@@ -18,8 +18,9 @@ from camcli.cli.page_options import images_option, size_option
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.types import ANY_PATH, FILE_PATH
-from camcli.errors import CamcliError
+from camcli.errors import CamcliError, spelled
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
+from camcli.methods.registry import METHODS
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.files import to_json, write
 from camcli.runs.manifest import Row, read_run
@@ -120,6 +121,7 @@ def audit(
     run, error = read_run(folder)
     if error:
         raise CamcliError(f"'{folder}': unreadable {error}")
+    selection["method"] = selection["method"] and spelled(selection["method"], METHODS)
     samples = _samples(folder, Selection(**selection), boxes, class_map)
     laboratory = _laboratory(samples, run, model, preprocessing, images, seed, quiet)
     record = audit_record(samples, run, laboratory.tests if laboratory else None, seed)

@@ -145,8 +145,8 @@ executor_options = record(
     }
 )
 @click.argument("paths", nargs=-1)
-@selection_options
 @input_options
+@selection_options
 @preprocess_options
 @model_options
 @explain_options

@@ -11,6 +11,7 @@ import click
 
 from camcli.cli.help import WithExamples, write_sections
 from camcli.errors import spelled, unknown
+from camcli.images.store import is_remote
 
 COMMAND_GROUPS: Mapping[str, Mapping[str, str]] = {
     "Explain": {
@@ -105,7 +106,5 @@ def _command_named(given: str) -> str | None:
 
 def _is_input(given: str) -> bool:
     """Return whether an argument is an option, or a path as `explain` takes it."""
-    from camcli.images.store import is_remote  # not at the top: --help stays quick
-
     path = os.path.lexists(given) or glob.has_magic(given) or is_remote(given)
     return given.startswith("-") or path

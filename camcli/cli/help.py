@@ -16,13 +16,22 @@ from camcli.cli.types import Name
 
 WIDEST = 110
 """The largest width of help, in columns. A narrower terminal gets lines of its width."""
+_HELP = "Help"
 GROUPS = (
-    *("Input", "Network", "What to explain", "Measurement", "Training", "Output", "Speed", "Help"),
+    "Input",
+    "Network",
+    "What to explain",
+    "Measurement",
+    "Training",
+    "Output",
+    "Speed",
+    _HELP,
 )
 """The headings of options, in the order in which they are shown."""
-_HELP = GROUPS[-1]
 _LISTS = "NAME,... are several values, by commas or by repeating the option."
 _ALL = "camcli.help_all"
+_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+"""The hyphen of names such as guided-backprop while lines are broken."""
 _FEW = 8
 """The number of options up to which they are shown below one heading."""
 _LEFT = 26
@@ -49,7 +58,7 @@ class Command(WithExamples):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
-        return [*params, _help_all(ctx)] if any(map(_is_rare, params)) else params
+        return [*params, _help_all()] if any(map(_is_rare, params)) else params
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
@@ -76,8 +85,10 @@ def write_sections(
     lefts = [left for rows in sections.values() for left, _ in rows]
     width = max(len(left) for left in lefts if len(left) <= _LEFT)
     for heading, rows in sections.items():
+        padded = [(left.ljust(width), text.replace("-", _HYPHEN)) for left, text in rows]
         with formatter.section(heading):
-            formatter.write_dl([(left.ljust(width), text) for left, text in rows], col_max=width)
+            formatter.write_dl(padded, col_max=width)
+    formatter.buffer[:] = [part.replace(_HYPHEN, "-") for part in formatter.buffer]
 
 
 def _sections(
@@ -107,7 +118,7 @@ def _is_rare(option: click.Parameter) -> bool:
     return getattr(option, "rare", False)
 
 
-def _help_all(ctx: click.Context) -> click.Option:
+def _help_all() -> click.Option:
     return click.Option(
         ["--help-all"],
         is_flag=True,

@@ -41,6 +41,7 @@ def test_explain_begins_with_examples_and_groups_its_options(run: Run) -> None:
     groups = ["Input", "Network", "What to explain", "Output", "Speed", "Help"]
     assert headings(text) == ["Examples", *groups]
     assert "--shard" not in text
+    assert "guided-backprop" in text, "names are not broken at their hyphens"
     every = stdout(run("explain", "--help-all"))
     assert headings(every) == ["Examples", *groups]
     names = [option.opts[0] for option in command_of("explain").params]
