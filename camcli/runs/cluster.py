@@ -8,29 +8,38 @@ import os
 import re
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from camcli.errors import CamcliError, CamcliWarning, ClusterError, one_line
 
+CONNECT_SECONDS = 10.0
+"""The time in which a cluster's address must answer."""
+
 
 @dataclass(frozen=True)
 class ActorPool:
-    """A number of actors, each with `cpus` cores, and with a GPU if `device` is `cuda`."""
+    """A number of actors, each with `cpus` cores, and with a GPU if `device` is `cuda`.
+
+    All have the same number of `threads`, whatever OMP_NUM_THREADS is on their machines.
+    """
 
     actors: int
     cpus: int
     device: str
+    threads: int = field(init=False)
 
-    @property
-    def threads(self) -> int:
-        return int(os.environ.get("OMP_NUM_THREADS") or self.cpus)
+    def __post_init__(self) -> None:
+        """Set the number of threads, on the machine that runs the command."""
+        threads = int(os.environ.get("OMP_NUM_THREADS") or self.cpus)
+        object.__setattr__(self, "threads", threads)
 
 
 def size_pool(nodes: Sequence[tuple[int, int]], device: str, actors: int | None) -> ActorPool:
@@ -74,6 +83,7 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _check_reachable(address)
     with contextlib.ExitStack() as after:
         options = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
         if address == "local":
@@ -92,6 +102,17 @@ def connected(address: str | None) -> Iterator[None]:
             what = f"--ray-address '{address}'" if address != "local" else "Ray on this machine"
             raise CamcliError(f"{what}: {one_line(error)}") from None
         yield
+
+
+def _check_reachable(address: str) -> None:
+    """Raise CamcliError for a HOST:PORT that does not answer, for which Ray waits for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdecimal()):  # `auto`, `local`, or a name that Ray reports itself
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:  # a port has at most 16 bits
+        raise CamcliError(f"--ray-address '{address}': {one_line(error)}") from None
 
 
 @contextlib.contextmanager

@@ -274,6 +274,13 @@ def test_warnings_of_actors_are_shown(job: Job, local_actors: None) -> None:
         assert len(run_by_ray(limited)) == 20
 
 
+def test_actors_have_the_number_of_threads_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    sent = pickle.dumps(cluster.size_pool([(2, 0)], "cpu", 1))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # on the machine of the actor
+    assert pickle.loads(sent).threads == 3  # noqa: S301 - our own
+
+
 @pytest.mark.parametrize("lost", [0, 7, 19])
 def test_lost_rows_stop_the_run(
     job: Job, local_actors: None, lost: int, monkeypatch: pytest.MonkeyPatch
@@ -332,6 +339,10 @@ def test_devices_and_actors_that_a_cluster_does_not_have() -> None:
         (
             ["--executor", "ray", "--ray-address", "ray://h:1"],
             "'ray://h:1': expected auto or HOST:P",
+        ),
+        (
+            ["--executor", "ray", "--ray-address", "127.0.0.1:1"],
+            "--ray-address '127.0.0.1:1': [Errno 111] Connection refused",
         ),
     ],
 )

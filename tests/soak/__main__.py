@@ -9,7 +9,9 @@ import click
 
 from tests.soak import images, kept
 from tests.soak import kills as soak_kills
+from tests.soak import nodes as soak_nodes
 from tests.soak import records as soak_records
+from tests.soak import tiny as soak_tiny
 
 seed_option = click.option("--seed", default=0, show_default=True)
 
@@ -48,6 +50,24 @@ def kills(count: int, seed: int) -> None:
     click.echo(f"kills: seed {seed}")
     with tempfile.TemporaryDirectory() as folder:
         soak_kills.measure(Path(folder), count, seed)
+
+
+@soak.command()
+@click.option("--count", type=click.IntRange(1), default=20, show_default=True)
+@seed_option
+def nodes(count: int, seed: int) -> None:
+    """Run Ray on nodes that are unlike each other, and kill commands on it."""
+    click.echo(f"nodes: seed {seed}")
+    with tempfile.TemporaryDirectory() as folder:
+        soak_nodes.measure(Path(folder), count, seed)
+
+
+@soak.command()
+@click.option("--count", type=click.IntRange(10), default=200_000, show_default=True)
+def tiny(count: int) -> None:
+    """Compare Ray with one process, on tiny images."""
+    with tempfile.TemporaryDirectory() as folder:
+        soak_tiny.measure(Path(folder), count)
 
 
 if __name__ == "__main__":
