@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from camcli.errors import ImageError
-from camcli.images.convert import Bands, to_bands, to_rgb
+from camcli.images.convert import to_bands, to_rgb
 from camcli.images.decode import decode, read
 from camcli.images.geometry import Crop, Pixels, Size
 from camcli.images.preprocess import preprocess
@@ -100,7 +100,7 @@ def _pixels_of(given: Given) -> Pixels:
     return decode(given) if isinstance(given, Path) else to_rgb(given)
 
 
-def _read(given: Given, channels: int) -> tuple[Pixels, Bands]:
+def _read(given: Given, channels: int) -> tuple[Pixels, Pixels]:
     """Return an image as RGB, and the bands for a network of a number of channels."""
     if isinstance(given, Path):
         picture = read(given, channels=channels)

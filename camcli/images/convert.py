@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from itertools import islice
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,6 @@ from camcli.errors import CamcliWarning, ImageError
 from camcli.images import levels
 from camcli.images.geometry import Pixels
 from camcli.images.levels import Levels
-
-Bands: TypeAlias = Pixels | Image.Image
-"""Values of 8 bits for a network of C channels: an array (H,W,C), or an image in RGB."""
 
 _BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
 """The modes of Pillow whose bands are channels of 8 bits."""
@@ -60,10 +56,10 @@ def warned(
     return image, found
 
 
-def to_bands(image: Image.Image, channels: int) -> Bands:
-    """Convert a Pillow image to the bands that `read` returns. Raises ImageError."""
+def to_bands(image: Image.Image, channels: int) -> Pixels:
+    """Convert a Pillow image to the bands (H,W,C) that `read` returns. Raises ImageError."""
     if channels in (1, 3):
-        return warned(*rgb_of(image, None))[0]
+        return to_rgb(image)
     size, frames = image.size, islice(ImageSequence.Iterator(image), channels + 1)
     pages = [_bands_of(page) if page.size == size else None for page in frames]
     found = [page for page in pages if page is not None]

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from camcli.errors import CamcliWarning, ImageError, one_line, without_frames
 from camcli.images import formats
-from camcli.images.convert import Bands, rgb_of, to_bands, warned
+from camcli.images.convert import rgb_of, to_bands, warned
 from camcli.images.geometry import Pixels, Size
 from camcli.images.levels import Levels
 from camcli.images.memory import Budget
@@ -78,13 +78,13 @@ DEFAULTS = Reading()
 class Picture:
     """An image that was read, upright.
 
-    `pixels` are RGB (H,W,3), and `bands` what a network of C input channels takes.
+    `pixels` are RGB (H,W,3), and `bands` (H,W,C) what a network of C input channels takes.
     `levels` are the values drawn black and white, None for an image of 8 bits. `frame` counts from
     1, and is None for a file with one frame.
     """
 
     pixels: Pixels
-    bands: Bands
+    bands: Pixels
     levels: Levels | None = None
     frame: int | None = None
 
@@ -131,7 +131,7 @@ def read(
         frame = _frame_of(image, reading)
         if frame and not reading.frame:
             warnings.warn(FIRST_FRAME, CamcliWarning, stacklevel=2)
-        return Picture(pixels, colours, found, frame)
+        return Picture(pixels, pixels, found, frame)
 
 
 def thumbnail(file: Path, longest: int, reading: Reading = DEFAULTS) -> tuple[Picture, Size]:
@@ -148,8 +148,8 @@ def thumbnail(file: Path, longest: int, reading: Reading = DEFAULTS) -> tuple[Pi
         small, found, _ = rgb_of(image, reading.window_level)
         frame = _frame_of(image, reading)
     small.thumbnail((longest, longest), reducing_gap=2.0)
-    picture = Picture(np.asarray(small), small, found, frame)
-    return picture, (height, width) if transposed else (width, height)
+    pixels = np.asarray(small)
+    return Picture(pixels, pixels, found, frame), (height, width) if transposed else (width, height)
 
 
 @contextlib.contextmanager
