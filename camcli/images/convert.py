@@ -16,6 +16,10 @@ from camcli.images.levels import Levels
 
 _BANDS = ("L", "LA", "RGB", "RGBA", "CMYK")
 """The modes of Pillow whose bands are channels of 8 bits."""
+DEEP = (
+    "its pages have more than 8 bits, and one range must hold for all of them: expected "
+    "--window-level C,W"
+)
 
 
 def to_rgb(image: Image.Image) -> Pixels:
@@ -56,24 +60,35 @@ def warned(
     return image, found
 
 
-def to_bands(image: Image.Image, channels: int) -> Pixels:
-    """Convert a Pillow image to the bands (H,W,C) that `read` returns. Raises ImageError."""
+def to_bands(
+    image: Image.Image, channels: int, window_level: tuple[float, float] | None = None
+) -> Pixels:
+    """Convert a Pillow image to the bands (H,W,C) that `read` returns. Raises ImageError.
+
+    Pages of more than 8 bits have the range of `window_level`, a centre and a width.
+    """
     if channels in (1, 3):
         return to_rgb(image)
     size, frames = image.size, islice(ImageSequence.Iterator(image), channels + 1)
-    pages = [_bands_of(page) if page.size == size else None for page in frames]
+    pages = [_bands_of(page, window_level) if page.size == size else None for page in frames]
     found = [page for page in pages if page is not None]
     stacked = np.dstack(found) if len(found) == len(pages) else None
     if stacked is None or stacked.shape[2] != channels:
+        if len(pages) == channels and levels.is_grey(image) and not window_level:
+            raise ImageError(DEEP)
         count = len(image.getbands())
         bands = f"{count} channels" if len(pages) == 1 else f"{getattr(image, 'n_frames', 1)} pages"
         raise ImageError(f"it has {bands}, and the network takes {channels} channels")
     return stacked
 
 
-def _bands_of(page: Image.Image) -> NDArray[np.uint8] | None:
-    """Return the bands of a page that has 8 bits, as (H,W) or (H,W,C)."""
+def _bands_of(
+    page: Image.Image, window_level: tuple[float, float] | None
+) -> NDArray[np.uint8] | None:
+    """Return the bands of a page as (H,W) or (H,W,C), None if it has no range of 8 bits."""
     upright = _upright(page)
+    if levels.is_grey(upright) and window_level:
+        return levels.to_8_bits(upright, levels.Depth(), window_level)[0]
     return np.asarray(upright) if upright.mode in _BANDS else None
 
 

@@ -127,7 +127,7 @@ def read(
         colours, found = warned(*rgb_of(image, reading.window_level))
         pixels = np.asarray(colours)
         if channels not in (1, 3):
-            return Picture(pixels, to_bands(image, channels), found)
+            return Picture(pixels, to_bands(image, channels, reading.window_level), found)
         frame = _frame_of(image, reading)
         if frame and not reading.frame:
             warnings.warn(FIRST_FRAME, CamcliWarning, stacklevel=2)

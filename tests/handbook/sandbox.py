@@ -25,8 +25,8 @@ NETWORKS = """
 from torch import nn
 
 
-def small(depth=2, num_classes=4):
-    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()]
+def small(depth=2, num_classes=4, channels=3):
+    layers = [nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU()]
     for _ in range(depth - 1):
         layers += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))
@@ -34,6 +34,10 @@ def small(depth=2, num_classes=4):
 
 def binary():
     return small(num_classes=1)
+
+
+def grey():
+    return small(num_classes=2, channels=1)
 
 
 age, labels = binary, small
@@ -76,7 +80,12 @@ def _write_photos(folder: Path) -> None:
     for name in ("cat", "dog", "photo", "robin", "street", "face", "REF"):
         photo = SAMPLES / f"{name}.jpg"
         shutil.copy(photo if photo.exists() else SAMPLES / "chelsea.jpg", folder / f"{name}.jpg")
-    Image.open(SAMPLES / "chelsea.jpg").convert("L").save(folder / "scan.png")
+    scan = Image.open(SAMPLES / "chelsea.jpg").convert("L")
+    scan.save(folder / "scan.png")
+    scan.convert("F").point(lambda value: value * 2 - 200).save(folder / "slice.tif")
+    for place in ("frames/00001.png", "frames/00002.png", "tiles/scene_1_1.tif"):
+        (folder / place).parent.mkdir(exist_ok=True)
+        scan.convert("RGB").save(folder / place)
     for name, sample in PHOTOS.items():
         with Image.open(SAMPLES / f"{sample}.jpg") as photo:
             for place in (f"photos/{name}/{i}.jpg" for i in (1, 2)):
@@ -100,6 +109,7 @@ def _write_lists(folder: Path) -> None:
     for name in ("birds.txt", "names.txt"):
         (folder / name).write_text("\n".join(BIRDS))
     (folder / "two.txt").write_text("healthy\nsick")
+    (folder / "findings.txt").write_text("effusion\nnodule")
     (folder / "class_to_idx.json").write_text(json.dumps({name: i for i, name in enumerate(BIRDS)}))
 
 
@@ -110,8 +120,10 @@ def _write_networks(folder: Path) -> None:
     (folder / "mypackage/__init__.py").touch()
     names: dict[str, object] = {}
     exec(NETWORKS, names)  # noqa: S102 - the text above
-    small = names["small"]
+    small, grey = names["small"], names["grey"]
     assert callable(small)
+    assert callable(grey)
+    torch.save(grey().state_dict(), folder / "grey.pth")
     torch.save(small(2).state_dict(), folder / "own.ckpt")
     torch.save(small(2).state_dict(), folder / "small.pth")
     torch.save(small(3).state_dict(), folder / "deep.pth")

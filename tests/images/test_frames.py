@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.errors import CamcliWarning, ImageError
@@ -85,3 +86,24 @@ def test_a_thumbnail_shows_the_frame_that_was_explained(tmp_path: Path) -> None:
     small, size = thumbnail(tmp_path / "a.gif", 8, Reading(frame=3))
     assert (small.pixels.shape, size) == ((8, 8, 3), (16, 16))
     assert abs(int(small.pixels.mean()) - GREYS[2]) <= 1
+
+
+def pages_of_16_bits(folder: Path, bands: int = 4) -> tuple[Path, NDArray[np.uint16]]:
+    values = np.random.default_rng(0).integers(0, 65535, (bands, 8, 9), np.uint16)
+    first, *rest = (Image.fromarray(page) for page in values)
+    first.save(folder / "scene.tif", save_all=True, append_images=rest)
+    return folder / "scene.tif", values
+
+
+def test_pages_of_16_bits_are_bands_of_one_range(tmp_path: Path) -> None:
+    file, values = pages_of_16_bits(tmp_path)
+    found = read(file, Reading(window_level=(32767.5, 65535)), channels=4).bands
+    expected = (values / 65535 * 255).astype(np.uint8)
+    np.testing.assert_allclose(found.astype(int), expected.transpose(1, 2, 0).astype(int), atol=1)
+
+
+def test_pages_of_16_bits_need_a_range(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"--window-level C,W$"):
+        read(pages_of_16_bits(tmp_path)[0], channels=4)
+    with pytest.raises(ImageError, match="4 pages, and the network takes 5"):
+        read(pages_of_16_bits(tmp_path)[0], channels=5)
