@@ -81,9 +81,8 @@ format: $(VENV)/.installed ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-zoo: $(VENV)/.installed ## update the facts of torchvision's networks, for a new torchvision
-	$(BIN)/python -W ignore -m camcli.engine.catalogue > camcli/assets/zoo.json.new
-	mv camcli/assets/zoo.json.new camcli/assets/zoo.json
+zoo: $(VENV)/.installed ## update the facts and layers of torchvision's networks, for a new torchvision
+	$(BIN)/python -W ignore -m camcli.engine.catalogue
 
 clean: ## remove the environments and everything made
 	rm -rf $(VENV) .venv-bench build dist *.egg-info camcli-out

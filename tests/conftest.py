@@ -14,6 +14,7 @@ from torch import Tensor
 
 from camcli import cli
 from camcli.images.store import RemotePath
+from camcli.models import known
 from tests.support.files import make_photo
 from tests.support.networks import DeepHead, GapNet
 from tests.support.s3 import S3, Proxy, bucket_of, served
@@ -31,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the user's cache of layers alone."""
+    monkeypatch.setattr(known, "CACHE", tmp_path_factory.getbasetemp() / "cache")
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
-SHARED_PAGES = {"ask": "language", "caption": "language", "layers": "models"}
+SHARED_PAGES = {
+    **{"ask": "language", "caption": "language", "layers": "models", "completion": "commands"}
+}
 """Commands that are described together with another one."""
 
 

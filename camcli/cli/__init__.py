@@ -1,7 +1,7 @@
 """The command line: parse options, call the library, print results, return an exit code.
 
 Each command is a module, which is imported when the command is used. Read `printing`, `types`,
-`help`, `group`, `options`, `network_options`, `method_option`, `selection_options`,
+`help`, `group`, `complete`, `options`, `network_options`, `method_option`, `selection_options`,
 `input_options`, `page_options`, `extras` and `show`, `progress` and `terminal`, then `explain`;
 `language` is shared by `ask` and `caption`.
 """
@@ -9,6 +9,7 @@ Each command is a module, which is imported when the command is used. Read `prin
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from typing import Any
@@ -62,6 +63,10 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.showwarning = _show_warning  # type: ignore[assignment] # other arguments are passed on
+    if "_CAMCLI_COMPLETE" in os.environ:  # of the script that `camcli completion` prints
+        from camcli.cli.complete import prepare
+
+        prepare()
     try:
         with stoppable():
             code = _exit_code(arguments)

@@ -11,13 +11,14 @@ from click.core import ParameterSource
 
 from camcli.audit.conditions import MEASURES, Condition, parse_condition
 from camcli.cli import DIFFERS, DONE
+from camcli.cli.complete import complete_layer
 from camcli.cli.help import command
 from camcli.cli.network_options import model_options
 from camcli.cli.options import flag, grouped, list_option, rare
 from camcli.cli.page_options import images_option, size_option
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, echo_json, show_name
-from camcli.cli.types import ANY_PATH, FILE_PATH
+from camcli.cli.types import ANY_PATH, FILE_PATH, Name
 from camcli.errors import CamcliError, spelled
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.methods.registry import METHODS
@@ -43,9 +44,19 @@ PAGE = "audit.html"
 @click.argument("folder", metavar="DIR", type=ANY_PATH)
 @grouped(
     "Input",
-    click.option("--method", metavar="M", help="The method of the maps.  [default: the only one]"),
+    click.option(
+        "--method",
+        metavar="M",
+        shell_complete=Name("method", METHODS).shell_complete,
+        help="The method of the maps.  [default: the only one]",
+    ),
     click.option("--target", metavar="T", help="The target of the maps.  [default: the only one]"),
-    click.option("--layer", metavar="L", help="The layer of the maps.  [default: the only one]"),
+    click.option(
+        "--layer",
+        metavar="L",
+        shell_complete=complete_layer,
+        help="The layer of the maps.  [default: the only one]",
+    ),
     click.option(
         "--boxes",
         metavar="FORMAT:PATH",

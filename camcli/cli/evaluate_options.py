@@ -6,6 +6,7 @@ from functools import partial
 
 import click
 
+from camcli.cli.complete import complete_layer
 from camcli.cli.input_options import input_options, recursive_option
 from camcli.cli.method_option import method_option
 from camcli.cli.network_options import model_options
@@ -136,6 +137,7 @@ evaluate_options = stack(
         ),
         click.option(
             "--layer",
+            shell_complete=complete_layer,
             default="auto",
             metavar="L",
             help="Target layer: auto, or a dotted path such as layer3.2.conv1.",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from camcli.cli.help import WithExamples, write_sections
 from camcli.errors import spelled, unknown
@@ -36,6 +37,9 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "Large runs": {
         "merge": "join the shards of a run",
+    },
+    "Shell": {
+        "completion": "print the script with which a shell completes camcli",
     },
 }
 """The commands by what people do, each with one line. A command is one row, and a module of this
@@ -68,6 +72,11 @@ class CommandGroup(WithExamples, click.Group):
         if args and args[0] not in own:
             args = _with_command(ctx, args)
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Complete commands, and paths that are begun: they are explained."""
+        files = [CompletionItem(incomplete, type="file")] if incomplete else []
+        return super().shell_complete(ctx, incomplete) + files
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections = {heading: [*rows.items()] for heading, rows in COMMAND_GROUPS.items()}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from camcli.cli import DONE
+from camcli.cli.complete import complete_model
 from camcli.cli.help import command
 from camcli.cli.model_arguments import model_argument_option
 from camcli.cli.options import flag, grouped, rare
 from camcli.cli.preprocessing import preprocess_options
 from camcli.cli.printing import echo, echo_json
+from camcli.models.known import remember_layers
 from camcli.models.options import PreprocessOptions
 from camcli.runs.files import to_json
 
@@ -24,7 +27,7 @@ from camcli.runs.files import to_json
         "camcli layers resnet50 --resize 448x448": "for another size of the input",
     }
 )
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @preprocess_options
 @grouped("Network", rare(model_argument_option))
 @grouped("Output", flag("--json", "Print one line of JSON for each layer."))
@@ -39,7 +42,10 @@ def layers(
     """
     from camcli.engine.catalogue import list_layers
 
-    for layer in list_layers(model, model_arg, preprocessing):
+    found = list_layers(model, model_arg, preprocessing)
+    with suppress(OSError):  # it helps a shell only
+        remember_layers(model, [layer.path for layer in found])
+    for layer in found:
         if json:
             echo_json(to_json(asdict(layer)))
         else:

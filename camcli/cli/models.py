@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from camcli.cli import DONE
+from camcli.cli.complete import complete_model
 from camcli.cli.help import command
 from camcli.cli.options import flag
 from camcli.runs.files import to_json
@@ -27,7 +28,7 @@ _TITLES = ("model", "family", "input", "map", "params", "weights", "layer", "all
     },
     no_args_is_help=False,
 )
-@click.argument("filter", default="", metavar="[FILTER]")
+@click.argument("filter", default="", metavar="[FILTER]", shell_complete=complete_model)
 @flag("--json", "Print one line of JSON for each network.")
 @flag("--markdown", "Print a table with one network of each family.")
 def models(filter: str, json: bool, markdown: bool) -> int:  # noqa: A002 - its name in --help

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import click
+from click.shell_completion import CompletionItem
 
+from camcli.cli.complete import model_completions
 from camcli.cli.model_arguments import model_argument_option
 from camcli.cli.options import field_option, grouped, list_option, rare, record, stack, texts_option
 from camcli.cli.types import Name
@@ -49,6 +51,11 @@ class ModelOption(click.Option):
     @help.setter  # noqa: A003
     def help(self, text: str) -> None:
         self._help = text
+
+    def shell_complete(self, _: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Complete the names of these sources, and files."""
+        sources = trainable_sources() if "{trainable}" in self._help else SOURCES
+        return model_completions(sources, incomplete)
 
 
 _WEIGHTS = "A torchvision weights name, a file such as .pth or .safetensors, or none (random)"

@@ -8,9 +8,10 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from camcli.cli.complete import complete_layer
 from camcli.cli.types import Listed, Location, Name, Names, Texts, WholeTexts, distinct_names, each
 from camcli.render.boxes import BOXES
-from camcli.render.names import BLENDS, FORMATS, SCALES
+from camcli.render.names import BLENDS, COLORMAPS, FORMATS, SCALES
 from camcli.runs.options import DrawingOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 
@@ -102,10 +103,15 @@ def texts_option(
 
 
 def list_option(
-    name: str, metavar: str, text: str, *default: str, cls: type[click.Option] = click.Option
+    name: str,
+    metavar: str,
+    text: str,
+    *default: str,
+    cls: type[click.Option] = click.Option,
+    **more: Any,
 ) -> Callable[[Command], Command]:
     """Return an option of texts, separated by commas or given several times."""
-    more: dict[str, Any] = {"cls": cls, "default": default or None, "metavar": f"{metavar},..."}
+    more |= {"cls": cls, "default": default or None, "metavar": f"{metavar},..."}
     return click.option(
         *name.split(), multiple=True, type=Listed(), callback=each, help=text, **more
     )
@@ -142,10 +148,9 @@ style_options = grouped(
     field_option(
         DrawingOptions,
         "colormap",
-        None,
-        "auto, diverging, or one of OpenCV's: turbo, jet, viridis, inferno, ... auto is the upper "
-        "part of inferno (of --blend even turbo), or blue and red for signed maps.",
-        metavar="NAME",
+        Name("colormap", COLORMAPS),
+        "Colours: auto is the upper part of inferno (of --blend even turbo), or blue and red for "
+        "signed maps. The others but diverging are OpenCV's.",
     ),
     rare(
         field_option(
@@ -188,7 +193,11 @@ window_options = rare(
 layer_option = grouped(
     "What to explain",
     list_option(
-        "--layer", "L", "The target layer: auto, or a dotted path such as layer3.2.conv1.", "auto"
+        "--layer",
+        "L",
+        "The target layer: auto, or a dotted path such as layer3.2.conv1.",
+        "auto",
+        shell_complete=complete_layer,
     ),
 )
 

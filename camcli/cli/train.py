@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camcli.cli import DONE
+from camcli.cli.complete import complete_model
 from camcli.cli.help import command
 from camcli.cli.network_options import ModelOption, device_option
 from camcli.cli.options import field_option, grouped, rare
@@ -120,6 +121,7 @@ _details = rare(
     click.option(
         "--teacher",
         metavar="NAME",
+        shell_complete=complete_model,
         help="The teacher to distil: a torchvision model or a folder of camcli train.",
     ),
     click.option(

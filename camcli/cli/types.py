@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from camcli.cli.complete import listed
 from camcli.errors import spelled, unknown
 from camcli.images.store import is_remote, parse_path
 
@@ -107,6 +109,12 @@ class Names(Name):
         return tuple(
             dict.fromkeys(super(Names, self).convert(p.strip(), param, ctx) for p in parts)
         )
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Complete the name after the last comma."""
+        return listed(self.choices, incomplete)
 
 
 def each(

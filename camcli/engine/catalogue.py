@@ -1,7 +1,8 @@
 """The catalogue of networks, and the layers of a network.
 
 One forward pass on the meta device finds the facts of a network, in half a second. Those of the
-torchvision networks are stored in FACTS, which `python -m camcli.engine.catalogue` writes.
+torchvision networks are stored in FACTS, which `python -m camcli.engine.catalogue` writes; so are
+their layers, for completion in a shell.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -26,13 +25,12 @@ from camcli.engine.inputs import noise_for
 from camcli.engine.survey import with_target_layer
 from camcli.errors import ModelError, spelled
 from camcli.methods.registry import METHODS
+from camcli.models.known import FACTS, write_layers
 from camcli.models.load import load_model, outline
 from camcli.models.model import Model
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.models.preprocessing import with_preprocessing
 from camcli.models.sources import SOURCES, find_source
-
-FACTS = Path(__file__).parents[1] / "assets" / "zoo.json"
 
 
 @dataclass(frozen=True)
@@ -214,8 +212,10 @@ def _main() -> None:
     # Facts from an outline do not change with the weights.
     stored = [source for source in SOURCES if source.outline and not source.prefix]
     names = [name for source in stored for name in source.names()]
-    rows = (f"{json.dumps(name)}: {json.dumps(asdict(find_facts(name)))}" for name in names)
-    sys.stdout.write("{\n" + ",\n".join(rows) + "\n}\n")
+    rows = [f"{json.dumps(name)}: {json.dumps(asdict(find_facts(name)))}" for name in names]
+    layers = {name: [layer.path for layer in list_layers(name)] for name in ("mini", *names)}
+    FACTS.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+    write_layers(layers)
 
 
 if __name__ == "__main__":

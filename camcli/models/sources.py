@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camcli.errors import ModelError, spelled, unknown
+from camcli.models import known
 from camcli.models.folder import CARD, read_card, with_files
 from camcli.models.options import ModelOptions
 
@@ -33,7 +34,9 @@ class NetworkSource:
     accepts: whether a name belongs to the source.
     load: loads a model. Device, precision and evaluation mode are set afterwards.
     names: the names that `camcli models` lists.
-    prefix: the beginning that a pattern must have for `camcli models` to list the names.
+    prefix: the beginning of all names, if they have one. A pattern must begin with it for
+        `camcli models` to list them.
+    completions: the names that a shell completes, found without importing torch.
     outline: builds a network on the meta device. Without it, listing a network or its layers loads
         the weights.
     initialise: builds a classifier with random weights from a name, class names and a seed.
@@ -52,6 +55,7 @@ class NetworkSource:
     load: Callable[[ModelOptions], Model]
     names: Callable[[], list[str]] = list
     prefix: str = ""
+    completions: Callable[[], list[str]] = list
     outline: Callable[[str], Model] | None = None
     initialise: Callable[[str, Sequence[str], int], Model] | None = None
     family: Callable[[str], str] | None = None
@@ -158,6 +162,7 @@ SOURCES: list[NetworkSource] = [
         accepts=lambda name: name == "mini",
         load=_load_mini,
         names=lambda: ["mini"],
+        completions=lambda: ["mini"],
         cached=lambda _: ["DEFAULT"],
     ),
     NetworkSource(
@@ -166,6 +171,7 @@ SOURCES: list[NetworkSource] = [
         accepts=lambda name: name in _torchvision_names(),
         load=_load_torchvision,
         names=_torchvision_names,
+        completions=known.torchvision_names,
         outline=_lazy("torchvision_networks", "outline_torchvision"),
         initialise=_lazy("torchvision_networks", "initialise_torchvision"),
         family=_lazy("families", "family"),
@@ -178,6 +184,7 @@ SOURCES: list[NetworkSource] = [
         load=_lazy("timm_networks", "load_timm"),
         names=_lazy("timm_networks", "timm_names"),
         prefix="timm:",
+        completions=known.timm_names,
         outline=_lazy("timm_networks", "outline_timm"),
         initialise=_lazy("timm_networks", "initialise_timm"),
         family=_lazy("timm_networks", "timm_family"),
@@ -189,6 +196,7 @@ SOURCES: list[NetworkSource] = [
         summary="hf:NAME, a network of the Hugging Face hub, or a folder of save_pretrained",
         accepts=_is_hf,
         load=_lazy("hf_networks", "load_hf"),
+        prefix="hf:",
         outline=_lazy("hf_networks", "outline_hf"),
     ),
     NetworkSource(
@@ -196,6 +204,7 @@ SOURCES: list[NetworkSource] = [
         summary="clip:NAME, a CLIP or SigLIP of the hub or in a folder, with texts as classes",
         accepts=lambda name: name.startswith("clip:"),
         load=_lazy("prompts", "load_clip"),
+        prefix="clip:",
         outline=_lazy("prompts", "outline_clip"),
         takes_texts=True,
     ),

@@ -1,5 +1,12 @@
 """The names of drawing options. They are listed by `--help`, without OpenCV."""
 
+COLORMAPS = (
+    *("auto", "diverging", "autumn", "bone", "cividis", "cool", "deepgreen", "hot", "hsv"),
+    *("inferno", "jet", "magma", "ocean", "parula", "pink", "plasma", "rainbow", "spring"),
+    *("summer", "turbo", "twilight", "twilight_shifted", "viridis", "winter"),
+)
+"""The colour maps: two of camcli's own, and OpenCV's."""
+
 BLENDS = ("heat", "even")
 """How a map lies over the photo: more opaque where it is hotter, or evenly opaque."""
 

@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from camcli.errors import CamcliError, spelled, unknown
 from camcli.images.geometry import MapArray
 from camcli.images.opencv import cv2
-from camcli.render.names import BLENDS
-
-COLORMAPS = ("auto", "diverging", *sorted(
-    name.removeprefix("COLORMAP_").lower() for name in dir(cv2) if name.startswith("COLORMAP_")
-))  # fmt: skip
+from camcli.render.names import BLENDS, COLORMAPS
 
 _DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
 

@@ -15,6 +15,7 @@ from camcli import METHODS, Model, explain
 from camcli.engine import catalogue
 from camcli.errors import ModelError
 from camcli.images.preprocess import Preset
+from camcli.models import known
 from camcli.models.families import TASKS, model_names
 from camcli.models.load import load
 from tests.support.command import Run, refused, stdout
@@ -74,11 +75,13 @@ def smallest() -> list[str]:
 @pytest.mark.parametrize("name", smallest())
 def test_stored_facts_equal_computed_facts(name: str) -> None:
     assert catalogue.find_facts(name) == catalogue._stored_facts()[name]
+    assert [layer.path for layer in catalogue.list_layers(name)] == known.layer_paths(name)
 
 
 def test_every_torchvision_network_is_stored() -> None:
     """`make zoo` writes the stored facts."""
-    assert list(catalogue._stored_facts()) == model_names(*TASKS)
+    assert list(catalogue._stored_facts()) == model_names(*TASKS) == known.torchvision_names()
+    assert all(known.layer_paths(name) for name in ("mini", *known.torchvision_names()))
 
 
 def test_facts_that_are_not_stored_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,9 +20,14 @@ from camcli.render.draw import (
     resized,
 )
 from camcli.render.enlarge import enlarge
-from camcli.render.names import BLENDS
-from camcli.render.style import COLORMAPS, Style
+from camcli.render.names import BLENDS, COLORMAPS
+from camcli.render.style import Style
 from tests.support.pictures import CROP, SHAPE, constant_photo, hot_corner
+
+
+def test_the_colour_maps_are_those_of_opencv() -> None:
+    names = sorted(name.lower() for name in dir(cv2) if name.startswith("COLORMAP_"))
+    assert [f"colormap_{name}" for name in COLORMAPS[2:]] == names
 
 
 @pytest.mark.parametrize("name", COLORMAPS)
