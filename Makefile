@@ -30,15 +30,18 @@ test-all: $(VENV)/.installed ## run all tests: also all networks, training, benc
 test-gpu: $(VENV)/.installed ## run the tests that need a GPU; they are skipped without one
 	$(BIN)/python -m pytest -r s -m gpu
 
-docs: $(VENV)/.installed ## build the handbook as web pages in build/docs
+docs: $(VENV)/.installed ## build the handbook as web pages in build/docs, and manual pages in docs/man
+	$(BIN)/python docs/man.py docs/man
 	$(BIN)/python -m sphinx --quiet -W -n --keep-going -d build/doctrees docs build/docs
 	@cp build/docs/README.html build/docs/index.html
 	@echo 'build/docs/index.html'
 
 dist: $(VENV)/.installed ## build the wheel and the source archive in dist/, and check them
-	rm -rf dist build/lib
+	rm -rf dist build/lib docs/man
+	$(BIN)/python docs/man.py docs/man
 	$(BIN)/python -m build >/dev/null
 	$(BIN)/python -m twine check --strict dist/*
+	@$(BIN)/python -m zipfile -l dist/*.whl | grep -q man1/camcli-explain.1
 	@test -z "$$(find dist -size +4000k)" || (echo 'dist: expected files below 4 MB'; exit 1)
 
 browser: ## install the browser for test-all, as root on Debian; its tests are skipped without it

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,10 @@ DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 SHARED_PAGES = {
-    **{"ask": "language", "caption": "language", "layers": "models", "completion": "commands"}
+    "ask": "language",
+    "caption": "language",
+    "layers": "models",
+    "completion": "commands",
 }
 """Commands that are described together with another one."""
 
@@ -228,6 +234,20 @@ def test_the_documents_name_every_environment_variable() -> None:
     for file in (ROOT / "camcli").rglob("*.py"):
         for name in re.findall(r"environ\W[^\n]*?\"([A-Z_]+)\"", file.read_text()):
             assert f"`{name}`" in page, file
+
+
+def test_every_command_has_a_manual_page(tmp_path: Path) -> None:
+    pytest.importorskip("click_man")
+    subprocess.run([sys.executable, DOCS / "man.py", tmp_path], check=True)
+    pages = {"camcli": tmp_path / "camcli.1"}
+    pages |= {command: tmp_path / f"camcli-{command}.1" for command in COMMANDS}
+    assert {*tmp_path.iterdir()} == {*pages.values()}
+    if shutil.which("groff"):
+        checked = ["groff", "-man", "-ww", "-z", *pages.values()]
+        assert not subprocess.run(checked, check=True, capture_output=True).stderr
+    explain = pages["explain"].read_text()
+    assert f"camcli\\-explain \\- {COMMANDS['explain']}\n" in explain
+    assert all(f"\\-\\-{option}" in explain for option in ("model", "layer", "stride"))
 
 
 def test_the_documents_name_every_make_target() -> None:
