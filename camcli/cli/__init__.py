@@ -63,10 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.showwarning = _show_warning  # type: ignore[assignment] # other arguments are passed on
-    if "_CAMCLI_COMPLETE" in os.environ:  # of the script that `camcli completion` prints
+    if os.environ.get("_CAMCLI_COMPLETE"):  # of the script that `camcli completion` prints
         from camcli.cli.complete import prepare
 
         prepare()
+        camcli.main(prog_name="camcli")  # prints completions and exits
     try:
         with stoppable():
             code = _exit_code(arguments)

@@ -74,9 +74,11 @@ class CommandGroup(WithExamples, click.Group):
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """Complete commands, and paths that are begun: they are explained."""
+        """Complete commands, without importing them, and paths, which stand for `explain`."""
+        rows = [CompletionItem(name, help=line) for name, line in COMMANDS.items()]
+        found = [row for row in rows if row.value.startswith(incomplete)]
         files = [CompletionItem(incomplete, type="file")] if incomplete else []
-        return super().shell_complete(ctx, incomplete) + files
+        return found + files + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections = {heading: [*rows.items()] for heading, rows in COMMAND_GROUPS.items()}

@@ -149,8 +149,8 @@ style_options = grouped(
         DrawingOptions,
         "colormap",
         Name("colormap", COLORMAPS),
-        "Colours: auto is the upper part of inferno (of --blend even turbo), or blue and red for "
-        "signed maps. The others but diverging are OpenCV's.",
+        "Colours; auto is blue and red (diverging) for signed maps, and otherwise the upper part "
+        "of inferno, or turbo for --blend even.",
     ),
     rare(
         field_option(

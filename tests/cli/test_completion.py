@@ -44,6 +44,7 @@ LOAD = {
 }
 TYPED = {
     "camcli expl": "camcli explain ",
+    "camcli pho": "camcli photo\\ 1.jpg ",
     "camcli explain pho": "camcli explain photo\\ 1.jpg ",
     "camcli explain photo\\ ": "camcli explain photo\\ 1.jpg ",
     "camcli explain --weights=own": "camcli explain --weights=own.pth ",
@@ -52,6 +53,7 @@ TYPED = {
     "camcli explain --model hf": "camcli explain --model hf:",
     "camcli explain --model timm:test_vit2": "camcli explain --model timm:test_vit2 ",
     "camcli explain --save overlay,he": "camcli explain --save overlay,heatmap ",
+    "camcli explain --method cam,layerc": "camcli explain --method cam,layercam ",
     "camcli explain --model resnet18 --layer layer4.1.conv2": None,
 }
 """Lines, and what a tab makes of them; None for no change but a space."""
@@ -170,6 +172,7 @@ def test_timms_names_are_read_from_its_source(completed: Completed) -> None:
 
 def test_layers_of_the_model_named_complete(completed: Completed) -> None:
     assert "plain,classifier.1" in completed("camcli explain --layer classifier")
+    assert "plain,auto,layer4.1" in completed("camcli explain -m ResNet-18 --layer auto,layer4")
     found = completed("camcli figure --model resnet18 --model alexnet --layer ")
     paths = dict.fromkeys([*layer_paths("resnet18"), *layer_paths("alexnet")])
     assert found == ["plain,auto", *(f"plain,{path}" for path in paths)]
