@@ -15,6 +15,7 @@ import click
 import torch
 import torchvision
 
+from camcli.render.names import FORMATS
 from camcli.speed import keep_freed_memory
 from tests.bench.clock import Measurement
 from tests.bench.sections import SECTIONS
@@ -37,6 +38,13 @@ HEADER = "| section | case | what | median | ratio | goal |\n|---|---|---|---|--
     default=SAMPLES,
     help="Folder of JPEG files for the command; the sample images by default.",
 )
+@click.option(
+    "--format",
+    "picture_format",
+    type=click.Choice(FORMATS),
+    default="png",
+    help="Format of the pictures that `files` writes.",
+)
 @click.option("--json", "file", type=click.Path(path_type=Path), default="bench.json")
 def bench(
     section: tuple[str, ...],
@@ -45,12 +53,14 @@ def bench(
     model: tuple[str, ...],
     device: str,
     photos: Path,
+    picture_format: str,
     file: Path,
 ) -> None:
     """Measure SECTIONs; all of them by default."""
     keep_freed_memory()  # as the command does, so that forward passes are as fast
     work = replace(QUICK if quick else Workload(), device=device, photos=photos)
     work = replace(work, repeats=repeats or work.repeats, models=model or work.models)
+    work = replace(work, format=picture_format)
     about = machine(device)
     click.echo(" · ".join(map(str, about.values())) + "\n")
     rows = list(_printed(row for name in section or SECTIONS for row in SECTIONS[name](work)))

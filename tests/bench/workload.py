@@ -35,6 +35,7 @@ class Workload:
     models: tuple[str, ...] = ()
     device: str = "cpu"
     photos: Path = SAMPLES
+    format: str = "png"
 
     def input(self, batch: int | None = None) -> Tensor:
         """Return random images (N,3,S,S) in the memory format that the pipeline uses."""
