@@ -20,6 +20,7 @@ from camcli.cli.options import (
     grouped,
     layer_option,
     output_option,
+    place_options,
     rare,
     record,
     run_options,
@@ -152,7 +153,7 @@ executor_options = record(
 @explain_options
 @truth_options
 @output_option
-@drawing_options(scale_option, box_options)
+@drawing_options(scale_option, box_options, place_options)
 @grouped("Output", flag("--dry-run", "Print the files that would be written, and stop."))
 @run_options
 @show_options
@@ -178,7 +179,7 @@ def explain(
         return print_names(sources, output, explained, truth, drawing)
     if drawing.scale == "run" and (show.json or show.preview):
         raise CamcliError("--scale run: --json and --preview come before the scale is known")
-    show = checked_preview(show, drawing.saves)
+    show = checked_preview(show, drawing)
     given = sources, output, explained, truth, drawing, inputs, shard, show
     job = partial(_make_job, *given, **options)
     if executor.name == "local":

@@ -81,7 +81,7 @@ def explain_texts(
         raise CamcliError("no PATHS: expected files, folders, globs or -")
     if not (sources := find(paths, recursive=recursive, skip=output)):
         raise CamcliError(f"no images in {', '.join(paths)}: nothing to do")
-    show = checked_preview(show, drawing.saves)
+    show = checked_preview(show, drawing)
 
     from camcli.engine.language.load import load_language_model
     from camcli.runs.from_options import make_job

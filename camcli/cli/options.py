@@ -12,7 +12,7 @@ from camcli.cli.complete import complete_layer
 from camcli.cli.types import Listed, Location, Name, Names, Texts, WholeTexts, distinct_names, each
 from camcli.render.boxes import BOXES
 from camcli.render.names import BLENDS, COLORMAPS, FORMATS, SCALES
-from camcli.runs.options import DrawingOptions, RunOptions
+from camcli.runs.options import LAYOUTS, PLACES, DrawingOptions, RunOptions
 from camcli.runs.outputs import OUTPUTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -261,6 +261,23 @@ scale_option = field_option(
     "What is drawn in full colour: the map's own maximum (image), that of all maps in DIR of the "
     "same method and target (run), or the map's own divided by the probability of its class "
     "(probability), so that an unsure image is pale.",
+)
+
+place_options = rare(
+    field_option(
+        DrawingOptions,
+        "layout",
+        Name("layout", LAYOUTS),
+        "Folders below DIR: those of the images (flat), or two levels by a hash of the image's "
+        "name, so that none has more than 10 000 files (hashed).",
+    ),
+    field_option(
+        DrawingOptions,
+        "save_to",
+        Name("place", PLACES),
+        "Write each result as files, or pack the files of thousands of images into one tar (tar), "
+        "as WebDataset reads it.",
+    ),
 )
 
 run_options = record(

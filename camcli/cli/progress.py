@@ -19,6 +19,7 @@ from camcli.errors import CamcliError, printable
 from camcli.images.decode import STDIN, decode
 from camcli.images.store import AnyPath
 from camcli.runs.files import to_json
+from camcli.runs.options import DrawingOptions
 from camcli.runs.outputs import first_file, named_files
 
 if TYPE_CHECKING:
@@ -28,15 +29,17 @@ if TYPE_CHECKING:
     from camcli.runs.pipeline import Executor
 
 
-def checked_preview(show: ShowOptions, saves: Sequence[str]) -> ShowOptions:
+def checked_preview(show: ShowOptions, drawing: DrawingOptions) -> ShowOptions:
     """Return the options, without a preview if the terminal cannot show one, and print a note.
 
-    Raises CamcliError if the overlay is not saved.
+    Raises CamcliError if the overlay is not saved as a file.
     """
     if not show.preview:
         return show
-    if "overlay" not in saves:
+    if "overlay" not in drawing.saves:
         raise CamcliError("--preview draws the overlay: add overlay to --save")
+    if drawing.save_to == "tar":
+        raise CamcliError("--preview reads files, and a tar is not complete yet: leave out one")
     refused = terminal.refusal(sys.stderr, os.environ)
     if refused and not show.quiet:
         echo(f"Note: no preview: {refused}", err=True)

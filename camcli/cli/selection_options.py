@@ -123,13 +123,15 @@ def print_names(
         raise CamcliError(
             f"--dry-run: the files of target '{several}' depend on what is in the images"
         )
+    if drawing.save_to == "tar":
+        raise CamcliError("--dry-run: the tars of --save-to tar depend on the sizes of files")
     layers = [None if path == "auto" else path for path in dict.fromkeys(explained.layers)]
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)
     check_results(results)
     sources = unique_stems(sources, Rows(rows(output)))
-    check_inputs(output, sources, results, drawing.format)
+    check_inputs(output, sources, results, drawing.format, drawing.layout)
     for source, wanted, kind in itertools.product(sources, results, drawing.saves):
-        name = name_of(source, wanted, kind, drawing.format)
+        name = name_of(source, wanted, kind, drawing.format, drawing.layout)
         echo(f"{show_name(source.path)} -> {show_name(output / name)}")
     return DONE

@@ -22,8 +22,9 @@ from camcli.images.convert import rgb_of, to_bands, warned
 from camcli.images.geometry import Pixels, Size
 from camcli.images.levels import Levels
 from camcli.images.memory import Budget
-from camcli.images.regular import limited, open_regular, read_at_most
+from camcli.images.regular import limited, read_at_most
 from camcli.images.store import AnyPath, RemotePath
+from camcli.images.tars import open_file
 
 STDIN = Path("-")
 """The path that stands for standard input."""
@@ -180,14 +181,14 @@ def _reason(error: Exception) -> str:
 
 
 def _stream(source: AnyPath | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
-    """Open a file that is regular, and read the whole of standard input or of a remote file."""
+    """Open a regular file, and read the whole of other sources."""
     if source == STDIN:
         return io.BytesIO(read_at_most(sys.stdin.buffer, MAX_INPUT) if sys.stdin else b"")
     if isinstance(source, RemotePath):
         return io.BytesIO(source.read_bytes())
     if not isinstance(source, Path):
         return contextlib.nullcontext(source)
-    return limited(open_regular(source), MAX_PART)
+    return limited(open_file(source), MAX_PART)
 
 
 def _opened(stream: BinaryIO) -> Image.Image:

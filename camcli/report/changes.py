@@ -11,6 +11,7 @@ from statistics import median
 
 from camcli.errors import CamcliError
 from camcli.images.regular import open_regular
+from camcli.images.tars import is_file
 from camcli.report.folder import SavedResult
 from camcli.runs.records import limited_lines
 from camcli.schema import FILE_NAME, NUMBER, TEXT, Record, Table, choice, list_of
@@ -177,4 +178,4 @@ def _parse_change(where: str, line: bytes) -> Change:
 
 
 def _existing(name: str | None) -> Path | None:
-    return Path(name) if name and Path(name).is_file() else None
+    return Path(name) if name and is_file(Path(name)) else None

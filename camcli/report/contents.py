@@ -12,7 +12,13 @@ from camcli.report.changes import Changes, change_of, find_changes
 from camcli.report.evaluation import Evaluation, find_evaluation
 from camcli.report.folder import Limit, OutputFolder, SavedResult, read_output_folder
 from camcli.report.maps import cells_per_map
-from camcli.report.originals import Original, find_originals, most_thumbnails, thumbnail_side
+from camcli.report.originals import (
+    MAX_SIDE,
+    Original,
+    find_originals,
+    most_thumbnails,
+    thumbnail_side,
+)
 
 ShowProgress: TypeAlias = Callable[[Iterator[Original], int], Iterator[Original]]
 """Wraps an iterator of a known length to show its progress."""
@@ -40,13 +46,15 @@ class ReportOptions:
 class Contents:
     """The contents of a page that will be written to `file`.
 
-    Maps with more than `max_cells` cells are reduced.
+    Maps with more than `max_cells` cells are reduced, and so are pictures above `picture_side`
+    pixels that the page holds itself.
     """
 
     folder: OutputFolder
     originals: Sequence[Original]
     file: Path
     max_cells: int
+    picture_side: int = MAX_SIDE
     title: str | None = None
     evaluation: Evaluation | None = None
     changes: Changes = field(default_factory=Changes)
@@ -100,6 +108,7 @@ def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProg
         originals=list(progress(originals, len(found.images))),
         file=file,
         max_cells=cells_per_map([rows * columns for rows, columns in shapes], budget),
+        picture_side=thumbnail_side(len(found.results), budget),
         title=options.title,
         evaluation=find_evaluation(folder, options.evaluation, found.images),
         changes=changes,

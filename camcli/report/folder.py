@@ -5,7 +5,6 @@ Its records may be damaged, edited, or written by another program: `runs.records
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
+from camcli.images.tars import is_file
 from camcli.methods.registry import METHODS
 from camcli.runs import resume
 from camcli.runs.files import path_inside
@@ -170,7 +170,7 @@ def saved_result(folder: Path, row: Row) -> SavedResult:
         for name, kind in OUTPUTS.items()
         if (file := row.get(kind.field))
     }
-    files = {kind: file for kind, file in named.items() if os.path.isfile(file)}
+    files = {kind: file for kind, file in named.items() if is_file(file)}
     boxes = [row.get("box") or (), *(row.get("boxes") or ())]
     return SavedResult(
         **{name: value for name in _COPIED if (value := row.get(name)) not in (None, "")},

@@ -12,6 +12,7 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -19,8 +20,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from camcli.errors import CamcliError
+from camcli.errors import CamcliError, ImageError
+from camcli.images.decode import thumbnail
 from camcli.images.geometry import Crop
+from camcli.images.tars import in_tar
 from camcli.render.blend import GROUND, SATURATION, UNSEEN
 from camcli.render.draw import DIM
 from camcli.render.style import Style
@@ -30,7 +33,7 @@ from camcli.report.evaluation import Evaluation, metric_values
 from camcli.report.folder import OutputFolder, SavedResult
 from camcli.report.maps import PackedMap, pack_map
 from camcli.report.markup import POLICY, relative_url, sha256
-from camcli.report.originals import Original
+from camcli.report.originals import Original, webp
 from camcli.snapshots.tables import VERDICTS
 
 Data: TypeAlias = dict[str, Any]
@@ -143,11 +146,13 @@ def _image_data(report: Contents, original: Original) -> Data:
         thumbnail=thumbnail and f"data:image/webp;base64,{_base64(thumbnail)}",
         original=relative_url(file, report.file) if file and shown else None,
         note=original.note,
-        results=[_result_data(report, result, results) for result in results],
+        results=[_result_data(report, result, results, original) for result in results],
     )
 
 
-def _result_data(report: Contents, result: SavedResult, siblings: Sequence[SavedResult]) -> Data:
+def _result_data(
+    report: Contents, result: SavedResult, siblings: Sequence[SavedResult], original: Original
+) -> Data:
     change = change_of(result, report.changes.by_image.get(result.image, ()))
     packed, note = _packed_map(result.files.get("map"), report.max_cells)
     before, before_note = _packed_map(change.baseline if change else None, report.max_cells)
@@ -173,13 +178,30 @@ def _result_data(report: Contents, result: SavedResult, siblings: Sequence[Saved
         signed=result.signed,
         map=packed and asdict(packed),
         range=None if packed or result.map_min is None else (result.map_min, result.map_max),
-        files={kind: relative_url(one, report.file) for kind, one in result.files.items()} or None,
+        files=_files(report, result, packed is None or original.thumbnail is None) or None,
         picture=result.picture,
         note="; ".join(filter(None, notes)),
         change=change and _change_data(report, change),
         before=before and _before_data(crop, before),
         values=dict(metric_values(result, siblings, report.same_model_evaluation)) or None,
     )
+
+
+def _files(report: Contents, result: SavedResult, is_shown: bool) -> dict[str, str]:
+    """Return the addresses of a result's files.
+
+    A browser does not open members of a tar: the page holds the picture itself if it `is_shown`.
+    """
+    found = {
+        kind: relative_url(file, report.file)
+        for kind, file in result.files.items()
+        if not in_tar(file)
+    }
+    if result.picture and result.picture not in found and is_shown:
+        with suppress(ImageError):
+            picture, _ = thumbnail(result.files[result.picture], report.picture_side)
+            found[result.picture] = f"data:image/webp;base64,{_base64(webp(picture.pixels))}"
+    return found
 
 
 def _cells(crop: Crop, shape: tuple[int, int]) -> tuple[float, ...]:

@@ -110,7 +110,9 @@ function createFigure(image, { title, result }) {
   if (!result) {
     return create("figure", {}, frame, create("figcaption", {}, name, createLink("file", image.original)));
   }
-  const files = Object.entries(result.files ?? {}).map(([kind, url]) => createLink(kind, url));
+  const files = Object.entries(result.files ?? {})
+    .filter(([, url]) => !url.startsWith("data:")) // which browsers do not open
+    .map(([kind, url]) => createLink(kind, url));
   const output = create("output", { className: "value" });
   viewMap(frame, result, output);
   return create(

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 from camcli.errors import OutputError, WriteError
 from camcli.images.store import AnyPath, RemotePath
@@ -84,15 +84,25 @@ def write(file: AnyPath, data: bytes, owner: str | None = None) -> None:
 
 def write_lines(file: AnyPath, lines: Iterable[bytes]) -> None:
     """Write a file of lines as a whole, without all of them in memory. Raises WriteError."""
+    with whole(file) as stream:
+        stream.writelines(lines)
+
+
+@contextlib.contextmanager
+def whole(file: AnyPath, owner: str | None = None) -> Iterator[BinaryIO]:
+    """Open a file to write inside, which appears on leaving, unless an error is raised.
+
+    `owner` is as for `write`. A file for a store is on this machine until then. Raises WriteError.
+    """
     with write_errors(file):
         if isinstance(file, RemotePath):
             with tempfile.TemporaryFile() as stream:
-                stream.writelines(lines)
+                yield stream
                 stream.seek(0)
                 file.write_from(stream)
             return
-        with _replaced(file) as temporary, temporary.open("wb") as stream:
-            stream.writelines(lines)
+        with _replaced(file, owner) as temporary, temporary.open("wb") as stream:
+            yield stream
 
 
 @contextlib.contextmanager

@@ -64,6 +64,8 @@ def make_job(
         style=Style(drawing.colormap, drawing.alpha, drawing.blend),
         scale=drawing.scale,
         picture_format=drawing.format,
+        layout=drawing.layout,
+        save_to=drawing.save_to,
         boxes=rule,
         window=Window(explained.window, explained.stride, inputs.batch_size),
         truth=truth,

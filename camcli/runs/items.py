@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -45,6 +46,17 @@ class Failed:
 
     source: Source
     error: CamcliError
+
+
+class Packed(list[Row]):
+    """The rows of an image whose files are members of a tar, to which they are added later.
+
+    `members` are their bytes by name.
+    """
+
+    def __init__(self, rows: Iterable[Row], members: Mapping[str, bytes]) -> None:
+        super().__init__(rows)
+        self.members = members
 
 
 class Unchanged(list[Row]):

@@ -18,6 +18,7 @@ from camcli.capture.target_parser import parse_target
 from camcli.capture.targets import Target, is_true
 from camcli.capture.windows import Window
 from camcli.engine.explain import pick_methods
+from camcli.errors import OutputError
 from camcli.images.decode import STDIN
 from camcli.images.geometry import Box
 from camcli.images.source import Source
@@ -47,8 +48,9 @@ from camcli.speed import cached_property
 class Job:
     """All settings of a run's results: images, model, methods, targets, layers and files.
 
-    `saves` are names in OUTPUTS, `scale` is one of SCALES, and `picture_format` one of FORMATS.
-    `executor` describes the executor for run.json. `owner` marks the run's unfinished files.
+    `saves` are names in OUTPUTS, `scale` is one of SCALES, `picture_format` one of FORMATS,
+    `layout` one of LAYOUTS, and `save_to` one of PLACES. `executor` describes the executor for
+    run.json. `owner` marks the run's unfinished files.
     """
 
     sources: Sequence[Source]
@@ -64,6 +66,8 @@ class Job:
     style: Style = field(default_factory=Style)
     scale: str = "image"
     picture_format: str = "png"
+    layout: str = "flat"
+    save_to: str = "files"
     boxes: BoxRule = field(default_factory=BoxRule)
     window: Window = field(default_factory=Window)
     truth: Truth | None = None
@@ -82,7 +86,9 @@ class Job:
         check_backward(self.backward_rule, pick_methods(self.methods))
         if any(OUTPUTS[name].boxes for name in self.saves):
             check_boxes(pick_methods(self.methods))
-        check_results(self.possible_results)
+        check_results(self.possible_results, self.naming)
+        if (self.layout, self.save_to) == ("hashed", "tar"):
+            raise OutputError("--layout hashed is for files: leave it out with --save-to tar")
         if self.truth:
             self.truth.check(self.sources, is_part=self.shard is not None)
         prepare(self.output)
@@ -90,6 +96,11 @@ class Job:
     def record(self, name: str) -> AnyPath:
         """Return the place of this run's MANIFEST or RUN."""
         return self.output / record_name(name, self.part)
+
+    @property
+    def naming(self) -> str:
+        """How the names of its files begin, one of NAMINGS."""
+        return "tar" if self.save_to == "tar" else self.layout
 
     @property
     def part(self) -> str | None:
@@ -228,6 +239,8 @@ def record_of(job: Job) -> Row:
         "blend": job.style.blend,
         "scale": job.scale,
         "format": job.picture_format,
+        "layout": job.layout,
+        "save_to": job.save_to,
         "encoder": f"{encoder} {version(encoder)}",
         "window": job.window.size,
         "stride": job.window.stride,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.errors import CamcliError
-from camcli.images.regular import open_regular
+from camcli.images.tars import open_file
 
 FloatMap: TypeAlias = NDArray[np.floating[Any]]
 MAP_BYTES = 1 << 30
@@ -31,17 +31,21 @@ parses a header as Python, which raises many kinds of errors for a damaged one."
 
 
 def read_map(file: Path) -> FloatMap:
-    """Return the map in a file. Raises CamcliError, before anything large is read."""
+    """Return the map in a file or in a member of a tar.
+
+    Raises CamcliError, before anything large is read.
+    """
     try:
-        with open_regular(file) as stream:
+        with open_file(file) as stream:
             data = stream.read(_BLOCK)
             begin = _START + int.from_bytes(data[8:_START], "little")
             dtype, fortran, shape = _layout(data[:8], data[_START:begin])
             count = math.prod(shape)
             if (more := begin + count * dtype.itemsize - len(data)) > 0:
-                size = os.fstat(stream.fileno()).st_size
+                size = stream.seek(0, os.SEEK_END)
                 if more > min(size, MAP_BYTES) - len(data):
                     raise CamcliError(f"shape {shape} in a file of {size} bytes")
+                stream.seek(len(data))
                 data += stream.read(more)
     except OSError as error:
         raise CamcliError(str(error.strerror)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from collections import Counter
@@ -57,6 +58,7 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
     for part in parts:
         _check_whole(part)
     prepare(output)
+    _check_tars(folders, output)
     with locked(output / MANIFEST):
         rows = _all_rows(parts, output)
         for folder in folders:
@@ -191,6 +193,16 @@ def _accuracy(parts: Sequence[Part]) -> dict[str, int] | None:
     known = [one for one in found if one and one["images"]]
     names = [name for name in ACCURACY if all(name in one for one in known)]
     return {name: sum(one[name] for one in known) for name in names}
+
+
+def _check_tars(folders: Sequence[AnyPath], output: AnyPath) -> None:
+    """Raise CamcliError for two tars of one name and different results, of several folders."""
+    found: dict[str, Path] = {}
+    for folder in {canonical(one): one for one in (*folders, output)}.values():
+        for tar in folder.glob("results-*.tar") if isinstance(folder, Path) else ():
+            other = found.setdefault(tar.name, tar)
+            if not (os.path.samefile(tar, other) or filecmp.cmp(tar, other, shallow=False)):
+                raise CamcliError(f"'{other}' and '{tar}' differ: expected shards of one run")
 
 
 def _link(folder: AnyPath, output: AnyPath) -> None:

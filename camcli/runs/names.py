@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import re
@@ -15,9 +16,14 @@ import numpy as np
 from camcli.errors import OutputError
 from camcli.images.source import Source
 from camcli.images.store import AnyPath, RemotePath, canonical
+from camcli.images.tars import split_name
 from camcli.methods.registry import METHODS
 from camcli.runs.outputs import OUTPUTS, named_files
 from camcli.runs.rows import Rows
+
+NAMINGS = ("flat", "hashed", "tar")
+"""How names begin: with the image's folders, with folders of the digits of a hash, or with a key of
+WebDataset."""
 
 
 class Wanted(NamedTuple):
@@ -45,16 +51,45 @@ def every_result(
     ]
 
 
-def name_of(source: Source, wanted: Wanted, output: str, picture_format: str = "png") -> str:
+def name_of(
+    source: Source,
+    wanted: Wanted,
+    output: str,
+    picture_format: str = "png",
+    naming: str = "flat",
+) -> str:
     """Return the name of a result's file: `<stem>.<method>[.<target>][.<layer>]<ending>`.
 
-    The stem has the folders of the image's name, and its suffix if the source `keeps_suffix`.
-    `output` is a name in OUTPUTS, `picture_format` one of FORMATS. The target `pred` is left out.
+    `output` is a name in OUTPUTS, `picture_format` one of FORMATS, `naming` one of NAMINGS. The
+    name is that of a member for `tar`. The target `pred` is left out.
     """
     target = None if wanted.target == "pred" else wanted.target
     parts = [file_part(part) for part in (target, wanted.layer) if part]
     ending = OUTPUTS[output].ending_in(picture_format)
-    return ".".join([source.stem, wanted.method, *parts]) + ending
+    return ".".join([stem_of(source, naming), wanted.method, *parts]) + ending
+
+
+def stem_of(source: Source, naming: str) -> str:
+    """Return the beginning of the names of an image's files.
+
+    It has the folders of the image's name, and its suffix if the source `keeps_suffix`. A `hashed`
+    one has four digits of the name's SHA-256 as two folders, and no others. In a `tar`, WebDataset
+    ends the key of an image at the first point of the file's name, and leaves out what begins with
+    two underscores. Other characters stand in for these, as in URLs.
+    """
+    if naming == "hashed":
+        digits = hashlib.sha256(os.fsencode(source.image)).hexdigest()
+        return f"{digits[:2]}/{digits[2:4]}/{_quoted(source.stem, '%/')}"
+    if naming == "tar":
+        folder, slash, name = source.stem.rpartition("/")
+        key = _quoted(folder + slash, "%\n") + _quoted(name, "%.\n")
+        return re.sub("^__", "%5F_", key)
+    return source.stem
+
+
+def _quoted(text: str, characters: str) -> str:
+    """Return a text in which these characters are escaped as in URLs."""
+    return re.sub(f"[{characters}]", lambda found: f"%{ord(found[0]):02X}", text)
 
 
 def file_part(text: str) -> str:
@@ -71,10 +106,14 @@ def unique_parts(names: Sequence[str]) -> list[str]:
     ]
 
 
-def check_results(results: Sequence[Wanted]) -> None:
-    """Raise OutputError if two results of an image have the same file name."""
+def check_results(results: Sequence[Wanted], naming: str = "flat") -> None:
+    """Raise OutputError if two results of an image have the same file name.
+
+    WebDataset does not distinguish upper and lower case.
+    """
     some = Source("image.jpg", "image.jpg")
-    counts = Counter(name_of(some, wanted, "map") for wanted in results)
+    names = (name_of(some, wanted, "map") for wanted in results)
+    counts = Counter(name.lower() if naming == "tar" else name for name in names)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise OutputError(f"two methods, targets or layers would write the same file '{twice[0]}'")
 
@@ -84,6 +123,7 @@ def check_inputs(
     sources: Sequence[Source],
     results: Sequence[Wanted],
     picture_format: str = "png",
+    naming: str = "flat",
 ) -> None:
     """Raise OutputError if a result has the file name of an input."""
     top, resolved = f"{canonical(folder).rstrip('/')}/", lru_cache(os.path.realpath)
@@ -96,7 +136,7 @@ def check_inputs(
     places = map(place, (source.path for source in sources))
     inputs = {path.removeprefix(top) for path in places if path.startswith(top)}
     for source, wanted, output in itertools.product(sources if inputs else (), results, OUTPUTS):
-        if (name := name_of(source, wanted, output, picture_format)) in inputs:
+        if (name := name_of(source, wanted, output, picture_format, naming)) in inputs:
             raise OutputError(
                 f"'{folder / name}' is an input and would be written over: name another folder"
             )
@@ -145,5 +185,11 @@ def _unique(source: Source, collides: bool, rows: Rows | None) -> Source:
         if collides:
             of_image = rows.of_image(source.image)
             files = [file for row in of_image for file in named_files(row).values()]
-            collides = not files or files[0].startswith(f"{source.image}.")
+            collides = not files or _has_suffix(source, files[0])
     return source.with_suffix() if collides else source
+
+
+def _has_suffix(source: Source, file: str) -> bool:
+    """Return whether an earlier file of an image has its suffix in the name."""
+    name, whole = split_name(file)[1], source.with_suffix()
+    return any(name.startswith(f"{stem_of(whole, naming)}.") for naming in NAMINGS)

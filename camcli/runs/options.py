@@ -9,6 +9,11 @@ from pathlib import Path
 from camcli.images.decode import MAX_PIXELS, Reading
 from camcli.methods.backward import PLAIN
 
+LAYOUTS = ("flat", "hashed")
+"""The folders of files: those of the images, or by a hash, so that no folder has many files."""
+PLACES = ("files", "tar")
+"""Where results are saved: each as a file, or as a member of a tar."""
+
 
 @dataclass(frozen=True)
 class InputOptions:
@@ -84,7 +89,10 @@ class ExplainOptions:
 
 @dataclass(frozen=True)
 class DrawingOptions:
-    """The files to write, names in OUTPUTS, the format of pictures, and how maps are drawn."""
+    """The files to write, names in OUTPUTS, the format of pictures, and how maps are drawn.
+
+    `layout` is one of LAYOUTS and `save_to` one of PLACES: where the files are.
+    """
 
     saves: tuple[str, ...] = ("overlay", "map")
     colormap: str = "auto"
@@ -94,3 +102,5 @@ class DrawingOptions:
     scale: str = "image"
     boxes: str = "largest"
     box_threshold: float | None = None
+    layout: str = "flat"
+    save_to: str = "files"

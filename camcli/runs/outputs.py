@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from camcli.images.geometry import Crop, MapArray, Pixels
+from camcli.images.tars import split_name
 from camcli.render.names import FORMATS
 
 if TYPE_CHECKING:
@@ -159,6 +160,11 @@ def register_output(name: str, kind: OutputKind) -> None:
 def named_files(row: Mapping[str, Any]) -> dict[str, str]:
     """Return the files that a manifest row names, by the names of their kinds."""
     return {name: row[kind.field] for name, kind in OUTPUTS.items() if row.get(kind.field)}
+
+
+def tars_of(row: Mapping[str, Any]) -> set[str]:
+    """Return the tars that hold the files of a manifest row."""
+    return {tar for name in named_files(row).values() if (tar := split_name(name)[0])}
 
 
 def first_file(row: Mapping[str, Any]) -> str | None:

@@ -24,6 +24,7 @@ from camcli.images.decode import STDIN, fetch
 from camcli.images.geometry import Pixels
 from camcli.images.memory import Budget
 from camcli.images.source import Source
+from camcli.images.tars import split_name
 from camcli.runs import resume
 from camcli.runs.batches import REFUSALS, In, Out, Queue, Submit, read_ahead, read_image, windows_of
 from camcli.runs.items import Existing, Explained, Failed, LeftOut, Loaded, Unchanged
@@ -31,6 +32,7 @@ from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
 from camcli.runs.outputs import named_files
+from camcli.runs.packing import packing
 from camcli.runs.parallel import models_for, pop_result, run_windows
 from camcli.runs.predictions import prediction_of
 from camcli.runs.recording import recording
@@ -66,9 +68,10 @@ def run(job: Job, executor: Executor | None = None) -> Generator[list[Row], None
         check_shared_scale(job)
     job.check()
     with recording(job) as record:
-        found = (executor or run_locally)(record.job, record.rows, record)
-        with closing(found) as images:
-            yield from map(record, images)
+        with packing(record) as finish:
+            found = (executor or run_locally)(record.job, record.rows, finish)
+            with closing(found) as images:
+                yield from map(finish, images)
         if job.scale == "run":
             share_scale(record.job, record.rows, record.add)
 
@@ -135,11 +138,15 @@ def _kept_rows(job: Job, earlier: Rows) -> Callable[[Source], Unchanged | None]:
             if row["status"] != "error" and (row["method"], row["target"]) in layers
         )
         # A file that no row names may come from an earlier run, and from another image.
-        named = {name for row in rows for name in named_files(row).values()}
+        named = {file for row in rows for file in named_files(row).values()}
+        if job.save_to == "tar":
+            named = {member for tar, member in map(split_name, named) if tar}
         if (
             source.path == STDIN
             or Counter((row["method"], row["target"]) for row in rows) != layers
-            or not named.issuperset(name_of(source, *file, job.picture_format) for file in files)
+            or not named.issuperset(
+                name_of(source, *file, job.picture_format, job.naming) for file in files
+            )
         ):
             return None
         if job.truth and not all(job.truth.is_in(row, source) for row in rows):

@@ -59,6 +59,8 @@ def ray_executor(
     """
     if any(source.path == STDIN for source in job.sources):
         raise CamcliError("standard input cannot be read by --executor ray: expected files")
+    if job.save_to == "tar":
+        raise CamcliError("--save-to tar is for one process: use --shard, not --executor ray")
     nodes = [node["Resources"] for node in import_ray().nodes() if node["Alive"]]
     pool = size_pool([(int(n.get("CPU", 0)), int(n.get("GPU", 0))) for n in nodes], device, actors)
     about = {"name": "ray", "version": import_ray().__version__, "actors": pool.actors}
@@ -214,7 +216,7 @@ def _writes_file(job: Job, sources: dict[str, Source], row: Row, name: str) -> b
     """Return whether an earlier row's file is one that this job writes."""
     source = sources.get(row["image"])
     return source is not None and any(
-        name_of(source, wanted, output, job.picture_format) == name
+        name_of(source, wanted, output, job.picture_format, job.naming) == name
         for wanted in job.possible_results
         for output in job.saves
     )

@@ -125,7 +125,9 @@ def recording(job: Job) -> Iterator[Recorder]:
     with locked(job.record(MANIFEST)):
         rows = earlier_rows(job)
         job = job.with_sources(unique_stems(job.sources, rows))
-        check_inputs(job.output, job.sources, job.possible_results, job.picture_format)
+        if job.save_to == "files":
+            names = job.possible_results, job.picture_format, job.naming
+            check_inputs(job.output, job.sources, *names)
         recorder, record = Recorder(job, rows), timed_record(job)
         before = resume.selection_of(job.record(RUN))
         with manifest(job.record(MANIFEST), recorder.lines) as recorder.add:

@@ -85,6 +85,8 @@ RUN_RECORD = Record(
         "blend": TEXT,
         "scale": TEXT,
         "format": TEXT,
+        "layout": TEXT,
+        "save_to": TEXT,
         "encoder": TEXT,
         "region": list_of(NUMBER, 4, 4),
         "batch_size": whole(1),

@@ -21,9 +21,10 @@ from typing import Any
 from camcli.errors import CamcliWarning, OutputError
 from camcli.images.regular import open_regular, read_regular
 from camcli.images.store import AnyPath, RemotePath
+from camcli.images.tars import split_name
 from camcli.runs.files import MARK, is_dead, path_inside, to_json
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
-from camcli.runs.outputs import OUTPUTS, named_files
+from camcli.runs.outputs import OUTPUTS, named_files, tars_of
 from camcli.runs.records import RUN_RECORD, limited_lines
 from camcli.runs.rows import Rows
 from camcli.schema import RECORD_BYTES
@@ -33,7 +34,10 @@ SETTINGS = (
     *("window_level", "colormap", "alpha", "window", "stride", "boxes", "box_threshold"),
 )
 """The fields of a run's record that must be the same for all results in a folder."""
-LATER = MappingProxyType({"blend": "even", "scale": "image", "format": "png", "backward": "plain"})
+LATER = MappingProxyType(
+    {"blend": "even", "scale": "image", "format": "png", "backward": "plain"}
+    | {"layout": "flat", "save_to": "files"}
+)
 """Further ones, with the values of runs that did not record them."""
 
 
@@ -161,13 +165,18 @@ def clear(
     folder: AnyPath, found: Rows, keep: Callable[[Row, str], bool] = lambda row, name: False
 ) -> None:
     """Remove the files of outdated rows, except those to keep, and those made anew since."""
+    tars = set[str]()
     for row in found.outdated():
+        tars |= tars_of(row)
         key = row["method"], row["target"]
         if any((now["method"], now["target"]) == key for now in found.of_image(row["image"])):
             continue
         for name in _files(row):
             if not keep(row, name):
                 path_inside(folder, name).unlink(missing_ok=True)
+    for file in (path_inside(folder, tar) for tar in tars):  # all of their results are outdated
+        if not file.is_dir():
+            file.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: AnyPath, shard: str | None = None) -> None:
@@ -195,19 +204,27 @@ def _exists_in(folder: AnyPath) -> Callable[[str], bool]:
     """Return a function from the name of a file in a folder to whether it exists."""
     if isinstance(folder, RemotePath):
         listed = {str(file) for file in folder.files(recursive=True)}
-        return lambda name: str(folder / name) in listed
+        return lambda name: any(str(folder / one) in listed for one in _places(name))
 
     def exists(name: str) -> bool:
         if os.path.isabs(name) or ".." in name:
             path_inside(folder, name)
-        return os.path.isfile(os.path.join(folder, name))
+        return any(os.path.isfile(os.path.join(folder, one)) for one in _places(name))
 
     return exists
+
+
+def _places(name: str) -> list[str]:
+    """Return the names of a result's file, and of the tar that holds it, which is complete."""
+    tar, _ = split_name(name)
+    return [tar, name] if tar else [name]
 
 
 def _files(row: Row) -> Iterator[str]:
     """Yield every file that may exist for a row: those that it names, and those of earlier runs."""
     for output, name in named_files(row).items():
+        if split_name(name)[0]:
+            continue
         for own in OUTPUTS[output].endings:
             if name.endswith(own):
                 stem = name.removesuffix(own)

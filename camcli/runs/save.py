@@ -18,7 +18,7 @@ from camcli.images.source import Source
 from camcli.methods.registry import METHODS
 from camcli.render import draw
 from camcli.runs.files import path_inside, write
-from camcli.runs.items import Existing, Explained, Failed, Loaded, Result
+from camcli.runs.items import Existing, Explained, Failed, Loaded, Packed, Result
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row
 from camcli.runs.names import Wanted, name_of
@@ -29,7 +29,8 @@ from camcli.runs.predictions import Prediction, no_prediction
 def write_results(job: Job, item: Explained, budget: Budget | None = None) -> list[Row]:
     """Write the files of an image and return its rows, one for each result.
 
-    `budget` limits the memory of the images that are drawn at the same time.
+    `budget` limits the memory of the images that are drawn at the same time. Members of a tar are
+    returned with the rows, since they are written in input order.
     """
     if isinstance(item, Existing):
         return item.rows
@@ -40,8 +41,15 @@ def write_results(job: Job, item: Explained, budget: Budget | None = None) -> li
     loaded, results = item
     height, width = loaded.shape
     pixels = cache(partial(_pixels_of, job, loaded))
+    members: dict[str, bytes] = {}
+    put = members.__setitem__ if job.save_to == "tar" else partial(_write, job)
     with budget.drawing((width, height)) if budget and job.draws else nullcontext():
-        return [_write_result(job, loaded, pixels, result) for result in results]
+        rows = [_write_result(job, loaded, pixels, result, put) for result in results]
+    return Packed(rows, members) if members else rows
+
+
+def _write(job: Job, name: str, data: bytes) -> None:
+    write(path_inside(job.output, name), data, job.owner)
 
 
 def _pixels_of(job: Job, loaded: Loaded) -> Pixels:
@@ -55,7 +63,13 @@ def _pixels_of(job: Job, loaded: Loaded) -> Pixels:
     return pixels
 
 
-def _write_result(job: Job, loaded: Loaded, pixels: Callable[[], Pixels], result: Result) -> Row:
+def _write_result(
+    job: Job,
+    loaded: Loaded,
+    pixels: Callable[[], Pixels],
+    result: Result,
+    put: Callable[[str, bytes], None],
+) -> Row:
     crop = loaded.crop.placed(result.centres, loaded.size)
     facts = _facts(job, loaded, result, crop)
     row = partial(_manifest_row, loaded.source, result.wanted)
@@ -69,7 +83,7 @@ def _write_result(job: Job, loaded: Loaded, pixels: Callable[[], Pixels], result
         error = f"{loaded.source.path}: --scale probability: the target has no probability"
         return row(**facts, status="error", error=error)
     saves = {
-        name: name_of(loaded.source, result.wanted, name, job.picture_format)
+        name: name_of(loaded.source, result.wanted, name, job.picture_format, job.naming)
         for name in job.saves_of(result.wanted)
     }
     boxes = None
@@ -79,7 +93,7 @@ def _write_result(job: Job, loaded: Loaded, pixels: Callable[[], Pixels], result
     drawing = _drawing_of(job, loaded, pixels, result, crop, boxes or [])
     try:
         for name, file in saves.items():
-            write(path_inside(job.output, file), OUTPUTS[name].contents(drawing), job.owner)
+            put(file, OUTPUTS[name].contents(drawing))
     except ImageError as error:
         return row(**facts, status="error", error=str(error))
     except CamcliError as error:

@@ -49,6 +49,7 @@ def check_shared_scale(job: Job) -> None:
         "reads images twice, which standard input cannot do": any(
             source.path == STDIN for source in job.sources
         ),
+        "draws pictures again, and a tar is not changed: leave out --save-to": job.save_to == "tar",
         "needs an --output on this machine": isinstance(job.output, RemotePath),
     }
     if reason := next((text for text, holds in reasons.items() if holds), None):

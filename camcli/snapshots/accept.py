@@ -10,6 +10,7 @@ from pathlib import Path
 
 from camcli.errors import CamcliError, OutputError
 from camcli.images.regular import check_regular
+from camcli.images.tars import split_name
 from camcli.runs.files import path_inside
 from camcli.runs.manifest import MANIFEST, RUN, Row
 from camcli.runs.outputs import named_files
@@ -51,7 +52,9 @@ def accept(new: Path, baseline: Path) -> None:
 
 
 def _file_names(rows: Iterable[Row]) -> set[str]:
-    return {name for row in rows for name in named_files(row).values()}
+    """Return the files that rows name, and the tars that hold others."""
+    names = (name for row in rows for name in named_files(row).values())
+    return {split_name(name)[0] or name for name in names}
 
 
 def _remove(file: Path, top: Path) -> None:

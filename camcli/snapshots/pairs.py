@@ -32,9 +32,9 @@ _DIGEST = 16
 class Index:
     """An output folder whose rows are not kept: their places and their digests.
 
-    `results` are digests of image, method and target, `exact` also of layer and map. `has_maps` and
-    `has_results` say whether any row names a map, and whether any has not failed. `version`
-    recognises the manifest.
+    `results` are digests of image, method and target, `exact` also of layer and the map's ending.
+    `has_maps` and `has_results` say whether any row names a map, and whether any has not failed.
+    `version` recognises the manifest.
     """
 
     folder: Path
@@ -74,7 +74,7 @@ def read_index(folder: Path) -> Index:
     for place, row in _placed_rows(folder):
         places.append(place)
         results += digest(result_key(row))
-        exact += digest((*result_key(row), row.get("layer"), row.get("map")))
+        exact += digest((*result_key(row), row.get("layer"), _ending(row)))
         has_maps = has_maps or bool(row.get("map"))
         has_results = has_results or row["status"] != "error"
     return Index(
@@ -91,6 +91,11 @@ def read_index(folder: Path) -> Index:
 def result_key(row: Row) -> tuple[str, str, str]:
     """Return the image, method and target of a row."""
     return row["image"], row["method"], row["target"]
+
+
+def _ending(row: Row) -> str:
+    """Return what follows the method in the name of a map, whatever the layout of its folder is."""
+    return (row.get("map") or "").rpartition(f".{row['method']}.")[2]
 
 
 def digest(key: tuple[str | None, ...]) -> bytes:

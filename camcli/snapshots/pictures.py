@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from camcli.errors import CamcliError
+from camcli.images.tars import split_name
 from camcli.render.encode import png
 from camcli.render.panels import comparison
 from camcli.runs.files import write
@@ -25,6 +26,7 @@ def write_picture(one: Comparison, new: Path, folder: Path) -> Path | None:
         return None
     if not all(values.size for values in maps):
         return None
-    picture = (folder / one.new.relative_to(new)).with_suffix(".diff.png")
+    _, name = split_name(one.new.relative_to(new).as_posix())
+    picture = (folder / name).with_suffix(".diff.png")
     write(picture, png(comparison(*maps)))
     return picture

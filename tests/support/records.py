@@ -19,6 +19,7 @@ _RUN = {
     "model": "tiny", "weights": "none", "weights_hash": None, "precision": "float32",
     "layers": ["auto"], "fuse": None, "fit": "preset", "colormap": "auto", "alpha": 0.5,
     "blend": "heat", "scale": "image", "backward": "plain", "format": "png",
+    "layout": "flat", "save_to": "files",
     "encoder": "isal 1.9.1",
     "region": [0, 0, 0.5, 1], "batch_size": 2, "device": "cpu", "counts": {"images": 3, "ok": 3},
     "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5, "versions": {"camcli": "1"},
