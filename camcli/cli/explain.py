@@ -198,11 +198,12 @@ def _on_cluster(
 ) -> int:
     """Run a job on a Ray cluster. The model is loaded here, on the CPU, and sent to the actors."""
     from camcli.runs.cluster import connected
-    from camcli.runs.ray import ray_executor
+    from camcli.runs.ray import check_divisible, ray_executor
 
     context = click.get_current_context()
     workers = inputs.workers if context.params.get("workers") else None
     local = job(model=replace(model, device="cpu"))
+    check_divisible(local)
     with connected(executor.address):
         there, actors = ray_executor(local, str(model.device), executor.actors, workers)
         return shown(there, show, executor=actors)

@@ -57,10 +57,7 @@ def ray_executor(
     The job's model is on the CPU, and each actor moves it to `device`. `auto` gives each actor a
     GPU if the cluster has GPUs. Raises CamcliError.
     """
-    if any(source.path == STDIN for source in job.sources):
-        raise CamcliError("standard input cannot be read by --executor ray: expected files")
-    if job.save_to == "tar":
-        raise CamcliError("--save-to tar is for one process: use --shard, not --executor ray")
+    check_divisible(job)
     nodes = [node["Resources"] for node in import_ray().nodes() if node["Alive"]]
     pool = size_pool([(int(n.get("CPU", 0)), int(n.get("GPU", 0))) for n in nodes], device, actors)
     about = {"name": "ray", "version": import_ray().__version__, "actors": pool.actors}
@@ -74,6 +71,14 @@ def ray_executor(
         ),
     )
     return job, partial(run_on_actors, pool=pool)
+
+
+def check_divisible(job: Job) -> None:
+    """Raise CamcliError for a job that actors cannot share."""
+    if any(source.path == STDIN for source in job.sources):
+        raise CamcliError("standard input cannot be read by --executor ray: expected files")
+    if job.save_to == "tar":
+        raise CamcliError("--save-to tar is for one process: use --shard, not --executor ray")
 
 
 def memory_per_actor(nodes: Sequence[Mapping[str, float]], actors: int) -> int | None:
