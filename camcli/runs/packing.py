@@ -79,7 +79,7 @@ class Packer:
         self._stream = None
         try:
             with self._opened, write_errors(self.job.output / self.name):
-                stream.seek(self.size)  # after the last image that is whole
+                stream.seek(self.size)
                 stream.truncate()
                 stream.write(_END + bytes(-(self.size + len(_END)) % tarfile.RECORDSIZE))
         except BaseException:
@@ -98,11 +98,12 @@ class Packer:
         file = self.job.output / self.name
         if self._stream is None:
             self._stream = self._opened.enter_context(whole(file, self.job.owner))
-        parts = [_member(name, rows.members[name]) for name in names]
         with write_errors(file):
-            self._stream.writelines(parts)
-        self.size += sum(map(len, parts))
-        self.members += len(parts)
+            self._stream.seek(self.size)  # an image may have been interrupted
+            end = self.size + sum(
+                self._stream.write(_member(name, rows.members[name])) for name in names
+            )
+        self.size, self.members = end, self.members + len(names)
         fields = [kind.field for kind in OUTPUTS.values()]
         return [
             row | {field: f"{self.name}/{row[field]}" for field in fields if row.get(field)}
