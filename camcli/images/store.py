@@ -1,6 +1,7 @@
 """Paths on remote stores that pyarrow can reach: s3://, gs://, abfs://, hdfs://, file://, ...
 
-This is the only module that imports pyarrow. It does so when a remote path is first used.
+This is the only module that imports pyarrow. It does so when a remote path is first used. The
+paths of web servers do not need it (see `web`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import parse_qsl
 
 from camcli.errors import CamcliError, one_line
+from camcli.images.web import SCHEMES, Web
 
 _ATOMIC = ("s3", "gcs", "abfs")
 """Stores on which an object appears only once it is complete. On others, a temporary file is
@@ -120,10 +122,14 @@ class RemotePath:
 
     def is_file(self) -> bool:
         """Return whether the file exists."""
+        if isinstance(self._location[0], Web):
+            return not self.is_dir()
         return bool(self._info.is_file)
 
     def is_dir(self) -> bool:
-        """Return whether the folder exists."""
+        """Return whether the folder exists. On a web server it is a URL that ends with `/`."""
+        if isinstance(self._location[0], Web):
+            return self.key.endswith("/") or not self.key
         return not self._info.is_file and self._info.type.name == "Directory"
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -142,12 +148,11 @@ class RemotePath:
 
     def files(self, *, recursive: bool) -> Iterator[RemotePath]:
         """Yield the files in this folder in no particular order; none if it does not exist."""
-        fs, (system, path) = _pyarrow_fs(), self._location
-        selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+        system, path = self._location
         with _as_os_errors():
-            found = system.get_file_info(selector)
+            found = _paths_in(system, path, recursive)
         top = path.strip("/")  # some file systems return paths with a leading slash
-        names = (info.path.strip("/").removeprefix(top) for info in found if info.is_file)
+        names = (one.strip("/").removeprefix(top) for one in found)
         return (self / name.lstrip("/") for name in names)
 
     @property
@@ -184,6 +189,14 @@ def is_remote(text: str) -> bool:
 def canonical(path: AnyPath) -> str:
     """Return the canonical name of a path. Two paths to one local file have the same name."""
     return str(path) if isinstance(path, RemotePath) else os.path.realpath(path)
+
+
+def _paths_in(system: Any, path: str, recursive: bool) -> list[str]:
+    """Return the paths of the files in a folder; none if it does not exist."""
+    if isinstance(system, Web):
+        return [*system.files(path, recursive=recursive)]
+    selector = _pyarrow_fs().FileSelector(path, allow_not_found=True, recursive=recursive)
+    return [info.path for info in system.get_file_info(selector) if info.is_file]
 
 
 def _read(system: Any, path: str) -> bytes:
@@ -225,6 +238,8 @@ def _upload(stream: BinaryIO, system: Any, path: str) -> None:
 @lru_cache(maxsize=64)
 def _file_system(root: str) -> tuple[Any, str]:
     address, mark, query = root.partition("?")
+    if address.startswith(SCHEMES):
+        return Web(query), address
     own = _TIMEOUTS if address.startswith("s3:") else {}
     others = "&".join(part for part in query.split("&") if part.partition("=")[0] not in own)
     try:
