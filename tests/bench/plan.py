@@ -40,7 +40,6 @@ class Costs:
     manifest: float
     bytes_read: float
     bytes_written: float
-    row: float
     files: int
 
     @property
@@ -96,7 +95,6 @@ def read_costs(file: Path, model: str, saves: Sequence[str]) -> Costs:
         manifest=found["manifest"],
         bytes_read=sizes["read"],
         bytes_written=sum(bytes_of[name] for name in saves),
-        row=sizes["manifest"],
         files=len(saves),
     )
 
@@ -185,7 +183,7 @@ def plan(
     for line in resources(costs, photos, gpu_rate, cores):
         click.echo(line)
     click.echo("\nPrices are parameters; those that are not given are examples.\n")
-    for line in prices(costs, shapes, store, gpu_rate, per_tar or (100, 1000)):
+    for line in prices(costs, shapes, store, gpu_rate, per_tar or (1000, 5000)):
         click.echo(line)
 
 
