@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ _RETRIES = 10
 _UNREAD, _PAUSES = "Failed to flush response stream", tuple(0.1 * 2**n for n in range(8))
 """The error of pyarrow for an answer that is longer than the file, as 503 may be for a small one,
 and the pauses before the file is read again, as pyarrow does not."""
+_FOREIGN = {"httpx": "HTTPError", "httpx2": "HTTPError", "aiohttp": "ClientError"}
+"""The errors of libraries that fsspec uses, as for hf://, which are no OSError."""
 _READ_BYTES = 1 << 23
 """The most bytes of a stream that are read by one request."""
 
@@ -122,14 +125,10 @@ class RemotePath:
 
     def is_file(self) -> bool:
         """Return whether the file exists."""
-        if isinstance(self._location[0], Web):
-            return not self.is_dir()
         return bool(self._info.is_file)
 
     def is_dir(self) -> bool:
-        """Return whether the folder exists. On a web server it is a URL that ends with `/`."""
-        if isinstance(self._location[0], Web):
-            return self.key.endswith("/") or not self.key
+        """Return whether the folder exists."""
         return not self._info.is_file and self._info.type.name == "Directory"
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -289,3 +288,10 @@ def _as_os_errors() -> Iterator[None]:
         raise OSError(number, os.strerror(number) if error.errno else one_line(error)) from None
     except ValueError as error:  # Arrow raises it for a path that it cannot parse
         raise OSError(22, one_line(error)) from None
+    except _foreign_errors() as error:
+        raise OSError(5, one_line(error)) from None
+
+
+def _foreign_errors() -> tuple[type[Exception], ...]:
+    loaded = [(sys.modules[name], error) for name, error in _FOREIGN.items() if name in sys.modules]
+    return tuple(getattr(module, error) for module, error in loaded)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from http.client import HTTPException, InvalidURL
+from types import SimpleNamespace
 from typing import NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urldefrag, urljoin
@@ -44,6 +45,11 @@ class Web:
         return io.BytesIO(_get(url + self.query))
 
     open_input_stream = open_input_file
+
+    def get_file_info(self, url: str) -> SimpleNamespace:
+        """Return whether a URL is a page of links, which ends with `/`, or a file."""
+        kind = "Directory" if url.endswith("/") else "File"
+        return SimpleNamespace(is_file=kind == "File", type=SimpleNamespace(name=kind))
 
     def open_output_stream(self, url: str, **_: object) -> NoReturn:
         """Refuse to write."""

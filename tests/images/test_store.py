@@ -133,3 +133,11 @@ def test_writing_to_a_file_url_leaves_no_temporary_file(tmp_path: Path) -> None:
     (parse_path(f"file://{tmp_path}/a/b.txt")).write_bytes(b"text")  # type: ignore[union-attr]
     assert os.listdir(tmp_path / "a") == ["b.txt"]
     assert (tmp_path / "a" / "b.txt").read_bytes() == b"text"
+
+
+def test_a_hub_that_refuses_connections_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
+    pytest.importorskip("huggingface_hub", reason="hf:// needs huggingface_hub")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(CamcliError, match=r"^'hf://datasets/a/b/x.jpg': .*refused"):
+        find(["hf://datasets/a/b/x.jpg"])
