@@ -15,6 +15,7 @@ from camcli.cli.options import grouped, rare, record, texts_option
 from camcli.cli.printing import echo, show_name
 from camcli.errors import CamcliError
 from camcli.images.find import find
+from camcli.images.listing import Listing
 from camcli.images.select import filter_sources, read_list
 from camcli.images.source import Source
 from camcli.images.store import AnyPath
@@ -73,12 +74,12 @@ selection_options = record(
 
 def selected_images(
     paths: Sequence[str], selection: Selection, output: AnyPath, batch_size: int
-) -> tuple[list[Source], Shard | None]:
+) -> tuple[Listing, Shard | None]:
     """Return the images to explain and their shard, if there is one. Raises CamcliError."""
     listed = selection.from_file
     if not paths and not listed:
         raise CamcliError("no PATHS: expected files, folders, globs, - or --from-file LIST")
-    given = [*paths, *(read_list(listed) if listed else ())]
+    given = itertools.chain(paths, read_list(listed) if listed else ())
     found = find(given, recursive=selection.recursive, skip=output)
     sources = filter_sources(found, selection.include, selection.exclude)
     if not sources:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from camcli.errors import CamcliError
 from camcli.images.decode import STDIN
 from camcli.images.formats import suffixes
+from camcli.images.listing import Folder, Listing, Part, part_of
+from camcli.images.places import below_one_folder, each_once
 from camcli.images.source import Source
 from camcli.images.store import AnyPath, RemotePath, canonical, is_remote, parse_path
 
@@ -22,9 +25,7 @@ EVALUATION_FILES = ("metrics.json", "scores.csv")
 """The files by which the output folder of an evaluation is recognised."""
 
 
-def find(
-    paths: Iterable[str], *, recursive: bool = True, skip: AnyPath | None = None
-) -> list[Source]:
+def find(paths: Iterable[str], *, recursive: bool = True, skip: AnyPath | None = None) -> Listing:
     """Return the images that files, folders, globs and URLs refer to, each path once.
 
     The order is stable. A folder yields its files with an image suffix, sorted. Hidden files,
@@ -35,60 +36,46 @@ def find(
     own name. If these are several folders, images are named by their paths below the folder that
     the folders have in common.
     """
-    given = list(paths)
-    every = itertools.chain.from_iterable(_expand(path, recursive, skip) for path in given)
-    if len(given) == 1 and not glob.has_magic(given[0]):  # of one folder, and each found once
-        return list(every)
-    found: dict[str, Source] = {}
-    for source in every:
-        found.setdefault(_place(source), source)
-    return _below_one_folder(found)
+    given = iter(paths)
+    first = [*itertools.islice(given, 2)]
+    expand = partial(_expand, recursive=recursive, skip=skip)
+    every = itertools.chain(first, given)
+    found = Listing(itertools.chain.from_iterable(map(expand, every)))
+    if len(first) == 1 and not glob.has_magic(first[0]):  # of one folder, and each found once
+        return found
+    return below_one_folder(each_once(found))
 
 
-def _place(source: Source) -> str:
-    """Return the absolute place of an image, where links are not followed.
-
-    A link and its target thus have two places. Links before `..` are followed, as the system does.
-    """
-    path = str(source.path)
-    if isinstance(source.path, RemotePath):
-        return f"/{path.partition('://')[2]}"
-    if ".." in path:
-        folder, name = os.path.split(path)
-        path = os.path.join(os.path.realpath(folder), name)
-    return f"/{os.path.abspath(path).replace(os.sep, '/').lstrip('/')}"
-
-
-def _below_one_folder(found: Mapping[str, Source]) -> list[Source]:
-    """Return the sources by their places, with names below the folder common to all of them."""
-    places = [re.sub("//+", "/", place) for place in found]  # keys on a store may have such
-    pairs = [*zip(places, found.values(), strict=True)]
-    folders = {place.removesuffix(source.image) for place, source in pairs if source.path != STDIN}
-    if len(folders) < 2:
-        return list(found.values())
-    common = len(os.path.commonpath(folders).rstrip("/")) + 1
-    return [
-        source if source.path == STDIN else source.named(place[common:]) for place, source in pairs
-    ]
-
-
-def _expand(given: str, recursive: bool, skip: AnyPath | None) -> Iterator[Source]:
-    path = Path(given)
+def _expand(given: str, recursive: bool, skip: AnyPath | None) -> Iterator[Part]:
     if not given:
         raise CamcliError("an empty path: expected files, folders, globs, or - for standard input")
     if is_remote(given):
-        yield from _on_store(parse_path(given), recursive, skip)
-    elif given == str(STDIN):
-        yield Source(STDIN, "stdin")
-    elif os.path.isdir(given):
-        if _is_output(path) or (skip and os.path.realpath(given) == canonical(skip)):
+        yield from map(part_of, _on_store(parse_path(given), recursive, skip))
+        return
+    if given == str(STDIN):
+        yield part_of(Source(STDIN, "stdin"))
+        return
+    mode = _mode(given)
+    links = stat.S_ISLNK(mode)
+    if stat.S_ISDIR(mode) or (links and os.path.isdir(given)):
+        path = Path(given)
+        if _is_output(given) or (skip and os.path.realpath(given) == canonical(skip)):
             raise _output_given(given)
         yield from _in_folder(path, recursive, skip)
-    elif not os.path.lexists(given) and (matches := sorted(glob.glob(given, recursive=True))):
+    elif not mode and (matches := sorted(glob.glob(given, recursive=True))):
         for match in matches:
             yield from _expand(match, recursive, skip)
     else:
-        yield Source(path, path.name)
+        path = Path(given)
+        yield part_of(Source(path, path.name), links=links if mode else None)
+
+
+def _mode(path: str) -> int:
+    """Return the mode of a file, of a link itself; 0 if there is none."""
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _output_given(given: object) -> CamcliError:
@@ -133,28 +120,68 @@ def _outputs_among(names: Iterable[str]) -> set[str]:
     return {f for f in folders if all(f"{f}/{file}".lstrip("/") in listed for file in RUN_FILES)}
 
 
-def _in_folder(folder: Path, recursive: bool, skip: AnyPath | None) -> Iterator[Source]:
+def _in_folder(folder: Path, recursive: bool, skip: AnyPath | None) -> Iterator[Part]:
+    """Yield the images in a folder: its files in order, and then those of its folders in order."""
     images, seen = suffixes(), {canonical(skip)} if skip else set()
     unreadable: list[OSError] = []
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable.append):
+    waiting = [(str(folder), "")]
+    while waiting:
+        parent, below = waiting.pop()
+        try:
+            files, links, folders = _scanned(parent, images)
+        except OSError as error:
+            unreadable.append(error)
+            continue
         resolved = os.path.realpath(parent)
-        if resolved in seen or _is_output(Path(parent)):
-            folders.clear()
+        if resolved in seen or _is_output(parent):
             continue
         seen.add(resolved)
-        folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
-        below = Path(parent).relative_to(folder).as_posix()
-        below = "" if below == "." else f"{below}/"
-        for file in sorted(files):
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in images:
-                yield Source(os.path.join(parent, file), below + file)
-    for error in unreadable:  # a source for each, so that reading it reports the error
-        path = Path(str(error.filename))
-        yield Source(path, path.relative_to(folder) if path != folder else path.name)
+        place = os.path.join(parent, "")
+        kinds = (Folder(place, below, links=False), Folder(place, below, links=True))
+        if links:
+            files += links
+            for is_link, alike in itertools.groupby(sorted(files), {*links}.__contains__):
+                yield kinds[is_link], [*alike]
+        else:
+            yield kinds[0], sorted(files)
+        if recursive:
+            waiting += [(place + name, f"{below}{name}/") for name in sorted(folders, reverse=True)]
+    for one in unreadable:  # a source for each, so that reading it reports the error
+        path = Path(str(one.filename))
+        yield part_of(Source(path, path.relative_to(folder) if path != folder else path.name))
 
 
-def _is_output(folder: Path) -> bool:
+def _scanned(folder: str, images: Collection[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the images in a folder, those that are symbolic links, and its folders.
+
+    They are not sorted, and hidden ones are left out. Raises OSError.
+    """
+    files, links, folders = list[str](), list[str](), list[str]()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith("."):
+                continue
+            is_image = name[name.rfind(".") :].lower() in images
+            if entry.is_file(follow_symlinks=False):  # as nearly all are: be quick
+                if is_image:
+                    files.append(name)
+            elif _is_folder(entry):
+                folders.append(name)
+            elif is_image:
+                (links if entry.is_symlink() else files).append(name)
+    return files, links, folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _is_output(folder: str) -> bool:
     return any(
-        all(os.path.exists(folder / name) for name in names)
+        all(os.path.exists(os.path.join(folder, name)) for name in names)
         for names in (RUN_FILES, EVALUATION_FILES)
     )

@@ -14,7 +14,7 @@ class Source:
     """An image to read, at `path`, and its `name` below the output folder (with its suffix).
 
     `keeps_suffix` means that the names of its files have the suffix too, as those of `3.png` beside
-    `3.jpg`. A list of a million sources takes 150 MB, since images of one folder share its path.
+    `3.jpg`. Images of one folder share its path in memory.
     """
 
     _base: str | AnyPath
@@ -46,8 +46,7 @@ class Source:
     @property
     def stem(self) -> str:
         """The beginning of the names of its files, below the output folder."""
-        folder, slash, name = self.image.rpartition("/")
-        return folder + slash + (name if self.keeps_suffix else name.rpartition(".")[0] or name)
+        return self.image if self.keeps_suffix else without_suffix(self.image)
 
     def named(self, name: str) -> Source:
         """Return the image under another name."""
@@ -56,3 +55,9 @@ class Source:
     def with_suffix(self) -> Source:
         """Return the image as one that `keeps_suffix`."""
         return Source(self.path, self.image, keeps_suffix=True)
+
+
+def without_suffix(image: str) -> str:
+    """Return the name of an image without its suffix."""
+    stem, _, suffix = image.rpartition(".")
+    return image if "/" in suffix or not stem or stem.endswith("/") else stem

@@ -7,14 +7,15 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from camcli.errors import OutputError
-from camcli.images.source import Source
+from camcli.images.listing import Hashes, Listing, repeated
+from camcli.images.source import Source, without_suffix
 from camcli.images.store import AnyPath, RemotePath, canonical
 from camcli.images.tars import split_name
 from camcli.methods.registry import METHODS
@@ -126,37 +127,59 @@ def check_inputs(
     naming: str = "flat",
 ) -> None:
     """Raise OutputError if a result has the file name of an input."""
-    top, resolved = f"{canonical(folder).rstrip('/')}/", lru_cache(os.path.realpath)
-
-    def place(path: AnyPath) -> str:
-        if isinstance(path, RemotePath) or os.path.islink(path):
-            return canonical(path)
-        return f"{resolved(path.parent)}/{path.name}"
-
-    places = map(place, (source.path for source in sources))
-    inputs = {path.removeprefix(top) for path in places if path.startswith(top)}
-    for source, wanted, output in itertools.product(sources if inputs else (), results, OUTPUTS):
-        if (name := name_of(source, wanted, output, picture_format, naming)) in inputs:
-            raise OutputError(
-                f"'{folder / name}' is an input and would be written over: name another folder"
-            )
+    found = Listing.of(sources)
+    inputs = {*_names_below(f"{canonical(folder).rstrip('/')}/", found)}
+    kinds = [*itertools.product(results, OUTPUTS)]
+    for source in found if inputs else ():
+        for name in (name_of(source, *kind, picture_format, naming) for kind in kinds):
+            if name in inputs:
+                raise OutputError(
+                    f"'{folder / name}' is an input and would be written over: name another folder"
+                )
 
 
-def unique_stems(sources: Sequence[Source], rows: Rows | None = None) -> list[Source]:
+def _names_below(top: str, found: Listing) -> Iterator[str]:
+    """Yield the paths of images below the folder `top`, with links resolved."""
+    resolved = lru_cache(os.path.realpath)
+    for folder, names in found.parts():
+        places: Iterable[str]
+        if folder.root is None and folder.links is False and names[0]:
+            place = f"{resolved(folder.path or '.')}/"
+            places = map(place.__add__, names) if place.startswith(top) else ()
+        else:
+            places = (_resolved(folder.source(name).path) for name in names)
+        yield from (path.removeprefix(top) for path in places if path.startswith(top))
+
+
+def _resolved(path: AnyPath) -> str:
+    """Return the place of a file. A link is resolved, and the folders of any other local file."""
+    if isinstance(path, RemotePath) or os.path.islink(path):
+        return canonical(path)
+    return f"{os.path.realpath(path.parent)}/{path.name}"
+
+
+def unique_stems(sources: Sequence[Source], rows: Rows | None = None) -> Listing:
     """Return the sources, where those keep their suffix whose files would have another's names.
 
     `rows` are those of the output folder, whose images keep the names of their files. Raises
     OutputError for names that would still be the same.
     """
-    shared = _repeated(sources)
-    found = [_unique(source, source.stem in shared, rows) for source in sources]
-    whole = {source.stem for source in found if source.keeps_suffix}
-    if not whole:
+    found = Listing.of(sources)
+    stems = Hashes(found.stems(), len(found))
+    shared = stems.repeated(found.stems) | (_taken(found, stems, rows) if rows else set())
+    whole = found.whole.copy()
+    for index, stem in enumerate(found.stems() if shared else ()):
+        if stem in shared and not whole[index]:
+            whole[index] = _keeps_suffix(found[index], rows)
+    if not whole.any():
         return found
     # An image may be named `3.png.jpg` beside `3.png`.
-    found = [source.with_suffix() if source.stem in whole else source for source in found]
-    for stem in _repeated(found):
-        one, other, *_ = (source.path for source in found if source.stem == stem)
+    kept = {*itertools.compress(found.keeping(whole).stems(), whole.tolist())}
+    whole |= np.fromiter((stem in kept for stem in found.stems()), np.bool_, len(found))
+    found = found.keeping(whole)
+    for stem in repeated(found.stems, len(found)):
+        alike = (index for index, other in enumerate(found.stems()) if other == stem)
+        one, other, *_ = (found[index].path for index in alike)
         raise OutputError(
             f"'{one}' and '{other}' would write the same files: "
             f"explain them into two output folders"
@@ -164,29 +187,33 @@ def unique_stems(sources: Sequence[Source], rows: Rows | None = None) -> list[So
     return found
 
 
-def _repeated(sources: Sequence[Source]) -> set[str]:
-    """Return the stems that several sources have. Memory holds 8 bytes of each other stem."""
-    hashes = np.fromiter((hash(source.stem) for source in sources), np.int64, len(sources))
-    values, counts = np.unique(hashes, return_counts=True)
-    if not (alike := {*values[counts > 1].tolist()}):
-        return set()
-    stems = Counter(stem for source in sources if hash(stem := source.stem) in alike)
-    return {stem for stem, count in stems.items() if count > 1}
+def _taken(found: Listing, stems: Hashes, rows: Rows) -> set[str]:
+    """Return the stems of images that have rows, but are not in the list.
+
+    Stems that no image of the list has are left out.
+    """
+    taken = set[str]()
+    if next(rows.images(), None) is None:
+        return taken
+    own = Hashes(found.images(), len(found))
+    if own.contain_all(name for names in rows.images() for name in names):
+        return taken
+    for names in rows.images():
+        for name in itertools.compress(names, ~own.contain(names)):
+            stem = without_suffix(name)
+            if stems.contain([stem])[0] and rows.of_image(name):
+                taken.add(stem)
+    return taken
 
 
-def _unique(source: Source, collides: bool, rows: Rows | None) -> Source:
-    """Return a source that keeps its suffix if its stem collides with that of another image."""
-    if source.keeps_suffix:
-        return source
-    if rows:
-        stem = source.stem
-        others = (Source("", image) for image in rows.images(f"{stem}.", f"{stem}/"))
-        collides |= any(other.stem == stem and other.image != source.image for other in others)
-        if collides:
-            of_image = rows.of_image(source.image)
-            files = [file for row in of_image for file in named_files(row).values()]
-            collides = not files or _has_suffix(source, files[0])
-    return source.with_suffix() if collides else source
+def _keeps_suffix(source: Source, rows: Rows | None) -> bool:
+    """Return whether an image keeps its suffix whose stem another image has.
+
+    One that has files keeps their names.
+    """
+    of_image = rows.of_image(source.image) if rows else ()
+    files = [file for row in of_image for file in named_files(row).values()]
+    return not files or _has_suffix(source, files[0])
 
 
 def _has_suffix(source: Source, file: str) -> bool:

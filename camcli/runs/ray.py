@@ -11,7 +11,7 @@ import contextlib
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -21,8 +21,9 @@ from typing import Any, TypeAlias
 import torch
 
 from camcli.errors import CamcliError, CamcliWarning, ClusterError
-from camcli.images.decode import STDIN
 from camcli.images.formats import silence_libtiff
+from camcli.images.listing import Listing
+from camcli.images.places import has_stdin
 from camcli.images.source import Source
 from camcli.models.load import pick_device
 from camcli.runs import resume
@@ -75,7 +76,7 @@ def ray_executor(
 
 def check_divisible(job: Job) -> None:
     """Raise CamcliError for a job that actors cannot share."""
-    if any(source.path == STDIN for source in job.sources):
+    if has_stdin(job.sources):
         raise CamcliError("standard input cannot be read by --executor ray: expected files")
     if job.save_to == "tar":
         raise CamcliError("--save-to tar is for one process: use --shard, not --executor ray")
@@ -107,7 +108,8 @@ def run_on_actors(
                 if at != done:
                     raise ClusterError(f"Ray gave image {at + 1} where {done + 1} was next")
                 if done == 0:
-                    sources = {source.image: source for source in job.sources}
+                    outdated = {row["image"] for row in earlier.outdated()}
+                    sources = _sources_of(job, outdated)
                     resume.clear(job.output, earlier, partial(_writes_file, job, sources))
                 done += 1
                 yield rows
@@ -214,7 +216,13 @@ def _units(job: Job, known: Known, pool: ActorPool) -> Iterator[Any]:
     for at in range(0, len(job.sources), size):
         sources = job.sources[at : at + size]
         earlier = [row for source in sources for row in known(source.image)]
-        yield table({"unit": [pickle.dumps((at, sources, earlier))]})
+        yield table({"unit": [pickle.dumps((at, Listing.of(sources), earlier))]})
+
+
+def _sources_of(job: Job, images: Collection[str]) -> dict[str, Source]:
+    """Return the sources of some images by their names."""
+    found = job.sources if images else ()
+    return {source.image: source for source in found if source.image in images}
 
 
 def _writes_file(job: Job, sources: dict[str, Source], row: Row, name: str) -> bool:

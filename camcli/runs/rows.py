@@ -30,6 +30,9 @@ BEGIN;
 """
 """SQLite deletes the file when it is closed, so that nothing in it has to survive a crash."""
 
+_SOME = 4096
+"""The images whose names are read at a time."""
+
 
 class Rows:
     """Rows by image, method, target and layer, of which a later one replaces an earlier one.
@@ -65,13 +68,12 @@ class Rows:
         found = self._run("SELECT line FROM rows WHERE image = ?", _key(image))
         return [json.loads(line) for (line,) in found]
 
-    def images(self, start: str, end: str) -> list[str]:
-        """Return the names of images from `start` on that come before `end`."""
-        found = self._run(
-            "SELECT DISTINCT image FROM rows WHERE image >= ? AND image < ?",
-            *map(_key, (start, end)),
-        )
-        return [name.decode(errors="surrogatepass") for (name,) in found]
+    def images(self) -> Iterator[list[str]]:
+        """Yield the names of the images, some at a time."""
+        with _write_errors():
+            found = self._base.execute("SELECT DISTINCT image FROM rows")
+            while some := found.fetchmany(_SOME):
+                yield [name.decode(errors="surrogatepass") for (name,) in some]
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the manifest, by image, method, target and layer."""

@@ -8,7 +8,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from camcli.errors import CamcliError
+from camcli.images.listing import Listing
 from camcli.images.source import Source
 
 
@@ -39,14 +42,14 @@ class Shard:
         return mine + (rest if self.number == left + 1 else 0)
 
 
-def shard_of(sources: Sequence[Source], spec: str, batch_size: int) -> tuple[list[Source], Shard]:
+def shard_of(sources: Sequence[Source], spec: str, batch_size: int) -> tuple[Listing, Shard]:
     """Return the images of shard `I/N`, and the shard. Raises CamcliError."""
     found = re.fullmatch(r"(\d+)/(\d+)", spec)
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise CamcliError(f"--shard '{spec}': expected I/N with I from 1 to N, such as 1/4")
     number, count, names = int(found[1]), int(found[2]), hashlib.sha256()
-    for source in sources:
-        names.update(os.fsencode(source.image) + b"\0")
-    starts = range((number - 1) * batch_size, len(sources), count * batch_size)
-    mine = [source for start in starts for source in sources[start : start + batch_size]]
-    return mine, Shard(number, count, len(sources), names.hexdigest()[:16])
+    images = Listing.of(sources)
+    for folder, files in images.parts():
+        names.update(os.fsencode("".join(f"{folder.image}{file}\0" for file in files)))
+    mine = np.arange(len(images)) // batch_size % count == number - 1
+    return images.where(mine), Shard(number, count, len(images), names.hexdigest()[:16])

@@ -19,9 +19,10 @@ from typing import TypeAlias
 import numpy as np
 
 from camcli.errors import CamcliError, CamcliWarning, ImageError, MethodError
-from camcli.images.decode import STDIN, fetch, read
+from camcli.images.decode import fetch, read
 from camcli.images.geometry import Pixels
 from camcli.images.memory import Budget
+from camcli.images.places import has_stdin
 from camcli.images.source import Source
 from camcli.images.store import RemotePath
 from camcli.methods.registry import METHODS
@@ -46,9 +47,7 @@ def check_shared_scale(job: Job) -> None:
         "needs the maps: add map to --save": "map" not in job.saves,
         "needs all maps of the run, and a shard has a part: leave out --shard": job.part,
         "needs the maps here: --executor ray cannot draw them": job.executor["name"] != "local",
-        "reads images twice, which standard input cannot do": any(
-            source.path == STDIN for source in job.sources
-        ),
+        "reads images twice, which standard input cannot do": has_stdin(job.sources),
         "draws pictures again, and a tar is not changed: leave out --save-to": job.save_to == "tar",
         "needs an --output on this machine": isinstance(job.output, RemotePath),
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from camcli.capture.activations import gives_probabilities
 from camcli.capture.target_parser import folded
 from camcli.errors import AnnotationError, CamcliError, CamcliWarning, nearest
 from camcli.images.decode import STDIN
+from camcli.images.listing import Listing
 from camcli.images.source import Source
 from camcli.images.store import AnyPath, parse_path
 from camcli.models.model import Model
@@ -83,17 +85,25 @@ class Truth:
 
         Raises AnnotationError if no image has one, unless the images are a part of a list.
         """
-        bare, strange = list[str](), list[str]()
-        for source in sources:
-            label = self.label(source)
+        bare, strange, count = _Tally(), _Tally(), len(sources)
+        for image, label in self._labels(Listing.of(sources)):
             if not label.name:
-                bare.append(source.image)
+                bare.add(image)
             elif not label.classes:
-                strange.append(label.name)
-        if len(bare) + len(strange) == len(sources) and sources and not is_part:
-            raise AnnotationError(self._refusal(bare, strange))
-        _warn(f"of {len(sources)}, which have no label in --truth {self.spec}", bare)
-        _warn(f"of {len(sources)}, whose label is no class of the model", strange)
+                strange.add(label.name)
+        if bare.count + strange.count == count and sources and not is_part:
+            raise AnnotationError(self._refusal(bare.names, strange.names))
+        _warn(f"of {count}, which have no label in --truth {self.spec}", bare)
+        _warn(f"of {count}, whose label is no class of the model", strange)
+
+    def _labels(self, found: Listing) -> Iterator[tuple[str, Label]]:
+        """Yield the names of images and their labels."""
+        for folder, files in found.parts():
+            images = map(folder.image.__add__, files)
+            if self.of_images is None:  # one label for all of a folder
+                yield from zip(images, itertools.repeat(self.label(folder.source(files[0]))))
+            else:
+                yield from ((image, self.of_images.get(image, NO_LABEL)) for image in images)
 
     def _refusal(self, bare: Sequence[str], strange: Sequence[str]) -> str:
         """Return the message for images of which none has a true class."""
@@ -103,6 +113,20 @@ class Truth:
         known = next(iter(self.of_images or ()), None)
         expected = f": expected names as in the manifest, not '{known}'" if known else ""
         return f"no image has a label in --truth {self.spec}, such as '{bare[0]}'{expected}"
+
+
+class _Tally:
+    """The number of names that were added, and the first different ones: one more than are named
+    in a warning."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.names: list[str] = []
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.names) <= _NAMED and name not in self.names:
+            self.names.append(name)
 
 
 def read_truth(options: TruthOptions, model: Model) -> Truth | None:
@@ -193,13 +217,12 @@ def _folder_name(path: AnyPath) -> str:
     return path.parent.name
 
 
-def _warn(which: str, names: Sequence[str]) -> None:
-    if names:
-        known = [*dict.fromkeys(names)]
-        listed = ", ".join(f"'{name}'" for name in known[:_NAMED])
-        more = ", ..." if len(known) > _NAMED else ""
+def _warn(which: str, found: _Tally) -> None:
+    if found.count:
+        listed = ", ".join(f"'{name}'" for name in found.names[:_NAMED])
+        more = ", ..." if len(found.names) > _NAMED else ""
         warnings.warn(
-            f"images without a true class: {len(names)} {which}: {listed}{more}",
+            f"images without a true class: {found.count} {which}: {listed}{more}",
             CamcliWarning,
             stacklevel=2,
         )

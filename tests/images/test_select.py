@@ -10,10 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from camcli.errors import CamcliError
+from camcli.images.listing import Listing
 from camcli.images.select import filter_sources, read_list
 from camcli.images.source import Source
 
-SOURCES = [Source(Path("/x", name), Path(name)) for name in ("a.jpg", "s/a.png", "s/t/b.jpg", "ü")]
+SOURCES = Listing.of(
+    Source(Path("/x", name), Path(name)) for name in ("a.jpg", "s/a.png", "s/t/b.jpg", "ü")
+)
 
 
 @pytest.mark.parametrize(
@@ -46,11 +49,11 @@ def test_lists_are_read_from_files_and_standard_input(
     data: bytes, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "list").write_bytes(data)
-    assert read_list(str(tmp_path / "list")) == paths
+    assert [*read_list(str(tmp_path / "list"))] == paths
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
-    assert read_list("-") == paths
+    assert [*read_list("-")] == paths
 
 
 def test_a_missing_list_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CamcliError, match=r"^--from-file '.*none': No such file or directory$"):
-        read_list(str(tmp_path / "none"))
+        next(read_list(str(tmp_path / "none")))

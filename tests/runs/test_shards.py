@@ -19,7 +19,7 @@ def test_shards_are_a_partition_in_whole_batches(count: int, batch_size: int) ->
     batches = [SOURCES[start : start + batch_size] for start in range(0, 13, batch_size)]
     for i in range(1, count + 1):
         mine, shard = shard_of(SOURCES, f"{i}/{count}", batch_size)
-        assert mine == [source for batch in batches[i - 1 :: count] for source in batch]
+        assert [*mine] == [source for batch in batches[i - 1 :: count] for source in batch]
         assert shard.share(batch_size) == len(mine)
         assert (shard.name, shard.images) == (f"{i}-of-{count}", 13)
 
