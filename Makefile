@@ -68,6 +68,7 @@ soak: $(VENV)/.installed ## a million records, damaged images and killed runs; t
 	$(BIN)/python -m tests.soak kills
 	$(BIN)/python -m tests.soak nodes
 	$(BIN)/python -m tests.soak tiny
+	$(BIN)/python -m tests.soak lists --images 100000
 
 scenes: $(VENV)/.installed ## train networks on drawn scenes and measure where maps point
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.scenes --keep camcli-out/scenes

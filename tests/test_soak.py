@@ -26,3 +26,11 @@ def test_a_part_prints_its_seed_and_its_figures(
     assert (found.exit_code, seed) == (0, f"{part}: seed 0")
     assert len(figures) == lines
     assert all(f" {count} " in line for line in figures)
+
+
+def test_lists_print_their_figures() -> None:
+    found = CliRunner().invoke(soak, ["lists", "--count", "2000"], catch_exceptions=False)
+    new, kept, command = found.output.splitlines()
+    assert "new: 2000 of 2000 images" in new
+    assert "kept: 2000 of 2000 images" in kept
+    assert command.startswith("explain --skip-existing: first image after")

@@ -78,7 +78,7 @@ def write(file: AnyPath, data: bytes, owner: str | None = None) -> None:
         if isinstance(file, RemotePath):
             file.write_bytes(data)
             return
-        with _replaced(file, owner) as temporary:
+        with replaced(file, owner) as temporary:
             temporary.write_bytes(data)
 
 
@@ -101,12 +101,12 @@ def whole(file: AnyPath, owner: str | None = None) -> Iterator[BinaryIO]:
                 stream.seek(0)
                 file.write_from(stream)
             return
-        with _replaced(file, owner) as temporary, temporary.open("wb") as stream:
+        with replaced(file, owner) as temporary, temporary.open("wb") as stream:
             yield stream
 
 
 @contextlib.contextmanager
-def _replaced(file: Path, owner: str | None = None) -> Iterator[Path]:
+def replaced(file: Path, owner: str | None = None) -> Iterator[Path]:
     """Yield a temporary name for a file, which is renamed on leaving, unless an error is raised."""
     temporary = file.with_name(f".camcli-{owner or process_mark()}-{os.urandom(6).hex()}.tmp")
     file.parent.mkdir(parents=True, exist_ok=True)

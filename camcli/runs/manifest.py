@@ -21,6 +21,7 @@ from camcli.images.find import RUN_FILES
 from camcli.images.regular import open_regular, read_regular
 from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import JOURNALS, process_mark, to_json, write_errors, write_lines
+from camcli.runs.index import ImageLines, Pieces
 from camcli.runs.outputs import OUTPUTS
 from camcli.runs.records import LINE_BYTES, ROW, RUN_RECORD, limited_lines
 from camcli.schema import FILE_NAME, RECORD_BYTES
@@ -89,20 +90,50 @@ def journals(manifest: AnyPath) -> list[AnyPath]:
 
 
 @contextlib.contextmanager
-def manifest(file: AnyPath, lines: Callable[[], Iterable[bytes] | None]) -> Iterator[Adder]:
+def manifest(
+    file: AnyPath,
+    settings: str,
+    images: Callable[[], Iterable[ImageLines] | None],
+    finish: Callable[[], None],
+) -> Iterator[Adder]:
     """Open a journal inside, and write the manifest `file` on leaving, also after an exception.
 
-    `lines` returns the lines of the manifest, or None to leave it as it is. The journal is removed
-    once the manifest is written. Raises WriteError.
+    `images` returns the images of the manifest and their lines, or None to leave it as it is. Once
+    it is written, `finish` is called, and the journal is removed. A run that is killed before that
+    leaves rows in both. Raises WriteError.
     """
     opened = _on_store(file) if isinstance(file, RemotePath) else _on_disk(file)
     with opened as (add, remove):
         try:
             yield add
         finally:
-            if (found := lines()) is not None:
-                write_lines(file, found)
-            remove()
+            found = images()
+            if found is not None:
+                write_manifest(file, settings, found)
+            try:
+                if found is not None:
+                    finish()
+            finally:
+                remove()
+
+
+def write_manifest(file: AnyPath, settings: str | None, images: Iterable[ImageLines]) -> None:
+    """Write a manifest, and its index beside it if its rows have one digest `settings`.
+
+    Raises WriteError.
+    """
+    if isinstance(file, RemotePath) or settings is None:
+        write_lines(file, (line for _, lines in images for line in lines))
+        return
+    pieces = Pieces()
+
+    def noted() -> Iterator[bytes]:
+        for image, lines in images:
+            pieces.add(image, lines)
+            yield from lines
+
+    write_lines(file, noted())
+    pieces.write(file, settings)
 
 
 Journal: TypeAlias = tuple[Adder, Callable[[], None]]

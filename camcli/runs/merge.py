@@ -17,11 +17,19 @@ from camcli.images.regular import read_regular
 from camcli.images.store import AnyPath, canonical
 from camcli.runs import resume
 from camcli.runs.accuracy import ACCURACY
-from camcli.runs.files import prepare, to_json, write, write_lines
+from camcli.runs.files import prepare, to_json, write
 from camcli.runs.lock import locked
-from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, numbered_rows, record_name
+from camcli.runs.manifest import (
+    MANIFEST,
+    RUN,
+    SHARDS,
+    Row,
+    numbered_rows,
+    record_name,
+    write_manifest,
+)
 from camcli.runs.records import SHARD_RECORD, STATUSES
-from camcli.runs.rows import Rows
+from camcli.runs.rows import Rows, counted
 from camcli.runs.shards import Shard
 from camcli.schema import RECORD_BYTES, shortened
 
@@ -60,12 +68,13 @@ def merge(folders: Sequence[AnyPath], output: AnyPath) -> tuple[int, Counter[str
     prepare(output)
     _check_tars(folders, output)
     with locked(output / MANIFEST):
-        rows = _all_rows(parts, output)
+        rows, settings = _all_rows(parts, output)
         for folder in folders:
             if canonical(folder) != canonical(output):
                 _link(folder, output)
-        write_lines(output / MANIFEST, rows.lines())
-        counts = _counts(parts, rows)
+        written = Counter[str]()
+        write_manifest(output / MANIFEST, settings, counted(rows.by_image(), written))
+        counts = _counts(parts, written)
         started = min(part.record["started"] for part in parts)
         seconds = round(sum(part.record["seconds"] for part in parts), 3)
         whole = {"shard": None, "counts": dict(counts), "started": started, "seconds": seconds}
@@ -154,33 +163,40 @@ def _rows_by_image(part: Part) -> Generator[list[Row], None, None]:
         raise CamcliError(f"'{part.manifest}': {error.strerror}") from None
 
 
-def _all_rows(parts: Sequence[Part], output: AnyPath) -> Rows:
+def _all_rows(parts: Sequence[Part], output: AnyPath) -> tuple[Rows, str | None]:
     """Return the rows of all shards, and those that the manifest of the output folder has.
 
-    Raises OutputError for a manifest of other settings.
+    Also return the digest of their settings, None if rows have others. Raises OutputError for a
+    manifest of other settings.
     """
     rows, with_existing, settings = Rows(), resume.existing_files(output), ""
     earlier = resume.parsed(resume.lines_of(output / MANIFEST))
+    every = set[str]()
     for row in filter(None, map(with_existing, earlier)):
         settings = settings or row.get("digest") or ""
+        every.add(resume.settings_of(row))
         rows.add(row)
     for row in chain.from_iterable(chain.from_iterable(map(_rows_by_image, parts))):
         if settings and not resume.has_settings(row, settings.partition("-")[0]):
             raise OutputError(
                 f"'{output}' holds results of other settings than the shards: name another --output"
             )
+        every.add(resume.settings_of(row))
         rows.add(row)
-    return rows
+    known = every - {""}
+    return rows, known.pop() if len(known) == 1 else None
 
 
-def _counts(parts: Sequence[Part], rows: Rows) -> Counter[str]:
-    """Return the counts of the shards together, with what only earlier runs made."""
+def _counts(parts: Sequence[Part], written: Counter[str]) -> Counter[str]:
+    """Return the counts of the shards together, with what only earlier runs made.
+
+    `written` are the numbers of images and rows in the manifest.
+    """
     counts = sum((Counter(part.record["counts"]) for part in parts), Counter[str]())
     own = Counter({name: n for name, n in counts.items() if not name.startswith("earlier_")})
-    images, results = rows.counts()
     earlier = Counter(
-        earlier_images=images - own["images"] + own["left_out"],
-        earlier_results=results - sum(own[status] for status in STATUSES),
+        earlier_images=written["images"] - own["images"] + own["left_out"],
+        earlier_results=written["rows"] - sum(own[status] for status in STATUSES),
     )
     return own + earlier
 

@@ -18,7 +18,9 @@ from camcli.errors import CamcliWarning
 from camcli.images.store import AnyPath
 from camcli.runs import resume
 from camcli.runs.accuracy import accuracy, counts_of, is_chance
+from camcli.runs.earlier import earlier_rows
 from camcli.runs.files import to_json, write
+from camcli.runs.index import ImageLines
 from camcli.runs.items import LeftOut, Unchanged
 from camcli.runs.job import Job, record_of
 from camcli.runs.lock import locked
@@ -26,7 +28,7 @@ from camcli.runs.manifest import MANIFEST, RUN, Adder, Row, manifest
 from camcli.runs.names import check_inputs, unique_stems
 from camcli.runs.outputs import OUTPUTS
 from camcli.runs.predictions import TRUTH
-from camcli.runs.rows import Rows
+from camcli.runs.rows import Rows, counted
 
 _FILES = (*(kind.field for kind in OUTPUTS.values()), "boxes")
 """The fields of a row that depend on the files to save."""
@@ -50,6 +52,7 @@ class Recorder:
         self.right = Counter[str]()
         self.left_out = 0
         self.replaced: list[str] = []
+        self.written = Counter[str]()
         self._images = 0
         self._parted = [one for one in job.parsed if isinstance(one, PartedTarget)]
 
@@ -95,19 +98,22 @@ class Recorder:
     def total(self) -> Counter[str]:
         """Return the counts for run.json: results by status, and what only earlier runs made.
 
-        `left_out` is the number of images that were not asked for.
+        The manifest has to be written before. `left_out` is the number of images that were not
+        asked for.
         """
-        images, rows = self.rows.counts()
         more = Counter(
-            earlier_images=images - self._images,
-            earlier_results=rows - self.counts.total(),
+            earlier_images=self.written["images"] - self._images,
+            earlier_results=self.written["rows"] - self.counts.total(),
             left_out=self.left_out,
         )
         return self.counts + more
 
-    def lines(self) -> Iterator[bytes] | None:
-        """Return the lines of the manifest, or None if the run has no result to record."""
-        return self.rows.lines() if self.is_due else None
+    def images(self) -> Iterator[ImageLines] | None:
+        """Return the images of the manifest and their lines, to be written and counted.
+
+        Return None if the run has no result to record.
+        """
+        return counted(self.rows.by_image(), self.written) if self.is_due else None
 
     @property
     def is_due(self) -> bool:
@@ -130,14 +136,15 @@ def recording(job: Job) -> Iterator[Recorder]:
             check_inputs(job.output, job.sources, *names)
         recorder, record = Recorder(job, rows), timed_record(job)
         before = resume.selection_of(job.record(RUN))
-        with manifest(job.record(MANIFEST), recorder.lines) as recorder.add:
-            try:
-                yield recorder
-            finally:
-                if recorder.is_due:
-                    found = record(recorder.total(), recorder.right)
-                    found["only"] = resume.with_earlier(found, before)
-                    write(job.record(RUN), to_json(found, indent=2))
+
+        def finish() -> None:
+            found = record(recorder.total(), recorder.right)
+            found["only"] = resume.with_earlier(found, before)
+            write(job.record(RUN), to_json(found, indent=2))
+
+        written = manifest(job.record(MANIFEST), job.settings, recorder.images, finish)
+        with written as recorder.add:
+            yield recorder
         resume.remove_leftovers(job.output, job.part)
     _warn_of(recorder.replaced, job.output)
     _warn_of_chance(job, recorder.right)
@@ -154,27 +161,6 @@ def timed_record(job: Job) -> Callable[[Counter[str], Counter[str]], Row]:
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 3),
     }
-
-
-def earlier_rows(job: Job) -> Rows:
-    """Return the rows of a job's folder whose files exist. Rows of other settings are outdated.
-
-    A shard reads its own rows and those of the whole run. Raises OutputError for other settings,
-    unless the job overwrites them.
-    """
-    rows, with_existing, own = Rows(), resume.existing_files(job.output), job.record(MANIFEST)
-    lines = resume.lines(job.output) if job.part is None else resume.lines_of(own)
-    others = () if job.part is None else resume.lines_of(job.output / MANIFEST)
-    for is_own, found in ((False, others), (True, lines)):
-        for row in resume.parsed(found):
-            if resume.has_settings(row, job.settings):
-                if kept := with_existing(row):
-                    rows.add(kept, own=is_own)
-            elif job.options.overwrite:
-                rows.add_outdated(row)
-            else:
-                raise resume.other_settings(job.output, record_of(job))
-    return rows
 
 
 def _key(row: Row) -> tuple[str, str, str | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import warnings
@@ -79,18 +80,22 @@ def rows(folder: AnyPath) -> Iterator[Row]:
 
 def lines(folder: AnyPath) -> Iterator[bytes]:
     """Yield the lines of the manifests and journals of a folder, of shards first."""
+    return itertools.chain.from_iterable(map(lines_of, manifests(folder)))
+
+
+def manifests(folder: AnyPath) -> list[AnyPath]:
+    """Return the manifests of a folder, of which some may not exist, those of shards first."""
     shards: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
-    for manifest in (*sorted(shards, key=str), folder / MANIFEST):
-        yield from lines_of(manifest)
+    return [*sorted(shards, key=str), folder / MANIFEST]
 
 
-def lines_of(manifest: AnyPath) -> Iterator[bytes]:
+def lines_of(manifest: AnyPath, *, only_journals: bool = False) -> Iterator[bytes]:
     """Yield the lines of a manifest and of its journals. The last of a file may be incomplete.
 
     Raises OutputError for a file that exists and cannot be read: a run would lose its rows.
     """
     try:
-        for file in (manifest, *journals(manifest)):
+        for file in (*(() if only_journals else (manifest,)), *journals(manifest)):
             with contextlib.suppress(FileNotFoundError), open_regular(file) as stream:
                 yield from limited_lines(stream)
     except OSError as error:
@@ -114,9 +119,14 @@ def parsed(found: Iterable[bytes]) -> Iterator[Row]:
         )
 
 
+def settings_of(row: Row) -> str:
+    """Return the digest of a row's settings; nothing if it has none."""
+    return (row.get("digest") or "").partition("-")[0]
+
+
 def has_settings(row: Row, settings: str) -> bool:
     """Return whether a row was made with the settings of this digest, or has none."""
-    return (row.get("digest") or settings).partition("-")[0] == settings
+    return not row.get("digest") or settings_of(row) == settings
 
 
 def other_settings(folder: AnyPath, record: Row) -> OutputError:
@@ -149,14 +159,16 @@ def with_earlier(record: Row, selection: Sequence[str]) -> list[str] | None:
 def existing_files(folder: AnyPath) -> Callable[[Row], Row | None]:
     """Return a function that returns a row without the files that a folder lacks.
 
-    It returns None for a row that has lost all its files.
+    It returns the row itself if it lacks none, and None for a row that has lost all its files.
     """
     exists = _exists_in(folder)
 
     def with_existing(row: Row) -> Row | None:
         files = named_files(row)
         lost = [OUTPUTS[name].field for name, file in files.items() if not exists(file)]
-        return None if lost and len(lost) == len(files) else row | dict.fromkeys(lost)
+        if not lost:
+            return row
+        return None if len(lost) == len(files) else row | dict.fromkeys(lost)
 
     return with_existing
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import tracemalloc
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -55,7 +54,6 @@ def stages(work: Workload) -> Iterator[Measurement]:
             },
             "map": _bytes_per_image(output.glob("*.npy"), count),
             "manifest": _bytes_per_image([output / MANIFEST], count),
-            "list, in memory": _memory_per_item(lambda: unique_stems(find([str(folder / "in")]))),
         }
         for what, size in sizes.items():
             cost = size / 1000, size / sizes["read"]
@@ -65,15 +63,6 @@ def stages(work: Workload) -> Iterator[Measurement]:
 
 def _bytes_per_image(files: Iterable[Path], count: int) -> float:
     return sum(file.stat().st_size for file in files) / count
-
-
-def _memory_per_item(make: Callable[[], Sized]) -> float:
-    """Return the peak memory in bytes while a collection is made, divided by its length."""
-    tracemalloc.start()
-    made = make()
-    held = tracemalloc.get_traced_memory()[1] / len(made)
-    tracemalloc.stop()
-    return held
 
 
 def _processor_time(job: Job) -> dict[str, float]:
@@ -108,6 +97,6 @@ def _processor_time(job: Job) -> dict[str, float]:
             rows.add(row | {"image": source.image})
         yield write_lines(job.output / MANIFEST, rows.lines())
 
-    with manifest(job.output / MANIFEST, rows.lines) as add:
+    with manifest(job.output / MANIFEST, job.settings, rows.by_image, lambda: None) as add:
         timed("manifest", lambda: record(add))
     return taken

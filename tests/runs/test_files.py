@@ -48,7 +48,7 @@ def test_an_input_is_not_written_over(job: Job, tmp_path: Path) -> None:
 
 def test_an_unfinished_manifest_is_named_by_process_and_host(tmp_path: Path) -> None:
     """Processes of two machines that share a folder may have the same number."""
-    with written_manifest(tmp_path / MANIFEST, lambda: ()) as add:
+    with written_manifest(tmp_path / MANIFEST, "", lambda: (), lambda: None) as add:
         add([{}])
         names = [file.name for file in tmp_path.iterdir()]
     host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())

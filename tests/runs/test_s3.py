@@ -49,7 +49,7 @@ def test_a_run_writes_the_same_bytes_with_the_requests_that_scaling_md_states(
     read_again = 2  # the others of the damaged image's batch
     assert s3.count("in/") == {"HEAD": IMAGES + read_again, "GET": IMAGES + read_again}
     written = [one.key for one in s3.requests if one.method == "PUT" and ".camcli" not in one.key]
-    assert written == ["out/run.json", "out/manifest.jsonl"]
+    assert written == ["out/manifest.jsonl", "out/run.json"]
     assert stored(remote.output) == expected(tmp_path, s3)
 
 

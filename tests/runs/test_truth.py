@@ -202,7 +202,7 @@ def test_resuming_follows_the_truth(tmp_path: Path, model: Model, photos: list[P
 
 def job_kept(job: Job, image: str) -> bool:
     """Return whether a job keeps the earlier rows of an image."""
-    from camcli.runs.recording import earlier_rows
+    from camcli.runs.earlier import earlier_rows
 
     (source,) = (source for source in job.sources if source.image == image)
     return pipeline._kept_rows(job, earlier_rows(job))(source) is not None

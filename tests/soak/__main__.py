@@ -9,6 +9,7 @@ import click
 
 from tests.soak import images, kept
 from tests.soak import kills as soak_kills
+from tests.soak import lists as soak_lists
 from tests.soak import nodes as soak_nodes
 from tests.soak import records as soak_records
 from tests.soak import tiny as soak_tiny
@@ -40,6 +41,15 @@ def files(count: int, seed: int) -> None:
     click.echo(f"files: seed {seed}")
     with tempfile.TemporaryDirectory() as folder:
         images.measure(Path(folder), count, seed)
+
+
+@soak.command()
+@click.option("--count", type=click.IntRange(1), default=10_000_000, show_default=True)
+@click.option("--images", type=click.IntRange(1), help="Of these, run the first.  [default: all]")
+def lists(count: int, images: int | None) -> None:
+    """Measure lists of many images, without a network. 10 million take up to 30 GB of disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        soak_lists.measure(Path(folder, "lists"), count, images or count)
 
 
 @soak.command()

@@ -35,7 +35,7 @@ def write_output(
     maps = _Maps(folder, seed, noise)
     with (folder / "manifest.jsonl").open("w") as manifest:
         for number in range(rows):
-            row = _row(number, random.Random(number))
+            row = example_row(number)
             maps.link(number, folder / row["map"], other=bool(changed) and number % changed == 0)
             manifest.write(json.dumps(row) + "\n")
     record = {"model": "mini", "weights": "DEFAULT", "layers": ["auto"], "seconds": 1.5}
@@ -98,8 +98,9 @@ class _Maps:
         return self._folder / f".map-{self._made}-{index}.npy"
 
 
-def _row(number: int, rng: random.Random) -> dict[str, Any]:
+def example_row(number: int) -> dict[str, Any]:
     """Return a row as explain writes it."""
+    rng = random.Random(number)
     stem = f"{number // PER_FOLDER:05}/{number:08}"
     files = {kind.field: None for kind in OUTPUTS.values()} | {"map": f"{stem}.gradcam.npy"}
     index, wrong = rng.randrange(CLASSES), rng.random() < 0.2
