@@ -58,14 +58,18 @@ def dry(photos: Path, output: Path, mode: str, images: int) -> None:
 
 
 def first_image(photos: Path, output: Path) -> None:
-    """Print the time to the first image of the command."""
+    """Print the time to the first image of the command, which is then killed."""
     arguments = ("--skip-existing", "--save", "map", "--json", "--quiet", "--output", output)
     words, began = words_of("explain", photos, *arguments), time.monotonic()
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"{")
-        click.echo(f"explain --skip-existing: first image after {time.monotonic() - began:.0f} s")
+        seconds = time.monotonic() - began
         process.kill()
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+    taken = _seconds(seconds, usage.ru_utime + usage.ru_stime)
+    peak = usage.ru_maxrss / 1e3
+    click.echo(f"explain --skip-existing: first image after {taken}, peak {peak:.0f} MB")
 
 
 def _seconds(whole: float, of_cpu: float) -> str:
