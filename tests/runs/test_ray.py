@@ -193,7 +193,7 @@ def test_actors_on_s3_write_the_same_bytes(job: Job, ray: None, s3: S3, tmp_path
     s3.requests.clear()
     run_by_ray(changed(remote, skip_existing=True), 2)
     written = [one.key for one in s3.requests if one.method == "PUT" and ".camcli" not in one.key]
-    assert written == ["out/run.json", "out/manifest.jsonl"]
+    assert written == ["out/manifest.jsonl", "out/run.json"]
     assert stored(remote.output) == expected(tmp_path, s3)
 
 
