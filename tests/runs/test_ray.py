@@ -347,9 +347,10 @@ def test_devices_and_actors_that_a_cluster_does_not_have() -> None:
     ],
 )
 def test_wrong_usage_is_one_line(
-    arguments: list[object], message: str, run: Run, photo: Path
+    arguments: list[object], message: str, run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray", reason="needs Ray: pip install 'camcli[ray]'")
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'camcli[ray]'")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # by the fixture of other tests
     found = run("explain", photo, "--model", "mini", *arguments, "--output", photo.parent / "out")
     assert message in refused(found)
 
