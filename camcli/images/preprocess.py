@@ -178,28 +178,20 @@ def _resized(
     pixels: Pixels, size: Size, filter_: Image.Resampling, box: Box | None = None
 ) -> Pixels:
     """Resize pixels (H,W,C), or their part in a box, to a size."""
-    if filter_ is Image.Resampling.BILINEAR and box is None and _is_reducible(pixels, size):
+    smaller = size[0] <= pixels.shape[1] and size[1] <= pixels.shape[0]
+    if filter_ is Image.Resampling.BILINEAR and box is None and smaller:
         return _reduced(pixels, size)
     # Pillow has no images of any number of bands.
     parts = [pixels] if pixels.shape[2] == 3 else list(np.moveaxis(pixels, 2, 0))
     return np.dstack([np.asarray(Image.fromarray(x).resize(size, filter_, box)) for x in parts])
 
 
-def _is_reducible(pixels: Pixels, size: Size) -> bool:
-    """Return whether torch reduces pixels (H,W,C) to nearly the same values as Pillow.
-
-    Enlarged values may differ by more than one grey level. Of those reduced by 5 : 4, one in 25 is
-    halfway between two levels, and may be rounded to the other one.
-    """
-    sides = [*zip(pixels.shape[1::-1], size, strict=True)]
-    return all(to <= side and 4 * side != 5 * to for side, to in sides)
-
-
 def _reduced(pixels: Pixels, size: Size) -> Pixels:
     """Reduce pixels (H,W,C) by a bilinear filter, as torchvision's `v2` reduces tensors.
 
-    It takes a fourth of the time of Pillow. The weights have 16 bits, those of Pillow 22. Torch's
-    bicubic filter differs from Pillow's by many grey levels.
+    It takes a fourth of the time of Pillow. The weights have 16 bits, those of Pillow 22, so that
+    some values are rounded to the next grey level. Enlarged images and torch's bicubic filter
+    differ from Pillow's by more.
     """
     import torch
     from torch.nn.functional import interpolate

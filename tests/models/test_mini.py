@@ -15,6 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
+from torchvision.transforms import v2
+from torchvision.transforms.functional import pil_to_tensor
 
 import camcli
 from camcli.errors import ModelError
@@ -73,10 +75,11 @@ def twin() -> nn.Module:
 
 
 def scores_of_twin(photo: Path) -> Tensor:
-    """Return the scores (K,) of torchvision's network, with its own preprocessing."""
+    """Return the scores (K,) of torchvision's network, with its own preprocessing of tensors."""
     transforms = SqueezeNet1_0_Weights.IMAGENET1K_V1.transforms()
     with torch.no_grad(), Image.open(photo) as image:
-        return twin()(transforms(image.convert("RGB"))[None])[0]
+        pixels = v2.functional.resize(pil_to_tensor(image.convert("RGB")), [256], antialias=True)
+        return twin()(transforms(pixels)[None])[0]
 
 
 def test_it_is_the_default_and_needs_no_other_weights(mini: Model) -> None:
