@@ -30,9 +30,9 @@ def measure(folder: Path, count: int, images: int) -> None:
     shutil.rmtree(folder)
 
 
-def link_photos(folder: Path, count: int) -> Path:
+def link_photos(folder: Path, count: int, side: int = 64) -> Path:
     """Link `count` names to copies of one photo, in folders of PER_FOLDER. Return the folder."""
-    photo = make_photo(folder / ".0.jpg", 64, 64)
+    photo = make_photo(folder / ".0.jpg", side, side)
     for number in range(count):
         name = folder / f"{number // PER_FOLDER:05}" / f"{number:08}.jpg"
         if number % PER_FOLDER == 0:

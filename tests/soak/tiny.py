@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import click
 
 from tests.soak.command import Finished, check, measured, print_figures
-from tests.soak.records import LINKS, PER_FOLDER
-from tests.support.files import ROOT, files, make_photo
+from tests.soak.lists import link_photos
+from tests.support.files import ROOT, files
 
 NETWORK = ("--model", "tests.support.networks:GapNet", "--resize", "32x32", "--device", "cpu")
 EXECUTORS = {"local": (), "ray": ("--executor", "ray", "--num-actors", "1")}
@@ -36,21 +35,9 @@ def _run(folder: Path, name: str, options: tuple[str, ...], count: int) -> Finis
     """Explain images, and print the figures of the command, which has Ray's processes beside it."""
     photos, output = folder / f"in{count}", folder / f"{name}{count}"
     if not photos.exists():
-        _link_images(photos, count)
+        link_photos(photos, count, 32)
     fixed = (*NETWORK, "--batch-size", 64, "--save", "map", "--quiet", "--output", output)
     found = measured("explain", photos, *fixed, *options)
     print_figures("explain", f"{count} images of 32 x 32 pixels, {name}", found)
     check(found, output, (0,))
     return found
-
-
-def _link_images(folder: Path, count: int) -> None:
-    """Link a few copies of one image under many names."""
-    image = make_photo(folder / ".0.jpg", 32, 32)
-    for number in range(count):
-        name = folder / f"{number // PER_FOLDER:05}" / f"{number:08}.jpg"
-        if number % PER_FOLDER == 0:
-            name.parent.mkdir()
-        if number % LINKS == LINKS - 1:  # the file has nearly all its links
-            image = Path(shutil.copyfile(image, image.with_name(f".{number}.jpg")))
-        os.link(image, name)
