@@ -28,7 +28,7 @@ from camcli.images.source import Source
 from camcli.models.load import pick_device
 from camcli.runs import resume
 from camcli.runs.cluster import ActorPool, import_ray, import_ray_data, ray_errors, size_pool
-from camcli.runs.job import Job
+from camcli.runs.job import Job, record_of
 from camcli.runs.manifest import Row
 from camcli.runs.names import name_of
 from camcli.runs.pipeline import Executor, RowSink, run_locally
@@ -123,7 +123,7 @@ def run_on_actors(
 class Explainer:
     """An actor: keeps the model, and explains one unit of the list after the other."""
 
-    def __init__(self, job: Any, pool: ActorPool, folder: str) -> None:
+    def __init__(self, job: Any, pool: ActorPool, folder: str, packages: Mapping[str, str]) -> None:
         torch.set_num_threads(pool.threads)
         keep_freed_memory()
         silence_libtiff()
@@ -131,6 +131,8 @@ class Explainer:
             os.chdir(folder)
         self.job: Job = import_ray().get(job)
         self.job.model.module.to(pick_device(pool.device))
+        own = packages_of(self.job).items()
+        self.others = [f"{name} {found}" for name, found in own if found != packages.get(name)]
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
         """Explain the unit in a batch, and yield its reports, a fixed number of batches at a time.
@@ -143,6 +145,9 @@ class Explainer:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", CamcliWarning)
+            if self.others:
+                line = f"actors have {', '.join(self.others)}, and run.json names the command's own"
+                warnings.warn(line, CamcliWarning, stacklevel=2)
             try:
                 images = run_locally(
                     self.job.with_sources(sources), Rows(earlier), lambda rows: None
@@ -156,6 +161,13 @@ class Explainer:
                 reports.append((at, "error", error))
         lines = dict.fromkeys(str(warning.message) for warning in caught)
         yield _packed([*reports, *((at, "warning", line) for line in lines)])
+
+
+def packages_of(job: Job) -> dict[str, str]:
+    """Return the versions of the packages here that decide the bytes written, and the encoder."""
+    record = record_of(job)
+    versions = {name: found for name, found in record["versions"].items() if name != "python"}
+    return versions | {"encoder": record["encoder"]}
 
 
 def _packed(reports: Sequence[ActorReport]) -> dict[str, list[bytes]]:
@@ -195,7 +207,7 @@ def _reports(job: Job, units: Sequence[Any], pool: ActorPool) -> Generator[Actor
     with context.current(context), ray_errors(ray):
         explained = data.from_arrow(units).map_batches(
             Explainer,
-            fn_constructor_args=(ray.put(job), pool, os.getcwd()),
+            fn_constructor_args=(ray.put(job), pool, os.getcwd(), packages_of(job)),
             batch_size=1,
             compute=strategy,
             num_cpus=pool.cpus,

@@ -218,7 +218,8 @@ def local_actors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def local_reports(
     job: Job, units: list[Any], pool: cluster.ActorPool
 ) -> Iterator[executor.ActorReport]:
-    actor = executor.Explainer(pickle.dumps(job), pool, os.getcwd())
+    packages = executor.packages_of(job)
+    actor = executor.Explainer(pickle.dumps(job), pool, os.getcwd(), packages)
     for unit in units:
         for batch in actor({"unit": unit["unit"].to_pylist()}):
             yield from pickle.loads(batch["reports"][0])  # noqa: S301 - our own
@@ -272,6 +273,15 @@ def test_warnings_of_actors_are_shown(job: Job, local_actors: None) -> None:
     limited = changed(with_network(job, LimitedMemory(1, OUT_OF_MEMORY[0])), fit="squash")
     with pytest.warns(CamcliWarning, match=r"out of memory with \d images at once: going on"):
         assert len(run_by_ray(limited)) == 20
+
+
+def test_other_packages_of_actors_are_said(
+    job: Job, local_actors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_both = iter([{"encoder": "isal 1"}, {"encoder": "opencv-python 4"}])
+    monkeypatch.setattr(executor, "packages_of", lambda job: next(of_both))
+    with pytest.warns(CamcliWarning, match=r"^actors have encoder opencv-python 4, and run\.json"):
+        run_by_ray(job)
 
 
 def test_actors_have_the_number_of_threads_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
