@@ -15,7 +15,7 @@ from camcli.cli.complete import complete_layer
 from camcli.cli.help import command
 from camcli.cli.network_options import model_options
 from camcli.cli.options import flag, grouped, list_option, rare
-from camcli.cli.page_options import images_option, size_option
+from camcli.cli.page_options import images_option, page_option, size_option
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.types import ANY_PATH, FILE_PATH, Name
@@ -76,13 +76,7 @@ PAGE = "audit.html"
 @model_options
 @grouped(
     "Output",
-    click.option(
-        "--output",
-        "-o",
-        type=FILE_PATH,
-        metavar="FILE",
-        help=f"The page to write.  [default: DIR/{PAGE}]",
-    ),
+    page_option(PAGE),
     list_option(
         "--fail-if",
         "CONDITION",

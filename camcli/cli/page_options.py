@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from camcli.cli.options import grouped
-from camcli.cli.types import LocalPath
+from camcli.cli.types import FILE_PATH, LocalPath
 
 images_option = grouped(
     "Input",
@@ -29,3 +29,9 @@ def size_option(default: int, text: str) -> Callable[[Callable[..., Any]], Calla
         "--size", type=click.IntRange(1, 1024), default=default, metavar="MB", help=text
     )
     return grouped("Output", size)
+
+
+def page_option(page: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return --output, the page to write, which is named `page` by default."""
+    text = f"The page to write.  [default: DIR/{page}]"
+    return click.option("--output", "-o", type=FILE_PATH, metavar="FILE", help=text)

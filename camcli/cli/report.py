@@ -12,7 +12,7 @@ import click
 from camcli.cli import DONE
 from camcli.cli.help import command
 from camcli.cli.options import flag, grouped
-from camcli.cli.page_options import images_option, size_option
+from camcli.cli.page_options import images_option, page_option, size_option
 from camcli.cli.printing import echo, show_name
 from camcli.cli.progress import progress_bar, summary_line
 from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH, POSITIVE
@@ -51,13 +51,7 @@ PAGE = "report.html"
 )
 @grouped(
     "Output",
-    click.option(
-        "--output",
-        "-o",
-        type=FILE_PATH,
-        metavar="FILE",
-        help=f"The page to write.  [default: DIR/{PAGE}]",
-    ),
+    page_option(PAGE),
     click.option(
         "--sheet",
         type=FILE_PATH,

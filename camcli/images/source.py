@@ -48,10 +48,6 @@ class Source:
         """The beginning of the names of its files, below the output folder."""
         return self.image if self.keeps_suffix else without_suffix(self.image)
 
-    def named(self, name: str) -> Source:
-        """Return the image under another name."""
-        return Source(self.path, name, keeps_suffix=self.keeps_suffix)
-
     def with_suffix(self) -> Source:
         """Return the image as one that `keeps_suffix`."""
         return Source(self.path, self.image, keeps_suffix=True)

@@ -21,6 +21,7 @@ from camcli import explain
 from camcli.errors import CamcliWarning, MethodError
 from camcli.images.find import find
 from camcli.images.geometry import Centres, Placement
+from camcli.images.source import Source
 from camcli.render.draw import overlay
 from camcli.render.style import Style
 from camcli.runs import pipeline
@@ -266,7 +267,7 @@ def test_reading_is_a_bounded_number_of_images_ahead(
             return super().submit(*task, **named)
 
     monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Counting)
-    many = [job.sources[0].named(f"{i}.png") for i in range(60)]
+    many = [Source(job.sources[0].path, f"{i}.png") for i in range(60)]
     job = replace(job, sources=many, methods=("gradcam",), targets=("pred",))
     with closing(pipeline.run(job)) as run:
         next(run)

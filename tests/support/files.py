@@ -37,14 +37,11 @@ def by_name(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     )
 
 
-INDEX = ".camcli-index.manifest.sqlite"
-
-
 def files(folder: Path) -> dict[str, bytes]:
     """Return the content of all files by relative path, except those that contain times: run.json,
-    and the index of a large manifest."""
+    and the indexes of large manifests."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("run.json", INDEX)
+        if path.is_file() and not path.name.startswith(("run.json", ".camcli-index."))
     }
