@@ -24,6 +24,7 @@ def measure(folder: Path, count: int, images: int) -> None:
     """Write hard links to few photos, and print the figures of runs of the first `images`."""
     photos, output = link_photos(folder / "photos", count), folder / "out"
     dry(photos, folder / "new", "new", images)
+    shutil.rmtree(folder / "new")
     dry(photos, output, "rows", images)
     dry(photos, output, "kept", images)
     first_image(photos, output)
