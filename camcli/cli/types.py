@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 from camcli.cli.complete import listed
 from camcli.errors import spelled, unknown
-from camcli.images.store import is_remote, parse_path
+from camcli.images.store import RemotePath, is_remote, parse_path
 
 LONGEST = 24
 """The largest length of choices that are shown as [a|b|c]."""
@@ -33,6 +33,18 @@ class LocalPath(click.Path):
             given = parse_path(value)
             self.fail(f"'{given}' is on a store: expected a path on this machine", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Location(click.Path):
+    """A path on this machine, or the URL of a store."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and is_remote(value):
+            return parse_path(value)
+        return value if isinstance(value, RemotePath) else super().convert(value, param, ctx)
 
 
 ANY_PATH = LocalPath()
@@ -226,12 +238,3 @@ class Real(click.FloatRange):
         if not math.isfinite(found):
             self.fail(f"{value} is not a finite number", param, ctx)
         return found
-
-
-class Location(click.types.StringParamType):
-    """A path or the URL of a store."""
-
-    name = "location"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return parse_path(value) if isinstance(value, str) else value

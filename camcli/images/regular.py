@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
+import shutil
 import stat
+import tempfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from camcli.images.store import AnyPath, RemotePath
 
@@ -30,6 +33,19 @@ def open_regular(path: AnyPath) -> BinaryIO:
     if isinstance(path, RemotePath):
         return path.open("rb")
     return open(path, "rb", opener=_opened)
+
+
+def open_seekable(path: AnyPath) -> BinaryIO:
+    """Open a file as `open_regular` does, to seek in it. One on a store is copied to the disk."""
+    stream = open_regular(path)
+    if not isinstance(path, RemotePath):
+        return stream
+    with stream, contextlib.ExitStack() as stack:
+        copy = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile()))
+        shutil.copyfileobj(stream, copy, 1 << 20)
+        copy.seek(0)
+        stack.pop_all()
+    return copy
 
 
 def read_regular(path: AnyPath, limit: int) -> bytes:

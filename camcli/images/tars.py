@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from camcli.images.regular import open_regular
-from camcli.images.store import AnyPath
+from camcli.images.store import AnyPath, RemotePath
 
 MEMBER_BYTES = 1 << 30
 """The largest member that is read."""
@@ -60,8 +60,15 @@ def in_tar(path: Path) -> tuple[Path, str] | None:
 
 
 def open_file(path: AnyPath) -> BinaryIO:
-    """Open a file, or a member of a tar, as `open_regular` does. Raises OSError."""
-    place = in_tar(path) if isinstance(path, Path) else None
+    """Open a file, or a member of a tar, as `open_regular` does, to seek in it.
+
+    A file on a store is read as a whole. Raises OSError, also for a tar on a store.
+    """
+    if isinstance(path, RemotePath):
+        if _PART.search(path.key):
+            raise OSError(errno.EINVAL, "in a tar on a store: copy the tar to this machine")
+        return io.BytesIO(path.read_bytes())
+    place = in_tar(path)
     return io.BytesIO(_read(*place)) if place else open_regular(path)
 
 

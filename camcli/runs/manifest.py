@@ -66,7 +66,7 @@ def numbered_rows(file: AnyPath) -> Iterator[tuple[int, Row]]:
             place += len(line)
 
 
-def read_run(folder: Path) -> tuple[Row, str | None]:
+def read_run(folder: AnyPath) -> tuple[Row, str | None]:
     """Return the record of a run, or an empty one and what is wrong with it."""
     try:
         return RUN_RECORD.parse(read_regular(folder / RUN, RECORD_BYTES)), None

@@ -6,13 +6,13 @@ import math
 import os
 import re
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camcli.errors import CamcliError
+from camcli.images.store import AnyPath
 from camcli.images.tars import open_file
 
 FloatMap: TypeAlias = NDArray[np.floating[Any]]
@@ -30,7 +30,7 @@ _HEADER = re.compile(
 parses a header as Python, which raises many kinds of errors for a damaged one."""
 
 
-def read_map(file: Path) -> FloatMap:
+def read_map(file: AnyPath) -> FloatMap:
     """Return the map in a file or in a member of a tar.
 
     Raises CamcliError, before anything large is read.

@@ -161,7 +161,7 @@ def existing_files(folder: AnyPath) -> Callable[[Row], Row | None]:
 
     It returns the row itself if it lacks none, and None for a row that has lost all its files.
     """
-    exists = _exists_in(folder)
+    exists = exists_in(folder)
 
     def with_existing(row: Row) -> Row | None:
         files = named_files(row)
@@ -212,7 +212,7 @@ def remove_unfinished(folder: Path, marks: Collection[str]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _exists_in(folder: AnyPath) -> Callable[[str], bool]:
+def exists_in(folder: AnyPath) -> Callable[[str], bool]:
     """Return a function from the name of a file in a folder to whether it exists."""
     if isinstance(folder, RemotePath):
         listed = {str(file) for file in folder.files(recursive=True)}
