@@ -10,13 +10,14 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from html.parser import HTMLParser
 from http.client import HTTPException, InvalidURL
 from types import SimpleNamespace
 from typing import NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urldefrag, urljoin
-from urllib.request import Request, urlopen
+from urllib.request import HTTPSHandler, OpenerDirector, Request, build_opener
 
 SCHEMES = ("http://", "https://")
 SECONDS = 10.0
@@ -27,8 +28,10 @@ MOST_FOLDERS = 30
 """The most folders inside each other that are listed. A server may invent them without end."""
 _PASSING = (408, 425, 429)
 """The codes below 500 of failures that may pass."""
-_LASTING = (FileNotFoundError, socket.gaierror, ssl.SSLCertVerificationError)
-"""The errors that a second request would meet too."""
+_LASTING = (FileNotFoundError, socket.gaierror, ssl.SSLError)
+"""The errors that a second request would meet too, but for _CUT."""
+_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""The errors of TLS for a lost connection."""
 _KEPT = "/%:=&?~+!$,;'@()*[]"
 
 
@@ -94,15 +97,24 @@ def _get(url: str) -> bytes:
             return _get_once(url)
         except OSError as error:
             if not _may_pass(error):
-                raise
+                raise _in_words(error) from None
         time.sleep(pause)
-    return _get_once(url)
+    try:
+        return _get_once(url)
+    except OSError as error:
+        raise _in_words(error) from None
+
+
+@lru_cache(maxsize=1)
+def _opener() -> OpenerDirector:
+    """Return what opens URLs. The certificates of the system are read once, which takes 20 ms."""
+    return build_opener(HTTPSHandler(context=ssl.create_default_context()))
 
 
 def _get_once(url: str) -> bytes:
     request = Request(quote(url, safe=_KEPT), headers={"User-Agent": "camcli"})  # noqa: S310
     try:
-        with urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - of SCHEMES
+        with _opener().open(request, timeout=SECONDS) as answer:
             return bytes(answer.read())
     except HTTPError as error:
         error.close()
@@ -118,5 +130,18 @@ def _get_once(url: str) -> bytes:
 def _may_pass(error: OSError) -> bool:
     if isinstance(error, HTTPError):
         return error.code >= 500 or error.code in _PASSING
-    reason = error.reason if isinstance(error, URLError) else error
-    return isinstance(reason, OSError) and not isinstance(reason, _LASTING)
+    reason = _behind(error)
+    return isinstance(reason, _CUT) or not isinstance(reason, (str, *_LASTING))
+
+
+def _behind(error: OSError) -> OSError | str:
+    """Return the error that ended a request."""
+    return error.reason if isinstance(error, URLError) else error
+
+
+def _in_words(error: OSError) -> OSError:
+    """Return an error of TLS without its numbers, which are not those of the system."""
+    reason = _behind(error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return OSError(f"a certificate that is not trusted: {reason.verify_message}")
+    return OSError(f"TLS failed: {reason.reason}") if isinstance(reason, ssl.SSLError) else error

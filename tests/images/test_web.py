@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import ssl
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -15,7 +20,8 @@ from camcli.images import web
 from camcli.images.decode import decode
 from camcli.images.find import find
 from camcli.images.store import parse_path
-from tests.support.command import TINY, Run, stderr
+from tests.support.certificates import make_certificate
+from tests.support.command import TINY, Run, problems, stderr
 from tests.support.files import files, make_photo
 from tests.support.s3 import HOST, Fault, Proxy
 
@@ -122,3 +128,86 @@ def test_nothing_is_written_to_a_web_server(server: Proxy, run: Run, photo: Path
     *_, line = stderr(found).splitlines()
     assert line == f"Error: cannot write to '{output}': a web server is only read"
     assert not server.requests
+
+
+class _Secure(ThreadingHTTPServer):
+    """A server of the folder of `photo.jpg`, with TLS if it has a certificate."""
+
+    connections = 0
+
+    def __init__(self, folder: Path, certificate: Path | None) -> None:
+        super().__init__((HOST, 0), partial(_Quiet, directory=str(folder)))
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    def get_request(self) -> Any:
+        """Count a connection, and accept it."""
+        self.connections += 1
+        return super().get_request()
+
+
+Served: TypeAlias = Callable[[Path | None], _Secure]
+
+
+@pytest.fixture
+def secure(photo: Path) -> Iterator[Served]:
+    """Start a server of `photo` with a certificate, or without one and without TLS."""
+    with contextlib.ExitStack() as stack:
+
+        def start(certificate: Path | None) -> _Secure:
+            server = stack.enter_context(_Secure(photo.parent, certificate))
+            threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+            stack.callback(server.shutdown)
+            return server
+
+        web._opener.cache_clear()
+        yield start
+        web._opener.cache_clear()
+
+
+def test_https_is_read_as_http(
+    secure: Served, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificates of the system are read once: that takes 20 ms."""
+    certificate, read = make_certificate(tmp_path / "trusted.pem", days=9), Counter[str]()
+    load = ssl.SSLContext.load_default_certs
+
+    def counted(context: ssl.SSLContext, *purpose: ssl.Purpose) -> None:
+        read["certificates"] += 1
+        load(context, *purpose)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", counted)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    path = parse_path(f"https://{HOST}:{secure(certificate).server_port}/photo.jpg")
+    assert path.read_bytes() == path.read_bytes() == photo.read_bytes()
+    assert read["certificates"] == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "trusted", "host", "reason"),
+    [
+        (9, "other", HOST, "a certificate that is not trusted: self.signed certificate"),
+        (-1, "own", HOST, "a certificate that is not trusted: certificate has expired"),
+        (9, "own", "localhost", "a certificate that is not trusted: Hostname mismatch, .*"),
+        (None, "own", HOST, r"TLS failed: \w+"),
+    ],
+)
+def test_a_server_that_is_not_trusted_is_one_line(
+    secure: Served, run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    days: int | None, trusted: str, host: str, reason: str,
+) -> None:  # fmt: skip
+    """The request is not repeated, and the other images of the run are explained."""
+    monkeypatch.setattr(web, "PAUSES", (0.0, 0.0))
+    other = make_certificate(tmp_path / "other.pem", days=9)
+    own = make_certificate(tmp_path / "own.pem", days) if days else None
+    monkeypatch.setenv("SSL_CERT_FILE", str((trusted == "own" and own) or other))
+    server = secure(own)
+    url = f"https://{host}:{server.server_port}/photo.jpg"
+    found = run("explain", url, photo, *TINY, "--output", tmp_path / "out", "--quiet")
+    assert found.exit_code == 1
+    (line,) = (one for one in problems(found) if one.startswith("Error: "))
+    assert re.fullmatch(f"Error: {url}: {reason}", line)
+    assert server.connections == 1
+    assert [name for name in files(tmp_path / "out") if name.endswith("png")]
