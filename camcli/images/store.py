@@ -10,7 +10,6 @@ import contextlib
 import io
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import parse_qsl
 
 from camcli.errors import CamcliError, one_line
+from camcli.images.hub import Hub, foreign_errors, in_words
 from camcli.images.web import SCHEMES, Web
 
 _ATOMIC = ("s3", "gcs", "abfs")
@@ -35,8 +35,6 @@ _RETRIES = 10
 _UNREAD, _PAUSES = "Failed to flush response stream", tuple(0.1 * 2**n for n in range(8))
 """The error of pyarrow for an answer that is longer than the file, as 503 may be for a small one,
 and the pauses before the file is read again, as pyarrow does not."""
-_FOREIGN = {"httpx": "HTTPError", "httpx2": "HTTPError", "aiohttp": "ClientError"}
-"""The errors of libraries that fsspec uses, as for hf://, which are no OSError."""
 _READ_BYTES = 1 << 23
 """The most bytes of a stream that are read by one request."""
 
@@ -245,6 +243,8 @@ def _file_system(root: str) -> tuple[Any, str]:
         system, base = _pyarrow_fs().FileSystem.from_uri(f"{address}/{mark}{others}")
         if system.type_name == "s3":
             system = _patient(system, dict(parse_qsl(query)))
+        elif system.type_name == "py::fsspec+hf":
+            system = Hub(system)
     except (OSError, ValueError, ImportError) as error:
         raise CamcliError(f"'{RemotePath(root, '')}': {one_line(error)}") from None
     return system, str(base)
@@ -285,13 +285,8 @@ def _as_os_errors() -> Iterator[None]:
         raise FileNotFoundError(2, os.strerror(2)) from None
     except OSError as error:
         number = error.errno or 5
-        raise OSError(number, os.strerror(number) if error.errno else one_line(error)) from None
+        raise OSError(number, os.strerror(number) if error.errno else in_words(error)) from None
     except ValueError as error:  # Arrow raises it for a path that it cannot parse
         raise OSError(22, one_line(error)) from None
-    except _foreign_errors() as error:
+    except foreign_errors() as error:
         raise OSError(5, one_line(error)) from None
-
-
-def _foreign_errors() -> tuple[type[Exception], ...]:
-    loaded = [(sys.modules[name], error) for name, error in _FOREIGN.items() if name in sys.modules]
-    return tuple(getattr(module, error) for module, error in loaded)

@@ -134,7 +134,7 @@ def _may_pass(error: OSError) -> bool:
     return isinstance(reason, _CUT) or not isinstance(reason, (str, *_LASTING))
 
 
-def _behind(error: OSError) -> OSError | str:
+def _behind(error: OSError) -> BaseException | str:
     """Return the error that ended a request."""
     return error.reason if isinstance(error, URLError) else error
 

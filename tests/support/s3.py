@@ -26,6 +26,7 @@ from tests.support.stores import upload
 HOST = "127.0.0.1"
 ERRORS = {
     "slow down": (503, "SlowDown"),
+    "too many": (429, "TooManyRequests"),
     "broken": (500, "InternalError"),
     "denied": (403, "AccessDenied"),
     "gone": (404, "NoSuchKey"),
