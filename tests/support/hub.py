@@ -36,7 +36,9 @@ class _Handler(SimpleHTTPRequestHandler):
             self._answer(*map(unquote, names))
         elif names[1] == "gated":
             self._send(403, {"error": "Please ask for access."}, {"X-Error-Code": "GatedRepo"})
-        else:  # datasets/NAMESPACE/REPOSITORY/resolve/main/...
+        elif names[2] == "resolve":  # datasets/NAMESPACE/REPOSITORY/resolve/main/...
+            self._send(302, None, {"Location": self.path.replace("/resolve/", "/content/")})
+        else:
             self.path = "/" + "/".join(names[:2] + names[4:])
             super().do_GET()
 
