@@ -28,8 +28,7 @@ from camcli.runs.names import (
     unique_stems,
 )
 from camcli.runs.options import DrawingOptions, ExplainOptions, TruthOptions
-from camcli.runs.resume import rows
-from camcli.runs.rows import Rows
+from camcli.runs.resume import all_rows
 from camcli.runs.shards import Shard, shard_of
 
 
@@ -130,7 +129,7 @@ def print_names(
     methods, targets = dict.fromkeys(explained.methods), dict.fromkeys(explained.targets)
     results = every_result([*methods], [*targets], layers, explained.fuse)
     check_results(results)
-    sources = unique_stems(sources, Rows(rows(output)))
+    sources = unique_stems(sources, all_rows(output))
     check_inputs(output, sources, results, drawing.format, drawing.layout)
     for source, wanted, kind in itertools.product(sources, results, drawing.saves):
         name = name_of(source, wanted, kind, drawing.format, drawing.layout)

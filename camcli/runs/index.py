@@ -152,15 +152,16 @@ class Index:
             raise _misfit(self._manifest) from None
 
 
-def open_index(manifest: Path, settings: str) -> Index | None:
-    """Return the index of a manifest whose rows have these settings; None without a valid one."""
+def open_index(manifest: Path, settings: str | None = None) -> Index | None:
+    """Return the index of a manifest, if its rows have these settings; None without a valid one."""
     address = f"{index_file(manifest).absolute().as_uri()}?mode=ro&immutable=1"
-    with suppress(OSError, sqlite3.Error):
+    with suppress(OSError, ValueError, sqlite3.Error):
         known = manifest.stat()
-        about = _VERSION, known.st_size, known.st_mtime_ns, settings
+        about = _VERSION, known.st_size, known.st_mtime_ns
         base = sqlite3.connect(address, uri=True, check_same_thread=False)
         found = Index(manifest, base)  # which closes it
-        if base.execute("SELECT * FROM about").fetchall() == [about]:
+        ((*noted, own),) = base.execute("SELECT * FROM about")
+        if (*noted,) == about and settings in (None, own):
             return found
     return None
 

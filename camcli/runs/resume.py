@@ -24,6 +24,7 @@ from camcli.images.regular import open_regular, read_regular
 from camcli.images.store import AnyPath, RemotePath
 from camcli.images.tars import split_name
 from camcli.runs.files import MARK, is_dead, path_inside, to_json
+from camcli.runs.index import open_index
 from camcli.runs.manifest import MANIFEST, RUN, SHARDS, Row, journals, parse_row, record_name
 from camcli.runs.outputs import OUTPUTS, named_files, tars_of
 from camcli.runs.records import RUN_RECORD, limited_lines
@@ -73,9 +74,18 @@ def environment_digest(record: Row) -> str:
     return digest([versions, record["device"].partition(":")[0]])
 
 
-def rows(folder: AnyPath) -> Iterator[Row]:
-    """Yield the rows of earlier runs, also those of shards and of killed runs."""
-    return parsed(lines(folder))
+def all_rows(folder: AnyPath) -> Rows:
+    """Return the rows of earlier runs, also those of shards, of killed runs and of other settings.
+
+    Nothing is written to the folder: a manifest without an index is read as a whole.
+    """
+    rows = Rows()
+    for manifest in manifests(folder):
+        index = open_index(manifest) if isinstance(manifest, Path) else None
+        known = index is not None and rows.add_index(index, lambda row: row)
+        for row in parsed(lines_of(manifest, only_journals=known)):
+            rows.add(row)
+    return rows
 
 
 def lines(folder: AnyPath) -> Iterator[bytes]:

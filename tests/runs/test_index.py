@@ -116,3 +116,14 @@ def test_an_index_of_other_lines_is_refused(job: Job) -> None:
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(OutputError, match="is not the index of its manifest: remove it"):
         finished(job, skip_existing=True)
+
+
+def test_all_rows_are_those_of_the_manifest(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(job)
+    index_file(job.output / MANIFEST).rename(away := job.output / "index")
+    expected = [*resume.all_rows(job.output).lines()]
+    assert not index_file(job.output / MANIFEST).exists()
+    away.rename(index_file(job.output / MANIFEST))
+    monkeypatch.setattr(resume, "parse_row", lambda line: pytest.fail("a row was parsed"))
+    assert [*resume.all_rows(job.output).lines()] == expected
+    assert b"".join(expected) == Path(job.output / MANIFEST).read_bytes()

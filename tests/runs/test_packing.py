@@ -177,7 +177,9 @@ def test_a_killed_run_leaves_whole_tars_and_their_rows(
         file.rename(file.with_name(file.name.replace(str(os.getpid()), str(2**22 + 1))))
     left = sorted(file.name for file in (tmp_path / "killed").iterdir())
     assert sum(name.endswith(".tmp") for name in left) == 1
-    journaled = {tar for row in resume.rows(tmp_path / "killed") for tar in tars_of(row)}
+    journaled = {
+        tar for row in resume.parsed(resume.lines(tmp_path / "killed")) for tar in tars_of(row)
+    }
     assert journaled == {"results-000000.tar"}, "another run may use the number of the other one"
     whole = (tmp_path / "killed" / "results-000000.tar").read_bytes()
     again = at(changed(job, batch_size=1, skip_existing=True), tmp_path / "killed")

@@ -74,7 +74,7 @@ def test_stopped_runs_are_resumed_and_shards_merge(
     (output / "manifest.jsonl").unlink()
     for name, data in kept.items():  # the state that a killed run leaves
         (output / name).write_bytes(data)
-    assert len([*resume.rows(output)]) == 2
+    assert len([*resume.parsed(resume.lines(output))]) == 2
     list(pipeline.run(changed(job, output=output, skip_existing=True)))
     assert stored(output) == files(tmp_path / "out")
     for number in (1, 2):

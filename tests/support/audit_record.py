@@ -28,7 +28,11 @@ def fake_rows(folder: Path, classes: Sequence[str], method: str = "gradcam") -> 
 
     Every third image is wrong.
     """
-    rows = [row for row in resume.rows(folder) if row["method"] == method and row.get("map")]
+    rows = [
+        row
+        for row in resume.parsed(resume.lines(folder))
+        if row["method"] == method and row.get("map")
+    ]
     return {
         row["image"]: row
         | {
