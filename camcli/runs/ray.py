@@ -11,6 +11,7 @@ import contextlib
 import os
 import pickle
 import warnings
+import zlib
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -140,7 +141,8 @@ class Explainer:
         The number is fixed so that a unit that is repeated yields the same reports, of which Ray
         drops those that it has already.
         """
-        at, sources, earlier = pickle.loads(batch["unit"][0])  # noqa: S301 - made by _units
+        unit = zlib.decompress(batch["unit"][0])
+        at, sources, earlier = pickle.loads(unit)  # noqa: S301 - made by _units
         reports: list[ActorReport] = []
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
@@ -228,7 +230,8 @@ def _units(job: Job, known: Known, pool: ActorPool) -> Iterator[Any]:
     for at in range(0, len(job.sources), size):
         sources = job.sources[at : at + size]
         earlier = [row for source in sources for row in known(source.image)]
-        yield table({"unit": [pickle.dumps((at, Listing.of(sources), earlier))]})
+        unit = pickle.dumps((at, Listing.of(sources), earlier))
+        yield table({"unit": [zlib.compress(unit, 1)]})  # a fifth, and all units are in memory
 
 
 def _sources_of(job: Job, images: Collection[str]) -> dict[str, Source]:
