@@ -22,7 +22,8 @@ from camcli.evaluation.scores import Failure, Result, Skipped
 from camcli.evaluation.study import Study
 from camcli.images.memory import Budget
 from camcli.images.source import Source
-from camcli.runs.batches import REFUSALS, read_ahead, read_image, windows_of
+from camcli.runs.ahead import read_ahead
+from camcli.runs.batches import REFUSALS, read_image, windows_of
 from camcli.runs.parallel import models_for, run_windows
 
 

@@ -10,9 +10,8 @@ import itertools
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,13 +24,8 @@ from camcli.images.memory import Budget
 from camcli.images.preprocess import preprocess
 from camcli.images.store import AnyPath
 from camcli.models.model import Model
+from camcli.runs.ahead import In, Out
 from camcli.runs.options import InputOptions
-
-In = TypeVar("In")
-Out = TypeVar("Out")
-Queue: TypeAlias = deque[Future[Out]]
-Submit: TypeAlias = Callable[[Callable[[In], Out], In], Future[Out]]
-"""Calls a function with an item in another thread, as `ThreadPoolExecutor.submit`."""
 
 REFUSALS = (RuntimeError, AssertionError, ValueError)
 """What a network raises for a batch: no memory, or an input of a size that it cannot take.
@@ -64,19 +58,6 @@ def read_image(
         return picture, *preprocess(picture.bands, model.preset, options.fit)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
-
-
-def read_ahead(
-    submit: Submit[In, Out], function: Callable[[In], Out], items: Iterable[In], ahead: int
-) -> Iterator[Out]:
-    """Apply a function in threads, up to `ahead` items in advance, and yield results in order."""
-    waiting: Queue[Out] = deque()
-    for item in items:
-        waiting.append(submit(function, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def windows_of(items: Iterable[In], size: int) -> Iterator[list[In]]:

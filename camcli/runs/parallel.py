@@ -24,7 +24,7 @@ from torch import nn
 from camcli.engine.survey import share_lines
 from camcli.models.exclusive import exclusive
 from camcli.models.model import Model
-from camcli.runs.batches import In, Out
+from camcli.runs.ahead import In, Out
 from camcli.speed import Interrupted, interrupt, quiet_interrupts
 
 COUNT = 2

@@ -26,7 +26,8 @@ from camcli.images.memory import Budget
 from camcli.images.source import Source
 from camcli.images.tars import split_name
 from camcli.runs import resume
-from camcli.runs.batches import REFUSALS, In, Out, Queue, Submit, read_ahead, read_image, windows_of
+from camcli.runs.ahead import In, Out, Queue, Submit, read_ahead
+from camcli.runs.batches import REFUSALS, read_image, windows_of
 from camcli.runs.items import Existing, Explained, Failed, LeftOut, Loaded, Unchanged
 from camcli.runs.job import Job
 from camcli.runs.manifest import Row

@@ -26,7 +26,7 @@ from camcli.images.places import has_stdin
 from camcli.images.source import Source
 from camcli.images.store import RemotePath
 from camcli.methods.registry import METHODS
-from camcli.runs.batches import read_ahead
+from camcli.runs.ahead import read_ahead
 from camcli.runs.files import path_inside, write
 from camcli.runs.grids import crop_of
 from camcli.runs.job import Job

@@ -22,7 +22,8 @@ from camcli.images.geometry import MapArray
 from camcli.methods.registry import METHODS
 from camcli.models.families import find_layer
 from camcli.models.model import Model
-from camcli.runs.batches import BatchLimit, Out, by_shape, is_out_of_memory, run_batches, stacked
+from camcli.runs.ahead import Out
+from camcli.runs.batches import BatchLimit, by_shape, is_out_of_memory, run_batches, stacked
 from camcli.runs.items import Existing, Explained, Failed, LeftOut, Loaded, Result
 from camcli.runs.job import Job
 from camcli.runs.names import Wanted

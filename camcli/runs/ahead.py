@@ -1,0 +1,53 @@
+"""Apply a function to items in threads, a number of them in advance, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias, TypeVar
+
+from camcli.images.store import AnyPath, RemotePath
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Queue: TypeAlias = deque[Future[Out]]
+Submit: TypeAlias = Callable[[Callable[[In], Out], In], Future[Out]]
+"""Calls a function with an item in another thread, as `ThreadPoolExecutor.submit`."""
+STORE_THREADS = 24
+"""The threads that read from a store. pyarrow keeps up to 25 connections to S3."""
+
+
+def read_ahead(
+    submit: Submit[In, Out], function: Callable[[In], Out], items: Iterable[In], ahead: int
+) -> Iterator[Out]:
+    """Apply a function in threads, up to `ahead` items in advance, and yield results in order."""
+    waiting: Queue[Out] = deque()
+    for item in items:
+        waiting.append(submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def threads_for(folders: Iterable[AnyPath]) -> int:
+    """Return the number of threads to read from folders: more than one if one is on a store."""
+    return STORE_THREADS if any(isinstance(one, RemotePath) for one in folders) else 1
+
+
+def read_from(
+    folders: Iterable[AnyPath], function: Callable[[In], Out], items: Iterable[In]
+) -> Iterator[Out]:
+    """Apply a function that reads from folders, and yield results in order.
+
+    It runs in threads if one of the folders is on a store, where each file takes a while.
+    """
+    if (threads := threads_for(folders)) == 1:
+        yield from map(function, items)
+        return
+    executor = ThreadPoolExecutor(threads)
+    try:
+        yield from read_ahead(executor.submit, function, items, 2 * threads)
+    finally:
+        executor.shutdown(cancel_futures=True)
