@@ -14,7 +14,8 @@ from camcli.cli import DIFFERS, DONE
 from camcli.cli.help import command
 from camcli.cli.options import field_option, flag, grouped
 from camcli.cli.printing import echo, echo_json, show_name, terminal_width
-from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH
+from camcli.cli.types import FILE_PATH, FOLDER_PATH, Location
+from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import to_json, write
 from camcli.runs.manifest import MANIFEST
 from camcli.snapshots import tables
@@ -32,8 +33,8 @@ _tolerance = partial(field_option, Tolerance)
         "camcli check heat baseline --update": "take the new maps as the baseline",
     }
 )
-@click.argument("new", type=ANY_PATH)
-@click.argument("baseline", type=ANY_PATH)
+@click.argument("new", type=Location())
+@click.argument("baseline", type=Location())
 @grouped(
     "Measurement",
     _tolerance(
@@ -63,11 +64,11 @@ _tolerance = partial(field_option, Tolerance)
         metavar="DIR",
         help="Write a picture of each changed map: baseline, new, signed difference.",
     ),
-    flag("--update", "Replace the content of BASELINE by that of NEW."),
+    flag("--update", "Replace the content of BASELINE, on this machine, by that of NEW."),
 )
 def check(
-    new: Path,
-    baseline: Path,
+    new: AnyPath,
+    baseline: AnyPath,
     *,
     json: bool,
     junit: Path | None,
@@ -77,12 +78,14 @@ def check(
 ) -> int:
     """Compare the maps in NEW with those in BASELINE, two output folders of camcli explain.
 
-    Exits with 0 if all are alike and with 3 otherwise.
+    Both may be on a store, such as s3://bucket/heat. Exits with 0 if all are alike and with 3
+    otherwise.
     """
     tolerance = Tolerance(**tolerances)
-    if update and not (baseline / MANIFEST).exists():
-        accept(new, baseline)
-        _echo_update("created", new, baseline, json)
+    replaced = _to_replace(baseline) if update else None
+    if replaced and not (replaced / MANIFEST).exists():
+        accept(new, replaced)
+        _echo_update("created", new, replaced, json)
         return DONE
     verdicts, cases, pictures = Counter[str](), JUnitReport(), 0
 
@@ -90,7 +93,7 @@ def check(
         """Yield every comparison, after its picture and its rows are written."""
         nonlocal pictures
         for one in comparisons(new, baseline, tolerance):
-            picture = _write_picture(one, new, diff) if diff and one.reasons else None
+            picture = _write_picture(one, diff) if diff and one.reasons else None
             pictures += picture is not None
             verdicts[one.verdict] += 1
             if junit:
@@ -106,9 +109,9 @@ def check(
         write(junit, cases.contents())
     echo(tables.summary(verdicts), err=json)
     _echo_written(pictures, diff, junit, json)
-    if update:
-        accept(new, baseline)
-        _echo_update("updated", new, baseline, json)
+    if replaced:
+        accept(new, replaced)
+        _echo_update("updated", new, replaced, json)
         return DONE
     return DONE if verdicts.total() == verdicts["alike"] else DIFFERS
 
@@ -122,11 +125,21 @@ def _echo_written(pictures: int, diff: Path | None, junit: Path | None, json: bo
         echo(f"JUnit report -> {show_name(junit, err=json)}", err=json)
 
 
-def _echo_update(what: str, new: Path, baseline: Path, json: bool) -> None:
+def _to_replace(baseline: AnyPath) -> Path:
+    """Return a baseline that --update may write to. Raises UsageError for one on a store."""
+    if isinstance(baseline, RemotePath):
+        raise click.UsageError(
+            f"--update writes to BASELINE, and '{baseline}' is on a store: expected a folder on "
+            f"this machine"
+        )
+    return baseline
+
+
+def _echo_update(what: str, new: AnyPath, baseline: Path, json: bool) -> None:
     echo(f"{show_name(baseline, err=json)} {what} from {show_name(new, err=json)}", err=json)
 
 
-def _write_picture(one: Comparison, new: Path, folder: Path) -> Path | None:
+def _write_picture(one: Comparison, folder: Path) -> Path | None:
     from camcli.snapshots.pictures import write_picture  # here, since it imports OpenCV
 
-    return write_picture(one, new, folder)
+    return write_picture(one, folder)

@@ -18,7 +18,8 @@ from camcli.cli.options import flag, grouped
 from camcli.cli.page_options import images_option, size_option
 from camcli.cli.printing import echo, echo_json, show_name
 from camcli.cli.progress import progress_bar
-from camcli.cli.types import ANY_PATH, FOLDER_PATH
+from camcli.cli.types import FOLDER_PATH, Location
+from camcli.images.store import AnyPath
 from camcli.runs.files import to_json, write, write_lines
 from camcli.runs.manifest import Row, read_run
 from camcli.snapshots import agreement_tables as tables
@@ -48,8 +49,8 @@ class Files:
         "camcli compare a b -o difference --open": "a page with both maps",
     }
 )
-@click.argument("a", type=ANY_PATH)
-@click.argument("b", type=ANY_PATH)
+@click.argument("a", type=Location())
+@click.argument("b", type=Location())
 @images_option
 @grouped(
     "Output",
@@ -73,11 +74,11 @@ class Files:
     flag("--open", "Show the page in a browser."),
     flag("--quiet", "Print errors and warnings only."),
 )
-def compare(a: Path, b: Path, *, json: bool, limit: int, **options: Any) -> int:
+def compare(a: AnyPath, b: AnyPath, *, json: bool, limit: int, **options: Any) -> int:
     """Compare A and B, output folders of camcli explain for the same images by two networks.
 
-    Shows where the predicted classes and the maps differ. Nothing passes or fails: see camcli check
-    for that.
+    Both may be on a store, such as s3://bucket/heat. Shows where the predicted classes and the maps
+    differ. Nothing passes or fails: see camcli check for that.
     """
     files = Files(**options)
     if files.open and not files.output:
@@ -99,7 +100,7 @@ def compare(a: Path, b: Path, *, json: bool, limit: int, **options: Any) -> int:
     return DONE
 
 
-def _read_run(folder: Path) -> Row:
+def _read_run(folder: AnyPath) -> Row:
     """Return the record of a run, or an empty one with a warning if it cannot be read."""
     run, error = read_run(folder)
     if error:
@@ -126,7 +127,7 @@ def _lines(found: Iterator[Contrast], agreement: Agreement, *, json: bool) -> It
         yield line
 
 
-def _print_tables(folders: tuple[Path, Path], agreement: Agreement, limit: int) -> None:
+def _print_tables(folders: tuple[AnyPath, AnyPath], agreement: Agreement, limit: int) -> None:
     record = agreement.record()
     for name, folder in zip("ab", folders, strict=True):
         echo(f"{name.upper()}: {tables.run_text(record['runs'][name])} ({show_name(folder)})")
@@ -139,7 +140,11 @@ def _print_tables(folders: tuple[Path, Path], agreement: Agreement, limit: int) 
 
 
 def _write_page(
-    folders: tuple[Path, Path], agreement: Agreement, notes: list[str], output: Path, files: Files
+    folders: tuple[AnyPath, AnyPath],
+    agreement: Agreement,
+    notes: list[str],
+    output: Path,
+    files: Files,
 ) -> None:
     """Write the record and the page, and show it if asked."""
     from camcli.report.compare_page import Compared, compare_page

@@ -129,6 +129,10 @@ class RemotePath:
         """Return whether the folder exists."""
         return not self._info.is_file and self._info.type.name == "Directory"
 
+    def version(self) -> tuple[int | None, ...]:
+        """Return the size and the time of the last change, None where the store does not say."""
+        return (info := self._info).size, info.mtime_ns
+
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file."""
         system, path = self._location
@@ -262,9 +266,8 @@ def _patient(system: Any, options: dict[str, str]) -> Any:
             raise ValueError(f"{mine[0]} cannot be combined with {lost[0]}")
         return system
     times = {name: float(options.get(name, value)) for name, value in _TIMEOUTS.items()}
-    retries = fs.AwsDefaultS3RetryStrategy(max_attempts=_RETRIES)
-    own = {"allow_delayed_open": True, "retry_strategy": retries}
-    return fs.S3FileSystem(**known | own | times)
+    retry = fs.AwsDefaultS3RetryStrategy(max_attempts=_RETRIES)
+    return fs.S3FileSystem(**known | times | {"allow_delayed_open": True, "retry_strategy": retry})
 
 
 def _pyarrow_fs() -> Any:

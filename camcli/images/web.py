@@ -52,7 +52,8 @@ class Web:
     def get_file_info(self, url: str) -> SimpleNamespace:
         """Return whether a URL is a page of links, which ends with `/`, or a file."""
         kind = "Directory" if url.endswith("/") else "File"
-        return SimpleNamespace(is_file=kind == "File", type=SimpleNamespace(name=kind))
+        found = {"is_file": kind == "File", "type": SimpleNamespace(name=kind)}
+        return SimpleNamespace(**found, size=None, mtime_ns=None)
 
     def open_output_stream(self, url: str, **_: object) -> NoReturn:
         """Refuse to write."""

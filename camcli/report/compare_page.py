@@ -7,11 +7,12 @@ allows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from camcli.images.store import AnyPath
 from camcli.report.compare_pictures import Painter, Pictures
 from camcli.report.compare_rows import NUMBERS, result_row
 from camcli.report.markup import element, page
@@ -55,7 +56,7 @@ class Compared:
     to show, and `notes` are lines on what to read with care.
     """
 
-    folders: tuple[Path, Path]
+    folders: tuple[AnyPath, AnyPath]
     runs: tuple[Row, Row]
     record: dict[str, Any]
     most: Sequence[Contrast]
@@ -69,8 +70,15 @@ class Compared:
         a, b = zip(self.folders, self.runs, strict=True)
         budget = size * MEGABYTE - _MARKUP * len(self.most)
         side = max(LEAST_SIDE, min(MAX_SIDE, thumbnail_side(2 * len(self.most), budget)))
-        searches = Search.of(*a, images), Search.of(*b, images)
+        searches = _search(*a, images), _search(*b, images)
         return Painter(self.folders, searches, (style_of(a[1]), style_of(b[1])), side)
+
+
+def _search(folder: AnyPath, run: Row, images: Sequence[Path]) -> Search:
+    """Return the search for photos: in `images` alone for a folder on a store."""
+    if isinstance(folder, Path):
+        return Search.of(folder, run, images)
+    return replace(Search.of(Path(), run, images), nearby=())
 
 
 def most_results(size: int) -> int:
@@ -121,7 +129,7 @@ def _page_notes(results: int, rows: Sequence[Element], without_photo: int) -> It
         )
 
 
-def _network(run: Row, folder: Path) -> str:
+def _network(run: Row, folder: AnyPath) -> str:
     return f"{run.get('model') or 'unknown network'} ({folder.name or folder})"
 
 

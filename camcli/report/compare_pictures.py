@@ -6,17 +6,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from camcli.errors import CamcliError, ImageError
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Crop, MapArray, Pixels, Size
+from camcli.images.store import AnyPath
 from camcli.methods.registry import METHODS
 from camcli.render.draw import heatmap, overlay
 from camcli.render.style import Style
 from camcli.report.originals import contains, webp
+from camcli.runs.ahead import threads_for
 from camcli.runs.grids import crop_of
 from camcli.runs.manifest import Row
 from camcli.runs.maps import read_map
@@ -57,13 +58,14 @@ class Painter:
     `side` is the longer side of a picture in pixels.
     """
 
-    folders: tuple[Path, Path]
+    folders: tuple[AnyPath, AnyPath]
     searches: tuple[Search, Search]
     styles: tuple[Style, Style]
     side: int
 
     def draw_all(self, contrasts: Sequence[Contrast], workers: int) -> Iterator[Pictures]:
         """Yield the pictures of each result in order, drawn in threads."""
+        workers = max(workers, threads_for(self.folders))
         with ThreadPoolExecutor(workers) as executor:
             yield from executor.map(self.draw, contrasts)
 
@@ -93,7 +95,7 @@ class Painter:
         return None, note
 
     def _picture(
-        self, photo: tuple[Pixels, Size] | None, folder: Path, row: Row, style: Style
+        self, photo: tuple[Pixels, Size] | None, folder: AnyPath, row: Row, style: Style
     ) -> Picture | None:
         crop, values = crop_of(row), _values(folder, row)
         if crop is None or values is None:
@@ -111,7 +113,7 @@ class Painter:
         return Picture.of(heatmap(values, place, shape, style, signed, row.get("top")))
 
 
-def _values(folder: Path, row: Row) -> MapArray | None:
+def _values(folder: AnyPath, row: Row) -> MapArray | None:
     """Return the map of a row to draw; None if there is none, or one for each word."""
     if row["status"] == "error" or row.get("words") or not row.get("map"):
         return None

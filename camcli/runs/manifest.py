@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from camcli.errors import CamcliError, CamcliWarning
 from camcli.images.find import RUN_FILES
@@ -55,15 +55,20 @@ def numbered_rows(file: AnyPath) -> Iterator[tuple[int, Row]]:
 
     Raises OSError, and CamcliError with the line's number for a line that is no row.
     """
-    place = 0
     with open_regular(file) as stream:
-        for number, line in enumerate(limited_lines(stream), 1):
-            if not line.isspace():
-                try:
-                    yield place, parse_row(line)
-                except ValueError as error:
-                    raise CamcliError(f"'{file}' line {number}: {error}") from None
-            place += len(line)
+        yield from rows_in(stream, file)
+
+
+def rows_in(stream: BinaryIO, file: AnyPath) -> Iterator[tuple[int, Row]]:
+    """Yield what `numbered_rows` does from the stream of a manifest. Raises the same errors."""
+    place = 0
+    for number, line in enumerate(limited_lines(stream), 1):
+        if not line.isspace():
+            try:
+                yield place, parse_row(line)
+            except ValueError as error:
+                raise CamcliError(f"'{file}' line {number}: {error}") from None
+        place += len(line)
 
 
 def read_run(folder: AnyPath) -> tuple[Row, str | None]:

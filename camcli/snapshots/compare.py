@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from camcli.errors import CamcliError
+from camcli.images.store import AnyPath
+from camcli.runs.ahead import read_from
 from camcli.runs.manifest import Row
-from camcli.runs.maps import read_map
+from camcli.runs.maps import FloatMap, read_map
 from camcli.snapshots.measures import Measures, RawMap, Tolerance, exceeded, measure
 from camcli.snapshots.pairs import Pair, pairs, read_index, result_key
+
+Maps: TypeAlias = tuple[FloatMap, FloatMap]
+"""The new map of a result, and the baseline's."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class Comparison:
 
     `verdict` is `alike`, `changed`, `missing` (from the new folder) or `extra` (not in the
     baseline). `new` and `baseline` are the paths of the maps. `several` says whether other results
-    have the same image, method and target.
+    have the same image, method and target. `name` is the new map's in its folder. `maps` are both,
+    None if they are alike or if one cannot be read.
     """
 
     image: str
@@ -32,9 +38,11 @@ class Comparison:
     verdict: str
     reasons: tuple[str, ...] = ()
     measures: Measures | None = None
-    new: Path | None = None
-    baseline: Path | None = None
+    new: AnyPath | None = None
+    baseline: AnyPath | None = None
     several: bool = False
+    name: str | None = None
+    maps: Maps | None = field(default=None, compare=False, repr=False)
 
     @property
     def class_changed(self) -> bool:
@@ -47,7 +55,7 @@ def is_class_change(reasons: Sequence[str]) -> bool:
     return any(reason.startswith("class ") for reason in reasons)
 
 
-def compare(new: Path, baseline: Path, tolerance: Tolerance) -> list[Comparison]:
+def compare(new: AnyPath, baseline: AnyPath, tolerance: Tolerance) -> list[Comparison]:
     """Compare every result of two output folders.
 
     Returns the baseline's results in their order, then those that only `new` has. Raises
@@ -56,46 +64,53 @@ def compare(new: Path, baseline: Path, tolerance: Tolerance) -> list[Comparison]
     return [*comparisons(new, baseline, tolerance)]
 
 
-def comparisons(new: Path, baseline: Path, tolerance: Tolerance) -> Iterator[Comparison]:
+def comparisons(new: AnyPath, baseline: AnyPath, tolerance: Tolerance) -> Iterator[Comparison]:
     """Read the manifests of two output folders, and then yield what `compare` returns."""
     rows, expected = read_index(new), read_index(baseline)
     if expected.has_results and not expected.has_maps:
         raise CamcliError(f"'{baseline}' has no maps to compare: make it with --save map")
-    return (_compare_rows(new, baseline, pair, tolerance) for pair in pairs(rows, expected))
+    compare_pair = partial(_compare_rows, new, baseline, tolerance)
+    return read_from((new, baseline), compare_pair, pairs(rows, expected))
 
 
-def _compare_rows(new: Path, baseline: Path, pair: Pair, tolerance: Tolerance) -> Comparison:
+def _compare_rows(new: AnyPath, baseline: AnyPath, tolerance: Tolerance, pair: Pair) -> Comparison:
     row = pair.baseline or pair.new
     assert row is not None
     paths = _map_path(new, pair.new), _map_path(baseline, pair.baseline)
     measures: Measures | None = None
+    maps: Maps | None = None
     if pair.new and pair.baseline:
-        reasons, measures = _changes(pair.new, pair.baseline, paths, tolerance)
+        reasons, measures, maps = _changes(pair.new, pair.baseline, paths, tolerance)
         verdict = "changed" if reasons else "alike"
     else:
         verdict = "extra" if pair.new else "missing"
         reasons = [verdict]
     return Comparison(
-        *result_key(row), row.get("layer"), verdict, tuple(reasons), measures, *paths, pair.several
+        *(*result_key(row), row.get("layer"), verdict, tuple(reasons), measures, *paths),
+        name=(pair.new or {}).get("map"),
+        several=pair.several,
+        maps=maps if reasons else None,
     )
 
 
 def _changes(
-    new: Row, baseline: Row, paths: Sequence[Path | None], tolerance: Tolerance
-) -> tuple[list[str], Measures | None]:
-    """Return how a result differs from its baseline, and the measures if the maps are comparable.
+    new: Row, baseline: Row, paths: Sequence[AnyPath | None], tolerance: Tolerance
+) -> tuple[list[str], Measures | None, Maps | None]:
+    """Return how a result differs from its baseline, the measures of the maps, and the maps.
 
-    `paths` are those of the new map and of the baseline's.
+    There are no measures if the maps are not comparable. `paths` are those of the new map and of
+    the baseline's.
     """
     reasons = [*_row_changes(new, baseline)]
     if "error" in (new["status"], baseline["status"]):
-        return reasons, None
+        return reasons, None, None
     try:
-        new_map, baseline_map = map(_load_map, paths)
+        maps = _load_map(paths[0]), _load_map(paths[1])
     except CamcliError as error:
-        return [*reasons, str(error)], None
+        return [*reasons, str(error)], None, None
+    new_map, baseline_map = (values.astype(np.float64) for values in maps)
     changes, measures = _map_changes(new_map, baseline_map, tolerance)
-    return [*reasons, *(_context(new, baseline) if changes else ()), *changes], measures
+    return [*reasons, *(_context(new, baseline) if changes else ()), *changes], measures, maps
 
 
 def _row_changes(new: Row, baseline: Row) -> Iterator[str]:
@@ -140,14 +155,14 @@ def _change(name: str, new: Any, baseline: Any) -> str:
     return f"{name} {baseline} -> {new}"
 
 
-def _map_path(folder: Path, row: Row | None) -> Path | None:
+def _map_path(folder: AnyPath, row: Row | None) -> AnyPath | None:
     return folder / row["map"] if row and row.get("map") else None
 
 
-def _load_map(file: Path | None) -> RawMap:
+def _load_map(file: AnyPath | None) -> FloatMap:
     if file is None:
         raise CamcliError("no map saved: make both with --save map")
     try:
-        return read_map(file).astype(np.float64)
+        return read_map(file)
     except CamcliError as error:
         raise CamcliError(f"map {file} not readable ({error})") from None

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Box, Crop, Floats
+from camcli.images.store import AnyPath
+from camcli.runs.ahead import read_from
 from camcli.runs.grids import crop_of, on_grid
 from camcli.runs.manifest import Row
 from camcli.runs.maps import FloatMap, read_map
@@ -85,7 +87,7 @@ class Contrast:
         return group, self.correlation is None, self.correlation or 0.0
 
 
-def contrasts(a: Path, b: Path) -> Iterator[Contrast]:
+def contrasts(a: AnyPath, b: AnyPath) -> Iterator[Contrast]:
     """Read the manifests of two output folders, and then yield the results of both.
 
     They are those of A in their order, then those that only B has. Raises CamcliError if either is
@@ -97,10 +99,10 @@ def contrasts(a: Path, b: Path) -> Iterator[Contrast]:
             f"no result of '{a}' is in '{b}': expected two output folders of the same images, with "
             f"a method and a target that both have"
         )
-    return (_contrast((a, b), pair) for pair in pairs(theirs, ours))
+    return read_from((a, b), partial(_contrast, (a, b)), pairs(theirs, ours))
 
 
-def _contrast(folders: tuple[Path, Path], pair: Pair) -> Contrast:
+def _contrast(folders: tuple[AnyPath, AnyPath], pair: Pair) -> Contrast:
     one = Contrast(pair.baseline, pair.new, several=pair.several)
     if not one.rows:
         return one
@@ -111,7 +113,9 @@ def _contrast(folders: tuple[Path, Path], pair: Pair) -> Contrast:
     return replace(one, correlation=correlation, shift=shift)
 
 
-def _measured(folders: Sequence[Path], rows: tuple[Row, Row]) -> tuple[float | None, float | None]:
+def _measured(
+    folders: Sequence[AnyPath], rows: tuple[Row, Row]
+) -> tuple[float | None, float | None]:
     """Return the correlation and the shift of two results. Raises CamcliError with the reason."""
     failed = [name for name, row in zip("AB", rows, strict=True) if row["status"] == "error"]
     if failed:
@@ -151,7 +155,7 @@ def _crop(name: str, row: Row) -> Crop:
     return crop
 
 
-def _read(name: str, folder: Path, row: Row) -> FloatMap:
+def _read(name: str, folder: AnyPath, row: Row) -> FloatMap:
     if not row.get("map"):
         raise CamcliError(f"no map saved in {name}")
     try:

@@ -6,19 +6,21 @@ import contextlib
 import hashlib
 import json
 import os
+import weakref
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camcli.errors import CamcliError
-from camcli.images.regular import open_regular
+from camcli.images.regular import open_regular, open_seekable
+from camcli.images.store import AnyPath, RemotePath
+from camcli.images.tars import split_name
 from camcli.runs.files import path_inside
-from camcli.runs.manifest import MANIFEST, Row, numbered_rows
+from camcli.runs.manifest import MANIFEST, Row, rows_in
 from camcli.runs.outputs import named_files
 
 Digests: TypeAlias = NDArray[np.bytes_]
@@ -34,11 +36,13 @@ class Index:
 
     `results` are digests of image, method and target, `exact` also of layer and the map's ending.
     `has_maps` and `has_results` say whether any row names a map, and whether any has not failed.
-    `version` recognises the manifest.
+    `stream` is the manifest, of a store a copy, which is closed with the index. `version`
+    recognises the manifest.
     """
 
-    folder: Path
-    version: tuple[int, ...]
+    folder: AnyPath
+    stream: BinaryIO
+    version: tuple[int | None, ...]
     places: Places
     results: Digests
     exact: Digests
@@ -58,20 +62,38 @@ class Pair:
     several: bool
 
 
-def read_rows(folder: Path) -> Iterator[Row]:
+def read_rows(folder: AnyPath) -> Iterator[Row]:
     """Yield the manifest rows of an output folder.
 
     Raises CamcliError if there are none, or if a row is invalid or names a file outside the folder.
     """
-    return (row for _, row in _placed_rows(folder))
+    with _read_errors(folder), open_regular(folder / MANIFEST) as stream:
+        yield from (row for _, row in _placed_rows(folder, stream))
 
 
-def read_index(folder: Path) -> Index:
-    """Return the index of an output folder. Raises CamcliError as `read_rows` does."""
+def read_index(folder: AnyPath) -> Index:
+    """Return the index of an output folder, of a store without tars.
+
+    Raises CamcliError as `read_rows` does.
+    """
+    file = folder / MANIFEST
+    with _read_errors(folder), contextlib.ExitStack() as stack:
+        version = _version_of(file)
+        stream = stack.enter_context(open_seekable(file))
+        index = _indexed(folder, stream, version)
+        weakref.finalize(index, stack.pop_all().close)
+    return index
+
+
+def _indexed(folder: AnyPath, stream: BinaryIO, version: tuple[int | None, ...]) -> Index:
     places, results, exact = array("q"), bytearray(), bytearray()
     has_maps = has_results = False
-    version = _version_of(folder / MANIFEST)
-    for place, row in _placed_rows(folder):
+    for place, row in _placed_rows(folder, stream):
+        if isinstance(folder, RemotePath) and split_name(row.get("map") or "")[0]:
+            raise CamcliError(
+                f"'{folder}' has its maps in tars, which are not read on a store: copy the folder "
+                f"to this machine"
+            )
         places.append(place)
         results += digest(result_key(row))
         exact += digest((*result_key(row), row.get("layer"), _ending(row)))
@@ -79,6 +101,7 @@ def read_index(folder: Path) -> Index:
         has_results = has_results or row["status"] != "error"
     return Index(
         folder,
+        stream,
         version,
         places=np.frombuffer(places, np.int64),
         results=np.frombuffer(results, f"S{_DIGEST}"),
@@ -107,17 +130,19 @@ def pairs(new: Index, baseline: Index) -> Iterator[Pair]:
     """Yield the baseline's results in their order, then those that only `new` has.
 
     The layer decides only if a run has several for one image, method and target. Otherwise results
-    at two different layers are a pair. Of several rows of one result, the last one counts.
+    at two different layers are a pair. Of several rows of one result, the last one counts. Raises
+    CamcliError if a manifest has changed since its index was read.
     """
+    _check_unchanged(new)
+    _check_unchanged(baseline)
     repeated = np.concatenate([_repeated(new.results), _repeated(baseline.results)])
     ours, theirs = (_Keys.of(index, repeated) for index in (new, baseline))
-    with _opened(new) as new_row, _opened(baseline) as baseline_row:
-        for last, other in zip(theirs.last, ours.find(theirs.unique), strict=True):
-            row = None if other < 0 else new_row(other)
-            yield Pair(row, baseline_row(last), bool(theirs.several[last]))
-        extra = theirs.find(ours.unique) < 0
-        for last in ours.last[extra]:
-            yield Pair(new_row(last), None, bool(ours.several[last]))
+    for last, other in zip(theirs.last, ours.find(theirs.unique), strict=True):
+        row = None if other < 0 else _row(new, other)
+        yield Pair(row, _row(baseline, last), bool(theirs.several[last]))
+    extra = theirs.find(ours.unique) < 0
+    for last in ours.last[extra]:
+        yield Pair(_row(new, last), None, bool(ours.several[last]))
 
 
 @dataclass(frozen=True)
@@ -149,48 +174,48 @@ class _Keys:
         return np.where(ordered[at] == keys, self.last[order][at], -1)
 
 
-def _placed_rows(folder: Path) -> Iterator[tuple[int, Row]]:
+def _placed_rows(folder: AnyPath, stream: BinaryIO) -> Iterator[tuple[int, Row]]:
     file, count, checked = folder / MANIFEST, 0, set[str]()
-    try:
-        for count, (place, row) in enumerate(numbered_rows(file), 1):  # noqa: B007 - used below
-            for name in named_files(row).values():
-                if (parent := os.path.dirname(name)) not in checked or name.endswith(".."):
-                    path_inside(folder, name)
-                    checked.add(parent)
-            yield place, row
-    except OSError as error:
-        raise CamcliError(
-            f"'{folder}' has no readable {MANIFEST} ({error.strerror}): expected a folder that "
-            f"camcli explain wrote"
-        ) from None
+    for count, (place, row) in enumerate(rows_in(stream, file), 1):  # noqa: B007 - used below
+        for name in named_files(row).values():
+            if (parent := os.path.dirname(name)) not in checked or name.endswith(".."):
+                path_inside(folder, name)
+                checked.add(parent)
+        yield place, row
     if not count:
         raise CamcliError(f"'{file}' is empty: nothing to compare")
 
 
 @contextlib.contextmanager
-def _opened(index: Index) -> Iterator[Callable[[int], Row]]:
-    """Open a manifest, and return a function from the number of a row to the row.
+def _read_errors(folder: AnyPath) -> Iterator[None]:
+    """Turn an OSError inside into a CamcliError with the folder's name."""
+    try:
+        yield
+    except OSError as error:
+        raise CamcliError(
+            f"'{folder}' has no readable {MANIFEST} ({error.strerror}): expected a folder that "
+            f"camcli explain wrote"
+        ) from None
 
-    The rows were checked for the index. Raises CamcliError if the manifest has changed since then.
-    """
+
+def _row(index: Index, number: int) -> Row:
+    """Return a row, which was checked for the index."""
+    index.stream.seek(index.places[number])
+    found: Row = json.loads(index.stream.readline())
+    return found
+
+
+def _check_unchanged(index: Index) -> None:
     file = index.folder / MANIFEST
-    with open_regular(file) as stream:
+    with _read_errors(index.folder):
         if _version_of(file) != index.version:
             raise CamcliError(f"'{file}' changed while it was read: is a run still writing it?")
 
-        def row(number: int) -> Row:
-            stream.seek(index.places[number])
-            found: Row = json.loads(stream.readline())
-            return found
 
-        yield row
-
-
-def _version_of(file: Path) -> tuple[int, ...]:
-    try:
-        status = file.stat()
-    except OSError:  # reading it gives the reason
-        return ()
+def _version_of(file: AnyPath) -> tuple[int | None, ...]:
+    if isinstance(file, RemotePath):
+        return file.version()
+    status = file.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -165,7 +165,7 @@ def _check(
         return f"no snapshot in {name}: {_HINT}"
     chosen = request.config.getoption("cam_snapshot_diff")
     folder = Path(chosen).absolute() / place if chosen else scratch / "diff"
-    pictures = (write_picture(one, new, folder) for one in comparisons)
+    pictures = (write_picture(one, folder) for one in comparisons)
     lines = "".join(f"picture: {picture}\n" for picture in pictures if picture)
     table = tables.difference_table(comparisons)
     return f"differs from {name}\n{table}{lines}if this is right, {_HINT}"

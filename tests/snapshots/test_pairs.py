@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from camcli.errors import CamcliError
+from camcli.images.store import AnyPath, RemotePath
 from camcli.snapshots import pairs
 from camcli.snapshots.compare import compare
 from camcli.snapshots.measures import Tolerance
 from camcli.snapshots.pairs import read_index
 from tests.support.snapshots import PEAK, write_output, write_rows
+from tests.support.stores import upload
 
 
 def row(image: str, **fields: Any) -> dict[str, Any]:
@@ -65,18 +67,20 @@ def test_texts_with_separators_are_different_results(tmp_path: Path) -> None:
     assert [one == other for one, other in paired(tmp_path, old[::-1], old)] == [True] * 3
 
 
+@pytest.mark.parametrize("on_store", [False, True])
 def test_a_manifest_that_grows_while_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_store: bool, store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new, old = (write_output(tmp_path / name, {"a.jpg": PEAK}) for name in ("new", "old"))
+    write_output(tmp_path / "new", {"a.jpg": PEAK})
+    upload(tmp_path, store)
+    old = write_output(tmp_path / "old", {"a.jpg": PEAK})
     read = pairs.read_index
 
-    def growing(folder: Path) -> pairs.Index:
-        index = read(folder)
-        with (folder / "manifest.jsonl").open("a") as stream:
-            stream.write(json.dumps(row("b.jpg")) + "\n")
+    def growing(folder: AnyPath) -> pairs.Index:
+        index, file = read(folder), folder / "manifest.jsonl"
+        file.write_bytes(file.read_bytes() + json.dumps(row("b.jpg")).encode() + b"\n")
         return index
 
     monkeypatch.setattr("camcli.snapshots.compare.read_index", growing)
     with pytest.raises(CamcliError, match=r"new/manifest\.jsonl' changed while it was read"):
-        compare(new, old, Tolerance())
+        compare((store if on_store else tmp_path) / "new", old, Tolerance())
