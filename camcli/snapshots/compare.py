@@ -13,7 +13,8 @@ from camcli.errors import CamcliError
 from camcli.images.store import AnyPath
 from camcli.runs.ahead import read_from
 from camcli.runs.manifest import Row
-from camcli.runs.maps import FloatMap, read_map
+from camcli.runs.maps import FloatMap
+from camcli.snapshots.map_reader import MapReader
 from camcli.snapshots.measures import Measures, RawMap, Tolerance, exceeded, measure
 from camcli.snapshots.pairs import Pair, pairs, read_index, result_key
 
@@ -69,18 +70,22 @@ def comparisons(new: AnyPath, baseline: AnyPath, tolerance: Tolerance) -> Iterat
     rows, expected = read_index(new), read_index(baseline)
     if expected.has_results and not expected.has_maps:
         raise CamcliError(f"'{baseline}' has no maps to compare: make it with --save map")
-    compare_pair = partial(_compare_rows, new, baseline, tolerance)
-    return read_from((new, baseline), compare_pair, pairs(rows, expected))
+    reader, folders = MapReader(), (new, baseline)
+    compare_pair = partial(_compare_rows, folders, tolerance, reader)
+    return reader.until_stopped(read_from(folders, compare_pair, pairs(rows, expected)))
 
 
-def _compare_rows(new: AnyPath, baseline: AnyPath, tolerance: Tolerance, pair: Pair) -> Comparison:
+def _compare_rows(
+    folders: tuple[AnyPath, AnyPath], tolerance: Tolerance, reader: MapReader, pair: Pair
+) -> Comparison:
     row = pair.baseline or pair.new
     assert row is not None
-    paths = _map_path(new, pair.new), _map_path(baseline, pair.baseline)
+    paths = _map_path(folders[0], pair.new), _map_path(folders[1], pair.baseline)
     measures: Measures | None = None
     maps: Maps | None = None
     if pair.new and pair.baseline:
-        reasons, measures, maps = _changes(pair.new, pair.baseline, paths, tolerance)
+        load = partial(_load_map, reader)
+        reasons, measures, maps = _changes(pair.new, pair.baseline, map(load, paths), tolerance)
         verdict = "changed" if reasons else "alike"
     else:
         verdict = "extra" if pair.new else "missing"
@@ -94,18 +99,18 @@ def _compare_rows(new: AnyPath, baseline: AnyPath, tolerance: Tolerance, pair: P
 
 
 def _changes(
-    new: Row, baseline: Row, paths: Sequence[AnyPath | None], tolerance: Tolerance
+    new: Row, baseline: Row, loaded: Iterator[FloatMap], tolerance: Tolerance
 ) -> tuple[list[str], Measures | None, Maps | None]:
     """Return how a result differs from its baseline, the measures of the maps, and the maps.
 
-    There are no measures if the maps are not comparable. `paths` are those of the new map and of
-    the baseline's.
+    There are no measures if the maps are not comparable. `loaded` gives the new map and the
+    baseline's.
     """
     reasons = [*_row_changes(new, baseline)]
     if "error" in (new["status"], baseline["status"]):
         return reasons, None, None
     try:
-        maps = _load_map(paths[0]), _load_map(paths[1])
+        maps = next(loaded), next(loaded)
     except CamcliError as error:
         return [*reasons, str(error)], None, None
     new_map, baseline_map = (values.astype(np.float64) for values in maps)
@@ -159,10 +164,10 @@ def _map_path(folder: AnyPath, row: Row | None) -> AnyPath | None:
     return folder / row["map"] if row and row.get("map") else None
 
 
-def _load_map(file: AnyPath | None) -> FloatMap:
+def _load_map(reader: MapReader, file: AnyPath | None) -> FloatMap:
     if file is None:
         raise CamcliError("no map saved: make both with --save map")
     try:
-        return read_map(file)
+        return reader.read(file)
     except CamcliError as error:
         raise CamcliError(f"map {file} not readable ({error})") from None

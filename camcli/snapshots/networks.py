@@ -18,8 +18,9 @@ from camcli.images.store import AnyPath
 from camcli.runs.ahead import read_from
 from camcli.runs.grids import crop_of, on_grid
 from camcli.runs.manifest import Row
-from camcli.runs.maps import FloatMap, read_map
+from camcli.runs.maps import FloatMap
 from camcli.snapshots import predictions
+from camcli.snapshots.map_reader import MapReader
 from camcli.snapshots.measures import measure
 from camcli.snapshots.pairs import Pair, pairs, read_index
 from camcli.snapshots.predictions import Label
@@ -99,22 +100,24 @@ def contrasts(a: AnyPath, b: AnyPath) -> Iterator[Contrast]:
             f"no result of '{a}' is in '{b}': expected two output folders of the same images, with "
             f"a method and a target that both have"
         )
-    return read_from((a, b), partial(_contrast, (a, b)), pairs(theirs, ours))
+    reader = MapReader()
+    found = read_from((a, b), partial(_contrast, (a, b), reader), pairs(theirs, ours))
+    return reader.until_stopped(found)
 
 
-def _contrast(folders: tuple[AnyPath, AnyPath], pair: Pair) -> Contrast:
+def _contrast(folders: tuple[AnyPath, AnyPath], reader: MapReader, pair: Pair) -> Contrast:
     one = Contrast(pair.baseline, pair.new, several=pair.several)
     if not one.rows:
         return one
     try:
-        correlation, shift = _measured(folders, one.rows)
+        correlation, shift = _measured(folders, reader, one.rows)
     except CamcliError as error:
         return replace(one, note=str(error))
     return replace(one, correlation=correlation, shift=shift)
 
 
 def _measured(
-    folders: Sequence[AnyPath], rows: tuple[Row, Row]
+    folders: Sequence[AnyPath], reader: MapReader, rows: tuple[Row, Row]
 ) -> tuple[float | None, float | None]:
     """Return the correlation and the shift of two results. Raises CamcliError with the reason."""
     failed = [name for name, row in zip("AB", rows, strict=True) if row["status"] == "error"]
@@ -124,7 +127,7 @@ def _measured(
         raise CamcliError("maps of words")
     if any(_differs(*rows, field) for field in ("size", "frame")):
         raise CamcliError("images of other sizes or frames")
-    maps = [_read(*one) for one in zip("AB", folders, rows, strict=True)]
+    maps = [_read(reader, *one) for one in zip("AB", folders, rows, strict=True)]
     crops = [_crop(*one) for one in zip("AB", rows, strict=True)]
     box = common_box(*crops)
     x0, y0, x1, y1 = box
@@ -155,11 +158,11 @@ def _crop(name: str, row: Row) -> Crop:
     return crop
 
 
-def _read(name: str, folder: AnyPath, row: Row) -> FloatMap:
+def _read(reader: MapReader, name: str, folder: AnyPath, row: Row) -> FloatMap:
     if not row.get("map"):
         raise CamcliError(f"no map saved in {name}")
     try:
-        values = read_map(folder / row["map"])
+        values = reader.read(folder / row["map"])
     except CamcliError as error:
         raise CamcliError(f"map of {name} not readable ({error})") from None
     if not values.size:

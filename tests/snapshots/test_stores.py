@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from camcli.images.store import RemotePath
 from camcli.runs.ahead import read_from
+from camcli.snapshots.map_reader import MOST_FAILURES
 from tests.support.command import Run, refused, stderr, stdout
 from tests.support.files import make_photo
 from tests.support.s3 import S3, Fault, url
@@ -159,6 +161,21 @@ def test_a_map_that_a_store_does_not_give_is_a_reason(
     assert reason in text
     assert b"secret" not in found.stdout_bytes
     assert b"endpoint" not in found.stdout_bytes
+
+
+@pytest.mark.parametrize("command", ["check", "compare"])
+def test_a_store_that_gives_no_more_maps_ends_the_comparison(
+    command: str, s3: S3, run: Run, tmp_path: Path
+) -> None:
+    """The maps of a store that has stopped would each take 25 seconds."""
+    names = [f"{number:03}.jpg" for number in range(4 * MOST_FAILURES)]
+    folder = write_output(tmp_path / "new", dict.fromkeys(names, PEAK), crop=[0, 0, 9, 9])
+    (s3.folder / "new" / "manifest.jsonl").write_bytes((folder / "manifest.jsonl").read_bytes())
+    s3.fail(Fault("denied", "HEAD", ".npy", times=math.inf))
+    line = refused(run(command, url(s3.folder / "new"), folder))
+    assert line.startswith("the store gives no more maps, none of ")
+    assert f": s3://{s3.bucket}/new/0" in line
+    assert s3.count(".npy")["HEAD"] < len(names)
 
 
 @pytest.mark.parametrize("command", ["check", "compare"])
