@@ -11,7 +11,7 @@ from pathlib import Path
 
 from camcli.errors import CamcliError, OutputError
 from camcli.images.regular import open_regular
-from camcli.images.store import AnyPath, RemotePath, canonical
+from camcli.images.store import AnyPath, canonical
 from camcli.images.tars import split_name
 from camcli.runs.ahead import read_from
 from camcli.runs.files import path_inside
@@ -58,7 +58,11 @@ def _file_names(rows: Iterable[Row]) -> set[str]:
 
 
 def _exists(file: AnyPath) -> bool:
-    return file.is_file() if isinstance(file, RemotePath) else file.exists()
+    try:
+        open_regular(file).close()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _copy(folder: AnyPath, to: Path, name: str) -> None:
