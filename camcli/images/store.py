@@ -243,14 +243,15 @@ def _file_system(root: str) -> tuple[Any, str]:
         return Web(query), address
     own = _TIMEOUTS if address.startswith("s3:") else {}
     others = "&".join(part for part in query.split("&") if part.partition("=")[0] not in own)
+    uri, shown = f"{address}/{mark}{others}", str(RemotePath(root, ""))
     try:
-        system, base = _pyarrow_fs().FileSystem.from_uri(f"{address}/{mark}{others}")
+        system, base = _pyarrow_fs().FileSystem.from_uri(uri)
         if system.type_name == "s3":
             system = _patient(system, dict(parse_qsl(query)))
         elif system.type_name == "py::fsspec+hf":
             system = Hub(system)
     except (OSError, ValueError, ImportError) as error:
-        raise CamcliError(f"'{RemotePath(root, '')}': {one_line(error)}") from None
+        raise CamcliError(f"'{shown}': {one_line(error).replace(uri, shown)}") from None
     return system, str(base)
 
 

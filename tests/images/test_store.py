@@ -141,3 +141,13 @@ def test_a_hub_that_refuses_connections_is_one_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(CamcliError, match=r"^'hf://datasets/a/b/x.jpg': .*refused"):
         find(["hf://datasets/a/b/x.jpg"])
+
+
+@pytest.mark.parametrize(
+    "url", ["foo://key:secret@b/x?region=hidden", "s3://key:sec ret@b/x"]
+)
+def test_errors_of_urls_show_no_secrets(url: str) -> None:
+    pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
+    with pytest.raises(CamcliError, match=r"^'\w+://b/': .*URI") as found:
+        parse_path(url).read_bytes()
+    assert not [part for part in ("key", "sec", "ret", "hid") if part in str(found.value)]

@@ -24,6 +24,7 @@ from tests.support.certificates import make_certificate
 from tests.support.command import TINY, Run, problems, stderr
 from tests.support.files import files, make_photo
 from tests.support.s3 import HOST, Fault, Proxy
+from tests.support.snapshots import PEAK, write_output
 
 NAMES = ("z.png", "a%20b.jpg", "sub/x.jpg", "sub/deep/y.jpg", "%C3%BC.jpg")
 
@@ -211,3 +212,13 @@ def test_a_server_that_is_not_trusted_is_one_line(
     assert re.fullmatch(f"Error: {url}: {reason}", line)
     assert server.connections == 1
     assert [name for name in files(tmp_path / "out") if name.endswith("png")]
+
+
+def test_output_folders_are_checked_and_copied(server: Proxy, run: Run, tmp_path: Path) -> None:
+    heat = write_output(tmp_path / "in" / "heat", {"a.jpg": PEAK})
+    found = run("check", url(server, "heat/"), heat)
+    assert (found.exit_code, found.stdout_bytes) == (0, b"1 result: 1 alike\n")
+    keys = [one.key for one in server.requests]
+    assert keys == ["heat/manifest.jsonl", "heat/a.gradcam.npy"]
+    assert run("check", url(server, "heat"), tmp_path / "copy", "--update").exit_code == 0
+    assert files(tmp_path / "copy") == files(heat)
