@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -17,11 +16,11 @@ from camcli.methods.registry import METHODS
 from camcli.render.draw import heatmap, overlay
 from camcli.render.style import Style
 from camcli.report.originals import contains, webp
-from camcli.runs.ahead import threads_for
+from camcli.runs.ahead import read_from
 from camcli.runs.grids import crop_of
 from camcli.runs.manifest import Row
-from camcli.runs.maps import read_map
 from camcli.runs.originals import Search
+from camcli.snapshots.map_reader import MapReader
 from camcli.snapshots.networks import Contrast
 
 
@@ -62,12 +61,12 @@ class Painter:
     searches: tuple[Search, Search]
     styles: tuple[Style, Style]
     side: int
+    reader: MapReader = field(default_factory=MapReader)
 
     def draw_all(self, contrasts: Sequence[Contrast], workers: int) -> Iterator[Pictures]:
         """Yield the pictures of each result in order, drawn in threads."""
-        workers = max(workers, threads_for(self.folders))
-        with ThreadPoolExecutor(workers) as executor:
-            yield from executor.map(self.draw, contrasts)
+        drawn = read_from(self.folders, self.draw, contrasts, workers)
+        yield from self.reader.until_stopped(drawn)
 
     def draw(self, one: Contrast) -> Pictures:
         """Draw the maps of a result that is in both folders."""
@@ -97,7 +96,7 @@ class Painter:
     def _picture(
         self, photo: tuple[Pixels, Size] | None, folder: AnyPath, row: Row, style: Style
     ) -> Picture | None:
-        crop, values = crop_of(row), _values(folder, row)
+        crop, values = crop_of(row), _values(self.reader, folder, row)
         if crop is None or values is None:
             return None
         method = METHODS.get(row["method"])
@@ -113,13 +112,13 @@ class Painter:
         return Picture.of(heatmap(values, place, shape, style, signed, row.get("top")))
 
 
-def _values(folder: AnyPath, row: Row) -> MapArray | None:
+def _values(reader: MapReader, folder: AnyPath, row: Row) -> MapArray | None:
     """Return the map of a row to draw; None if there is none, or one for each word."""
     if row["status"] == "error" or row.get("words") or not row.get("map"):
         return None
     try:
         with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite
-            values = read_map(folder / row["map"]).astype(np.float32)
+            values = reader.read(folder / row["map"]).astype(np.float32)
     except CamcliError:  # the note of the result has the error
         return None
     return values if values.size and np.isfinite(values).all() else None

@@ -31,19 +31,17 @@ def read_ahead(
         yield waiting.popleft().result()
 
 
-def threads_for(folders: Iterable[AnyPath]) -> int:
-    """Return the number of threads to read from folders: more than one if one is on a store."""
-    return STORE_THREADS if any(isinstance(one, RemotePath) for one in folders) else 1
-
-
 def read_from(
-    folders: Iterable[AnyPath], function: Callable[[In], Out], items: Iterable[In]
+    folders: Iterable[AnyPath], function: Callable[[In], Out], items: Iterable[In], workers: int = 1
 ) -> Iterator[Out]:
     """Apply a function that reads from folders, and yield results in order.
 
-    It runs in threads if one of the folders is on a store, where each file takes a while.
+    It runs in `workers` threads, and in more if one of the folders is on a store, where each file
+    takes a while.
     """
-    if (threads := threads_for(folders)) == 1:
+    remote = any(isinstance(folder, RemotePath) for folder in folders)
+    threads = max(workers, STORE_THREADS) if remote else workers
+    if threads == 1:
         yield from map(function, items)
         return
     executor = ThreadPoolExecutor(threads)

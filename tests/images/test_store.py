@@ -143,9 +143,7 @@ def test_a_hub_that_refuses_connections_is_one_line(monkeypatch: pytest.MonkeyPa
         find(["hf://datasets/a/b/x.jpg"])
 
 
-@pytest.mark.parametrize(
-    "url", ["foo://key:secret@b/x?region=hidden", "s3://key:sec ret@b/x"]
-)
+@pytest.mark.parametrize("url", ["foo://key:secret@b/x?region=hidden", "s3://key:sec ret@b/x"])
 def test_errors_of_urls_show_no_secrets(url: str) -> None:
     pytest.importorskip("pyarrow", reason="stores need the extra camcli[ray]")
     with pytest.raises(CamcliError, match=r"^'\w+://b/': .*URI") as found:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from camcli.errors import CamcliError
 from camcli.images.store import RemotePath
+from camcli.report.compare_page import Compared
 from camcli.runs.ahead import read_from
 from camcli.snapshots.map_reader import MOST_FAILURES
+from camcli.snapshots.networks import contrasts
 from tests.support.command import Run, refused, stderr, stdout
 from tests.support.files import make_photo
 from tests.support.s3 import S3, Fault, url
@@ -176,6 +179,23 @@ def test_a_store_that_gives_no_more_maps_ends_the_comparison(
     assert line.startswith("the store gives no more maps, none of ")
     assert f": s3://{s3.bucket}/new/0" in line
     assert s3.count(".npy")["HEAD"] < len(names)
+
+
+def test_a_page_ends_where_a_store_gives_no_more_maps(
+    store: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:03}.jpg" for number in range(2 * MOST_FAILURES)]
+    folder = write_output(tmp_path / "new", dict.fromkeys(names, PEAK), crop=[0, 0, 9, 9])
+    upload(folder, store)
+    found = [*contrasts(store, store)]
+
+    def refuse(path: RemotePath) -> RemotePath:
+        raise OSError(5, "gone")
+
+    monkeypatch.setattr(RemotePath, "fetch", refuse)
+    painter = Compared((store, store), ({}, {}), {}, found).painter([], 1)
+    with pytest.raises(CamcliError, match=r"the store gives no more maps, .*\.npy \(gone\)$"):
+        list(painter.draw_all(found, 1))
 
 
 @pytest.mark.parametrize("command", ["check", "compare"])
