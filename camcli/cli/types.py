@@ -36,15 +36,30 @@ class LocalPath(click.Path):
 
 
 class Location(click.Path):
-    """A path on this machine, or the URL of a store."""
+    """A path on this machine, or the URL of a store.
+
+    With `exists`, a folder on a store has to exist, too.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and is_remote(value):
-            return parse_path(value)
-        return value if isinstance(value, RemotePath) else super().convert(value, param, ctx)
+            value = parse_path(value)
+        if not isinstance(value, RemotePath):
+            return super().convert(value, param, ctx)
+        if self.exists and (problem := _lack(value)):
+            self.fail(f"Directory '{value}' {problem}", param, ctx)
+        return value
+
+
+def _lack(folder: RemotePath) -> str | None:
+    """Return what is wrong with a folder on a store, None if it exists."""
+    try:
+        return None if folder.is_dir() else "does not exist."
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 ANY_PATH = LocalPath()

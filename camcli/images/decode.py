@@ -135,7 +135,7 @@ def read(
         return Picture(pixels, pixels, found, frame)
 
 
-def thumbnail(file: Path, longest: int, reading: Reading = DEFAULTS) -> tuple[Picture, Size]:
+def thumbnail(file: AnyPath, longest: int, reading: Reading = DEFAULTS) -> tuple[Picture, Size]:
     """Read an image file as `read` does and reduce its longer side to at most `longest` pixels.
 
     Return the picture and the size of the original. JPEGs are reduced while they are decoded, which
@@ -184,9 +184,7 @@ def _stream(source: AnyPath | BinaryIO) -> contextlib.AbstractContextManager[Bin
     """Open a regular file, and read the whole of other sources."""
     if source == STDIN:
         return io.BytesIO(read_at_most(sys.stdin.buffer, MAX_INPUT) if sys.stdin else b"")
-    if isinstance(source, RemotePath):
-        return io.BytesIO(source.read_bytes())
-    if not isinstance(source, Path):
+    if not isinstance(source, AnyPath):
         return contextlib.nullcontext(source)
     return limited(open_file(source), MAX_PART)
 

@@ -22,7 +22,8 @@ from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import parse_qsl
 
 from camcli.errors import CamcliError, one_line
-from camcli.images.hub import Hub, foreign_errors, in_words
+from camcli.images.hub import Hub
+from camcli.images.store_errors import as_os_errors
 from camcli.images.web import SCHEMES, Web
 
 _ATOMIC = ("s3", "gcs", "abfs")
@@ -54,16 +55,26 @@ class RemotePath:
 
     def __str__(self) -> str:
         """Return the URL without its query, user name and password."""
-        scheme, _, authority = self.root.partition("?")[0].partition("://")
-        return f"{scheme}://{authority.rpartition('@')[2]}/{self.key}"
+        return f"{self.bucket}/{self.key}"
 
     def __truediv__(self, name: str | os.PathLike[str]) -> RemotePath:
         return RemotePath(self.root, f"{self.key.rstrip('/')}/{os.fspath(name)}".lstrip("/"))
 
     @property
+    def bucket(self) -> str:
+        """Return the scheme and the authority, without user name and password."""
+        scheme, _, authority = self.root.partition("?")[0].partition("://")
+        return f"{scheme}://{authority.rpartition('@')[2]}"
+
+    @property
     def name(self) -> str:
         """Return the last component of the key."""
         return self.key.rstrip("/").rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """Return the ending of the name, with its dot."""
+        return Path(self.name).suffix
 
     @property
     def parent(self) -> RemotePath:
@@ -79,7 +90,7 @@ class RemotePath:
         if self.content is not None:
             return io.BytesIO(self.content)
         system, path = self._location
-        with _as_os_errors():
+        with as_os_errors():
             return io.BufferedReader(_Stream(system.open_input_stream(path)), _READ_BYTES)
 
     def read_bytes(self) -> bytes:
@@ -87,7 +98,7 @@ class RemotePath:
         if self.content is not None:
             return self.content
         system, path = self._location
-        with _as_os_errors():
+        with as_os_errors():
             for pause in _PAUSES:
                 try:
                     return _read(system, path)
@@ -106,7 +117,7 @@ class RemotePath:
         system, path = self._location
         atomic = system.type_name in _ATOMIC
         written = path if atomic else f"{path}.camcli-{os.getpid()}-{os.urandom(4).hex()}.tmp"
-        with _as_os_errors():
+        with as_os_errors():
             if not atomic:
                 system.create_dir(path.rpartition("/")[0], recursive=True)
             try:
@@ -137,7 +148,7 @@ class RemotePath:
         """Remove the file."""
         system, path = self._location
         try:
-            with _as_os_errors():
+            with as_os_errors():
                 system.delete_file(path)
         except FileNotFoundError:
             if not missing_ok:
@@ -149,9 +160,16 @@ class RemotePath:
 
     def files(self, *, recursive: bool) -> Iterator[RemotePath]:
         """Yield the files in this folder in no particular order; none if it does not exist."""
+        return self._below("File", recursive=recursive)
+
+    def folders(self) -> Iterator[RemotePath]:
+        """Yield the folders directly in this one in no particular order, by one listing."""
+        return self._below("Directory", recursive=False)
+
+    def _below(self, kind: str, *, recursive: bool) -> Iterator[RemotePath]:
         system, path = self._location
-        with _as_os_errors():
-            found = _paths_in(system, path, recursive)
+        with as_os_errors():
+            found = _paths_in(system, path, kind, recursive=recursive)
         top = path.strip("/")  # some file systems return paths with a leading slash
         names = (one.strip("/").removeprefix(top) for one in found)
         return (self / name.lstrip("/") for name in names)
@@ -164,7 +182,7 @@ class RemotePath:
     @property
     def _info(self) -> Any:
         system, path = self._location
-        with _as_os_errors():
+        with as_os_errors():
             return system.get_file_info(path)
 
 
@@ -192,12 +210,12 @@ def canonical(path: AnyPath) -> str:
     return str(path) if isinstance(path, RemotePath) else os.path.realpath(path)
 
 
-def _paths_in(system: Any, path: str, recursive: bool) -> list[str]:
-    """Return the paths of the files in a folder; none if it does not exist."""
-    if isinstance(system, Web):
-        return [*system.files(path, recursive=recursive)]
+def _paths_in(system: Any, path: str, kind: str, *, recursive: bool) -> list[str]:
+    """Return the paths of the files or folders in a folder; none if it does not exist."""
+    if isinstance(system, Web):  # where folders are not told from files
+        return [*system.files(path, recursive=recursive)] if kind == "File" else []
     selector = _pyarrow_fs().FileSelector(path, allow_not_found=True, recursive=recursive)
-    return [info.path for info in system.get_file_info(selector) if info.is_file]
+    return [info.path for info in system.get_file_info(selector) if info.type.name == kind]
 
 
 def _read(system: Any, path: str) -> bytes:
@@ -215,7 +233,7 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        with _as_os_errors():
+        with as_os_errors():
             return int(self._stream.readinto(buffer))
 
     def close(self) -> None:
@@ -278,19 +296,3 @@ def _pyarrow_fs() -> Any:
         raise CamcliError(
             "files on a store need pyarrow, which is not installed: pip install 'camcli[ray]'"
         ) from None
-
-
-@contextlib.contextmanager
-def _as_os_errors() -> Iterator[None]:
-    """Raise the errors of a store as OSError with one line in `strerror`."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise FileNotFoundError(2, os.strerror(2)) from None
-    except OSError as error:
-        number = error.errno or 5
-        raise OSError(number, os.strerror(number) if error.errno else in_words(error)) from None
-    except ValueError as error:  # Arrow raises it for a path that it cannot parse
-        raise OSError(22, one_line(error)) from None
-    except foreign_errors() as error:
-        raise OSError(5, one_line(error)) from None

@@ -59,13 +59,20 @@ def in_tar(path: Path) -> tuple[Path, str] | None:
     return None
 
 
+def is_member(path: AnyPath) -> bool:
+    """Return whether a path leads into a tar; on a store, by its name alone."""
+    if isinstance(path, RemotePath):
+        return bool(_PART.search(path.key))
+    return in_tar(path) is not None
+
+
 def open_file(path: AnyPath) -> BinaryIO:
     """Open a file, or a member of a tar, as `open_regular` does, to seek in it.
 
     A file on a store is read as a whole. Raises OSError, also for a tar on a store.
     """
     if isinstance(path, RemotePath):
-        if _PART.search(path.key):
+        if path.content is None and is_member(path):
             raise OSError(errno.EINVAL, "in a tar on a store: copy the tar to this machine")
         return io.BytesIO(path.read_bytes())
     place = in_tar(path)
