@@ -94,9 +94,15 @@ def lines(folder: AnyPath) -> Iterator[bytes]:
 
 
 def manifests(folder: AnyPath) -> list[AnyPath]:
-    """Return the manifests of a folder, of which some may not exist, those of shards first."""
-    shards: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
-    return [*sorted(shards, key=str), folder / MANIFEST]
+    """Return the manifests of a folder, of which some may not exist, those of shards first.
+
+    Raises OutputError.
+    """
+    try:
+        shards: Iterable[AnyPath] = (folder / SHARDS).glob(f"[0-9]*.{MANIFEST}")
+        return [*sorted(shards, key=str), folder / MANIFEST]
+    except OSError as error:
+        raise OutputError(f"cannot list '{folder}': {error.strerror}") from None
 
 
 def lines_of(manifest: AnyPath, *, only_journals: bool = False) -> Iterator[bytes]:
