@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from camcli.cli.options import grouped
-from camcli.cli.types import FILE_PATH, LocalPath
+from camcli.cli.types import Location
 
 images_option = grouped(
     "Input",
     click.option(
         "--images",
         multiple=True,
-        type=LocalPath(exists=True, file_okay=False),
+        type=Location(exists=True, file_okay=False),
         metavar="DIR",
         help="A folder with the original images; repeatable.  [default: the same images in the "
         "folder that holds the output folder, or in a folder beside it]",
@@ -34,4 +34,4 @@ def size_option(default: int, text: str) -> Callable[[Callable[..., Any]], Calla
 def page_option(page: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return --output, the page to write, which is named `page` by default."""
     text = f"The page to write.  [default: DIR/{page}]"
-    return click.option("--output", "-o", type=FILE_PATH, metavar="FILE", help=text)
+    return click.option("--output", "-o", type=Location(dir_okay=False), metavar="FILE", help=text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import webbrowser
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +14,8 @@ from camcli.cli.options import flag, grouped
 from camcli.cli.page_options import images_option, page_option, size_option
 from camcli.cli.printing import echo, show_name
 from camcli.cli.progress import progress_bar, summary_line
-from camcli.cli.types import ANY_PATH, FILE_PATH, FOLDER_PATH, POSITIVE
+from camcli.cli.types import POSITIVE, Location
+from camcli.images.store import AnyPath, RemotePath
 from camcli.runs.files import write
 
 if TYPE_CHECKING:
@@ -31,20 +31,20 @@ PAGE = "report.html"
         "camcli report heat --sheet heat.pdf": "and a contact sheet to print",
     }
 )
-@click.argument("folder", metavar="DIR", type=ANY_PATH)
+@click.argument("folder", metavar="DIR", type=Location())
 @images_option
 @grouped(
     "Input",
     click.option(
         "--evaluation",
-        type=FOLDER_PATH,
+        type=Location(file_okay=False),
         metavar="DIR",
         help="A folder written by camcli evaluate --output.  [default: DIR, if it has "
         "metrics.json]",
     ),
     click.option(
         "--check",
-        type=FILE_PATH,
+        type=Location(dir_okay=False),
         metavar="FILE",
         help="The output of camcli check --json.  [default: DIR/check.jsonl, if it exists]",
     ),
@@ -54,7 +54,7 @@ PAGE = "report.html"
     page_option(PAGE),
     click.option(
         "--sheet",
-        type=FILE_PATH,
+        type=Location(dir_okay=False),
         metavar="FILE",
         help="Write a contact sheet as well, a .png or a .pdf: images down, methods across.",
     ),
@@ -69,14 +69,14 @@ PAGE = "report.html"
         "--workers",
         type=POSITIVE,
         metavar="N",
-        help="Threads that read images.  [default: one per core]",
+        help="Threads that read images and maps.  [default: one per core, 24 for a store]",
     ),
 )
 def report(
-    folder: Path,
+    folder: AnyPath,
     *,
-    output: Path | None,
-    sheet: Path | None,
+    output: AnyPath | None,
+    sheet: AnyPath | None,
     open: bool,  # noqa: A002 - the option's name
     quiet: bool,
     **options: Any,
@@ -84,7 +84,8 @@ def report(
     """Write one HTML page that shows DIR, an output folder of camcli explain.
 
     The page needs no server and no network. It has a gallery to search, filter and sort, with the
-    maps over their images and the methods side by side.
+    maps over their images and the methods side by side. DIR may be on a store, such as
+    s3://bucket/heat.
     """
     from camcli.report.contents import ReportOptions, collect
     from camcli.report.page import page_data, render_page
@@ -99,6 +100,10 @@ def report(
     if sheet:
         check_name(sheet)
     file = output or folder / PAGE
+    if open and isinstance(file, RemotePath):
+        raise click.UsageError(
+            f"--open: a browser does not open '{file}': name a page on this machine with --output"
+        )
     contents = collect(folder, file, ReportOptions(**options), progress)
     write(file, render_page(page_data(contents)))
     for note in contents.notes():
@@ -112,12 +117,12 @@ def report(
         echo(summary_line(numbers, show_name(file), counts))
         if sheet:
             echo(f"contact sheet -> {show_name(sheet)}")
-    if open and not webbrowser.open(file.absolute().as_uri()):
+    if open and not isinstance(file, RemotePath) and not webbrowser.open(file.absolute().as_uri()):
         echo("Warning: no browser found to show the page", err=True)
     return DONE
 
 
-def _write_sheet(contents: Contents, file: Path) -> None:
+def _write_sheet(contents: Contents, file: AnyPath) -> None:
     from camcli.report import sheet
 
     write(file, sheet.sheet(contents, file))

@@ -7,10 +7,10 @@ It is written as it is shown; its script sorts and opens the classes. Read `mean
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from camcli.images.store import AnyPath
 from camcli.report.class_table import CONFIDENCES, Record, class_table
 from camcli.report.estimates import difference, percent, range_bar
 from camcli.report.examples import Examples, read_examples
@@ -33,9 +33,9 @@ _FIRST = 6
 def audit_page(
     record: Mapping[str, Any],
     rows: Mapping[str, Row],
-    folder: Path,
-    file: Path,
-    images: Sequence[Path],
+    folder: AnyPath,
+    file: AnyPath,
+    images: Sequence[AnyPath],
     size: int,
 ) -> bytes:
     """Return the page of an audit.

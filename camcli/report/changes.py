@@ -11,8 +11,9 @@ from statistics import median
 
 from camcli.errors import CamcliError
 from camcli.images.regular import open_regular
+from camcli.images.store import AnyPath, RemotePath, is_remote, parse_path
 from camcli.images.tars import is_file
-from camcli.report.folder import SavedResult
+from camcli.report.folder import OutputFolder, SavedResult
 from camcli.runs.records import limited_lines
 from camcli.schema import FILE_NAME, NUMBER, TEXT, Record, Table, choice, list_of
 from camcli.snapshots.compare import is_class_change
@@ -58,8 +59,8 @@ class Change:
     verdict: str
     reasons: tuple[str, ...]
     measures: Mapping[str, float]
-    picture: Path | None = None
-    baseline: Path | None = None
+    picture: AnyPath | None = None
+    baseline: AnyPath | None = None
     tolerance: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -111,21 +112,25 @@ class Changes:
         return sum((one.counts for one in self.methods.values()), Counter[str]())
 
 
-def find_changes(folder: Path, named: Path | None, images: Collection[str]) -> Changes:
+def find_changes(folder: OutputFolder, named: AnyPath | None) -> Changes:
     """Read the file that was named, or `check.jsonl` in the output folder if it exists.
 
-    Changes of other images than `images` are only counted. Raises CamcliError.
+    Changes of images that the output folder does not show are only counted. Raises CamcliError.
     """
-    file = named or folder / CHECK_FILE
-    return read_changes(file, images) if named or file.is_file() else Changes()
+    if named is None and not folder.exists(CHECK_FILE):
+        return Changes()
+    return read_changes(named or folder.path / CHECK_FILE, folder.images, folder.path)
 
 
-def read_changes(file: Path, images: Collection[str]) -> Changes:
-    """Read the rows that `camcli check --json` printed to a file. Raises CamcliError."""
+def read_changes(file: AnyPath, images: Collection[str], folder: AnyPath = Path()) -> Changes:
+    """Read the rows that `camcli check --json` printed to a file. Raises CamcliError.
+
+    Files that they name on a store are those of the bucket of `folder`.
+    """
     by_image: dict[str, list[Change]] = {}
     methods, missing = dict[str, MethodChanges](), list[str]()
     tolerances: list[Mapping[str, float]] = []
-    for change in _read_rows(file):
+    for change in _read_rows(file, folder):
         methods.setdefault(change.method, MethodChanges()).add(change)
         if change.image in images:
             by_image.setdefault(change.image, []).append(change)
@@ -146,19 +151,19 @@ def change_of(result: SavedResult, changes: Sequence[Change]) -> Change | None:
     return next(iter(same_layer if len(found) > 1 else found), None)
 
 
-def _read_rows(file: Path) -> Iterator[Change]:
+def _read_rows(file: AnyPath, folder: AnyPath) -> Iterator[Change]:
     try:
         with open_regular(file) as stream:
             for number, line in enumerate(limited_lines(stream), 1):
                 if not line.isspace():
-                    yield _parse_change(f"'{file}' line {number}", line)
+                    yield _parse_change(f"'{file}' line {number}", line, folder)
     except OSError as error:
         raise CamcliError(
             f"'{file}': {error.strerror}; expected the output of camcli check --json"
         ) from None
 
 
-def _parse_change(where: str, line: bytes) -> Change:
+def _parse_change(where: str, line: bytes, folder: AnyPath) -> Change:
     try:
         row = CHANGE_ROW.parse(line)
     except ValueError as error:
@@ -171,11 +176,22 @@ def _parse_change(where: str, line: bytes) -> Change:
         verdict=verdict,
         reasons=reasons,
         measures={name: row[name] for name in _MEASURES if row.get(name) is not None},
-        picture=_existing(row.get("picture")),
-        baseline=_existing(row.get("baseline")) if verdict == "changed" and not moved else None,
+        picture=_existing(row.get("picture"), folder),
+        baseline=_existing(row.get("baseline"), folder)
+        if verdict == "changed" and not moved
+        else None,
         tolerance=row.get("tolerance") or {},
     )
 
 
-def _existing(name: str | None) -> Path | None:
-    return Path(name) if name and is_file(Path(name)) else None
+def _existing(name: str | None, folder: AnyPath) -> AnyPath | None:
+    """Return the file of a name, if it exists. One on a store is not looked for before it is read.
+
+    The file may name any store, but only the bucket of the folder is read, as the user's URL says.
+    """
+    if not name or not is_remote(name):
+        return Path(name) if name and is_file(Path(name)) else None
+    place = parse_path(name)
+    if not (isinstance(place, RemotePath) and isinstance(folder, RemotePath)):
+        return None
+    return RemotePath(folder.root, place.key) if place.bucket == folder.bucket else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
+from camcli.images.store import AnyPath
 from camcli.report.changes import Changes, change_of, find_changes
 from camcli.report.evaluation import Evaluation, find_evaluation
 from camcli.report.folder import Limit, OutputFolder, SavedResult, read_output_folder
@@ -19,6 +19,7 @@ from camcli.report.originals import (
     most_thumbnails,
     thumbnail_side,
 )
+from camcli.runs.ahead import threads_for
 
 ShowProgress: TypeAlias = Callable[[Iterator[Original], int], Iterator[Original]]
 """Wraps an iterator of a known length to show its progress."""
@@ -34,9 +35,9 @@ class ReportOptions:
     `check` a file of `camcli check --json`. `size` limits thumbnails and maps together, in MB.
     """
 
-    images: Sequence[Path] = ()
-    evaluation: Path | None = None
-    check: Path | None = None
+    images: Sequence[AnyPath] = ()
+    evaluation: AnyPath | None = None
+    check: AnyPath | None = None
     title: str | None = None
     size: int = 64
     workers: int | None = None
@@ -47,17 +48,18 @@ class Contents:
     """The contents of a page that will be written to `file`.
 
     Maps with more than `max_cells` cells are reduced, and so are pictures above `picture_side`
-    pixels that the page holds itself.
+    pixels that the page holds itself. `workers` threads read the maps.
     """
 
     folder: OutputFolder
     originals: Sequence[Original]
-    file: Path
+    file: AnyPath
     max_cells: int
     picture_side: int = MAX_SIDE
     title: str | None = None
     evaluation: Evaluation | None = None
     changes: Changes = field(default_factory=Changes)
+    workers: int | None = None
 
     @property
     def same_model_evaluation(self) -> Evaluation | None:
@@ -89,7 +91,9 @@ class Contents:
             yield "the evaluation used other weights than the maps"
 
 
-def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProgress) -> Contents:
+def collect(
+    folder: AnyPath, file: AnyPath, options: ReportOptions, progress: ShowProgress
+) -> Contents:
     """Read everything that the report of an output folder shows. Raises CamcliError.
 
     Thumbnails and maps each get half of the size. `progress` shows how many originals are read.
@@ -98,9 +102,10 @@ def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProg
     found = read_output_folder(
         folder, Limit(most_thumbnails(budget), 2 * budget // _BYTES_PER_RESULT)
     )
-    side = thumbnail_side(len(found.images), budget)
-    originals = find_originals(found, options.images, side, options.workers or os.cpu_count() or 1)
-    changes = find_changes(folder, options.check, found.images)
+    most = max(os.cpu_count() or 1, threads_for([folder]))
+    side, workers = thumbnail_side(len(found.images), budget), options.workers or most
+    originals = find_originals(found, options.images, side, workers)
+    changes = find_changes(found, options.check)
     maps = [*found.results, *(one for one in found.results if _has_baseline(one, changes))]
     shapes = [one.map_shape for one in maps if len(one.map_shape) == 2]
     return Contents(
@@ -110,8 +115,9 @@ def collect(folder: Path, file: Path, options: ReportOptions, progress: ShowProg
         max_cells=cells_per_map([rows * columns for rows, columns in shapes], budget),
         picture_side=thumbnail_side(len(found.results), budget),
         title=options.title,
-        evaluation=find_evaluation(folder, options.evaluation, found.images),
+        evaluation=find_evaluation(found, options.evaluation),
         changes=changes,
+        workers=workers,
     )
 
 

@@ -6,7 +6,6 @@ import csv
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from camcli.errors import CamcliError
@@ -14,7 +13,8 @@ from camcli.evaluation.cells import unguarded
 from camcli.evaluation.marks import MARKS, mark_notes
 from camcli.images.find import EVALUATION_FILES
 from camcli.images.regular import open_regular, read_regular
-from camcli.report.folder import SavedResult
+from camcli.images.store import AnyPath
+from camcli.report.folder import OutputFolder, SavedResult
 from camcli.runs.files import path_inside
 from camcli.runs.records import limited_lines
 from camcli.schema import NUMBER, RECORD_BYTES, TEXT, WHOLE, Kind, Record, Table, list_of
@@ -76,17 +76,17 @@ class Evaluation:
     layer: str
 
 
-def find_evaluation(folder: Path, named: Path | None, images: Collection[str]) -> Evaluation | None:
+def find_evaluation(folder: OutputFolder, named: AnyPath | None) -> Evaluation | None:
     """Read the evaluation in the folder that was named, or in the output folder if it has one.
 
-    The values are those of `images`. Raises CamcliError.
+    The values are those of the images of the output folder. Raises CamcliError.
     """
-    if named is None and not (folder / METRICS_FILE).is_file():
+    if named is None and not folder.exists(METRICS_FILE):
         return None
-    return read_evaluation(named or folder, images)
+    return read_evaluation(named or folder.path, folder.images)
 
 
-def read_evaluation(folder: Path, images: Collection[str]) -> Evaluation:
+def read_evaluation(folder: AnyPath, images: Collection[str]) -> Evaluation:
     """Read a folder that `camcli evaluate --output` wrote. Raises CamcliError."""
     file = folder / METRICS_FILE
     try:
@@ -158,7 +158,7 @@ def _interval_text(cell: dict[str, Any], digits: int) -> str:
 
 
 def _read_values(
-    file: Path, metrics: Collection[str], images: Collection[str]
+    file: AnyPath, metrics: Collection[str], images: Collection[str]
 ) -> Iterator[tuple[ScoreKey, dict[str, float]]]:
     """Yield the metrics that are defined for each of some images, method and class."""
     if not file.is_file():
@@ -180,7 +180,7 @@ def _finite(text: str, name: str) -> float:
     return number
 
 
-def _plots(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def _plots(folder: AnyPath, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for name in names:
         if (file := path_inside(folder, f"{name}.png")).is_file():
             yield name, read_regular(file, RECORD_BYTES)

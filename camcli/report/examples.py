@@ -9,18 +9,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from camcli.errors import CamcliError
+from camcli.images.store import AnyPath, RemotePath
 from camcli.render.style import Style
 from camcli.report.drawn import drawn_alone, drawn_over, map_of
-from camcli.report.folder import SavedResult, saved_result
-from camcli.report.markup import element, picture_url, relative_url
+from camcli.report.folder import SavedResult, files_in, saved_result
+from camcli.report.markup import element, link, picture_url
 from camcli.report.mean_maps import Grid, outline
-from camcli.report.originals import Original, most_thumbnails, read_original, thumbnail_side, webp
+from camcli.report.originals import (
+    Original,
+    input_digest,
+    most_thumbnails,
+    read_original,
+    thumbnail_side,
+    webp,
+)
 from camcli.report.page import BROWSER_FORMATS
+from camcli.runs.ahead import threads_for
 from camcli.runs.grids import crop_of
 from camcli.runs.manifest import Row, read_run
 from camcli.runs.originals import Search
@@ -40,7 +48,7 @@ class Examples:
 
     rows: Mapping[str, Row]
     pictures: Mapping[str, Original]
-    file: Path
+    file: AnyPath
     left_out: int
 
     def shown(self, names: Sequence[str], region: Grid | None = None) -> Element | None:
@@ -63,8 +71,9 @@ class Examples:
     def _figure(self, name: str, region: Grid | None) -> Element:
         original, row = self.pictures[name], self.rows.get(name, {})
         label: Element = element("bdi", name)
-        if original.file and original.file.suffix.lower() in BROWSER_FORMATS:
-            label = element("a", label, href=relative_url(original.file, self.file))
+        file = original.file
+        if file and file.suffix.lower() in BROWSER_FORMATS and (href := link(file, self.file)):
+            label = element("a", label, href=href)
         url = picture_url(original.thumbnail, "webp") if original.thumbnail else None
         image = element("img", src=url, alt=f"heat of {name}", loading="lazy")
         return element(
@@ -83,9 +92,9 @@ class Examples:
 def read_examples(
     record: Mapping[str, Any],
     rows: Mapping[str, Row],
-    folder: Path,
-    file: Path,
-    images: Sequence[Path],
+    folder: AnyPath,
+    file: AnyPath,
+    images: Sequence[AnyPath],
     size: int,
 ) -> Examples:
     """Read the pictures of the examples in a record, of at most `size` MB together.
@@ -99,9 +108,12 @@ def read_examples(
     limit = min(MOST_PICTURES, most_thumbnails(budget, LEAST_SIDE))
     names = [*_within(limit, counts, chain(_in_turn(first), _in_turn(others)))]
     side = min(MOST_SIDE, thumbnail_side(sum(counts[name] for name in names), budget))
-    search = Search.of(folder, read_run(folder)[0], images)
-    results = [saved_result(folder, rows[name]) for name in names if name in rows]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
+    # The audit has read the maps of a store.
+    exists = (lambda _: True) if isinstance(folder, RemotePath) else files_in(folder)
+    results = [saved_result(folder, rows[name], exists) for name in names if name in rows]
+    known = [(one.image, input_digest([one])) for one in results]
+    search = Search.of(folder, read_run(folder)[0], images).narrowed(known)
+    with ThreadPoolExecutor(max(os.cpu_count() or 1, threads_for([folder]))) as executor:
         originals = executor.map(partial(_original, search, side), results)
     return Examples(rows, {one.name: one for one in originals}, file, len(counts) - len(names))
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
+from typing import TypeAlias
 
 from camcli.errors import CamcliError
 from camcli.images.geometry import Crop
+from camcli.images.store import AnyPath, RemotePath
 from camcli.images.tars import is_file
 from camcli.methods.registry import METHODS
 from camcli.runs import resume
@@ -22,6 +24,9 @@ from camcli.runs.manifest import MANIFEST, Row, parse_row, read_run
 from camcli.runs.outputs import OUTPUTS
 from camcli.snapshots.pairs import digest, result_key
 from camcli.speed import cached_property
+
+Exists: TypeAlias = Callable[[str], bool]
+"""Returns whether an output folder has a file of this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class SavedResult:
     crop: Crop | None = None
     boxes: tuple[tuple[int, ...], ...] = ()
     digest: str = ""
-    files: dict[str, Path] = field(default_factory=dict)
+    files: dict[str, AnyPath] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
     @property
@@ -82,16 +87,17 @@ class OutputFolder:
 
     `unread` counts the lines of the manifest that are no rows, and `hidden_images` the images
     beyond the limit. `hidden` are the statuses of the results beyond it. `run_error` says what is
-    wrong with run.json.
+    wrong with run.json. `exists` says whether the folder has a file.
     """
 
-    path: Path
+    path: AnyPath
     results: Sequence[SavedResult]
     run: Row
     unread: int = 0
     hidden: Counter[str] = field(default_factory=Counter)
     hidden_images: int = 0
     run_error: str | None = None
+    exists: Exists = lambda name: False
 
     @cached_property
     def images(self) -> dict[str, list[SavedResult]]:
@@ -107,7 +113,7 @@ class OutputFolder:
         return Counter(result.status for result in self.results) + self.hidden
 
 
-def read_output_folder(folder: Path, limit: Limit = Limit()) -> OutputFolder:
+def read_output_folder(folder: AnyPath, limit: Limit = Limit()) -> OutputFolder:
     """Read an output folder, also one of a run that was killed or is still running.
 
     If two rows describe the same result, the later one is kept. Raises CamcliError if the folder
@@ -136,13 +142,14 @@ def read_output_folder(folder: Path, limit: Limit = Limit()) -> OutputFolder:
         hidden=Counter(found.hidden.values()),
         hidden_images=len(found.hidden_images),
         run_error=run_error,
+        exists=found.exists,
     )
 
 
 class _Results:
     """Results up to a limit, and the statuses of those beyond it by the digests of their rows."""
 
-    def __init__(self, folder: Path, limit: Limit) -> None:
+    def __init__(self, folder: AnyPath, limit: Limit) -> None:
         self.shown: dict[tuple[str | None, ...], SavedResult] = {}
         self.hidden: dict[bytes, str] = {}
         self.hidden_images: set[bytes] = set()
@@ -160,17 +167,32 @@ class _Results:
                 self.hidden_images.add(digest((image,)))
         else:
             self._images.add(image)
-            self.shown[key] = saved_result(self._folder, row)
+            self.shown[key] = saved_result(self._folder, row, self.exists)
+
+    @cached_property
+    def exists(self) -> Exists:
+        """Whether the folder has a file of a name."""
+        return files_in(self._folder)  # not before there is a row: a typing error lists no bucket
 
 
-def saved_result(folder: Path, row: Row) -> SavedResult:
+def files_in(folder: AnyPath) -> Exists:
+    """Return whether a folder has a file of a name. One on a store is listed once.
+
+    Raises CamcliError.
+    """
+    if not isinstance(folder, RemotePath):
+        return lambda name: is_file(folder / name)
+    try:
+        return resume.exists_in(folder)
+    except OSError as error:
+        raise CamcliError(f"cannot list '{folder}': {error.strerror}") from None
+
+
+def saved_result(folder: AnyPath, row: Row, exists: Exists) -> SavedResult:
     """Return the result that a row describes. Raises CamcliError for a file outside the folder."""
-    named = {
-        name: path_inside(folder, file)
-        for name, kind in OUTPUTS.items()
-        if (file := row.get(kind.field))
-    }
-    files = {kind: file for kind, file in named.items() if is_file(file)}
+    named = {kind: file for kind, one in OUTPUTS.items() if (file := row.get(one.field))}
+    places = {kind: path_inside(folder, file) for kind, file in named.items()}
+    files = {kind: file for kind, file in places.items() if exists(named[kind])}
     boxes = [row.get("box") or (), *(row.get("boxes") or ())]
     return SavedResult(
         **{name: value for name in _COPIED if (value := row.get(name)) not in (None, "")},
@@ -178,9 +200,7 @@ def saved_result(folder: Path, row: Row) -> SavedResult:
         crop=crop_of(row),
         boxes=tuple(tuple(box) for box in boxes if box),
         files=files,
-        missing=tuple(
-            str(one.relative_to(folder)) for kind, one in named.items() if kind not in files
-        ),
+        missing=tuple(str(PurePath(named[kind])) for kind in named if kind not in files),
     )
 
 

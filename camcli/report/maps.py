@@ -11,13 +11,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from camcli.errors import CamcliError
+from camcli.images.store import AnyPath
 from camcli.runs.maps import read_map
 
 _BYTES_PER_CELL = 16 / 3
@@ -53,7 +53,7 @@ def cells_per_map(counts: Sequence[int], budget: int) -> int:
     return max(counts, default=1)
 
 
-def pack_map(file: Path, max_cells: int) -> PackedMap | None:
+def pack_map(file: AnyPath, max_cells: int) -> PackedMap | None:
     """Pack the map in a `.npy` file into at most `max_cells` cells.
 
     Returns None for an image of gradients (3,H,W). Raises CamcliError if the file holds no map. No

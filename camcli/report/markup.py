@@ -11,11 +11,14 @@ import hashlib
 import html
 import os
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, tostring
 
 from camcli.errors import printable
+from camcli.images.store import AnyPath, RemotePath
+from camcli.images.tars import is_member
 
 POLICY = (
     "default-src 'none'; img-src 'self' file: data:; script-src 'sha256-{script}'; "
@@ -56,7 +59,31 @@ def picture_url(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def relative_url(file: Path, page_file: Path) -> str:
+def link(file: AnyPath, page_file: AnyPath) -> str | None:
+    """Return the address of a file in a page, None where a browser that shows the page has none.
+
+    A browser opens no member of a tar, and no file of a store from a page that is not in its
+    bucket.
+    """
+    if is_member(file):
+        return None
+    if isinstance(file, RemotePath):
+        if isinstance(page_file, RemotePath) and file.bucket == page_file.bucket:
+            return _relative_key(file.key, page_file.parent.key)
+        return None
+    return None if isinstance(page_file, RemotePath) else _relative_path(file, page_file)
+
+
+def _relative_key(key: str, folder: str) -> str:
+    """Return the address of a key relative to a folder, where empty parts count."""
+    parts, base = key.split("/"), folder.split("/") if folder else []
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(parts[:-1], base, strict=False))
+    common = sum(1 for _ in same)
+    way = [*[".."] * (len(base) - common), *parts[common:]]
+    return quote("/".join(way if way[0] else [".", *way]).encode(errors="surrogateescape"))
+
+
+def _relative_path(file: Path, page_file: Path) -> str:
     """Return the address of a file relative to the page, percent-encoded byte by byte."""
     folder = os.path.realpath(page_file.parent)
     target = os.path.join(os.path.realpath(file.parent), file.name)

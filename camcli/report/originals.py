@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image
 
 from camcli.errors import ImageError
 from camcli.images.decode import open_image, thumbnail
 from camcli.images.geometry import Crop, Pixels, Size
+from camcli.images.store import AnyPath, RemotePath
 from camcli.report.folder import OutputFolder, SavedResult
 from camcli.runs.originals import Search
 
@@ -36,7 +36,7 @@ class Original:
 
     name: str
     size: Size | None = None
-    file: Path | None = None
+    file: AnyPath | None = None
     thumbnail: bytes | None = None
     note: str | None = None
 
@@ -53,13 +53,14 @@ def most_thumbnails(budget: int, side: int = MIN_SIDE) -> int:
 
 
 def find_originals(
-    folder: OutputFolder, named: Sequence[Path], side: int, workers: int
+    folder: OutputFolder, named: Sequence[AnyPath], side: int, workers: int
 ) -> Iterator[Original]:
     """Yield the original of each image of a folder in order, read in threads.
 
     `named` are folders to search first, `side` is the longer side of the thumbnails.
     """
-    search = Search.of(folder.path, folder.run, named)
+    images = [(name, input_digest(results)) for name, results in folder.images.items()]
+    search = Search.of(folder.path, folder.run, named).narrowed(images)
     with ThreadPoolExecutor(workers) as executor:
         yield from executor.map(partial(_original, search, side), folder.images.items())
 
@@ -79,21 +80,26 @@ def read_original(
 
     `drawn` returns what is shown in place of the thumbnail's pixels, of an original of this size.
     """
-    file, note = search.find(name, _input_digest(results))
+    file, note = search.find(name, input_digest(results))
     if file is None:
         return Original(name, _picture_size(results), note=note)
     try:
         picture, size = thumbnail(file, side, search.reading)
     except ImageError as error:
-        return Original(name, _picture_size(results), file, note=str(error))
+        return Original(name, _picture_size(results), _place(file), note=str(error))
     if not all(contains(size, result.crop) for result in results):
         return Original(name, _picture_size(results), note=f"{file} has another size: not shown")
     shows_itself = picture.levels is None and picture.frame is None
     pixels = drawn(picture.pixels, size) if drawn else picture.pixels
-    return Original(name, size, file if shows_itself else None, webp(pixels), note)
+    return Original(name, size, _place(file) if shows_itself else None, webp(pixels), note)
 
 
-def _input_digest(results: Sequence[SavedResult]) -> str:
+def _place(file: AnyPath) -> AnyPath:
+    """Return a file without its content."""
+    return replace(file, content=None) if isinstance(file, RemotePath) else file
+
+
+def input_digest(results: Sequence[SavedResult]) -> str:
     """Return the digest of the image's bytes. A failed result has none."""
     return next(filter(None, (one.digest.partition("-")[2] for one in results)), "")
 

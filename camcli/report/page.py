@@ -12,10 +12,10 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from camcli.errors import CamcliError, ImageError
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Crop
-from camcli.images.tars import in_tar
+from camcli.images.store import AnyPath
 from camcli.render.blend import GROUND, SATURATION, UNSEEN
 from camcli.render.draw import DIM
 from camcli.render.style import Style
@@ -32,7 +32,7 @@ from camcli.report.contents import Contents
 from camcli.report.evaluation import Evaluation, metric_values
 from camcli.report.folder import OutputFolder, SavedResult
 from camcli.report.maps import PackedMap, pack_map
-from camcli.report.markup import POLICY, relative_url, sha256
+from camcli.report.markup import POLICY, link, sha256
 from camcli.report.originals import Original, webp
 from camcli.snapshots.tables import VERDICTS
 
@@ -91,7 +91,7 @@ def page_data(report: Contents) -> Data:
         "dim": DIM,
         "ground": {"saturation": SATURATION, "brightness": GROUND, "unseen": UNSEEN},
         "colormaps": [_colormap_data(style, signed) for signed in (False, True)],
-        "images": [_image_data(report, original) for original in report.originals],
+        "images": _images_data(report),
         "evaluation": _evaluation_data(report.evaluation),
         "check": _changes_data(report.changes),
     }
@@ -136,6 +136,12 @@ def style_of(run: Mapping[str, Any]) -> Style:
         return Style()
 
 
+def _images_data(report: Contents) -> list[Data]:
+    """Return the data of the images, whose maps are read in threads."""
+    with ThreadPoolExecutor(report.workers) as executor:
+        return [*executor.map(partial(_image_data, report), report.originals)]
+
+
 def _image_data(report: Contents, original: Original) -> Data:
     file, thumbnail = original.file, original.thumbnail
     shown = file and thumbnail and file.suffix.lower() in BROWSER_FORMATS
@@ -144,7 +150,7 @@ def _image_data(report: Contents, original: Original) -> Data:
         name=original.name,
         size=original.size,
         thumbnail=thumbnail and f"data:image/webp;base64,{_base64(thumbnail)}",
-        original=relative_url(file, report.file) if file and shown else None,
+        original=link(file, report.file) if file and shown else None,
         note=original.note,
         results=[_result_data(report, result, results, original) for result in results],
     )
@@ -157,7 +163,8 @@ def _result_data(
     packed, note = _packed_map(result.files.get("map"), report.max_cells)
     before, before_note = _packed_map(change.baseline if change else None, report.max_cells)
     crop = result.crop
-    notes = [*(f"{name} is missing" for name in result.missing), note]
+    files, file_note = _files(report, result, packed is None or original.thumbnail is None)
+    notes = [*(f"{name} is missing" for name in result.missing), note, file_note]
     notes += [f"baseline: {before_note}"] if packed and before_note else []
     return _without_empty(
         method=result.method,
@@ -178,7 +185,7 @@ def _result_data(
         signed=result.signed,
         map=packed and asdict(packed),
         range=None if packed or result.map_min is None else (result.map_min, result.map_max),
-        files=_files(report, result, packed is None or original.thumbnail is None) or None,
+        files=files or None,
         picture=result.picture,
         note="; ".join(filter(None, notes)),
         change=change and _change_data(report, change),
@@ -187,21 +194,24 @@ def _result_data(
     )
 
 
-def _files(report: Contents, result: SavedResult, is_shown: bool) -> dict[str, str]:
-    """Return the addresses of a result's files.
+def _files(
+    report: Contents, result: SavedResult, is_shown: bool
+) -> tuple[dict[str, str], str | None]:
+    """Return the addresses of a result's files, and a note on a picture that cannot be read.
 
-    A browser does not open members of a tar: the page holds the picture itself if it `is_shown`.
+    The page holds a picture that a browser cannot open itself, if it `is_shown`.
     """
-    found = {
-        kind: relative_url(file, report.file)
-        for kind, file in result.files.items()
-        if not in_tar(file)
-    }
+    links = ((kind, link(file, report.file)) for kind, file in result.files.items())
+    found = {kind: url for kind, url in links if url}
     if result.picture and result.picture not in found and is_shown:
-        with suppress(ImageError):
-            picture, _ = thumbnail(result.files[result.picture], report.picture_side)
-            found[result.picture] = f"data:image/webp;base64,{_base64(webp(picture.pixels))}"
-    return found
+        file = result.files[result.picture]
+        try:
+            picture, _ = thumbnail(file, report.picture_side)
+        except ImageError as error:
+            reason = str(error).removeprefix(f"{file}: ")
+            return found, f"{result.picture} not readable ({reason})"
+        found[result.picture] = f"data:image/webp;base64,{_base64(webp(picture.pixels))}"
+    return found, None
 
 
 def _cells(crop: Crop, shape: tuple[int, int]) -> tuple[float, ...]:
@@ -215,7 +225,7 @@ def _before_data(crop: Crop | None, before: PackedMap) -> Data:
     return _without_empty(map=asdict(before), cells=crop and _cells(crop, before.saved_shape))
 
 
-def _packed_map(file: Path | None, max_cells: int) -> tuple[PackedMap | None, str | None]:
+def _packed_map(file: AnyPath | None, max_cells: int) -> tuple[PackedMap | None, str | None]:
     if file is None:
         return None, None
     try:
@@ -242,7 +252,7 @@ def _change_data(report: Contents, change: Change) -> Data:
         class_changed=change.class_changed or None,
         reasons=change.reasons,
         measures=change.measures,
-        picture=change.picture and relative_url(change.picture, report.file),
+        picture=change.picture and link(change.picture, report.file),
     )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,6 +18,7 @@ from camcli.errors import CamcliError, ImageError, printable
 from camcli.images.decode import thumbnail
 from camcli.images.geometry import Pixels, Size
 from camcli.images.opencv import cv2
+from camcli.images.store import AnyPath
 from camcli.report.contents import Contents
 from camcli.report.drawn import drawn_alone, drawn_over, map_of
 from camcli.report.folder import SavedResult
@@ -79,13 +79,13 @@ class Layout:
         return max(1, (self.width * _PAGE[1] // _PAGE[0] - self.head - _MARGIN) // self.row)
 
 
-def check_name(file: Path) -> None:
+def check_name(file: AnyPath) -> None:
     """Raise CamcliError for the name of a file that is neither a PNG nor a PDF."""
     if file.suffix.lower() not in ENDINGS:
         raise CamcliError(f"--sheet '{file}': expected a name that ends in {' or '.join(ENDINGS)}")
 
 
-def sheet(report: Contents, file: Path) -> bytes:
+def sheet(report: Contents, file: AnyPath) -> bytes:
     """Return the contact sheet of the first MOST_ROWS images, in the format of the file's name."""
     columns = columns_of(report.folder.results)
     layout = Layout.of(1 + len(columns))

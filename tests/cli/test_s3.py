@@ -92,12 +92,9 @@ def test_images_on_a_store_are_measured(s3: S3, run: Run, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["report", "s3://key:secret@b/out"],
-        ["report", ".", "--output", "s3://key:secret@b/out"],
-        ["report", ".", "--images", "s3://key:secret@b/out"],
         ["check", ".", ".", "--diff", "s3://key:secret@b/out"],
         ["compare", ".", ".", "--output", "s3://key:secret@b/out"],
-        ["audit", "s3://key:secret@b/out"],
+        ["audit", ".", "--class-map", "s3://key:secret@b/out"],
         ["evaluate", ".", "--output", "s3://key:secret@b/out"],
         ["figure", "s3://key:secret@b/out"],
     ],

@@ -13,7 +13,7 @@ import pytest
 
 from camcli.report import examples
 from camcli.report.audit_page import SECTIONS, audit_page
-from camcli.report.markup import relative_url
+from camcli.report.markup import link
 from tests.support.audit_record import fake_record, fake_rows
 from tests.support.files import make_photo
 from tests.support.report import HOSTILE_CLASS, HOSTILE_NAME, ODD_NAME, PageParser
@@ -140,7 +140,7 @@ def test_pictures_and_links_of_examples(show: Show, folder: Path, tmp_path: Path
     assert all((one["src"] or "").startswith("data:image/webp;base64,") for one in pictures)
     links = {found.get("href") for tag, found in page.elements if tag == "a"}
     for name in (HOSTILE_NAME, ODD_NAME):
-        assert relative_url(tmp_path / "photos" / name, folder / "audit.html") in links
+        assert link(tmp_path / "photos" / name, folder / "audit.html") in links
     assert "heat alone" not in page.text
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from camcli.report.page import SCRIPTS, relative_url, script_json
+from camcli.report.markup import link
+from camcli.report.page import SCRIPTS, script_json
 from tests.support.command import Run
 from tests.support.report import read_page
 
@@ -70,4 +71,4 @@ def test_json_is_safe_in_a_script_element(name: str) -> None:
     ],
 )
 def test_links_are_percent_encoded(name: str, url: str, tmp_path: Path) -> None:
-    assert relative_url(tmp_path / name, tmp_path / "report.html") == url
+    assert link(tmp_path / name, tmp_path / "report.html") == url
