@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 import cv2
@@ -30,6 +29,7 @@ from camcli.engine.predict import class_and_probability
 from camcli.errors import CamcliError, ImageError, one_line
 from camcli.evaluation.intervals import MIN_IMAGES, mean_intervals
 from camcli.images.geometry import Floats
+from camcli.images.store import AnyPath
 from camcli.models.model import Model
 from camcli.runs.batches import BatchLimit, by_shape, read_image, run_batches, stacked
 from camcli.runs.grids import SIDE
@@ -45,7 +45,7 @@ LEAST_EFFECT = 0.05
 """The least effect on a share of images, beyond that of the control, that counts."""
 OUTSIDE_SHARE = 0.15
 """The share of the frame that a region outside the object has."""
-Find: TypeAlias = Callable[[Row], Path | None]
+Find: TypeAlias = Callable[[Row], AnyPath | None]
 """Returns the original file of a row, None if it was not found."""
 Hits: TypeAlias = NDArray[np.bool_]
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from camcli.audit.interventions import Laboratory
 from camcli.audit.samples import Samples
 from camcli.errors import CamcliError
+from camcli.images.store import AnyPath
 from camcli.models.model import Model
 from camcli.runs.manifest import Row
 from camcli.runs.options import InputOptions
-from camcli.runs.originals import Search
+from camcli.runs.originals import PROBES, Search
 
 
 def open_laboratory(
-    samples: Samples, run: Row, model: Model, images: Sequence[Path], seed: int = 0
+    samples: Samples, run: Row, model: Model, images: Sequence[AnyPath], seed: int = 0
 ) -> Laboratory:
     """Return the network with the originals of the samples. Raises CamcliError.
 
@@ -26,17 +26,24 @@ def open_laboratory(
     folders to search for originals.
     """
     _check_same(run, model)
-    search = Search.of(samples.folder, run, images)
+    probes = samples.rows(range(0, len(samples), -(-len(samples) // PROBES)))
+    known = [(row["image"], _digest(row)) for row in probes]
+    search = Search.of(samples.folder, run, images).narrowed(known)
     reading = search.reading
     inputs = InputOptions(
         fit=run.get("fit") or "preset", frame=reading.frame, window_level=reading.window_level
     )
 
-    def find(row: Row) -> Path | None:
-        file, note = search.find(row["image"], (row.get("digest") or "").partition("-")[2])
+    def find(row: Row) -> AnyPath | None:
+        file, note = search.find(row["image"], _digest(row))
         return None if note else file
 
     return Laboratory(samples, model, inputs, find, seed)
+
+
+def _digest(row: Row) -> str:
+    """Return the digest of the image of a row."""
+    return (row.get("digest") or "").partition("-")[2]
 
 
 def _check_same(run: Mapping[str, Any], model: Model) -> None:

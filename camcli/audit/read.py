@@ -13,7 +13,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from mmap import ACCESS_READ, mmap
 from types import MappingProxyType
 from typing import BinaryIO, TypeAlias
 
@@ -23,14 +23,20 @@ from camcli.audit.places import SHARES, shares_of
 from camcli.audit.samples import Grids, Numbers, Samples
 from camcli.errors import CamcliError, printable
 from camcli.images.geometry import Crop, Floats
+from camcli.images.regular import open_seekable
+from camcli.images.store import AnyPath, RemotePath
+from camcli.runs.ahead import read_from
 from camcli.runs.files import path_inside
 from camcli.runs.grids import SIDE, crop_of, heat_of, on_grid
-from camcli.runs.manifest import MANIFEST, Row, numbered_rows
+from camcli.runs.manifest import MANIFEST, Row, rows_in
 from camcli.runs.maps import read_map
 
 Coverage: TypeAlias = Callable[[Row, Crop], Floats | None]
 """Returns how much of each cell (side,side) of the network's frame lies in objects of a row's true
 class; None if the image has no such object. Raises CamcliError."""
+
+Placed: TypeAlias = tuple[int, Row]
+"""The place of a row in the manifest, and the row."""
 
 NO_TRUTH, FAILED = "no true class", "failed"
 NO_HEAT, NO_OBJECT = "no positive heat", "no object of the true class"
@@ -52,7 +58,7 @@ class Selection:
 
 
 def read_samples(
-    folder: Path,
+    folder: AnyPath,
     selection: Selection = Selection(),
     coverage: Coverage | None = None,
     labels: Mapping[int, str] = MappingProxyType({}),
@@ -62,25 +68,38 @@ def read_samples(
     `labels` are other names for some of the model's classes, by index.
     """
     with contextlib.ExitStack() as stack:
+        manifest = stack.enter_context(_opened(folder))
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
-        found = _Reader(folder, selection, coverage, labels, *files)
+        found = _Reader(folder, selection, coverage, labels, manifest, *files)
         found.read()
         return found.samples()
+
+
+def _opened(folder: AnyPath) -> BinaryIO:
+    """Open the manifest of a folder; one on a store is copied. Raises CamcliError."""
+    try:
+        return open_seekable(folder / MANIFEST)
+    except OSError as error:
+        raise CamcliError(
+            f"'{folder}' has no readable {MANIFEST} ({error.strerror}): expected a folder that "
+            f"camcli explain wrote"
+        ) from None
 
 
 class _Reader:
     def __init__(
         self,
-        folder: Path,
+        folder: AnyPath,
         selection: Selection,
         coverage: Coverage | None,
         labels: Mapping[int, str],
+        manifest: BinaryIO,
         heat: BinaryIO,
         covered: BinaryIO,
     ) -> None:
         self.folder, self.selection = folder, selection
         self.coverage, self.labels = coverage, labels
-        self.heat, self.covered = heat, covered
+        self.manifest, self.heat, self.covered = manifest, heat, covered
         self.keys = Counter[tuple[str, str, str]]()
         self.classes, self.names = _Names(), _Names()
         self.indices = defaultdict[str, set[int]](set)
@@ -91,9 +110,9 @@ class _Reader:
 
     def read(self) -> None:
         """Read all rows. Raises CamcliError if they are not the results of one method."""
-        for place, row in self._rows():
+        for place, row, crop, heat, side in read_from([self.folder], self._seen, self._rows()):
             self.places.append(place)
-            self._add(row)
+            self._add(row, crop, heat, side)
         if len(self.keys) > 1:
             listed = printable("; ".join(" ".join(filter(None, key)) for key in [*self.keys][:4]))
             raise CamcliError(
@@ -131,33 +150,31 @@ class _Reader:
             shares=shares,
             left_out=+self.left_out,
             places=np.frombuffer(self.places, np.int64),
+            copy=_mapped(self.manifest) if isinstance(self.folder, RemotePath) else None,
         )
 
-    def _rows(self) -> Iterator[tuple[int, Row]]:
+    def _rows(self) -> Iterator[Placed]:
         """Yield the rows to audit, and their places. Raises CamcliError."""
-        try:
-            for place, row in numbered_rows(self.folder / MANIFEST):
-                if not self.selection.includes(row):
-                    continue
-                if row["status"] == "error":
-                    self.left_out[FAILED] += 1
-                elif row.get("true_name") is None or row.get("correct") is None:
-                    self.left_out[NO_TRUTH] += 1
-                else:
-                    self.keys[row["method"], row["target"], row.get("layer") or ""] += 1
-                    yield place, row
-        except OSError as error:
-            raise CamcliError(
-                f"'{self.folder}' has no readable {MANIFEST} ({error.strerror}): expected a folder "
-                f"that camcli explain wrote"
-            ) from None
+        for place, row in rows_in(self.manifest, self.folder / MANIFEST):
+            if not self.selection.includes(row):
+                continue
+            if row["status"] == "error":
+                self.left_out[FAILED] += 1
+            elif row.get("true_name") is None or row.get("correct") is None:
+                self.left_out[NO_TRUTH] += 1
+            else:
+                self.keys[row["method"], row["target"], row.get("layer") or ""] += 1
+                yield place, row
 
-    def _add(self, row: Row) -> None:
+    def _add(self, row: Row, crop: Crop, heat: Floats | None, side: int) -> None:
         self.classes.add(row["true_name"])
         known = [row.get("true_index"), row.get("predicted_index") if row["correct"] else None]
         self.indices[row["true_name"]] |= {one for one in known if one is not None}
         self.names.add(self.labels.get(_index(row), _predicted_name(row)))
-        heat, covered = self._grids_of(row)
+        self.map_side = min(self.map_side, side)
+        covered = self.coverage(row, crop) if self.coverage else None
+        self.left_out[NO_HEAT] += heat is None
+        self.left_out[NO_OBJECT] += self.coverage is not None and covered is None
         inside = None if heat is None or covered is None else float((heat * covered).sum())
         facts = [row["correct"], row.get("top5"), row.get("confidence")]
         facts += [heat is not None, None if heat is None else heat.argmax(), inside]
@@ -168,28 +185,32 @@ class _Reader:
         if self.coverage:
             self.covered.write(_bytes(covered))
 
-    def _grids_of(self, row: Row) -> tuple[Floats | None, Floats | None]:
-        """Return the heat of a row, and how far objects cover the cells. Raises CamcliError."""
+    def _seen(self, placed: Placed) -> tuple[int, Row, Crop, Floats | None, int]:
+        """Return a row with what the network saw, the heat, and the map's shorter side.
+
+        Raises CamcliError.
+        """
+        place, row = placed
         crop, name = crop_of(row), row.get("map")
         if not crop or not name:
             where = f"'{self.folder}' has no map of {printable(row['image'])}"
             raise CamcliError(f"{where}: expected camcli explain --save map")
         try:
             values = read_map(path_inside(self.folder, name))
-            heat = heat_of(on_grid(values, crop))
+            return place, row, crop, heat_of(on_grid(values, crop)), min(values.shape[-2:])
         except CamcliError as error:
             raise CamcliError(
                 f"'{self.folder}': map '{printable(name)}' not readable ({error})"
             ) from None
-        self.map_side = min(self.map_side, *values.shape[-2:])
-        covered = self.coverage(row, crop) if self.coverage else None
-        self.left_out[NO_HEAT] += heat is None
-        self.left_out[NO_OBJECT] += self.coverage is not None and covered is None
-        return heat, covered
 
     def _grids(self, file: BinaryIO) -> Grids:
         file.flush()
         return np.memmap(file, np.float16, "r", shape=(len(self.places), SIDE, SIDE))
+
+
+def _mapped(file: BinaryIO) -> mmap:
+    """Return the content of a temporary file, which stays after the file is closed."""
+    return mmap(file.fileno(), 0, access=ACCESS_READ)
 
 
 _VALUES = ("correct", "top5", "confidence", "heated", "peak", "inside", *SHARES)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
+from mmap import mmap
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from camcli.images.geometry import Floats
 from camcli.images.regular import open_regular
+from camcli.images.store import AnyPath
 from camcli.runs.manifest import MANIFEST, Row
 from camcli.speed import cached_property
 
@@ -44,9 +46,10 @@ class Samples:
     - `left_out`: the numbers of results and images that are not used, by reason.
     - `places`: the places of the rows in the manifest, in bytes.
     - `examples`: the rows of the images that `images` has named.
+    - `copy`: the manifest of a folder on a store; None for a folder on this machine.
     """
 
-    folder: Path
+    folder: AnyPath
     key: tuple[str, str, str]
     cell: int
     classes: Sequence[str]
@@ -65,6 +68,7 @@ class Samples:
     left_out: Counter[str]
     places: NDArray[np.int64] = field(repr=False)
     examples: dict[str, Row] = field(default_factory=dict, repr=False)
+    copy: mmap | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,7 +81,8 @@ class Samples:
 
     def rows(self, numbers: Sequence[int] | Numbers) -> Iterator[Row]:
         """Yield the manifest rows of some samples."""
-        with open_regular(self.folder / MANIFEST) as stream:
+        opened = nullcontext(self.copy) if self.copy else open_regular(self.folder / MANIFEST)
+        with opened as stream:
             for number in numbers:
                 stream.seek(int(self.places[number]))
                 yield json.loads(stream.readline())

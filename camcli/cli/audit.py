@@ -18,9 +18,10 @@ from camcli.cli.options import flag, grouped, list_option, rare
 from camcli.cli.page_options import images_option, page_option, size_option
 from camcli.cli.preprocessing import load_network, preprocess_options
 from camcli.cli.printing import echo, echo_json, show_name
-from camcli.cli.types import ANY_PATH, FILE_PATH, Name
+from camcli.cli.types import FILE_PATH, Location, Name
 from camcli.errors import CamcliError, spelled
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
+from camcli.images.store import AnyPath
 from camcli.methods.registry import METHODS
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.files import to_json, write
@@ -41,7 +42,7 @@ PAGE = "audit.html"
         "camcli audit judged --fail-if 'accuracy<0.9'": "exit with 3 if it holds",
     }
 )
-@click.argument("folder", metavar="DIR", type=ANY_PATH)
+@click.argument("folder", metavar="DIR", type=Location())
 @grouped(
     "Input",
     click.option(
@@ -96,16 +97,16 @@ PAGE = "audit.html"
     flag("--quiet", "Print errors, warnings and failed conditions only."),
 )
 def audit(
-    folder: Path,
+    folder: AnyPath,
     *,
     boxes: str | None,
     class_map: Path | None,
     model: ModelOptions,
     preprocessing: PreprocessOptions,
-    images: tuple[Path, ...],
+    images: tuple[AnyPath, ...],
     fail_if: tuple[str, ...],
     seed: int,
-    output: Path | None,
+    output: AnyPath | None,
     size: int,
     json: bool,
     quiet: bool,
@@ -115,7 +116,8 @@ def audit(
 
     Suspected shortcuts come first, then confusions of classes, and where the heat of each class
     lies. With --model, the network runs again on changed images, which confirms a suspicion or
-    drops it. A page with pictures is written beside the maps.
+    drops it. A page with pictures is written beside the maps. DIR may be on a store, such as
+    s3://bucket/heat.
     """
     from camcli.audit.read import Selection
     from camcli.audit.record import audit_record
@@ -137,7 +139,7 @@ def audit(
 
 
 def _samples(
-    folder: Path, selection: Selection, boxes: str | None, class_map: Path | None
+    folder: AnyPath, selection: Selection, boxes: str | None, class_map: Path | None
 ) -> Samples:
     from camcli.audit.read import read_samples
 
@@ -156,7 +158,7 @@ def _laboratory(
     run: Row,
     model: ModelOptions,
     preprocessing: PreprocessOptions,
-    images: Sequence[Path],
+    images: Sequence[AnyPath],
     seed: int,
     quiet: bool,
 ) -> Laboratory | None:
@@ -171,14 +173,14 @@ def _laboratory(
 
 
 def _write_page(
-    record: dict[str, Any], samples: Samples, file: Path, images: Sequence[Path], size: int
+    record: dict[str, Any], samples: Samples, file: AnyPath, images: Sequence[AnyPath], size: int
 ) -> None:
     from camcli.report.audit_page import audit_page  # imports OpenCV
 
     write(file, audit_page(record, samples.examples, samples.folder, file, images, size))
 
 
-def _print(record: dict[str, Any], page: Path, json: bool, quiet: bool) -> None:
+def _print(record: dict[str, Any], page: AnyPath, json: bool, quiet: bool) -> None:
     from camcli.audit.tables import audit_lines
 
     if json:

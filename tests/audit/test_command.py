@@ -11,10 +11,13 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
+from camcli.images.store import RemotePath
 from tests.support.audit import fixed, scattered, tagged_photo, write_heat
 from tests.support.command import Run, refused, stderr, stdout
 from tests.support.files import manifest
 from tests.support.networks import GapNet
+from tests.support.s3 import S3, Fault, url
+from tests.support.stores import upload
 
 
 @pytest.fixture
@@ -146,8 +149,9 @@ def test_the_classes_of_a_run_are_audited(run: Run, explained: Path) -> None:
     assert record["model"].startswith("tests.support.networks:GapNet")
 
 
-def test_a_planted_shortcut_is_confirmed_by_the_network(run: Run, tmp_path: Path) -> None:
-    """A network that reads a tag in a corner is found out, from photos to the exit code."""
+@pytest.fixture
+def planted(run: Run, tmp_path: Path) -> tuple[object, ...]:
+    """Photos that a network has explained into `heat`: it reads a tag in a corner."""
     draw, heat = np.random.default_rng(0), tmp_path / "heat"
     for number in range(40):
         name = ("plain", "tagged")[number % 2]
@@ -162,7 +166,14 @@ def test_a_planted_shortcut_is_confirmed_by_the_network(run: Run, tmp_path: Path
     method = ("--method", "occlusion", "--window", "8", "--stride", "4", "--target", "tagged")
     saved = ("--truth", "folder", "--save", "map", "--output", heat)
     assert run("explain", tmp_path / "photos", *network, *method, *saved).exit_code == 0
-    found = run("audit", heat, *network, "--fail-if", "suspects>0")
+    return network
+
+
+def test_a_planted_shortcut_is_confirmed_by_the_network(
+    run: Run, planted: tuple[object, ...], tmp_path: Path
+) -> None:
+    """A network that reads a tag in a corner is found out, from photos to the exit code."""
+    found = run("audit", tmp_path / "heat", *planted, "--fail-if", "suspects>0")
     assert found.exit_code == 3
     assert stderr(found).splitlines()[-1] == "Failed: suspects is 1: fails suspects>0"
     assert "tagged, top right corner: fixed place, occlusion, transplant" in stdout(found)
@@ -174,3 +185,44 @@ def test_another_network_is_refused(run: Run, explained: Path) -> None:
     assert "the maps were made with other weights" in refused(run("audit", "out", *NETWORK))
     other = [*NETWORK[:-1], "30"]
     assert "the maps were made with other" in refused(run("audit", "out", *other))
+
+
+def test_a_folder_on_a_store_is_audited_as_one_on_this_machine(
+    run: Run, planted: tuple[object, ...], store: RemotePath, tmp_path: Path
+) -> None:
+    """The network runs again on photos of the store, which are beside the maps."""
+    upload(tmp_path, store)
+    here, there = (run("audit", top / "heat", *planted, "--json") for top in (tmp_path, store))
+    assert stdout(there) == stdout(here)
+    assert json.loads(stdout(there))["suspects"][0]["confirmed"]
+    page = (tmp_path / "heat" / "audit.html").read_bytes()
+    assert b'href="../photos/tagged/1.png"' in page
+    assert (store / "heat" / "audit.html").read_bytes() == page
+    assert run("audit", store / "heat", "--output", tmp_path / "page.html").exit_code == 0
+    page = (tmp_path / "page.html").read_bytes()
+    assert b"/photos/" not in page
+    assert b"heat alone" not in page
+
+
+def test_an_audit_makes_the_requests_that_scaling_md_states(
+    run: Run, s3: S3, tmp_path: Path
+) -> None:
+    rows = [row for label in range(2) for row in scattered(f"class{label}", label, 6, label)]
+    rows[0][0].update(correct=False, predicted_name="another")  # an example in the page
+    upload(write_heat(tmp_path / "heat", rows), s3.folder / "heat")
+    s3.requests.clear()
+    found = run("audit", url(s3.folder / "heat"), "--quiet")
+    assert (found.exit_code, found.output_bytes) == (0, b"")
+    maps, absent = len(rows) + 1, 2  # that of the example again; run.json, also for the page
+    assert s3.count() == {"LIST": 1, "HEAD": maps + 1 + absent, "GET": maps + 1, "PUT": 1}
+    assert b"secret" not in (s3.folder / "heat" / "audit.html").read_bytes()
+    (s3.folder / "heat" / "class1" / "003.png.npy").unlink()
+    place = f"s3://{s3.bucket}/heat"
+    assert refused(run("audit", url(s3.folder / "heat"))) == (
+        f"'{place}': map 'class1/003.png.npy' not readable (No such file or directory)"
+    )
+    s3.fail(Fault("denied", "GET", "manifest.jsonl"))
+    assert "ACCESS_DENIED" in refused(run("audit", url(s3.folder / "heat")))
+    assert refused(run("audit", url(s3.folder / "none"))).startswith(
+        f"'s3://{s3.bucket}/none' has no readable manifest.jsonl (No such file or directory)"
+    )
