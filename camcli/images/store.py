@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mimetypes
 import os
 import shutil
 import time
@@ -242,8 +243,12 @@ class _Stream(io.RawIOBase):
 
 
 def _upload(stream: BinaryIO, system: Any, path: str) -> None:
-    """Write a stream to a file, and remove the file if the stream cannot be read."""
-    sink = system.open_output_stream(path)
+    """Write a stream to a file, and remove the file if the stream cannot be read.
+
+    S3 and Google note the type of a page and of a picture, which browsers save to disk otherwise.
+    """
+    kind = mimetypes.guess_type(path)[0]
+    sink = system.open_output_stream(path, metadata={"Content-Type": kind} if kind else None)
     try:
         shutil.copyfileobj(stream, sink, 1 << 20)
     except BaseException:

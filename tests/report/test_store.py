@@ -93,6 +93,9 @@ def test_a_report_makes_the_requests_that_scaling_md_states(
         "GET": records + maps + originals + same_name,
         "PUT": 1,
     }
+    system, place = (s3.folder / "out" / "report.html")._location
+    with system.open_input_stream(place) as stream:
+        assert stream.metadata()["Content-Type"] == b"text/html", "else browsers save the page"
     page = (s3.folder / "out" / "report.html").read_bytes()
     assert run("report", folder).exit_code == 0
     assert page == (folder / "report.html").read_bytes()
