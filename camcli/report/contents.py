@@ -102,7 +102,7 @@ def collect(
     found = read_output_folder(
         folder, Limit(most_thumbnails(budget), 2 * budget // _BYTES_PER_RESULT)
     )
-    most = max(os.cpu_count() or 1, threads_for([folder]))
+    most = max(os.cpu_count() or 1, threads_for([folder, *options.images]))
     side, workers = thumbnail_side(len(found.images), budget), options.workers or most
     originals = find_originals(found, options.images, side, workers)
     changes = find_changes(found, options.check)

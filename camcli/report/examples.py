@@ -113,7 +113,7 @@ def read_examples(
     results = [saved_result(folder, rows[name], exists) for name in names if name in rows]
     known = [(one.image, input_digest([one])) for one in results]
     search = Search.of(folder, read_run(folder)[0], images).narrowed(known)
-    with ThreadPoolExecutor(max(os.cpu_count() or 1, threads_for([folder]))) as executor:
+    with ThreadPoolExecutor(max(os.cpu_count() or 1, threads_for([folder, *images]))) as executor:
         originals = executor.map(partial(_original, search, side), results)
     return Examples(rows, {one.name: one for one in originals}, file, len(counts) - len(names))
 

@@ -59,15 +59,19 @@ def test_the_page_on_a_store_is_that_of_a_local_folder(
         (top / "out" / "check.jsonl").write_bytes(found.stdout_bytes)
     for top in (tmp_path, store):
         (top / "out" / "plain.occlusion.npy").unlink()
-    local, remote = run("report", folder), run("report", store / "out")
+    local, remote = (
+        run("report", top / "out", "--sheet", top / "sheet.png") for top in (tmp_path, store)
+    )
     assert remote.exit_code == local.exit_code == 0
-    assert stdout(remote) == stdout(local).replace(str(folder), str(store / "out"))
+    assert stdout(remote) == stdout(local).replace(str(tmp_path), str(store))
+    assert (store / "sheet.png").read_bytes() == (tmp_path / "sheet.png").read_bytes()
     assert stderr(remote) == stderr(local) != ""
     page = (folder / "report.html").read_bytes()
     assert (store / "out" / "report.html").read_bytes() == page
     assert "before" in read_page(folder).results("plain.jpg")[0]
     here = tmp_path / "page.html"
-    assert run("report", store / "out", "--output", here).exit_code == 0
+    named = ("--evaluation", store / "out", "--check", store / "out" / "check.jsonl")
+    assert run("report", store / "out", "--output", here, *named).exit_code == 0
     own = PageParser(here.read_text())
     assert not any("original" in image for image in own.data["images"])
     drawn, pictured = (one.get("files") for one in own.results("plain.jpg"))
@@ -177,9 +181,11 @@ def test_what_cannot_be_read_is_one_line_without_secrets(
     upload(tmp_path, s3.folder)
     out, here = url(s3.folder / "out"), tmp_path / "page.html"
     place = f"s3://{s3.bucket}"
+    s3.requests.clear()
     assert refused(run("report", url(s3.folder / "nowhere"))).startswith(
         f"'{place}/nowhere' has no manifest.jsonl with a row in it"
     )
+    assert s3.count("") == {"LIST": 2, "HEAD": 1}, "the bucket is not listed"
     assert refused(run("report", out, "--images", url(s3.folder / "nowhere"))).endswith(
         f"Directory '{place}/nowhere' does not exist."
     )
@@ -190,6 +196,12 @@ def test_what_cannot_be_read_is_one_line_without_secrets(
     s3.fail(Fault("denied", "LIST", times=9))
     assert "ACCESS_DENIED" in refused(run("report", out))
     s3.proxy.faults.clear()
+    s3.fail(Fault("denied", "PUT", "report.html"))
+    found = run("report", out)
+    assert found.exit_code == 1
+    assert stderr(found).startswith(
+        f"Error: cannot write '{place}/out/report.html': When uploading"
+    )
     s3.fail(
         Fault("denied", "GET", "out/plain.gradcam.npy"),
         Fault("gone", "HEAD", "out/plain.occlusion.npy"),
