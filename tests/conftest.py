@@ -84,6 +84,7 @@ def store() -> Iterator[RemotePath]:
     fsspec = pytest.importorskip("fsspec", reason="a store in memory needs fsspec")
     memory = fsspec.filesystem("memory")
     memory.store.clear()
+    memory.pseudo_dirs[:] = [""]  # empty folders
     yield RemotePath("fsspec+memory://", "bucket")
     memory.store.clear()
 
