@@ -31,6 +31,11 @@ def read_ahead(
         yield waiting.popleft().result()
 
 
+def threads_for(folders: Iterable[AnyPath]) -> int:
+    """Return the number of threads to read from folders: more than one if one is on a store."""
+    return STORE_THREADS if any(isinstance(one, RemotePath) for one in folders) else 1
+
+
 def read_from(
     folders: Iterable[AnyPath], function: Callable[[In], Out], items: Iterable[In], workers: int = 1
 ) -> Iterator[Out]:
@@ -39,9 +44,7 @@ def read_from(
     It runs in `workers` threads, and in more if one of the folders is on a store, where each file
     takes a while.
     """
-    remote = any(isinstance(folder, RemotePath) for folder in folders)
-    threads = max(workers, STORE_THREADS) if remote else workers
-    if threads == 1:
+    if (threads := max(workers, threads_for(folders))) == 1:
         yield from map(function, items)
         return
     executor = ThreadPoolExecutor(threads)
