@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl
 
 from camcli.errors import CamcliError, one_line
 from camcli.images.hub import Hub
-from camcli.images.store_errors import as_os_errors
+from camcli.images.store_errors import Stream, as_os_errors
 from camcli.images.web import SCHEMES, Web
 
 _ATOMIC = ("s3", "gcs", "abfs")
@@ -92,7 +92,7 @@ class RemotePath:
             return io.BytesIO(self.content)
         system, path = self._location
         with as_os_errors():
-            return io.BufferedReader(_Stream(system.open_input_stream(path)), _READ_BYTES)
+            return io.BufferedReader(Stream(system.open_input_stream(path)), _READ_BYTES)
 
     def read_bytes(self) -> bytes:
         """Read the whole file."""
@@ -222,24 +222,6 @@ def _paths_in(system: Any, path: str, kind: str, *, recursive: bool) -> list[str
 def _read(system: Any, path: str) -> bytes:
     with system.open_input_file(path) as file:  # a stream would be read in pieces
         return bytes(file.read())
-
-
-class _Stream(io.RawIOBase):
-    """A stream of a store, with its errors as those of RemotePath."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        with as_os_errors():
-            return int(self._stream.readinto(buffer))
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
 
 
 def _upload(stream: BinaryIO, system: Any, path: str) -> None:

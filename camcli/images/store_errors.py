@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from camcli.errors import one_line
 from camcli.images.hub import foreign_errors, in_words
@@ -24,3 +26,21 @@ def as_os_errors() -> Iterator[None]:
         raise OSError(22, one_line(error)) from None
     except foreign_errors() as error:
         raise OSError(5, one_line(error)) from None
+
+
+class Stream(io.RawIOBase):
+    """A stream of a store, whose errors are raised as OSError."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with as_os_errors():
+            return int(self._stream.readinto(buffer))
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
