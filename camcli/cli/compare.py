@@ -37,7 +37,7 @@ class Files:
     """The folder to write to, and the options of the page."""
 
     output: Path | None
-    images: tuple[Path, ...]
+    images: tuple[AnyPath, ...]
     size: int
     open: bool
     quiet: bool

@@ -7,13 +7,12 @@ allows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from camcli.images.store import AnyPath
-from camcli.report.compare_pictures import Painter, Pictures
+from camcli.report.compare_pictures import Painter, Pictures, photo_of
 from camcli.report.compare_rows import NUMBERS, result_row
 from camcli.report.markup import element, page
 from camcli.report.originals import MAX_SIDE, thumbnail_side
@@ -62,23 +61,21 @@ class Compared:
     most: Sequence[Contrast]
     notes: Sequence[str] = ()
 
-    def painter(self, images: Sequence[Path], size: int) -> Painter:
+    def painter(self, images: Sequence[AnyPath], size: int) -> Painter:
         """Return what draws the pictures of a page of `size` MB.
 
         `images` are folders to search for photos first.
         """
-        a, b = zip(self.folders, self.runs, strict=True)
+        a, b = self.runs
         budget = size * MEGABYTE - _MARKUP * len(self.most)
         side = max(LEAST_SIDE, min(MAX_SIDE, thumbnail_side(2 * len(self.most), budget)))
-        searches = _search(*a, images), _search(*b, images)
-        return Painter(self.folders, searches, (style_of(a[1]), style_of(b[1])), side)
+        searches = self._search(0, images), self._search(1, images)
+        return Painter(self.folders, searches, (style_of(a), style_of(b)), side)
 
-
-def _search(folder: AnyPath, run: Row, images: Sequence[Path]) -> Search:
-    """Return the search for photos: in `images` alone for a folder on a store."""
-    if isinstance(folder, Path):
-        return Search.of(folder, run, images)
-    return replace(Search.of(Path(), run, images), nearby=())
+    def _search(self, side: int, images: Sequence[AnyPath]) -> Search:
+        """Return the search for the photos of A (0) or of B (1)."""
+        photos = dict.fromkeys(photo_of(one.rows[side]) for one in self.most if one.rows)
+        return Search.of(self.folders[side], self.runs[side], images).narrowed([*photos])
 
 
 def most_results(size: int) -> int:

@@ -81,7 +81,7 @@ class Painter:
         """Return the photo, reduced, with its size; None if it was not found. And a note on it."""
         note = None
         for search, row in zip(self.searches, rows, strict=True):
-            file, note = search.find(row["image"], (row.get("digest") or "").partition("-")[2])
+            file, note = search.find(*photo_of(row))
             if file is None:
                 continue
             try:
@@ -110,6 +110,11 @@ class Painter:
         shape = _shape(size, self.side)
         place = _place(crop, size, shape)
         return Picture.of(heatmap(values, place, shape, style, signed, row.get("top")))
+
+
+def photo_of(row: Row) -> tuple[str, str]:
+    """Return the name of a row's photo, and the digest of its bytes, empty if unknown."""
+    return row["image"], (row.get("digest") or "").partition("-")[2]
 
 
 def _values(reader: MapReader, folder: AnyPath, row: Row) -> MapArray | None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from camcli.images.decode import decode
 from camcli.images.geometry import Crop, Pixels
+from camcli.images.store import RemotePath
 from camcli.render.draw import overlay
 from camcli.render.style import Style
 from camcli.report.compare_pictures import Painter, Picture
@@ -34,6 +35,7 @@ from tests.support.report import (
     make_output_folder,
     write_manifest,
 )
+from tests.support.stores import upload
 
 
 def make_pair(top: Path) -> tuple[Path, Path]:
@@ -55,8 +57,10 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return make_pair(tmp_path)
 
 
-def written(run: Run, pair: tuple[Path, Path], *options: Any) -> tuple[str, PageParser]:
-    output = pair[0].parent / "cmp"
+def written(
+    run: Run, pair: tuple[Any, ...], *options: Any, output: Path | None = None
+) -> tuple[str, PageParser]:
+    output = output or pair[0].parent / "cmp"
     found = run("compare", *pair, "--output", output, *options)
     assert found.exit_code == 0
     page = (output / "compare.html").read_text()
@@ -229,3 +233,14 @@ def test_the_pictures_are_whole(run: Run, pair: tuple[Path, Path]) -> None:
             data = base64.b64decode((found["src"] or "").partition("base64,")[2])
             size = int(found["width"] or 0), int(found["height"] or 0)
             assert pixels_of(Picture(data, size)).shape[2] == 3
+
+
+def test_the_page_of_folders_on_a_store_is_that_of_a_disk(
+    run: Run, pair: tuple[Path, Path], store: RemotePath, tmp_path: Path
+) -> None:
+    """The photos are found beside the folders, on the store, too."""
+    local, _ = written(run, pair)
+    upload(tmp_path, store)
+    remote, _ = written(run, tuple(store / one.name for one in pair), output=tmp_path / "store")
+    assert remote == local
+    assert local.count("photo not found") < local.count("data-number")
