@@ -82,7 +82,7 @@ class Search:
             try:
                 file = _existing(root / name)
             except OSError as error:
-                note = note or f"{root / name}: {error.strerror}"
+                note = f"{root / name}: {error.strerror}"
                 continue
             if file and (not known or input_digest(file, self.run_digest or "") == known):
                 return file, None

@@ -188,13 +188,20 @@ def test_another_network_is_refused(run: Run, explained: Path) -> None:
 
 
 def test_a_folder_on_a_store_is_audited_as_one_on_this_machine(
-    run: Run, planted: tuple[object, ...], store: RemotePath, tmp_path: Path
+    run: Run,
+    planted: tuple[object, ...],
+    store: RemotePath,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The network runs again on photos of the store, which are beside the maps."""
     upload(tmp_path, store)
+    tried, fetch = list[str](), RemotePath.fetch
+    monkeypatch.setattr(RemotePath, "fetch", lambda one: tried.append(one.key) or fetch(one))
     here, there = (run("audit", top / "heat", *planted, "--json") for top in (tmp_path, store))
     assert stdout(there) == stdout(here)
     assert json.loads(stdout(there))["suspects"][0]["confirmed"]
+    assert sum("/photos/" not in key for key in tried) == 4, "two folders, of the first images"
     page = (tmp_path / "heat" / "audit.html").read_bytes()
     assert b'href="../photos/tagged/1.png"' in page
     assert (store / "heat" / "audit.html").read_bytes() == page

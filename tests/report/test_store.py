@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from camcli.errors import CamcliError
 from camcli.images.store import RemotePath, parse_path
+from camcli.report.folder import files_in
 from camcli.report.markup import link
 from camcli.runs.originals import NEARBY, PROBES, Search
 from camcli.runs.resume import environment_digest, input_digest
@@ -196,6 +198,9 @@ def test_what_cannot_be_read_is_one_line_without_secrets(
     s3.fail(Fault("denied", "LIST", times=9))
     assert "ACCESS_DENIED" in refused(run("report", out))
     s3.proxy.faults.clear()
+    s3.fail(Fault("denied", "LIST"))
+    with pytest.raises(CamcliError, match=f"^cannot list '{place}/out': .*ACCESS_DENIED"):
+        files_in(s3.folder / "out")
     s3.fail(Fault("denied", "PUT", "report.html"))
     found = run("report", out)
     assert found.exit_code == 1
