@@ -69,7 +69,7 @@ PAGE = "report.html"
         "--workers",
         type=POSITIVE,
         metavar="N",
-        help="Threads that read images and maps.  [default: one per core, 24 for stores]",
+        help="Threads that read images.  [default: one per core, 24 for stores]",
     ),
 )
 def report(

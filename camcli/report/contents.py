@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeAlias
 
-from camcli.images.store import AnyPath
+from camcli.images.store import AnyPath, RemotePath
+from camcli.images.tars import is_member
 from camcli.report.changes import Changes, change_of, find_changes
 from camcli.report.evaluation import Evaluation, find_evaluation
 from camcli.report.folder import Limit, OutputFolder, SavedResult, read_output_folder
@@ -48,7 +50,7 @@ class Contents:
     """The contents of a page that will be written to `file`.
 
     Maps with more than `max_cells` cells are reduced, and so are pictures above `picture_side`
-    pixels that the page holds itself. `workers` threads read the maps.
+    pixels that the page holds itself.
     """
 
     folder: OutputFolder
@@ -59,7 +61,6 @@ class Contents:
     title: str | None = None
     evaluation: Evaluation | None = None
     changes: Changes = field(default_factory=Changes)
-    workers: int | None = None
 
     @property
     def same_model_evaluation(self) -> Evaluation | None:
@@ -87,6 +88,9 @@ class Contents:
             yield f"originals that differ from the explained files: {other} of {len(explained)}"
         if missing := sum(len(result.missing) for result in self.folder.results):
             yield f"missing files that the manifest names: {missing}"
+        files = chain.from_iterable(one.files.values() for one in self.folder.results)
+        if packed := sum(isinstance(one, RemotePath) and is_member(one) for one in files):
+            yield f"not readable in tars on a store: {packed} files (copy the tars to this machine)"
         if self.evaluation and not self.same_model_evaluation:
             yield "the evaluation used other weights than the maps"
 
@@ -102,8 +106,8 @@ def collect(
     found = read_output_folder(
         folder, Limit(most_thumbnails(budget), 2 * budget // _BYTES_PER_RESULT)
     )
-    most = max(os.cpu_count() or 1, threads_for([folder, *options.images]))
-    side, workers = thumbnail_side(len(found.images), budget), options.workers or most
+    side = thumbnail_side(len(found.images), budget)
+    workers = options.workers or max(os.cpu_count() or 1, threads_for([folder, *options.images]))
     originals = find_originals(found, options.images, side, workers)
     changes = find_changes(found, options.check)
     maps = [*found.results, *(one for one in found.results if _has_baseline(one, changes))]
@@ -117,7 +121,6 @@ def collect(
         title=options.title,
         evaluation=find_evaluation(found, options.evaluation),
         changes=changes,
-        workers=workers,
     )
 
 

@@ -12,7 +12,6 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from importlib.resources import files
@@ -34,6 +33,7 @@ from camcli.report.folder import OutputFolder, SavedResult
 from camcli.report.maps import PackedMap, pack_map
 from camcli.report.markup import POLICY, link, sha256
 from camcli.report.originals import Original, webp
+from camcli.runs.ahead import read_from
 from camcli.snapshots.tables import VERDICTS
 
 Data: TypeAlias = dict[str, Any]
@@ -91,7 +91,9 @@ def page_data(report: Contents) -> Data:
         "dim": DIM,
         "ground": {"saturation": SATURATION, "brightness": GROUND, "unseen": UNSEEN},
         "colormaps": [_colormap_data(style, signed) for signed in (False, True)],
-        "images": _images_data(report),
+        "images": [
+            *read_from([report.folder.path], partial(_image_data, report), report.originals)
+        ],
         "evaluation": _evaluation_data(report.evaluation),
         "check": _changes_data(report.changes),
     }
@@ -134,12 +136,6 @@ def style_of(run: Mapping[str, Any]) -> Style:
         return Style(run.get("colormap") or "auto", run.get("alpha"), blend)
     except CamcliError:
         return Style()
-
-
-def _images_data(report: Contents) -> list[Data]:
-    """Return the data of the images, whose maps are read in threads."""
-    with ThreadPoolExecutor(report.workers) as executor:
-        return [*executor.map(partial(_image_data, report), report.originals)]
 
 
 def _image_data(report: Contents, original: Original) -> Data:

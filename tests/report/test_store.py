@@ -131,6 +131,8 @@ def test_members_of_tars_on_stores_are_not_readable(
             tar.add(file, file.name)
     upload(folder, store / "out")
     found = run("report", store / "out")
+    line = "not readable in tars on a store: 4 files (copy the tars to this machine)"
+    assert f"Warning: {line}\n" in stderr(found)
     assert "missing" not in stderr(found)
     notes = [result["note"] for result in read(store / "out" / "report.html").results("plain.jpg")]
     why = "in a tar on a store: copy the tar to this machine"
