@@ -27,7 +27,7 @@ from camcli.evaluation.registry import METRICS, default_metrics
 from camcli.images.decode import STDIN
 from camcli.images.find import EVALUATION_FILES, find
 from camcli.images.source import Source
-from camcli.images.store import canonical
+from camcli.images.store import AnyPath, canonical
 from camcli.models.options import ModelOptions, PreprocessOptions
 from camcli.runs.files import prepare, to_json, write
 
@@ -55,7 +55,7 @@ def evaluate(
     *,
     recursive: bool,
     limit: int | None,
-    output: Path | None,
+    output: AnyPath | None,
     plots: tuple[str, ...],
     json: bool,
     quiet: bool,
@@ -85,7 +85,7 @@ def evaluate(
     return SOME_FAILED if scores.failures else DONE
 
 
-def _check_plots(formats: Sequence[str], output: Path | None) -> None:
+def _check_plots(formats: Sequence[str], output: AnyPath | None) -> None:
     """Raise CamcliError for formats of plots that cannot be written."""
     if formats and output is None:
         raise CamcliError(f"--plots {','.join(formats)} is given without --output: expected both")
@@ -111,7 +111,7 @@ def _exists(source: Source) -> bool:
     return not local or os.path.exists(str(source.path))
 
 
-def _check_names(sources: Sequence[Source], output: Path | None, boxes: str | None) -> None:
+def _check_names(sources: Sequence[Source], output: AnyPath | None, boxes: str | None) -> None:
     """Raise OutputError for images that share an annotation, and for inputs to be overwritten."""
     first: dict[str, Source] = {}
     for source in sources if boxes else ():
@@ -235,7 +235,7 @@ class _Progress:
 
 
 def _show(
-    scores: Scores, output: Path | None, json: bool, formats: Sequence[str], quiet: bool
+    scores: Scores, output: AnyPath | None, json: bool, formats: Sequence[str], quiet: bool
 ) -> None:
     from camcli.evaluation.export import metrics_record
     from camcli.evaluation.summary import Summary, left_out
@@ -261,7 +261,7 @@ def _show(
 
 
 def _write_files(
-    summary: Summary, record: dict[str, Any], output: Path, formats: Sequence[str]
+    summary: Summary, record: dict[str, Any], output: AnyPath, formats: Sequence[str]
 ) -> list[str]:
     """Write the files of an evaluation, and return their names; those of the plots are counted."""
     from camcli.evaluation.export import scores_csv
@@ -269,7 +269,7 @@ def _write_files(
     from camcli.evaluation.table import markdown_table
 
     metrics, rows = (output / name for name in EVALUATION_FILES)
-    if metrics.exists():  # the plots of an earlier evaluation would be taken for those of this one
+    if metrics.is_file():  # the plots of an earlier evaluation would be taken for those of this one
         for name in plot_names():
             (output / name).unlink(missing_ok=True)
     write(metrics, to_json(record, indent=2))

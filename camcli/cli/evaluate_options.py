@@ -20,7 +20,7 @@ from camcli.cli.options import (
     window_options,
 )
 from camcli.cli.preprocessing import preprocess_options
-from camcli.cli.types import FILE_PATH, FOLDER_PATH, POSITIVE, Name, Names, Real
+from camcli.cli.types import FILE_PATH, POSITIVE, Location, Name, Names, Real
 from camcli.evaluation.annotations import ANNOTATION_FORMATS
 from camcli.evaluation.protocol import (
     FILLS,
@@ -159,7 +159,7 @@ evaluate_options = stack(
         click.option(
             "--output",
             "-o",
-            type=FOLDER_PATH,
+            type=Location(file_okay=False),
             metavar="DIR",
             help="Write metrics.json, scores.csv, table.md and plots to a folder.",
         ),
