@@ -22,6 +22,7 @@ from camcli.report.originals import (
     thumbnail_side,
 )
 from camcli.runs.ahead import threads_for
+from camcli.snapshots.map_reader import MapReader
 
 ShowProgress: TypeAlias = Callable[[Iterator[Original], int], Iterator[Original]]
 """Wraps an iterator of a known length to show its progress."""
@@ -61,6 +62,7 @@ class Contents:
     title: str | None = None
     evaluation: Evaluation | None = None
     changes: Changes = field(default_factory=Changes)
+    reader: MapReader = field(default_factory=MapReader)
 
     @property
     def same_model_evaluation(self) -> Evaluation | None:

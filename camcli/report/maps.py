@@ -9,7 +9,7 @@ of gradients (3,H,W) are not packed: the page shows their overlays.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from camcli.errors import CamcliError
 from camcli.images.store import AnyPath
-from camcli.runs.maps import read_map
+from camcli.runs.maps import FloatMap, read_map
 
 _BYTES_PER_CELL = 16 / 3
 """Four bytes in base64."""
@@ -53,15 +53,17 @@ def cells_per_map(counts: Sequence[int], budget: int) -> int:
     return max(counts, default=1)
 
 
-def pack_map(file: AnyPath, max_cells: int) -> PackedMap | None:
-    """Pack the map in a `.npy` file into at most `max_cells` cells.
+def pack_map(
+    file: AnyPath, max_cells: int, read: Callable[[AnyPath], FloatMap] = read_map
+) -> PackedMap | None:
+    """Pack the map in a `.npy` file into at most `max_cells` cells. `read` reads the file.
 
     Returns None for an image of gradients (3,H,W). Raises CamcliError if the file holds no map. No
     pickled object is loaded.
     """
     try:
         with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite
-            values = read_map(file).astype(np.float32)
+            values = read(file).astype(np.float32)
     except CamcliError as error:
         raise CamcliError(f"map not readable ({error})") from None
     if values.ndim == 3 and len(values) == 3:

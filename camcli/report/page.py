@@ -82,6 +82,7 @@ def script_json(value: Any) -> str:
 def page_data(report: Contents) -> Data:
     """Return everything that the page shows: the run, its images and their results."""
     run, style = report.folder.run, style_of(report.folder.run)
+    images = read_from([report.folder.path], partial(_image_data, report), report.originals)
     return {
         "title": report.title or default_title(report.folder),
         "run": _run_fields(run),
@@ -91,9 +92,7 @@ def page_data(report: Contents) -> Data:
         "dim": DIM,
         "ground": {"saturation": SATURATION, "brightness": GROUND, "unseen": UNSEEN},
         "colormaps": [_colormap_data(style, signed) for signed in (False, True)],
-        "images": [
-            *read_from([report.folder.path], partial(_image_data, report), report.originals)
-        ],
+        "images": [*report.reader.until_stopped(images)],
         "evaluation": _evaluation_data(report.evaluation),
         "check": _changes_data(report.changes),
     }
@@ -156,8 +155,8 @@ def _result_data(
     report: Contents, result: SavedResult, siblings: Sequence[SavedResult], original: Original
 ) -> Data:
     change = change_of(result, report.changes.by_image.get(result.image, ()))
-    packed, note = _packed_map(result.files.get("map"), report.max_cells)
-    before, before_note = _packed_map(change.baseline if change else None, report.max_cells)
+    packed, note = _packed_map(report, result.files.get("map"))
+    before, before_note = _packed_map(report, change.baseline if change else None)
     crop = result.crop
     files, file_note = _files(report, result, packed is None or original.thumbnail is None)
     notes = [*(f"{name} is missing" for name in result.missing), note, file_note]
@@ -221,11 +220,11 @@ def _before_data(crop: Crop | None, before: PackedMap) -> Data:
     return _without_empty(map=asdict(before), cells=crop and _cells(crop, before.saved_shape))
 
 
-def _packed_map(file: AnyPath | None, max_cells: int) -> tuple[PackedMap | None, str | None]:
+def _packed_map(report: Contents, file: AnyPath | None) -> tuple[PackedMap | None, str | None]:
     if file is None:
         return None, None
     try:
-        packed = pack_map(file, max_cells)
+        packed = pack_map(file, report.max_cells, report.reader.read)
     except CamcliError as error:
         return None, str(error)
     if packed is None:

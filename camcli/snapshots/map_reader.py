@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from camcli.errors import CamcliError
 from camcli.images.store import AnyPath, RemotePath
+from camcli.images.tars import is_member
 from camcli.runs.ahead import STORE_THREADS, Out
 from camcli.runs.maps import FloatMap, read_map
 
@@ -22,7 +23,9 @@ class MapReader:
 
     def read(self, file: AnyPath) -> FloatMap:
         """Return the map in a file. Raises CamcliError."""
-        return read_map(self._fetched(file) if isinstance(file, RemotePath) else file)
+        if isinstance(file, RemotePath) and not is_member(file):  # read_map refuses members
+            file = self._fetched(file)
+        return read_map(file)
 
     def _fetched(self, file: RemotePath) -> RemotePath:
         try:

@@ -13,8 +13,10 @@ from camcli.errors import CamcliError
 from camcli.images.store import RemotePath, parse_path
 from camcli.report.folder import files_in
 from camcli.report.markup import link
+from camcli.runs import originals
 from camcli.runs.originals import NEARBY, PROBES, Search
 from camcli.runs.resume import environment_digest, input_digest
+from camcli.snapshots import map_reader
 from tests.support.command import Run, refused, stderr, stdout
 from tests.support.files import make_photo
 from tests.support.report import (
@@ -227,3 +229,21 @@ def test_what_cannot_be_read_is_one_line_without_secrets(
     for text in (here.read_text(), stdout(found), stderr(found)):
         assert "secret" not in text
         assert "endpoint_override" not in text
+
+
+def test_a_store_that_has_stopped_is_not_asked_for_ever(
+    run: Run, folder: Path, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for no more originals, which are noted, and the page ends at the maps."""
+    upload(tmp_path, s3.folder)
+    monkeypatch.setattr(originals, "MOST_FAILURES", 2)
+    monkeypatch.setattr(map_reader, "MOST_FAILURES", 2)
+    s3.fail(Fault("denied", "HEAD", ".jpg", times=99), Fault("denied", "GET", ".npy", times=9))
+    s3.requests.clear()
+    line = refused(run("report", url(s3.folder / "out")))
+    assert line.startswith("the store gives no more maps, none of ")
+    assert s3.count(".jpg") == {"HEAD": 2}
+    s3.proxy.faults.clear()
+    s3.fail(Fault("denied", "HEAD", ".jpg", times=99))
+    found = run("report", url(s3.folder / "out"))
+    assert "originals not found in --images or near the folder: 3 of 3" in stderr(found)
