@@ -124,7 +124,8 @@ def test_files_of_a_store_are_read_side_by_side_and_in_order(store: RemotePath) 
     both = threading.Barrier(2)
 
     def read(number: int) -> int:
-        both.wait(10)
+        if number < 2:
+            both.wait(10)
         return number
 
     assert [*read_from([Path(), store], read, range(100))] == [*range(100)]
