@@ -26,6 +26,11 @@ from camcli.runs.ahead import read_ahead
 from camcli.runs.batches import REFUSALS, read_image, windows_of
 from camcli.runs.parallel import models_for, run_windows
 
+THREADS = 2
+"""The least number of threads of a worker beside another. Two workers with one thread each take a
+tenth longer for the passes of squeezenet1_0 than one with both, since nothing keeps a core from
+them: an evaluation reads few images and writes no pictures."""
+
 
 def run_study(
     study: Study, passed: Callable[[float], None] | None = None
@@ -63,7 +68,8 @@ def _measurers(
     images = [item for item in first if isinstance(item, Sample)]
     with suppress(*REFUSALS):  # which measuring reports for each image
         here.find_target_layer(images[:1])
-    return [Measurer(study, model, passed) for model in models_for(here.model, len(first))]
+    models = models_for(here.model, len(first), THREADS)
+    return [Measurer(study, model, passed) for model in models]
 
 
 def _with_grids(

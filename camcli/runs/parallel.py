@@ -31,13 +31,14 @@ COUNT = 2
 """The number of workers, if torch has as many threads. More would need more memory."""
 
 
-def models_for(model: Model, images: int) -> list[Model]:
+def models_for(model: Model, images: int, threads: int = 1) -> list[Model]:
     """Return the network of each worker, for a run whose first window has a number of images.
 
-    They are copies that share the weights, or `model` itself for one worker.
+    They are copies that share the weights, or `model` itself for one worker. Several workers have
+    at least as many `threads` each.
     """
     many = model.device.type == "cpu" and images > 1
-    count = min(COUNT, torch.get_num_threads()) if many else 1
+    count = min(COUNT, torch.get_num_threads() // threads) if many else 1
     copies = [copy_sharing_weights(model) for _ in range(count)] if count > 1 else []
     found = [copied for copied in copies if copied]
     for copied in found:

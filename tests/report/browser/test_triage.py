@@ -222,8 +222,9 @@ def test_cells_of_csv_are_no_formulas(browser: Browser, tmp_path: Path) -> None:
     run_command("report", folder)
     open_page(browser, (folder / "report.html").as_uri())
     allow_downloads(browser, tmp_path)
+    saved = tmp_path / "selection.csv"
     click(browser, "#save-csv")
-    wait_until((tmp_path / "selection.csv").exists)
-    first, _ = csv.DictReader((tmp_path / "selection.csv").read_text().splitlines())
+    wait_until(lambda: saved.exists() and saved.stat().st_size > 0)
+    first, _ = csv.DictReader(saved.read_text().splitlines())
     assert unguarded(first["image"]) == name
     assert first["image"].startswith("'=")
