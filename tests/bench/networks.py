@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -20,9 +20,11 @@ from camcli.evaluation.run import run_study
 from camcli.evaluation.study import Study
 from camcli.images.source import Source
 from camcli.models.fold_batchnorm import fold_batchnorm
+from camcli.models.model import Model
 from camcli.models.precision import PRECISIONS
 from camcli.runs.options import InputOptions
-from tests.bench.clock import Measurement, against
+from camcli.runs.parallel import models_for, run_windows
+from tests.bench.clock import Contender, Measurement, against
 from tests.bench.workload import (
     Workload,
     batches_of,
@@ -44,6 +46,7 @@ def engine(work: Workload) -> Iterator[Measurement]:
         contenders = {
             "forward": forward_of(plain, images),
             "folded forward": forward_of(model.module, images),
+            "folded forward, as the command divides it": _divided(model, images),
         }
         for method in (*CHEAP, "guided-backprop"):
             contenders[method] = partial(explain, model, images, method)
@@ -63,6 +66,16 @@ def engine(work: Workload) -> Iterator[Measurement]:
         cheap = (*CHEAP, "gradcam, bare module")
         goals = {**dict.fromkeys(cheap, most), "guided-backprop": "<= 2.5"}
         yield from against("forward", contenders, work.repeats, ("engine", name), goals)
+
+
+def _divided(model: Model, images: Tensor) -> Contender:
+    """Return the forward pass of a batch by the workers of `camcli explain`."""
+
+    def forward(module: nn.Module, part: Sequence[Tensor]) -> None:
+        forward_of(module, part)()
+
+    workers = [partial(forward, one.module) for one in models_for(model, len(images))]
+    return lambda: [*run_windows(workers, [images])]
 
 
 def precision(work: Workload) -> Iterator[Measurement]:
