@@ -1,4 +1,4 @@
-"""Apply a function to items in threads, a number of them in advance, in order."""
+"""Apply a function to items in threads, in order, and fetch files of a store in threads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ Submit: TypeAlias = Callable[[Callable[[In], Out], In], Future[Out]]
 """Calls a function with an item in another thread, as `ThreadPoolExecutor.submit`."""
 STORE_THREADS = 24
 """The threads that read from a store. pyarrow keeps up to 25 connections to S3."""
+MOST_FAILURES = STORE_THREADS
+"""The files in a row that a store may fail to give before it has stopped. S3 has repeated each
+request for 25 seconds then, so that ten thousand files would take hours."""
 
 
 def read_ahead(
@@ -52,3 +55,31 @@ def read_from(
         yield from read_ahead(executor.submit, function, items, 2 * threads)
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+class Fetcher:
+    """Fetches files in any thread, and remembers those in a row that a store failed to give."""
+
+    def __init__(self) -> None:
+        self._failures = list[str]()
+
+    def fetch(self, file: RemotePath) -> RemotePath:
+        """Return a file with its content. Raises OSError."""
+        try:
+            found = file.fetch()
+        except FileNotFoundError:  # which is an answer
+            self._failures.clear()
+            raise
+        except OSError as error:
+            self._failures.append(f"{file} ({error.strerror})")
+            raise
+        self._failures.clear()
+        return found
+
+    @property
+    def stopped(self) -> str | None:
+        """The line of a store that has stopped, else None."""
+        found = [*self._failures]
+        if len(found) < MOST_FAILURES:
+            return None
+        return f"the store gives no more files, none of {len(found)}: {found[0]}"

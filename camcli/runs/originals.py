@@ -16,14 +16,11 @@ from pathlib import Path
 
 from camcli.images.decode import Reading
 from camcli.images.store import AnyPath, RemotePath
-from camcli.runs.ahead import STORE_THREADS
+from camcli.runs.ahead import Fetcher
 from camcli.runs.manifest import Row
 from camcli.runs.resume import environment_digest, input_digest
 
 CHANGED = "not the explained file: it changed, or another version of camcli explained it"
-MOST_FAILURES = STORE_THREADS
-"""The files in a row that a store may fail to give before it is not asked again: S3 has repeated
-each request for 25 seconds then."""
 NEARBY, PROBES = 64, 8
 """The most nearby folders on a store that are searched, and the images that are looked for in all
 of them."""
@@ -35,7 +32,7 @@ class Search:
 
     `run_digest` is the part of the digests that all results of the run share, None if unknown.
     `reading` is how the run read its images. `fetched` are files that the first search for them
-    returns, by names and digests. `failures` are those of a store to give a file, in a row.
+    returns, by names and digests. `fetcher` fetches files until a store has stopped.
     """
 
     named: Sequence[AnyPath]
@@ -43,7 +40,7 @@ class Search:
     run_digest: str | None
     reading: Reading
     fetched: dict[tuple[str, str], AnyPath] = field(default_factory=dict, repr=False)
-    failures: list[str] = field(default_factory=list, repr=False)
+    fetcher: Fetcher = field(default_factory=Fetcher, repr=False)
 
     @classmethod
     def of(cls, folder: AnyPath, run: Row, named: Sequence[AnyPath] = ()) -> Search:
@@ -99,17 +96,12 @@ class Search:
         """Return a file if it exists; one on a store with its content. Raises OSError."""
         if not isinstance(file, RemotePath):
             return file if os.path.isfile(file) else None
-        if len(self.failures) >= MOST_FAILURES:
-            raise OSError(errno.EIO, self.failures[-1])
+        if why := self.fetcher.stopped:
+            raise OSError(errno.EIO, why)
         try:
-            found = file.fetch()
-        except FileNotFoundError:  # which is an answer
-            found = None
-        except OSError as error:
-            self.failures.append(error.strerror or "")
-            raise
-        self.failures.clear()
-        return found
+            return self.fetcher.fetch(file)
+        except FileNotFoundError:
+            return None
 
 
 def _run_digest(run: Row) -> str | None:

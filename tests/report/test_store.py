@@ -13,10 +13,9 @@ from camcli.errors import CamcliError
 from camcli.images.store import RemotePath, parse_path
 from camcli.report.folder import files_in
 from camcli.report.markup import link
-from camcli.runs import originals
+from camcli.runs import ahead
 from camcli.runs.originals import NEARBY, PROBES, Search
 from camcli.runs.resume import environment_digest, input_digest
-from camcli.snapshots import map_reader
 from tests.support.command import Run, refused, stderr, stdout
 from tests.support.files import make_photo
 from tests.support.report import (
@@ -236,12 +235,11 @@ def test_a_store_that_has_stopped_is_not_asked_for_ever(
 ) -> None:
     """It is asked for no more originals, which are noted, and the page ends at the maps."""
     upload(tmp_path, s3.folder)
-    monkeypatch.setattr(originals, "MOST_FAILURES", 2)
-    monkeypatch.setattr(map_reader, "MOST_FAILURES", 2)
+    monkeypatch.setattr(ahead, "MOST_FAILURES", 2)
     s3.fail(Fault("denied", "HEAD", ".jpg", times=99), Fault("denied", "GET", ".npy", times=9))
     s3.requests.clear()
     line = refused(run("report", url(s3.folder / "out")))
-    assert line.startswith("the store gives no more maps, none of ")
+    assert line.startswith("the store gives no more files, none of ")
     assert s3.count(".jpg") == {"HEAD": 2}
     s3.proxy.faults.clear()
     s3.fail(Fault("denied", "HEAD", ".jpg", times=99))

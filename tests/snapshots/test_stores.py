@@ -12,8 +12,7 @@ import pytest
 from camcli.errors import CamcliError
 from camcli.images.store import RemotePath
 from camcli.report.compare_page import Compared
-from camcli.runs.ahead import read_from
-from camcli.snapshots.map_reader import MOST_FAILURES
+from camcli.runs.ahead import MOST_FAILURES, read_from
 from camcli.snapshots.networks import contrasts
 from tests.support.command import Run, refused, stderr, stdout
 from tests.support.files import make_photo
@@ -177,7 +176,7 @@ def test_a_store_that_gives_no_more_maps_ends_the_comparison(
     (s3.folder / "new" / "manifest.jsonl").write_bytes((folder / "manifest.jsonl").read_bytes())
     s3.fail(Fault("denied", "HEAD", ".npy", times=math.inf))
     line = refused(run(command, url(s3.folder / "new"), folder))
-    assert line.startswith("the store gives no more maps, none of ")
+    assert line.startswith("the store gives no more files, none of ")
     assert f": s3://{s3.bucket}/new/0" in line
     assert s3.count(".npy")["HEAD"] < len(names)
 
@@ -195,7 +194,7 @@ def test_a_page_ends_where_a_store_gives_no_more_maps(
 
     monkeypatch.setattr(RemotePath, "fetch", refuse)
     painter = Compared((store, store), ({}, {}), {}, found).painter([], 1)
-    with pytest.raises(CamcliError, match=r"the store gives no more maps, .*\.npy \(gone\)$"):
+    with pytest.raises(CamcliError, match=r"the store gives no more files, .*\.npy \(gone\)$"):
         list(painter.draw_all(found, 1))
 
 
